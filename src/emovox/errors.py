@@ -1,0 +1,100 @@
+"""What can go wrong, as one tree.
+
+::
+
+    EmovoxError                     everything emovox raises on purpose
+    ├── AudioError                  the sound cannot be used
+    │   ├── AudioNotFoundError      there is no such file (also a FileNotFoundError)
+    │   ├── AudioDecodeError        it is there, but it is not sound we can read
+    │   └── AudioValueError         it was read, but it is not usable (also a ValueError)
+    ├── LabelError                  an unknown emotion or label set (also a ValueError)
+    ├── BundleError                 a model bundle cannot be used
+    │   ├── BundleNotFoundError     no bundle under that name or path (also a FileNotFoundError)
+    │   ├── BundleCorruptError      files missing, changed or contradictory
+    │   └── BundleVersionError      written by a newer emovox
+    ├── ManifestError               a corpus or a manifest does not hold what it should (also a ValueError)
+    ├── ProtocolError               a split that may not be used as asked (also a ValueError)
+    ├── ConfigError                 a setting is unknown or out of range (also a ValueError)
+    └── MissingExtraError           an optional dependency is not installed (also an ImportError)
+
+Each message says what was got, what was expected, and what to do.
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "AudioDecodeError",
+    "AudioError",
+    "AudioNotFoundError",
+    "AudioValueError",
+    "BundleCorruptError",
+    "BundleError",
+    "BundleNotFoundError",
+    "BundleVersionError",
+    "ConfigError",
+    "EmovoxError",
+    "LabelError",
+    "ManifestError",
+    "MissingExtraError",
+    "ProtocolError",
+]
+
+
+class EmovoxError(Exception):
+    """Everything emovox raises on purpose."""
+
+
+class AudioError(EmovoxError):
+    """The sound cannot be used."""
+
+
+class AudioNotFoundError(AudioError, FileNotFoundError):
+    """There is no such file."""
+
+
+class AudioDecodeError(AudioError):
+    """The bytes are not sound that can be read."""
+
+
+class AudioValueError(AudioError, ValueError):
+    """The samples were read but are not usable: empty, wrong shape, not finite, absurd rate."""
+
+
+class LabelError(EmovoxError, ValueError):
+    """An emotion or a label set is unknown."""
+
+
+class BundleError(EmovoxError):
+    """A model bundle cannot be used."""
+
+
+class BundleNotFoundError(BundleError, FileNotFoundError):
+    """No bundle has that name or path."""
+
+
+class BundleCorruptError(BundleError):
+    """A bundle's files are missing, changed or contradict each other."""
+
+
+class BundleVersionError(BundleError):
+    """The bundle was written by a newer emovox."""
+
+
+class ManifestError(EmovoxError, ValueError):
+    """A corpus or a manifest does not hold what it should."""
+
+
+class ProtocolError(EmovoxError, ValueError):
+    """A split may not be used as asked."""
+
+
+class ConfigError(EmovoxError, ValueError):
+    """A setting is unknown or out of range."""
+
+
+class MissingExtraError(EmovoxError, ImportError):
+    """An optional dependency is not installed; the message is the sentence that installs it."""
+
+    def __init__(self, what: str, extra: str) -> None:
+        super().__init__(f"{what} needs the extra {extra!r}: run  pip install 'emovox[{extra}]'")
+        self.extra = extra

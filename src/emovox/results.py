@@ -1,0 +1,149 @@
+"""What the recogniser answers: frozen dataclasses, each with ``to_dict()``.
+
+Times are seconds from the start of the recording. Scores are probabilities of the *expressed*
+emotion and sum to 1. What is missing is ``None``, never 0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+__all__ = ["REASONS", "Prediction", "Quality", "Segment", "Window"]
+
+REASONS: tuple[str, ...] = ("silence", "no_speech", "too_short", "uncertain")
+"""Why a prediction may have no label."""
+
+
+def _rounded(scores: Mapping[str, float]) -> dict[str, float]:
+    return {name: round(float(p), 6) for name, p in scores.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class Quality:
+    """How usable the sound was.
+
+    Levels are in dB relative to full scale (a full-scale square wave is 0 dBFS). ``None`` = not known
+    (digital silence has no level; with the voice activity detector off nobody looked for speech).
+    """
+
+    level_dbfs: float | None
+    peak_dbfs: float | None
+    clipped: float
+    """Share of samples that stand at the rail, 0 to 1."""
+    speech_s: float | None
+    """Seconds of speech found."""
+    warnings: tuple[str, ...] = ()
+    """Among ``silence``, ``low_level``, ``clipping``, ``no_speech``, ``too_short``."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON types."""
+
+        def short(x: float | None, digits: int) -> float | None:
+            return None if x is None else round(x, digits)
+
+        return {
+            "level_dbfs": short(self.level_dbfs, 2),
+            "peak_dbfs": short(self.peak_dbfs, 2),
+            "clipped": round(self.clipped, 6),
+            "speech_s": short(self.speech_s, 3),
+            "warnings": list(self.warnings),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """The expressed emotion of one recording (or one channel of it).
+
+    ``label`` is ``None`` when the recogniser abstains; ``reason`` then says why (see ``REASONS``).
+    A file that could not be judged has ``error`` set, and empty ``scores``.
+    """
+
+    label: str | None
+    scores: Mapping[str, float] = field(default_factory=dict)
+    confidence: float | None = None
+    duration_s: float | None = None
+    quality: Quality | None = None
+    reason: str | None = None
+    file: str | None = None
+    channel: int | None = None
+    """Channel number from 0, or ``None`` for the mix of all."""
+    model: str | None = None
+    error: str | None = None
+
+    @property
+    def top(self) -> tuple[tuple[str, float], ...]:
+        """``(label, score)`` pairs, most likely first."""
+        return tuple(sorted(self.scores.items(), key=lambda kv: -kv[1]))
+
+    def to_dict(self) -> dict[str, Any]:
+        """The row of ``emovox predict --format jsonl``: plain JSON types."""
+        if self.error is not None:
+            return {"file": self.file, "error": self.error}
+        return {
+            "file": self.file,
+            "channel": self.channel,
+            "start_s": 0.0,
+            "end_s": None if self.duration_s is None else round(self.duration_s, 3),
+            "label": self.label,
+            "reason": self.reason,
+            "confidence": None if self.confidence is None else round(self.confidence, 6),
+            "scores": _rounded(self.scores),
+            "quality": None if self.quality is None else self.quality.to_dict(),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """The raw scores of one hop of a stream, given at once and never revised."""
+
+    start_s: float
+    end_s: float
+    scores: Mapping[str, float]
+    """Empty when the window holds too little speech."""
+    speech: float
+    """Share of the window that is speech, 0 to 1."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON types."""
+        return {
+            "start_s": round(self.start_s, 3),
+            "end_s": round(self.end_s, 3),
+            "speech": round(self.speech, 4),
+            "scores": _rounded(self.scores),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """A stretch of speech with one expressed emotion; final once given."""
+
+    start_s: float
+    end_s: float
+    label: str | None
+    """``None`` when the recogniser abstains on this stretch."""
+    confidence: float
+    scores: Mapping[str, float]
+    """Mean of the smoothed scores over the segment."""
+    reason: str | None = None
+    file: str | None = None
+    channel: int | None = None
+
+    @property
+    def duration_s(self) -> float:
+        """Length in seconds."""
+        return self.end_s - self.start_s
+
+    def to_dict(self) -> dict[str, Any]:
+        """The row of ``emovox predict --timeline --format jsonl``: plain JSON types."""
+        return {
+            "file": self.file,
+            "channel": self.channel,
+            "start_s": round(self.start_s, 3),
+            "end_s": round(self.end_s, 3),
+            "label": self.label,
+            "reason": self.reason,
+            "confidence": round(self.confidence, 6),
+            "scores": _rounded(self.scores),
+        }
