@@ -1,0 +1,64 @@
+"""Who said what, with which expression, from where.
+
+``CORPORA`` describes every corpus emovox can read; ``scan`` turns a folder of one into a manifest and a
+report of what is missing, extra, misnamed or there twice.
+
+>>> CORPORA["ravdess"].n_clips
+1440
+"""
+
+from __future__ import annotations
+
+import difflib
+from pathlib import Path
+
+from emovox.corpora.banglaser import BANGLASER
+from emovox.corpora.emobox import EMOBOX, rows
+from emovox.corpora.emodb import EMODB
+from emovox.corpora.manifest import Corpus, Fields, Manifest, Utterance
+from emovox.corpora.nemo import NEMO
+from emovox.corpora.ravdess import RAVDESS, RAVDESS_SONG
+from emovox.corpora.scan import Report, scan_corpus
+from emovox.corpora.tess import TESS
+from emovox.errors import ManifestError
+
+__all__ = ["CORPORA", "Corpus", "Fields", "Manifest", "Report", "Utterance", "official_keys", "scan"]
+
+CORPORA: dict[str, Corpus] = {
+    corpus.name: corpus for corpus in (RAVDESS, RAVDESS_SONG, TESS, EMODB, NEMO, BANGLASER)
+}
+"""Every corpus with an adapter, by name."""
+
+
+def _corpus(name: str) -> Corpus:
+    if name in CORPORA:
+        return CORPORA[name]
+    near = difflib.get_close_matches(str(name).lower(), CORPORA, n=1)
+    hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(CORPORA)}"
+    raise ManifestError(f"unknown corpus {name!r}; {hint}")
+
+
+def official_keys(name: str) -> frozenset[str] | None:
+    """Keys of the clips that ``name`` officially holds, or ``None`` where no list is known.
+
+    They come from the corpus's own rule, or else from EmoBox's list of it.
+
+    Raises:
+        ManifestError: unknown corpus.
+    """
+    corpus = _corpus(name)
+    if corpus.keys is not None:
+        return corpus.keys()
+    return frozenset(row.key for row in rows(name)) if name in EMOBOX else None
+
+
+def scan(name: str, root: str | Path) -> tuple[Manifest, Report]:
+    """Read the corpus ``name`` under ``root``: its clips, and what is not as it should be.
+
+    The corpus's own folder is found a level or two below ``root``, or above it when ``root`` is one of
+    its inner folders. Any audio extension is accepted. No file is dropped silently.
+
+    Raises:
+        ManifestError: unknown corpus, no such folder, or no clip of the corpus in it.
+    """
+    return scan_corpus(_corpus(name), root, keys=official_keys(name))
