@@ -1,0 +1,41 @@
+"""The one door for sound: anything a person has -> float32 in [-1, 1] at 16 kHz.
+
+A *source* is a path, the bytes of a file, a binary file object, or a numpy array with its sample
+rate. The kind of a file is decided by its content, never by its name::
+
+    read(source)             the whole recording: (n,), or (c, n) with channels="each"
+    blocks(source)           the same samples in blocks, in bounded memory
+    probe(source)            duration, rate, channels and format, without decoding it all
+    valid(x, sample_rate)    the gate every array passes
+    Resampler(rate_in)       sound that arrives in chunks; chunked = whole to the last sample
+    LevelMeter, quality      how loud, how clipped, and what to warn about
+
+wav, flac, mp3, ogg (vorbis, opus), aiff, au and caf are read by libsndfile; m4a, aac, webm, mp4, amr and
+other video by PyAV, the extra ``media``. A recording that breaks off is given up to the break.
+"""
+
+from __future__ import annotations
+
+from emovox.audio.door import Channels, Info, blocks, probe, read
+from emovox.audio.gate import MAX_CHANNELS, MAX_PEAK, MAX_RATE, MIN_RATE, SAMPLE_RATE, valid
+from emovox.audio.level import LevelMeter, quality
+from emovox.audio.resampler import Resampler
+from emovox.audio.source import Source
+
+__all__ = [
+    "MAX_CHANNELS",
+    "MAX_PEAK",
+    "MAX_RATE",
+    "MIN_RATE",
+    "SAMPLE_RATE",
+    "Channels",
+    "Info",
+    "LevelMeter",
+    "Resampler",
+    "Source",
+    "blocks",
+    "probe",
+    "quality",
+    "read",
+    "valid",
+]

@@ -1,0 +1,155 @@
+"""Where bytes come from: a path, bytes in memory, a file object; opened as one seekable reader."""
+
+from __future__ import annotations
+
+import io
+import os
+from pathlib import Path
+from typing import Any, BinaryIO, TypeAlias
+
+from numpy.typing import NDArray
+
+from emovox.errors import AudioDecodeError, AudioError, AudioNotFoundError, AudioValueError
+
+__all__ = ["MAX_STREAM_BYTES", "Reader", "Source", "is_array", "opened"]
+
+Source: TypeAlias = str | os.PathLike[str] | bytes | bytearray | memoryview | BinaryIO | NDArray[Any]
+"""What the door takes: a path, the bytes of a file, a binary file object, or an array of samples."""
+
+MAX_STREAM_BYTES = 1 << 29
+"""A file object that cannot seek is read whole, up to 512 MiB: 4.6 hours of 16 kHz, 16-bit wav."""
+
+
+class Reader:
+    """A seekable binary file that decoders may call back.
+
+    It has no ``name``, so that no decoder guesses by extension, and never lets an exception into a
+    decoder's C code: the first one is kept in ``error`` and the decoder sees the end of the file.
+    """
+
+    def __init__(self, file: BinaryIO, label: str, *, owned: bool) -> None:
+        self.label = label
+        self.error: Exception | None = None
+        self._file = file
+        self._owned = owned
+        self._start = file.tell()
+        self.size = file.seek(0, os.SEEK_END) - self._start
+        file.seek(self._start)
+
+    def read(self, count: int = -1) -> bytes:
+        """Up to ``count`` bytes; fewer at the end, or after an error."""
+        try:
+            return self._file.read(count) or b""
+        except Exception as error:
+            self.error = self.error or error
+            return b""
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        """Move, counted from where the file object stood when it was handed in. Never before its start."""
+        try:
+            base = {os.SEEK_SET: 0, os.SEEK_CUR: self.tell(), os.SEEK_END: self.size}[whence]
+            return self._file.seek(self._start + max(0, base + offset)) - self._start
+        except Exception as error:
+            self.error = self.error or error
+            return 0
+
+    def tell(self) -> int:
+        """Position in bytes."""
+        try:
+            return self._file.tell() - self._start
+        except Exception as error:
+            self.error = self.error or error
+            return 0
+
+    def head(self, count: int) -> bytes:
+        """The first ``count`` bytes; the position goes back to the start."""
+        self.seek(0)
+        first = self.read(count)
+        self.seek(0)
+        return first
+
+    def close(self) -> None:
+        """Close a file that was opened here; leave the caller's where it stood."""
+        if self._owned:
+            self._file.close()
+        else:
+            self.seek(0)
+
+
+def is_array(source: object) -> bool:
+    """Whether ``source`` is samples rather than a file."""
+    return hasattr(source, "__array__") and not isinstance(source, (str, bytes, bytearray, memoryview))
+
+
+def opened(source: object) -> Reader:
+    """Open a path, bytes or a file object.
+
+    Raises:
+        AudioNotFoundError: there is no such file.
+        AudioDecodeError: it is a folder, may not be read, or is empty.
+        AudioValueError: not a source at all, or an endless one.
+    """
+    if isinstance(source, (str, os.PathLike)):
+        reader = _opened_path(source)
+    elif isinstance(source, (bytes, bytearray, memoryview)):
+        reader = Reader(io.BytesIO(source), f"{len(source)} bytes", owned=True)
+    elif hasattr(source, "read"):
+        reader = _opened_file(source)
+    else:
+        raise AudioValueError(
+            f"got {type(source).__name__}; expected a path, bytes, a binary file object, or a numpy array"
+        )
+    if reader.size == 0:
+        reader.close()
+        raise AudioDecodeError(f"{reader.label}: nothing to read, the file is empty or stands at its end")
+    return reader
+
+
+def _opened_path(source: str | os.PathLike[str]) -> Reader:
+    label = os.fspath(source)
+    try:
+        path = Path(source)
+        if path.is_dir():
+            raise AudioDecodeError(f"{label}: a folder, not a file; give the files in it")
+        file = path.open("rb")
+    except (FileNotFoundError, NotADirectoryError, ValueError):
+        raise AudioNotFoundError(f"{label!r}: no such file; check the path and the current folder") from None
+    except OSError as error:
+        raise AudioDecodeError(f"{label}: cannot be opened: {error.strerror or error}") from error
+    return _reader(file, str(label), owned=True)
+
+
+def _opened_file(file: Any) -> Reader:
+    name = getattr(file, "name", None)
+    return _reader(file, name if isinstance(name, str) else "file object", owned=False)
+
+
+def _reader(file: Any, label: str, *, owned: bool) -> Reader:
+    keep = False
+    try:
+        if not isinstance(file.read(0), bytes):
+            raise AudioValueError(f"{label}: not bytes; open the file in binary mode ('rb')")
+        keep = bool(file.seekable()) if hasattr(file, "seekable") else hasattr(file, "seek")
+        if keep:
+            return Reader(file, label, owned=owned)
+        return Reader(io.BytesIO(_all_bytes(file, label)), label, owned=True)
+    except AudioError:
+        raise
+    except Exception as error:  # a foreign object: whatever it raises means that it cannot be read
+        raise AudioDecodeError(f"{label}: cannot be read: {error}") from error
+    finally:
+        if owned and not keep:
+            file.close()
+
+
+def _all_bytes(file: Any, label: str) -> bytes:
+    parts: list[bytes] = []
+    size = 0
+    while size <= MAX_STREAM_BYTES and (part := file.read(1 << 20)):
+        parts.append(part)
+        size += len(part)
+    if size > MAX_STREAM_BYTES:
+        raise AudioValueError(
+            f"{label}: more than {MAX_STREAM_BYTES >> 20} MiB, and it cannot seek; save it to a file first"
+        )
+    return b"".join(parts)
