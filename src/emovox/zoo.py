@@ -1,0 +1,87 @@
+"""From a name to a model: the bundles inside the package, or a folder of yours."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from emovox.bundle import SPEC_FILE, Spec, load_bundle, read_spec
+from emovox.errors import BundleNotFoundError
+
+if TYPE_CHECKING:
+    from emovox.recognizer import Recognizer
+
+__all__ = ["DEFAULT", "EMBEDDED", "Known", "find", "load", "models"]
+
+DEFAULT = "default"
+"""The model that is loaded when none is named."""
+
+EMBEDDED = Path(__file__).parent / "models"
+"""The folder of the bundles that come with the package, one folder a bundle."""
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """A bundle that can be loaded by its name."""
+
+    name: str
+    """What to give to `load`."""
+    path: Path
+    spec: Spec
+
+
+def models() -> list[Known]:
+    """The bundles that `load` knows by name, the default first. Opens no model.
+
+    Raises:
+        BundleError: an embedded bundle is damaged (the message names the file).
+    """
+    return [Known(name, EMBEDDED / name, read_spec(EMBEDDED / name)) for name in _names()]
+
+
+def load(
+    name: str | os.PathLike[str] = DEFAULT, *, threads: int = 1, vad: Literal["on", "off"] = "on"
+) -> Recognizer:
+    """Open a model: by its name, or by the path of a bundle folder.
+
+    A name wins over a folder of the same name in the working directory; write ``./default`` for the folder.
+
+    Args:
+        name: one of `models`, or a path.
+        threads: threads that one judgement may use; 1 is best for small nets and for many files.
+        vad: whether a voice activity detector looks for speech, unless a call says otherwise.
+
+    Raises:
+        BundleNotFoundError: neither a known name nor a folder; the message names what exists.
+        BundleError: the bundle is damaged, or newer than this emovox.
+    """
+    from emovox.recognizer import Recognizer
+
+    return Recognizer(load_bundle(find(name), threads=threads), vad=vad)
+
+
+def find(name: str | os.PathLike[str] = DEFAULT) -> Path:
+    """The folder of the bundle ``name`` (a name or a path).
+
+    Raises:
+        BundleNotFoundError: there is none; the message names what exists.
+    """
+    if isinstance(name, str) and name in _names():
+        return EMBEDDED / name
+    try:
+        path = Path(name).expanduser()
+        if path.is_dir():
+            return path
+        is_file = path.exists()
+    except (OSError, RuntimeError, ValueError):  # a loop of links, no such home, a NUL in the name
+        is_file = False
+    what = "is a file, a bundle is a folder" if is_file else "is neither a known model nor a folder"
+    known = ", ".join(_names()) or "none"
+    raise BundleNotFoundError(f"{os.fspath(name)!r} {what}; models that come with emovox: {known}")
+
+
+def _names() -> list[str]:
+    found = sorted(file.parent.name for file in EMBEDDED.glob(f"*/{SPEC_FILE}"))
+    return sorted(found, key=lambda name: name != DEFAULT)

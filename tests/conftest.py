@@ -1,0 +1,116 @@
+"""A tiny model bundle that the tests of every room can open."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from emovox.bundle import Abstain, Input, Licence, Spec, write_bundle
+
+LABELS = ("neutral", "happy", "sad", "angry", "fear")
+KERNEL, STRIDE, BANDS = 128, 64, 12
+
+
+def tiny_onnx(n_labels: int = len(LABELS), *, seed: int = 0) -> bytes:
+    """A graph by the contract: log energies in a few bands, averaged over ``lengths``, and a linear layer.
+
+    Frames past a clip's own length are masked, so a padded clip is judged like the clip alone.
+    """
+    from onnx import TensorProto, checker, helper, numpy_helper
+
+    rng = np.random.default_rng(seed)
+    t = np.arange(KERNEL) - KERNEL / 2
+    phase = 2 * np.pi * np.geomspace(100, 6000, BANDS)[:, None] * t / 16000
+    waves = np.hanning(KERNEL) * np.concatenate([np.cos(phase), np.sin(phase)])
+    numbers = {
+        "kernel": waves[:, None].astype(np.float32),
+        "weight": (rng.standard_normal((2 * BANDS, n_labels)) * 0.35).astype(np.float32),
+        "bias": rng.standard_normal(n_labels).astype(np.float32),
+        "floor": np.float32(1e-5),
+        "stride": np.int64(STRIDE),
+        "zero": np.int64(0),
+        "one": np.int64(1),
+        "axis_0": np.array([0]),
+        "axis_1": np.array([1]),
+        "axis_2": np.array([2]),
+    }
+    node = helper.make_node
+    nodes = [
+        node("Unsqueeze", ["waveform", "axis_1"], ["wave"]),
+        node("Conv", ["wave", "kernel"], ["bands"], pads=[KERNEL // 2] * 2, strides=[STRIDE]),
+        node("Mul", ["bands", "bands"], ["power"]),
+        node("Shape", ["power"], ["n_frames"], start=2, end=3),
+        node("Squeeze", ["n_frames"], ["t"]),
+        node("Range", ["zero", "t", "one"], ["index"]),
+        node("Mul", ["index", "stride"], ["centre"]),
+        node("Unsqueeze", ["centre", "axis_0"], ["centres"]),
+        node("Unsqueeze", ["lengths", "axis_1"], ["ends"]),
+        node("LessOrEqual", ["centres", "ends"], ["inside"]),
+        node("Cast", ["inside"], ["mask"], to=TensorProto.FLOAT),
+        node("Unsqueeze", ["mask", "axis_1"], ["mask3"]),
+        node("Mul", ["power", "mask3"], ["kept"]),
+        node("ReduceSum", ["kept", "axis_2"], ["total"], keepdims=0),
+        node("ReduceSum", ["mask", "axis_1"], ["count"], keepdims=1),
+        node("Div", ["total", "count"], ["mean"]),
+        node("Add", ["mean", "floor"], ["floored"]),
+        node("Log", ["floored"], ["logs"]),
+        node("Gemm", ["logs", "weight", "bias"], ["logits"]),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "tiny",
+        [
+            helper.make_tensor_value_info("waveform", TensorProto.FLOAT, ["b", "n"]),
+            helper.make_tensor_value_info("lengths", TensorProto.INT64, ["b"]),
+        ],
+        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["b", n_labels])],
+        [numpy_helper.from_array(np.asarray(x), name) for name, x in numbers.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    checker.check_model(model)
+    return bytes(model.SerializeToString())
+
+
+def tiny_spec(labels: Sequence[str] = LABELS, **changes: Any) -> Spec:
+    """A spec that fits `tiny_onnx`; ``changes`` replace its fields."""
+    fields: dict[str, Any] = {
+        "name": "tiny",
+        "version": "1",
+        "description": "band energies and a linear layer; for tests",
+        "labels": tuple(labels),
+        "input": Input(kind="waveform"),
+        "window_s": 3.0,
+        "hop_s": 1.0,
+        "min_s": 0.5,
+        "clip_s": 10.0,
+        "temperature": 4.0,
+        "abstain": Abstain(confidence=0.0),
+        "corpora": ("none",),
+        "protocol": "none",
+        "licence": Licence(code="Apache-2.0", weights="Apache-2.0", commercial=True),
+        "created": "2026-01-01T00:00:00+00:00",
+    }
+    return Spec(**(fields | changes))
+
+
+@pytest.fixture(scope="session")
+def make_bundle(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """``make_bundle(labels=..., seed=0, **spec_fields)`` writes a tiny bundle and returns its folder."""
+    pytest.importorskip("onnx")
+
+    def make(labels: Sequence[str] = LABELS, *, seed: int = 0, **changes: Any) -> Path:
+        folder = tmp_path_factory.mktemp("bundle") / "tiny"
+        write_bundle(folder, tiny_onnx(len(labels), seed=seed), tiny_spec(labels, **changes))
+        return folder
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def tiny_bundle(make_bundle: Callable[..., Path]) -> Path:
+    """The folder of a small bundle; read it, do not change it."""
+    return make_bundle()
