@@ -75,6 +75,18 @@ class ArrayDecoder:
         """Nothing is open."""
 
 
+class _Forward(soundfile.SoundFile):  # type: ignore[misc]  # soundfile has no types
+    """A SoundFile that is only read onwards.
+
+    A seekable one seeks to where it already stands after each read. In an mp3 that empties the decoder's bit
+    reservoir: frames go missing at every border of two reads (measured at 8 to 24 kHz: errors of 0.2 to 0.8).
+    """
+
+    def seekable(self) -> bool:
+        """No, although it could."""
+        return False
+
+
 class SoundfileDecoder:
     """libsndfile."""
 
@@ -82,7 +94,7 @@ class SoundfileDecoder:
         """Raises soundfile.LibsndfileError when libsndfile does not know the bytes."""
         self._reader = reader
         reader.seek(0)
-        self._file = soundfile.SoundFile(reader)
+        self._file = _Forward(reader)
         if self._file.format not in _SOUNDFILE_FORMATS:
             self._file.close()
             raise soundfile.LibsndfileError(1)
