@@ -1,0 +1,22 @@
+"""How does a person type it?  Parse -> call the library -> show; nothing is computed here.
+
+One file a command (``predict``, ``models``, ``doctor``), joined in ``app``. What the arguments
+name is worked out in ``sources``, how rows look in ``writers``, what a terminal can do in ``terminal``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+__all__ = ["main"]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the ``emovox`` command with ``argv`` (default: the process's own) and return its exit code.
+
+    0: all worked. 1: some recordings failed, each named on stderr. 2: the request itself cannot be
+    met (usage, unknown model). 130: interrupted. 141: the reader of a pipe went away.
+    """
+    from emovox.cli.app import run
+
+    return run(argv)

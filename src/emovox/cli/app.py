@@ -1,0 +1,102 @@
+"""The command tree, and what a mistyped command is answered."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+from typer.main import get_command
+
+import emovox
+from emovox.cli import doctor, models, predict
+from emovox.cli.sources import AUDIO_SUFFIXES
+from emovox.cli.terminal import say
+from emovox.errors import EmovoxError
+
+__all__ = ["app", "run"]
+
+EPILOG = (
+    "emovox names the emotion that a voice expresses, not what a person feels. In the EU it may not be "
+    "used on people at work or in education (AI Act, Art. 5(1)(f)); elsewhere they must be told (Art. 50(3))."
+)
+
+
+class _Commands(TyperGroup):
+    """Commands that answer a typing mistake with the command that was meant."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        name = args[0]
+        if not name.startswith("-") and name not in self.commands:
+            ctx.fail(self._meant(name))
+        return super().resolve_command(ctx, args)
+
+    def _meant(self, name: str) -> str:
+        if Path(name).suffix.lower() in AUDIO_SUFFIXES or Path(name).exists():
+            return f"{name!r} is not a command. To judge a recording:  emovox predict {name}"
+        near = difflib.get_close_matches(name, self.commands, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"there are: {', '.join(self.commands)}."
+        return f"no command {name!r}; {hint}"
+
+
+app = typer.Typer(
+    name="emovox",
+    cls=_Commands,
+    help="Recognise the emotion expressed in speech.",
+    epilog=EPILOG,
+    no_args_is_help=True,
+    rich_markup_mode=None,  # plain help: rich would cost every start 60 ms
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["--help", "-h"]},
+)
+app.command(epilog=EPILOG)(predict.predict)
+app.command()(models.models)
+app.command()(doctor.doctor)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"emovox {emovox.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    pass
+
+
+def run(argv: Sequence[str] | None = None) -> int:
+    """Run the command tree on ``argv`` and return the exit code (see ``emovox.cli.main``)."""
+    try:
+        code = get_command(app).main(
+            args=None if argv is None else list(argv), prog_name="emovox", standalone_mode=False
+        )
+        sys.stdout.flush()
+    except BrokenPipeError:
+        return _pipe_closed()
+    except (KeyboardInterrupt, typer.Abort):
+        return 130
+    except (EmovoxError, OSError) as error:
+        say(str(error))
+        return 2 if isinstance(error, EmovoxError) else 1
+    except Exception as error:
+        if not hasattr(error, "show"):
+            raise
+        error.show()  # a usage error of typer's, which knows its own usage line
+        return 2
+    return code if isinstance(code, int) else 0
+
+
+def _pipe_closed() -> int:
+    """Leave quietly after the reader of stdout has gone, as if the signal had ended the process."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is still buffered goes nowhere
+    return 141

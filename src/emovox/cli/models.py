@@ -1,0 +1,62 @@
+"""``emovox models``: which bundles can be named, with what they are worth and their terms."""
+
+from __future__ import annotations
+
+import json
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from emovox.zoo import Known
+
+__all__ = ["Form", "models"]
+
+
+class Form(StrEnum):
+    """How the answer looks."""
+
+    table = "table"
+    json = "json"
+
+
+def models(
+    format: Annotated[Form, typer.Option("--format", "-f", help="How the answer looks.")] = Form.table,
+) -> None:
+    """List the models: labels, scores, terms of use."""
+    from emovox import zoo
+
+    known = zoo.models()
+    if format is Form.json:
+        typer.echo(json.dumps([_entry(one) for one in known], ensure_ascii=False, indent=2))
+    elif not known:
+        typer.echo(
+            "This installation holds no model; give a bundle's folder:  emovox predict --model FOLDER PATH"
+        )
+    else:
+        typer.echo("\n\n".join(map(_page, known)))
+
+
+def _entry(known: Known) -> dict[str, Any]:
+    return {
+        "model": known.name,
+        "path": str(known.path),
+        "spec": known.spec.model_dump(mode="json", by_alias=True),
+    }
+
+
+def _page(known: Known) -> str:
+    spec = known.spec
+    terms = "commercial use allowed" if spec.licence.commercial else "no commercial use"
+    lines = [
+        f"{known.name}  ({spec.name} {spec.version})",
+        f"  {spec.description}",
+        f"  labels      {' '.join(spec.labels)}",
+        f"  trained on  {', '.join(spec.corpora)}",
+        f"  weights     {spec.licence.weights}: {terms}",
+    ]
+    for score in spec.scores:
+        interval = "" if score.low is None or score.high is None else f" [{score.low:g}, {score.high:g}]"
+        lines.append(f"  {score.metric:<10}  {score.value:g}{interval} on {score.corpus} ({score.protocol})")
+    return "\n".join(lines)

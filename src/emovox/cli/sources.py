@@ -1,0 +1,107 @@
+"""What the PATH arguments name: files, folders, patterns, standard input."""
+
+from __future__ import annotations
+
+import difflib
+import glob
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+__all__ = ["AUDIO_SUFFIXES", "STDIN", "Source", "expand"]
+
+STDIN = "-"
+"""The PATH that means standard input."""
+
+AUDIO_SUFFIXES: frozenset[str] = frozenset(
+    f".{kind}"
+    for kind in (
+        *("wav", "wave", "w64", "flac", "mp3", "ogg", "oga", "opus", "aif", "aiff", "au", "snd", "caf"),
+        *("m4a", "m4b", "aac", "mp4", "mov", "webm", "weba", "mkv", "mka", "avi", "3gp", "amr", "wma", "mp2"),
+    )
+)
+"""What counts as a recording inside a folder. A file named outright is opened whatever its suffix."""
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """One recording to judge, or the reason why an argument names none."""
+
+    name: str
+    """The path as typed (or as found below the folder that was typed); ``-`` is standard input."""
+    problem: str | None = None
+
+
+def expand(arguments: Iterable[str], *, recursive: bool = False) -> list[Source]:
+    """The recordings that ``arguments`` name, in order, each path once.
+
+    A folder stands for the recordings in it (with ``recursive``, also below it) in natural order; a
+    pattern for what it matches. An argument that names nothing is kept, with its ``problem``.
+    """
+    found: dict[str, Source] = {}
+    for argument in arguments:
+        for source in _expand(argument, recursive):
+            found.setdefault(source.name, source)
+    return list(found.values())
+
+
+def _expand(argument: str, recursive: bool) -> Iterator[Source]:
+    try:
+        yield from _named(argument, recursive)
+    except OSError as error:  # a name too long, a folder that may not be read
+        yield Source(argument, error.strerror or str(error))
+
+
+def _named(argument: str, recursive: bool) -> Iterator[Source]:
+    path = Path(argument)
+    if argument == STDIN:
+        yield Source(STDIN)
+    elif path.is_dir():
+        yield from _folder(argument, recursive)
+    elif path.exists():
+        yield Source(argument)
+    elif glob.has_magic(argument):
+        yield from _pattern(argument, recursive)
+    else:
+        yield Source(argument, _missing(path))
+
+
+def _folder(argument: str, recursive: bool) -> Iterator[Source]:
+    names = sorted(map(str, _recordings(Path(argument), recursive)), key=_natural)
+    if names:
+        yield from map(Source, names)
+        return
+    deeper = "" if recursive else "; --recursive looks in the folders below it"
+    yield Source(argument, f"no recording in this folder (looked for .wav, .flac, .mp3, ...){deeper}")
+
+
+def _recordings(folder: Path, recursive: bool) -> Iterator[Path]:
+    # Path.rglob follows no symbolic links, so a circle of links ends.
+    for path in folder.rglob("*") if recursive else folder.iterdir():
+        hidden = path.name.startswith(".")  # such as the ._clip.wav that macOS leaves on foreign disks
+        if path.suffix.lower() in AUDIO_SUFFIXES and not hidden and path.is_file():
+            yield path
+
+
+def _pattern(argument: str, recursive: bool) -> Iterator[Source]:
+    matches = sorted(glob.glob(argument, recursive=True), key=_natural)  # noqa: PTH207 (as typed)
+    if not matches:
+        yield Source(argument, "nothing matches this pattern")
+    for match in matches:
+        yield from _folder(match, recursive) if Path(match).is_dir() else (Source(match),)
+
+
+def _missing(path: Path) -> str:
+    if not path.parent.is_dir():
+        return f"no such file: there is no folder {str(path.parent)!r}"
+    near = difflib.get_close_matches(path.name, (p.name for p in path.parent.iterdir()), n=1)
+    return f"no such file; did you mean {str(path.with_name(near[0]))!r}?" if near else "no such file"
+
+
+def _natural(name: str) -> list[tuple[int, int, str]]:
+    """Sort key under which clip2 comes before clip10."""
+    return [
+        (0, int(part), "") if part.isdecimal() and part.isascii() else (1, 0, part)
+        for part in re.split(r"([0-9]+)", name)
+    ]

@@ -1,0 +1,148 @@
+"""What a terminal can do: colours, text of a known width, a progress bar, a word on stderr."""
+
+from __future__ import annotations
+
+import math
+import os
+import shutil
+import stat
+import sys
+import time
+import unicodedata
+from typing import TextIO
+
+__all__ = [
+    "LABEL_COLOURS",
+    "Progress",
+    "bar",
+    "can_say",
+    "clean",
+    "has_colours",
+    "pad",
+    "paint",
+    "say",
+    "width",
+]
+
+LABEL_COLOURS: dict[str, str] = {
+    "neutral": "37",
+    "calm": "36",
+    "happy": "33",
+    "sad": "34",
+    "angry": "31",
+    "fear": "35",
+    "disgust": "32",
+    "surprise": "96",
+    "boredom": "90",
+}
+"""Emotion -> ANSI colour code. The name always stands beside it: colour alone says nothing."""
+
+
+def has_colours(stream: TextIO) -> bool:
+    """Whether ``stream`` is a terminal whose owner wants colours (https://no-color.org)."""
+    if os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb" or not stream.isatty():
+        return False
+    return sys.platform != "win32" or "WT_SESSION" in os.environ  # the old console shows the codes
+
+
+def can_say(stream: TextIO, text: str) -> bool:
+    """Whether the encoding of ``stream`` has all of ``text``."""
+    try:
+        text.encode(stream.encoding or "ascii")
+    except (UnicodeEncodeError, LookupError):
+        return False
+    return True
+
+
+def clean(text: str) -> str:
+    """``text`` on one line without control characters, which in a file name could steer the terminal."""
+    return "".join(" " if c.isspace() else c if unicodedata.category(c)[0] != "C" else "\ufffd" for c in text)
+
+
+def width(text: str) -> int:
+    """Columns that ``text`` takes on a terminal."""
+    if text.isascii():
+        return len(text)
+    wide = sum(unicodedata.east_asian_width(c) in "WF" for c in text)
+    return len(text) + wide - sum(unicodedata.combining(c) > 0 for c in text)
+
+
+def pad(text: str, columns: int) -> str:
+    """``text`` filled with spaces to ``columns``."""
+    return text + " " * max(0, columns - width(text))
+
+
+def paint(text: str, code: str, *, colours: bool) -> str:
+    """``text`` in the ANSI colour ``code`` when ``colours``."""
+    return f"\x1b[{code}m{text}\x1b[0m" if colours and code else text
+
+
+def bar(share: float, columns: int, stream: TextIO) -> str:
+    """A horizontal bar, ``share`` of ``columns`` full."""
+    full, empty = ("█", "░") if can_say(stream, "█░") else ("#", ".")
+    n = round(min(max(share, 0.0), 1.0) * columns)
+    return full * n + empty * (columns - n)
+
+
+def say(text: str) -> None:
+    """One line on stderr, in the program's name."""
+    print(f"emovox: {clean(text)}", file=sys.stderr, flush=True)
+
+
+class Progress:
+    """A bar on stderr while there is more than a little to do; silent where nobody would see it.
+
+    Shown only on a terminal, never when stdout feeds a pipe (the pager at its end owns the screen),
+    and only once ``PATIENCE_S`` have passed.
+    """
+
+    PATIENCE_S = 1.0
+    REDRAW_S = 0.1
+
+    def __init__(self, total: int, *, enabled: bool = True) -> None:
+        self.total = total
+        self._enabled = enabled and total > 0 and _is_watched()
+        self._start_s = self._drawn_s = time.monotonic()
+        self._visible = False
+
+    def at(self, done: float) -> None:
+        """``done`` of ``total`` recordings are judged; the fraction is the share of the current one."""
+        now_s = time.monotonic()
+        if (
+            not self._enabled
+            or now_s - self._start_s < self.PATIENCE_S
+            or now_s - self._drawn_s < self.REDRAW_S
+        ):
+            return
+        self._drawn_s, self._visible = now_s, True
+        share = min(done / self.total, 1.0)
+        left_s = (now_s - self._start_s) * (1 - share) / share if share > 0 else math.inf
+        text = f"{bar(share, 24, sys.stderr)} {math.floor(done)}/{self.total}, {_clock(left_s)} left"
+        columns = shutil.get_terminal_size().columns - 1
+        sys.stderr.write("\r\x1b[K" + text[:columns])
+        sys.stderr.flush()
+
+    def hide(self) -> None:
+        """Take the bar off the screen, so that a row may be written there."""
+        if self._visible:
+            sys.stderr.write("\r\x1b[K")
+            sys.stderr.flush()
+            self._visible = False
+            self._drawn_s = -math.inf  # come back at the next call of at()
+
+
+def _is_watched() -> bool:
+    if not sys.stderr.isatty() or os.environ.get("TERM") == "dumb":
+        return False
+    try:
+        return not stat.S_ISFIFO(os.fstat(sys.stdout.fileno()).st_mode)
+    except (OSError, ValueError):  # closed, or replaced by something that is no file
+        return False
+
+
+def _clock(seconds: float) -> str:
+    if not math.isfinite(seconds):
+        return "--:--"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

@@ -1,0 +1,196 @@
+"""How rows look: a table for people; JSON, JSON lines and CSV for machines.
+
+A row is what ``Prediction.to_dict()`` and ``Segment.to_dict()`` give, or ``{"file", "error"}``. Every
+writer but the table's footer is the same in a pipe, in a file and on a terminal, and every row is out
+before the next recording is judged.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol, TextIO
+
+from emovox.cli.terminal import LABEL_COLOURS, bar, clean, has_colours, pad, paint, width
+
+__all__ = [
+    "FOOTER",
+    "CsvWriter",
+    "JsonLinesWriter",
+    "JsonWriter",
+    "Row",
+    "TableWriter",
+    "Writer",
+    "csv_columns",
+    "keep_top",
+]
+
+Row = Mapping[str, Any]
+
+FOOTER = "Expressed emotion, not what a person feels. Not for use at work or in schools (EU AI Act, Art. 5)."
+
+
+class Writer(Protocol):
+    """Where rows go, one at a time; ``end`` is called once, also after an interruption."""
+
+    def row(self, row: Row) -> None:
+        """Write one row."""
+
+    def end(self) -> None:
+        """Write what closes the document."""
+
+
+def keep_top(row: Row, n: int | None) -> Row:
+    """``row`` with the ``n`` most likely scores only (``None``: all), the likeliest first when cut."""
+    if n is None or not row.get("scores"):
+        return row
+    return {**row, "scores": dict(_ranked(row["scores"])[:n])}
+
+
+def _ranked(scores: Mapping[str, float]) -> list[tuple[str, float]]:
+    return sorted(scores.items(), key=lambda pair: -pair[1])
+
+
+class JsonLinesWriter:
+    """One JSON object a line."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def row(self, row: Row) -> None:
+        self._stream.write(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n")
+        self._stream.flush()
+
+    def end(self) -> None:
+        pass
+
+
+class JsonWriter:
+    """One JSON list of all rows; closed, hence valid, even after an interruption."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._before = "[\n  "
+
+    def row(self, row: Row) -> None:
+        text = json.dumps(row, ensure_ascii=False, allow_nan=False, indent=2).replace("\n", "\n  ")
+        self._stream.write(self._before + text)
+        self._before = ",\n  "
+
+    def end(self) -> None:
+        self._stream.write("[]\n" if self._before.startswith("[") else "\n]\n")
+
+
+def csv_columns(labels: Sequence[str]) -> list[str]:
+    """The columns of the CSV form for a model that answers ``labels``."""
+    probabilities = [f"{label}_prob" for label in labels]
+    return ["file", "channel", "start_s", "end_s", "label", "reason", "confidence", *probabilities, "error"]
+
+
+class CsvWriter:
+    """One line a row under a header; a cell that is not known is empty."""
+
+    def __init__(self, stream: TextIO, labels: Sequence[str]) -> None:
+        self._stream = stream
+        self._csv = csv.DictWriter(
+            stream, csv_columns(labels), restval="", extrasaction="ignore", lineterminator="\n"
+        )
+        self._csv.writeheader()
+
+    def row(self, row: Row) -> None:
+        scores = row.get("scores") or {}
+        self._csv.writerow({**row, **{f"{label}_prob": p for label, p in scores.items()}})
+        self._stream.flush()
+
+    def end(self) -> None:
+        pass
+
+
+class TableWriter:
+    """Aligned columns for people, written row by row: the widths are known beforehand.
+
+    Args:
+        stream: where the table goes; colours and the footer only when it is a terminal.
+        files: the names that rows may have (a column for them is left out when ``None``).
+        labels: the labels that rows may have.
+        top: how many candidates a row names, the best one included.
+        channels: whether rows have a channel worth a column.
+        spans: whether rows are stretches of a recording rather than whole ones.
+    """
+
+    FILE_COLUMNS = 44
+    BAR_COLUMNS = 10
+
+    def __init__(
+        self,
+        stream: TextIO,
+        *,
+        files: Sequence[str],
+        labels: Sequence[str],
+        top: int = 3,
+        channels: bool = False,
+        spans: bool = False,
+    ) -> None:
+        self._stream = stream
+        self._colours = has_colours(stream)
+        self._top, self._channels, self._spans = top, channels, spans
+        longest = max((width(clean(name)) for name in files), default=0)
+        self._file_columns = max(len("file"), min(longest, self.FILE_COLUMNS))
+        self._label_columns = max(map(len, (*labels, "(no speech)")))
+        self._line(self._heads())
+
+    def row(self, row: Row) -> None:
+        file = pad(_shorten(clean(str(row["file"])), self._file_columns), self._file_columns)
+        if "error" in row:
+            self._line([file, paint("error", "1;31", colours=self._colours), clean(row["error"])])
+        else:
+            self._line([file, *self._time(row), *self._judgement(row), *self._notes(row)])
+
+    def end(self) -> None:
+        if self._stream.isatty():
+            self._line([paint(FOOTER, "2", colours=self._colours)])
+
+    def _heads(self) -> list[str]:
+        heads = [pad("file", self._file_columns)]
+        heads += ["channel"] if self._channels else []
+        heads += ["   start", "     end"] if self._spans else ["  length"]
+        heads += [pad("expressed", self._label_columns), pad("confidence", self.BAR_COLUMNS + 5)]
+        heads += ["then"] if self._top > 1 else []
+        return [paint("  ".join(heads), "1", colours=self._colours)]
+
+    def _time(self, row: Row) -> list[str]:
+        channel = ["mix" if row["channel"] is None else str(row["channel"])] if self._channels else []
+        times = [row["start_s"], row["end_s"]] if self._spans else [row["end_s"]]
+        return [f"{c:>7}" for c in channel] + [f"{'' if t is None else f'{t:.2f} s':>8}" for t in times]
+
+    def _judgement(self, row: Row) -> list[str]:
+        label = row["label"] or f"({str(row['reason'] or 'none').replace('_', ' ')})"
+        code = LABEL_COLOURS.get(label, "2" if row["label"] is None else "")
+        cells = [paint(pad(label, self._label_columns), code, colours=self._colours)]
+        confidence = row["confidence"]
+        if confidence is None:
+            return [*cells, " " * (self.BAR_COLUMNS + 5)]
+        gauge = paint(bar(confidence, self.BAR_COLUMNS, self._stream), code, colours=self._colours)
+        return [*cells, f"{gauge} {confidence:.2f}"]
+
+    def _notes(self, row: Row) -> list[str]:
+        ranked = _ranked(row["scores"])[: self._top]
+        rest = [pair for pair in ranked if pair[0] != row["label"]]
+        notes = ["  ".join(f"{label} {p:.2f}" for label, p in rest)]
+        warnings = (row.get("quality") or {}).get("warnings", ())
+        told = [w.replace("_", " ") for w in warnings if w != row["reason"]]
+        return notes + ([paint(f"[{', '.join(told)}]", "33", colours=self._colours)] if told else [])
+
+    def _line(self, cells: Sequence[str]) -> None:
+        self._stream.write("  ".join(cells).rstrip() + "\n")
+        self._stream.flush()
+
+
+def _shorten(text: str, columns: int) -> str:
+    """``text`` in at most ``columns``, its beginning cut off: the end tells files apart."""
+    if width(text) <= columns:
+        return text
+    while width(text) > columns - 3:
+        text = text[1:]
+    return "..." + text
