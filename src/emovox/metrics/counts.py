@@ -1,0 +1,227 @@
+"""Scores of labels: everything that a confusion matrix knows."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = [
+    "METRICS",
+    "OF_MATRIX",
+    "Floats",
+    "Labels",
+    "Metric",
+    "as_list",
+    "classes_of",
+    "codes_of",
+    "confusion_matrix",
+    "f1_scores",
+    "group_table",
+    "macro_f1",
+    "pair",
+    "precisions",
+    "ratio",
+    "recalls",
+    "uar",
+    "wa",
+    "weighted_f1",
+]
+
+Floats = NDArray[np.float64]
+Labels = Sequence[Hashable]
+Metric = str | Callable[[Labels, Labels], float]
+
+
+def as_list(name: str, values: Any) -> list[Hashable]:
+    """The one gate for labels: a list without ``None`` and ``nan``; ``name`` is for the message."""
+    if isinstance(values, str | bytes):
+        raise ValueError(f"{name} is one text, {values!r}; expected a sequence of labels, one a clip")
+    found = values.tolist() if isinstance(values, np.ndarray) else list(values)
+    for value in found:
+        if value is None or (isinstance(value, float) and math.isnan(value)):
+            raise ValueError(f"{name} holds {value!r}, which is no label: map or drop abstentions first")
+    return found
+
+
+def pair(y_true: Labels, y_pred: Labels) -> tuple[list[Hashable], list[Hashable]]:
+    """Both lists through the gate; equally long, and not empty."""
+    true, pred = as_list("y_true", y_true), as_list("y_pred", y_pred)
+    if len(true) != len(pred) or not true:
+        raise ValueError(
+            f"got {len(true)} true and {len(pred)} predicted labels; expected as many, and at least one"
+        )
+    return true, pred
+
+
+def classes_of(values: Sequence[Hashable], labels: Labels | None) -> list[Hashable]:
+    """``labels``, or else the sorted union of ``values``."""
+    if labels is None:
+        return sorted(set(values), key=lambda v: (str(type(v)), v))
+    known = as_list("labels", labels)
+    if len(set(known)) != len(known) or not known:
+        raise ValueError(f"labels are {known!r}; expected at least one, none twice")
+    return known
+
+
+def codes_of(values: Sequence[Hashable], classes: Sequence[Hashable]) -> NDArray[np.intp]:
+    """Place of each value among ``classes``."""
+    place = {label: n for n, label in enumerate(classes)}
+    try:
+        return np.array([place[value] for value in values], dtype=np.intp)
+    except KeyError as error:
+        raise ValueError(
+            f"the label {error.args[0]!r} is not among labels {list(classes)!r}; add it or drop it"
+        ) from None
+
+
+def _count(true: NDArray[np.intp], pred: NDArray[np.intp], k: int) -> NDArray[np.int64]:
+    return np.bincount(true * k + pred, minlength=k * k).reshape(k, k).astype(np.int64)
+
+
+def confusion_matrix(y_true: Labels, y_pred: Labels, *, labels: Labels | None = None) -> NDArray[np.int64]:
+    """Counts ``(n_classes, n_classes)``: rows true, columns predicted.
+
+    Raises:
+        ValueError: nothing given, lengths differ, or a label is not among ``labels``.
+
+    >>> confusion_matrix(["sad", "sad", "angry"], ["sad", "angry", "angry"])
+    array([[1, 0],
+           [1, 1]])
+    """
+    true, pred = pair(y_true, y_pred)
+    classes = classes_of([*true, *pred], labels)
+    return _count(codes_of(true, classes), codes_of(pred, classes), len(classes))
+
+
+# Scores of any number of matrices at once: (..., n_classes, n_classes) -> (..., n_classes) or (...).
+
+
+def ratio(part: Floats, whole: Floats, empty: float) -> Floats:
+    """``part / whole``, and ``empty`` where there is no whole."""
+    result: Floats = np.divide(
+        part, whole, out=np.full(np.broadcast(part, whole).shape, empty), where=whole > 0
+    )
+    return result
+
+
+def _hits(matrix: Floats) -> Floats:
+    return np.diagonal(matrix, axis1=-2, axis2=-1).astype(np.float64)
+
+
+def _recalls(matrix: Floats) -> Floats:
+    return ratio(_hits(matrix), matrix.sum(axis=-1), np.nan)
+
+
+def _precisions(matrix: Floats) -> Floats:
+    return ratio(_hits(matrix), matrix.sum(axis=-2), 0.0)
+
+
+def _f1s(matrix: Floats) -> Floats:
+    return ratio(2 * _hits(matrix), matrix.sum(axis=-1) + matrix.sum(axis=-2), 0.0)
+
+
+def _uar(matrix: Floats) -> Floats:
+    found = _recalls(matrix)
+    there = ~np.isnan(found)
+    return ratio(np.where(there, found, 0.0).sum(axis=-1), there.sum(axis=-1).astype(np.float64), np.nan)
+
+
+def _wa(matrix: Floats) -> Floats:
+    return ratio(_hits(matrix).sum(axis=-1), matrix.sum(axis=(-2, -1)), np.nan)
+
+
+def _macro_f1(matrix: Floats) -> Floats:
+    return np.asarray(_f1s(matrix).mean(axis=-1))
+
+
+def _weighted_f1(matrix: Floats) -> Floats:
+    support = matrix.sum(axis=-1)
+    return ratio((_f1s(matrix) * support).sum(axis=-1), support.sum(axis=-1), np.nan)
+
+
+OF_MATRIX: Mapping[str, Callable[[Floats], Floats]] = {
+    "uar": _uar,
+    "wa": _wa,
+    "macro_f1": _macro_f1,
+    "weighted_f1": _weighted_f1,
+}
+
+
+def recalls(y_true: Labels, y_pred: Labels, *, labels: Labels | None = None) -> Floats:
+    """Recall of each class ``(n_classes,)``; ``nan`` for a class that never occurs."""
+    return _recalls(confusion_matrix(y_true, y_pred, labels=labels).astype(np.float64))
+
+
+def precisions(y_true: Labels, y_pred: Labels, *, labels: Labels | None = None) -> Floats:
+    """Precision of each class ``(n_classes,)``; 0 for a class that is never predicted."""
+    return _precisions(confusion_matrix(y_true, y_pred, labels=labels).astype(np.float64))
+
+
+def f1_scores(y_true: Labels, y_pred: Labels, *, labels: Labels | None = None) -> Floats:
+    """F1 of each class ``(n_classes,)``; 0 for a class that neither occurs nor is predicted."""
+    return _f1s(confusion_matrix(y_true, y_pred, labels=labels).astype(np.float64))
+
+
+def uar(y_true: Labels, y_pred: Labels, *, labels: Labels | None = None) -> float:
+    """Unweighted average recall over the classes that occur.
+
+    >>> uar(["sad", "sad", "sad", "angry"], ["sad", "sad", "sad", "sad"])
+    0.5
+    """
+    return float(_uar(confusion_matrix(y_true, y_pred, labels=labels).astype(np.float64)))
+
+
+def wa(y_true: Labels, y_pred: Labels, *, labels: Labels | None = None) -> float:
+    """Weighted accuracy: the share of clips that are right."""
+    return float(_wa(confusion_matrix(y_true, y_pred, labels=labels).astype(np.float64)))
+
+
+def macro_f1(y_true: Labels, y_pred: Labels, *, labels: Labels | None = None) -> float:
+    """Mean F1 over all classes."""
+    return float(_macro_f1(confusion_matrix(y_true, y_pred, labels=labels).astype(np.float64)))
+
+
+def weighted_f1(y_true: Labels, y_pred: Labels, *, labels: Labels | None = None) -> float:
+    """Mean F1 over clips: each class weighs as often as it occurs."""
+    return float(_weighted_f1(confusion_matrix(y_true, y_pred, labels=labels).astype(np.float64)))
+
+
+METRICS: Mapping[str, Callable[..., float]] = {
+    "uar": uar,
+    "wa": wa,
+    "macro_f1": macro_f1,
+    "weighted_f1": weighted_f1,
+}
+"""Scores of labels, by name."""
+
+
+def group_table(
+    y_true: Labels,
+    y_pred: Labels,
+    groups: Sequence[Hashable],
+    metric: Metric = "uar",
+    *,
+    labels: Labels | None = None,
+) -> tuple[dict[Hashable, float], float]:
+    """The score of each group of clips (sex, age band, language, ...), and the gap between best and worst.
+
+    ``None`` in ``groups`` (not known) is a group of its own that does not count for the gap. With fewer than
+    two known groups the gap is ``nan``.
+    """
+    true, pred = pair(y_true, y_pred)
+    if len(groups) != len(true):
+        raise ValueError(f"got {len(groups)} groups for {len(true)} clips; expected one for each clip")
+    score = METRICS.get(metric) if isinstance(metric, str) else metric
+    if score is None:
+        raise ValueError(f"unknown metric {metric!r}; expected one of {', '.join(METRICS)} or a function")
+    options = {"labels": labels} if score in METRICS.values() else {}
+    clips: dict[Hashable, list[int]] = {}
+    for n, group in enumerate(groups):
+        clips.setdefault(group, []).append(n)
+    table = {g: score([true[i] for i in at], [pred[i] for i in at], **options) for g, at in clips.items()}
+    known = [value for group, value in table.items() if group is not None and not math.isnan(value)]
+    return table, (max(known) - min(known) if len(known) > 1 else math.nan)
