@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from emovox.errors import EmovoxError
     from emovox.labels import EMOTIONS
-    from emovox.recognizer import Recognizer, Stream
+    from emovox.listening import Stream
+    from emovox.recognizer import Recognizer
     from emovox.results import Prediction, Quality, Segment, Window
     from emovox.zoo import load, models
 
@@ -43,7 +44,7 @@ _HOME = {
     "Quality": "results",
     "Recognizer": "recognizer",
     "Segment": "results",
-    "Stream": "recognizer",
+    "Stream": "listening",
     "Window": "results",
     "load": "zoo",
     "models": "zoo",
