@@ -1,6 +1,20 @@
-"""Where is speech: one flag for every 30 ms, causal, the same for any chunking."""
+"""Where is speech: one flag for every 30 ms, causal, the same for any chunking.
+
+WebRTC's detector decides. Speech lost here can never be judged, so two things were added, measured on clips
+of six corpora of acted emotion (``benchmarks/vad.py``):
+
+- a fixed gain of 20 dB before it. Alone it misses soft voices: of clips turned down by 20 dB it loses 2.3 %
+  of the energetic frames, with the gain 0.6 %. A gain that follows the level lifts every pause to speech.
+- a noise gate behind it. It calls loud steady noise (-20 dBFS; -40 with the gain) speech for ever, so a frame
+  must also be louder than the quietest one lately. Speech is full of pauses and passes.
+
+As shipped 0.15 % of the energetic frames are lost in clips as they are. Not one clip of 765 was missed,
+whispered, sung, near crying, or turned down by 40 dB. Steady noise passes for speech for its first 1.3 s.
+"""
 
 from __future__ import annotations
+
+from collections import deque
 
 import numpy as np
 import webrtcvad
@@ -11,45 +25,103 @@ from emovox.errors import AudioValueError
 __all__ = ["FRAME_S", "Vad"]
 
 FRAME_S = 0.03
-"""Seconds one flag stands for."""
+"""Seconds one flag stands for: the longest frame WebRTC's detector takes."""
 
-HANG_FRAMES = 10
-"""Speech lasts this many frames (0.3 s) after the detector's last yes: word ends are soft."""
+MODE = 1
+"""WebRTC's aggressiveness, 0 to 3. 2 and 3 lose soft voices: 7 and 42 % at -20 dB, where 1 loses 2 %."""
+
+GAIN_DB = 20.0
+"""Loud sound is clipped by it; that costs no speech."""
+
+HANG_S = 0.3
+"""Speech lasts this long after the last yes: word ends are soft, and a stop consonant is silent for 0.1 s."""
+
+MARGIN_DB = 4.0
+"""How far above the quietest recent frame speech is; white and pink noise vary less from frame to frame."""
+
+MEMORY_S = 3.0
+"""How long the quietest frame is remembered: hardly anyone holds one loudness for longer."""
+
+SETTLE_S = 1.0
+"""The gate stands open so long at first: a clip may begin in the middle of a word."""
+
+_FULL_SCALE = 32768.0
 
 
 class Vad:
-    """A streaming voice activity detector: WebRTC's, behind a slow gain, with a hang-over.
+    """A streaming voice activity detector that prefers recall. State is bounded however long the sound."""
 
-    It prefers recall: lost speech cannot be judged, while a little noise only dilutes a judgement.
-    """
+    def __init__(
+        self,
+        sample_rate: int = 16_000,
+        *,
+        mode: int = MODE,
+        gain_db: float = GAIN_DB,
+        hang_s: float = HANG_S,
+        margin_db: float = MARGIN_DB,
+    ) -> None:
+        """Choose; the defaults are measured.
 
-    def __init__(self, sample_rate: int = 16_000, *, mode: int = 1, hang_frames: int = HANG_FRAMES) -> None:
+        Args:
+            sample_rate: 8000, 16000, 32000 or 48000 Hz.
+            mode: WebRTC's aggressiveness, 0 to 3.
+            gain_db: before the detector.
+            hang_s: how long speech lasts after the last yes.
+            margin_db: of the noise gate; 0 takes it away.
+
+        Raises:
+            AudioValueError: a rate or mode WebRTC's detector does not have.
+        """
         if sample_rate not in (8_000, 16_000, 32_000, 48_000):
             raise AudioValueError(f"the VAD cannot hear {sample_rate} Hz; expected 16000: resample first")
+        if mode not in (0, 1, 2, 3):
+            raise AudioValueError(f"the VAD has no mode {mode!r}; expected 0, 1, 2 or 3")
         self.sample_rate = sample_rate
-        self.frame = round(sample_rate * FRAME_S)
+        self._frame = round(sample_rate * FRAME_S)
         self._vad = webrtcvad.Vad(mode)
-        self._hang_frames = hang_frames
-        self._hang = 0
+        self._gain = 10.0 ** (gain_db / 20.0)
+        self._margin = 10.0 ** (margin_db / 10.0) if margin_db > 0 else 0.0
+        self._recent: deque[int] = deque(maxlen=round(MEMORY_S / FRAME_S))
+        self._settle = round(SETTLE_S / FRAME_S)
+        self._hang_frames = round(hang_s / FRAME_S)
+        self._hang = -1
         self._rest = np.zeros(0, np.float32)
 
     def push(self, x: NDArray[np.float32]) -> NDArray[np.bool_]:
-        """Take ``(n,)`` samples; give one flag for every frame they complete, ``(n_frames,)``."""
+        """Take ``(n,)`` samples in [-1, 1]; give a flag for each frame they complete, ``(n_frames,)``.
+
+        Raises:
+            AudioValueError: the samples are not ``(n,)``.
+        """
+        if x.ndim != 1:
+            raise AudioValueError(f"got shape {x.shape}; the VAD takes one channel, (n,)")
         x = np.concatenate([self._rest, x])
-        n_frames = len(x) // self.frame
-        self._rest = x[n_frames * self.frame :]
-        frames = x[: n_frames * self.frame].reshape(n_frames, self.frame)
-        return np.fromiter((self._flag(frame) for frame in frames), np.bool_, n_frames)
+        n_frames = len(x) // self._frame
+        self._rest = x[n_frames * self._frame :].copy()
+        frames = x[: n_frames * self._frame].reshape(n_frames, self._frame)
+        # Energies of whole numbers are exact: they cannot depend on how many frames come at once.
+        energies = np.square(np.rint(frames * _FULL_SCALE).astype(np.int64)).sum(axis=1).tolist()
+        pcm = np.clip(np.rint(frames * (self._gain * _FULL_SCALE)), -32768, 32767).astype("<i2")
+        flags = (self._flag(frame.tobytes(), energy) for frame, energy in zip(pcm, energies, strict=True))
+        return np.fromiter(flags, np.bool_, n_frames)
 
     def flush(self) -> NDArray[np.bool_]:
-        """End the sound: the flag of the last, partial frame (filled with zeros), ``(0,)`` or ``(1,)``."""
+        """End the sound: the flag of the last, partial frame, filled with zeros: ``(1,)`` or ``(0,)``.
+
+        Sound pushed later goes on from here, as after a pause.
+        """
         if not len(self._rest):
             return np.zeros(0, np.bool_)
-        return self.push(np.zeros(self.frame - len(self._rest), np.float32))
+        return self.push(np.zeros(self._frame - len(self._rest), np.float32))
 
-    def _flag(self, frame: NDArray[np.float32]) -> bool:
-        pcm = np.clip(np.rint(frame * 32767.0), -32768, 32767).astype("<i2").tobytes()
-        if self._vad.is_speech(pcm, self.sample_rate):
-            self._hang = self._hang_frames + 1
-        self._hang = max(0, self._hang - 1)
-        return self._hang > 0
+    def _flag(self, pcm: bytes, energy: int) -> bool:
+        self._recent.append(energy)
+        heard = self._vad.is_speech(pcm, self.sample_rate)  # always asked: it learns from every frame
+        if heard and self._is_above_noise(energy):
+            self._hang = self._hang_frames
+            return True
+        self._hang = max(self._hang - 1, -1)
+        return self._hang >= 0
+
+    def _is_above_noise(self, energy: int) -> bool:
+        return len(self._recent) <= self._settle or energy > self._margin * min(self._recent)
