@@ -83,6 +83,10 @@ def run(argv: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
     except BrokenPipeError:
         return _pipe_closed()
+    except SystemExit as stop:
+        if isinstance(stop.__context__, BrokenPipeError):  # typer met it first
+            return _pipe_closed()
+        raise
     except (KeyboardInterrupt, typer.Abort):
         return 130
     except (EmovoxError, OSError) as error:

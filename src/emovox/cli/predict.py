@@ -6,6 +6,7 @@ import io
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, TextIO
@@ -13,8 +14,8 @@ from typing import TYPE_CHECKING, Annotated, Literal, TextIO
 import typer
 
 from emovox.cli.rows import Channels, Request, rows
-from emovox.cli.sources import STDIN, Source, expand
-from emovox.cli.terminal import Progress, say
+from emovox.cli.sources import Source, expand
+from emovox.cli.terminal import Progress, say, uninterrupted
 from emovox.cli.writers import CsvWriter, JsonLinesWriter, JsonWriter, TableWriter, Writer, keep_top
 from emovox.labels import canonical_all
 
@@ -88,15 +89,17 @@ def predict(
     if not timeline and (window_s is not None or hop_s is not None):
         raise typer.BadParameter("--window-s and --hop-s shape a timeline; add --timeline")
     form = format or _format_of(output)
-    which = _channels(channels)
+    request = Request(_channels(channels), None, timeline, window_s, hop_s, workers)
     sources = expand(paths, recursive=recursive)
     _check_output(output, sources, force=force)
-    recognizer = _load(model, vad=vad)
-    wanted = canonical_all(labels, recognizer.labels) if labels else None
-    request = Request(which, wanted, timeline, window_s, hop_s, workers)
+    recognizer = _load(model, vad)
+    if labels is not None:
+        request = replace(request, labels=canonical_all(labels, recognizer.labels))
+    if timeline:  # a window that cannot be is the request's fault, not each recording's
+        recognizer.stream(sample_rate=16_000, window_s=window_s, hop_s=hop_s)
     with ExitStack() as stack:
         stream = stack.enter_context(_destination(output, form, force=force))
-        writer = _writer(form, stream, sources, wanted or tuple(recognizer.labels), request, top)
+        writer = _writer(form, stream, sources, request.labels or recognizer.labels, request, top)
         stack.callback(writer.end)
         return _show(recognizer, sources, request, writer, None if form is Format.table else top)
 
@@ -111,7 +114,8 @@ def _show(
     try:
         for row in answers:
             progress.hide()
-            writer.row(keep_top(row, top))
+            with uninterrupted():
+                writer.row(keep_top(row, top))
             if "error" in row:
                 failed[row["file"]] = None
                 say(f"{row['file']}: {row['error']}")
@@ -137,7 +141,7 @@ def _channels(text: str) -> Channels:
     raise typer.BadParameter(f"--channels {text!r}: expected mix, each, or a channel's number from 0")
 
 
-def _load(name: str, *, vad: Switch) -> Recognizer:
+def _load(name: str, vad: Switch) -> Recognizer:
     from emovox import zoo
 
     return zoo.load(name, vad=vad.value)
@@ -165,7 +169,7 @@ def _check_output(output: Path | None, sources: Sequence[Source], *, force: bool
 
 
 def _same(output: Path, source: Source) -> bool:
-    return source.problem is None and source.name != STDIN and output.samefile(source.name)
+    return source.is_file and output.samefile(source.name)
 
 
 @contextmanager

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import heapq
 import sys
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import groupby
 from typing import TYPE_CHECKING, Literal
 
@@ -38,28 +38,43 @@ class Request:
 def rows(
     model: Recognizer, sources: Sequence[Source], request: Request, progress: Progress
 ) -> Generator[Row, None, None]:
-    """The rows of all ``sources`` in order; a recording that fails is a row with its error."""
-    many = not request.timeline and request.channels != "each"
+    """The rows of all ``sources`` in order; a recording that fails is a row with its error.
+
+    One worker gives each row as soon as it is known; several give them recording by recording.
+    """
+    shared = request.workers > 1 and len(sources) > 1
     done = 0
-    for kind, group in groupby(sources, key=_kind):
-        if many and kind == "file":
-            names = [source.name for source in group]
-            for prediction in model.predict_many(
-                names, workers=request.workers, labels=request.labels, channels=request.channels
-            ):
-                yield prediction.to_dict()
-                done += 1
-                progress.at(done)
-            continue
-        for source in group:
-            for row, share in _judged(model, source, request):
+    for is_file, group in groupby(sources, key=lambda source: source.is_file):
+        for judged in _shared(model, group, request) if shared and is_file else _here(model, group, request):
+            for row, share in judged:
                 yield row
                 progress.at(done + share)
             done += 1
+            progress.at(done)
 
 
-def _kind(source: Source) -> str:
-    return "problem" if source.problem else "stdin" if source.name == STDIN else "file"
+_Judged = Iterable[tuple[Row, float]]
+
+
+def _here(model: Recognizer, sources: Iterable[Source], request: Request) -> Iterator[_Judged]:
+    for source in sources:
+        yield _judged(model, source, request)
+
+
+def _shared(model: Recognizer, sources: Iterable[Source], request: Request) -> Iterator[_Judged]:
+    from emovox import batch
+
+    work = partial(_worker, model, request)
+    for outcome in batch.run(work, sources, workers=request.workers):
+        if outcome.value is None:
+            yield [(_error(outcome.item, str(outcome.error)), 1.0)]
+        else:
+            yield outcome.value
+
+
+def _worker(model: Recognizer, request: Request) -> Callable[[Source], _Judged]:
+    """The work of one process; pickling ``model`` opens it anew over there."""
+    return lambda source: list(_judged(model, source, request))
 
 
 def _judged(model: Recognizer, source: Source, request: Request) -> Iterator[tuple[Row, float]]:
@@ -83,9 +98,7 @@ def _error(source: Source, problem: str) -> Row:
 
 def _stdin() -> bytes:
     if sys.stdin.isatty():
-        raise EmovoxError(
-            "standard input is the keyboard; pipe a recording in:  cat clip.wav | emovox predict -"
-        )
+        raise EmovoxError("standard input is the keyboard; pipe a recording in:  emovox predict - < clip.wav")
     return sys.stdin.buffer.read()
 
 
@@ -102,30 +115,28 @@ def _predictions(
 def _segments(
     model: Recognizer, sound: str | bytes, request: Request
 ) -> Iterator[tuple[Segment | Prediction, float]]:
-    """The stretches of speech of every wanted channel, in the order of their starts."""
+    """The stretches of speech; a channel in which nobody speaks gets a row that says so."""
     from emovox import audio
 
     info = audio.probe(sound)
-    wanted = range(info.n_channels) if request.channels == "each" else (request.channels,)
-    lines = [_line(model, sound, request, channel, info.duration_s) for channel in wanted]
-    for answer in heapq.merge(*lines, key=_start_s):
-        yield answer, _start_s(answer) / info.duration_s if info.duration_s else 1.0
+    segments = model.timeline(
+        sound,
+        window_s=request.window_s,
+        hop_s=request.hop_s,
+        labels=request.labels,
+        channels=request.channels,
+    )
+    heard: set[int | None] = set()
+    for segment in segments:
+        heard.add(segment.channel)
+        yield segment, min(segment.end_s / info.duration_s, 1.0) if info.duration_s else 0.0
+    for channel in _channels(request, info.n_channels):
+        if channel not in heard:
+            yield Prediction(None, reason="no_speech", duration_s=info.duration_s, channel=channel), 1.0
 
 
-def _line(
-    model: Recognizer, sound: str | bytes, request: Request, channel: Channels, duration_s: float | None
-) -> Iterator[Segment | Prediction]:
-    """One channel's segments, or a row that says that nobody speaks: no recording goes missing."""
-    number = channel if isinstance(channel, int) else None
-    count = 0
-    for segment in model.timeline(
-        sound, window_s=request.window_s, hop_s=request.hop_s, labels=request.labels, channels=channel
-    ):
-        count += 1
-        yield replace(segment, channel=number)
-    if not count:
-        yield Prediction(label=None, reason="no_speech", duration_s=duration_s, channel=number)
-
-
-def _start_s(answer: Segment | Prediction) -> float:
-    return answer.start_s if isinstance(answer, Segment) else 0.0
+def _channels(request: Request, n_channels: int) -> Sequence[int | None]:
+    """What rows say about their channel."""
+    if request.channels == "each":
+        return range(n_channels)
+    return [None if request.channels == "mix" else request.channels]

@@ -32,6 +32,11 @@ class Source:
     """The path as typed (or as found below the folder that was typed); ``-`` is standard input."""
     problem: str | None = None
 
+    @property
+    def is_file(self) -> bool:
+        """Whether there is a file to open (rather than a problem, or standard input)."""
+        return self.problem is None and self.name != STDIN
+
 
 def expand(arguments: Iterable[str], *, recursive: bool = False) -> list[Source]:
     """The recordings that ``arguments`` name, in order, each path once.

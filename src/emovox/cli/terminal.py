@@ -5,10 +5,14 @@ from __future__ import annotations
 import math
 import os
 import shutil
+import signal
 import stat
 import sys
+import threading
 import time
 import unicodedata
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TextIO
 
 __all__ = [
@@ -21,6 +25,7 @@ __all__ = [
     "pad",
     "paint",
     "say",
+    "uninterrupted",
     "width",
 ]
 
@@ -87,6 +92,22 @@ def bar(share: float, columns: int, stream: TextIO) -> str:
 def say(text: str) -> None:
     """One line on stderr, in the program's name."""
     print(f"emovox: {clean(text)}", file=sys.stderr, flush=True)
+
+
+@contextmanager
+def uninterrupted() -> Iterator[None]:
+    """Hold Ctrl-C back for the moment that it takes to write something whole."""
+    if threading.current_thread() is not threading.main_thread():  # only that one may set handlers
+        yield
+        return
+    arrived: list[int] = []
+    before = signal.signal(signal.SIGINT, lambda number, _: arrived.append(number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if arrived:
+        raise KeyboardInterrupt
 
 
 class Progress:

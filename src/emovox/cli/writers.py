@@ -10,7 +10,7 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol, TextIO
+from typing import Any, Literal, Protocol, TextIO
 
 from emovox.cli.terminal import LABEL_COLOURS, bar, clean, has_colours, pad, paint, width
 
@@ -76,6 +76,7 @@ class JsonWriter:
     def row(self, row: Row) -> None:
         text = json.dumps(row, ensure_ascii=False, allow_nan=False, indent=2).replace("\n", "\n  ")
         self._stream.write(self._before + text)
+        self._stream.flush()
         self._before = ",\n  "
 
     def end(self) -> None:
@@ -93,14 +94,18 @@ class CsvWriter:
 
     def __init__(self, stream: TextIO, labels: Sequence[str]) -> None:
         self._stream = stream
-        self._csv = csv.DictWriter(
-            stream, csv_columns(labels), restval="", extrasaction="ignore", lineterminator="\n"
-        )
-        self._csv.writeheader()
+        self._columns = csv_columns(labels)
+        self._write(self._columns)
 
     def row(self, row: Row) -> None:
-        scores = row.get("scores") or {}
-        self._csv.writerow({**row, **{f"{label}_prob": p for label, p in scores.items()}})
+        cells = {**row, **{f"{label}_prob": p for label, p in (row.get("scores") or {}).items()}}
+        self._write(["" if cells.get(name) is None else str(cells[name]) for name in self._columns])
+
+    def _write(self, cells: Sequence[str]) -> None:
+        # Python's csv leaves a carriage return unquoted when lines end with a newline.
+        odd = any("\r" in cell for cell in cells)
+        quoting: Literal[0, 1] = csv.QUOTE_ALL if odd else csv.QUOTE_MINIMAL
+        csv.writer(self._stream, quoting=quoting, lineterminator="\n").writerow(cells)
         self._stream.flush()
 
     def end(self) -> None:
