@@ -60,9 +60,9 @@ MAX_SPEC_BYTES = 1 << 20
 MAX_MODEL_BYTES = (1 << 31) - 1
 """Protobuf's own limit for one message."""
 
-Seconds = Annotated[float, Field(gt=0, le=3600)]
-Share = Annotated[float, Field(ge=0, le=1)]
-Count = Annotated[int, Field(ge=0)]
+_Seconds = Annotated[float, Field(gt=0, le=3600)]
+_Share = Annotated[float, Field(ge=0, le=1)]
+_Count = Annotated[int, Field(ge=0)]
 
 
 class _Strict(BaseModel):
@@ -83,7 +83,7 @@ class Input(_Strict):
 class Abstain(_Strict):
     """When the recogniser gives no label."""
 
-    confidence: Share
+    confidence: _Share
     """Below this the reason is ``uncertain``."""
 
 
@@ -96,8 +96,8 @@ class Score(_Strict):
     value: float
     low: float | None = None
     high: float | None = None
-    n_speakers: Count | None = None
-    n_clips: Count | None = None
+    n_speakers: _Count | None = None
+    n_clips: _Count | None = None
 
 
 class Licence(_Strict):
@@ -119,11 +119,11 @@ class Spec(_Strict):
     labels: tuple[str, ...] = Field(min_length=1, max_length=256)
     sample_rate: Literal[16000] = 16000
     input: Input
-    window_s: Seconds
-    hop_s: Seconds
-    min_s: Seconds
+    window_s: _Seconds
+    hop_s: _Seconds
+    min_s: _Seconds
     """Sound shorter than this is not judged."""
-    clip_s: Seconds
+    clip_s: _Seconds
     """Sound up to this long is judged in one run, longer sound by windows."""
     normaliser: dict[str, JsonValue] | None = None
     temperature: float = Field(gt=0)

@@ -44,8 +44,8 @@ BLOCK_S = 10.0
 """Recordings are read, and chunks worked off, in pieces of this length; bounds the memory."""
 
 Switch: TypeAlias = Literal["on", "off"]
-Sound: TypeAlias = NDArray[np.float32]
-Scores: TypeAlias = NDArray[np.float64]
+_Sound: TypeAlias = NDArray[np.float32]
+_Scores: TypeAlias = NDArray[np.float64]
 
 
 def switch(vad: str) -> Switch:
@@ -75,23 +75,23 @@ class Judge:
         self._bundle = bundle
         self._columns = [known.index(name) for name in self.names]
 
-    def probabilities(self, logits: NDArray[Any]) -> Scores:
+    def probabilities(self, logits: NDArray[Any]) -> _Scores:
         """Logits ``(..., n_labels)`` -> ``(..., len(names))`` float64, summing to 1 over the last axis."""
         z = logits[..., self._columns].astype(np.float64) / self.spec.temperature
         e = np.exp(z - z.max(axis=-1, keepdims=True))
         return np.asarray(e / e.sum(axis=-1, keepdims=True))
 
-    def scores(self, sound: Sound) -> Scores:
+    def scores(self, sound: _Sound) -> _Scores:
         """``(n,)`` -> ``(len(names),)``. One sound a run: its answer then depends on nothing but itself."""
         return self.probabilities(self._bundle.logits([sound])[0])
 
-    def window_scores(self, cut: Cut) -> Scores | None:
+    def window_scores(self, cut: Cut) -> _Scores | None:
         """The scores of a window, or ``None`` when it holds too little sound or speech."""
         if cut.sound is None or cut.speech < MIN_SPEECH_SHARE or len(cut.sound) < self.min_samples:
             return None
         return self.scores(cut.sound)
 
-    def named(self, scores: Scores | None) -> dict[str, float]:
+    def named(self, scores: _Scores | None) -> dict[str, float]:
         """Scores under their labels; empty for ``None``."""
         return {} if scores is None else dict(zip(self.names, scores.tolist(), strict=True))
 
@@ -124,7 +124,7 @@ class Ear:
         self._n = 0
         self._n_speech = 0
 
-    def push(self, x: Sound) -> NDArray[np.bool_]:
+    def push(self, x: _Sound) -> NDArray[np.bool_]:
         """The flags of the frames that ``x`` ``(n,)`` completes."""
         before, self._n = self._n, self._n + len(x)
         if self._vad is None:
@@ -205,7 +205,7 @@ class Stream:
         found += self._place(self._cutter.flush(self._ear.flush()))
         return found + list(self._glue.flush(self._cutter.n))
 
-    def _hear(self, x: Sound) -> list[Window | Segment]:
+    def _hear(self, x: _Sound) -> list[Window | Segment]:
         found: list[Window | Segment] = []
         size = round(BLOCK_S * SAMPLE_RATE)
         for at in range(0, len(x), size):
@@ -233,13 +233,13 @@ class Listener:
     def __init__(self, judge: Judge, *, vad: Switch = "on") -> None:
         self._judge, self._ear = judge, Ear(vad)
         self._meter = audio.LevelMeter()
-        self._clip: list[tuple[Sound, NDArray[np.bool_]]] = []
+        self._clip: list[tuple[_Sound, NDArray[np.bool_]]] = []
         self._clip_samples = math.ceil(judge.spec.clip_s * SAMPLE_RATE)
         self._cutter: Cutter | None = None
         self._pool = Pool()
         self._n = 0
 
-    def push(self, x: Sound) -> None:
+    def push(self, x: _Sound) -> None:
         """Take ``(n,)`` samples at 16 kHz."""
         self._meter.push(x)
         self._n += len(x)
@@ -287,7 +287,7 @@ class Listener:
             model=f"{spec.name} {spec.version}",
         )
 
-    def _scores(self, flags: NDArray[np.bool_]) -> Scores | None:
+    def _scores(self, flags: NDArray[np.bool_]) -> _Scores | None:
         if self._cutter is None:
             return self._judge.scores(np.concatenate([x for x, _ in self._clip]))
         self._take(self._cutter.flush(flags))

@@ -9,21 +9,24 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from emovox import audio, batch
+from emovox import audio
 from emovox.audio import SAMPLE_RATE, Channels, Source
 from emovox.bundle import Bundle, Spec, load_bundle
 from emovox.errors import AudioValueError, BundleCorruptError, ConfigError
 from emovox.listening import BLOCK_S, Judge, Listener, Stream, Switch, switch
 from emovox.results import Prediction, Segment, Window
 
+if TYPE_CHECKING:
+    from emovox.batch import Outcome
+
 __all__ = ["Recognizer"]
 
-Sound: TypeAlias = NDArray[np.float32]
+_Sound: TypeAlias = NDArray[np.float32]
 
 
 class Recognizer:
@@ -145,6 +148,8 @@ class Recognizer:
             LabelError, ConfigError: at once, a wrong argument.
             EmovoxError: while iterating, a worker process could not start.
         """
+        from emovox import batch  # most calls judge one recording, and need no processes
+
         if isinstance(sources, (str, bytes, os.PathLike)):
             raise ConfigError(f"sources is one {type(sources).__name__}; expected many: predict judges one")
         names = Judge(self._bundle, labels).names
@@ -229,7 +234,7 @@ class Recognizer:
 
     # ------------------------------------------------------------------------------ numbers
 
-    def logits(self, sounds: Sequence[Sound]) -> Sound:
+    def logits(self, sounds: Sequence[_Sound]) -> _Sound:
         """The model's raw answers to mono sounds ``(n,)`` float32 at 16 kHz, run as one batch.
 
         Returns:
@@ -255,7 +260,7 @@ class Recognizer:
 
 
 def _timeline(
-    blocks: Iterator[Sound], channels: Channels, opened: Callable[..., Stream]
+    blocks: Iterator[_Sound], channels: Channels, opened: Callable[..., Stream]
 ) -> Iterator[Segment]:
     """Feed each channel ``(c, n)`` of ``blocks`` to a stream of its own; give the segments."""
     streams: list[Stream] = []
@@ -272,7 +277,7 @@ def _segments(found: list[Window | Segment]) -> Iterator[Segment]:
     return (each for each in found if isinstance(each, Segment))
 
 
-def _rows(outcomes: Iterator[batch.Outcome[Source, list[Prediction]]]) -> Iterator[Prediction]:
+def _rows(outcomes: Iterator[Outcome[Source, list[Prediction]]]) -> Iterator[Prediction]:
     for outcome in outcomes:
         if outcome.value is None:
             yield Prediction(label=None, file=_file(outcome.item), error=outcome.error)

@@ -1,6 +1,6 @@
 """How is a stream cut into windows, and how are their scores glued back to a timeline?
 
-Sound is cut into windows: one ends at every multiple of the hop, and holds the last ``window`` samples (at
+_Sound is cut into windows: one ends at every multiple of the hop, and holds the last ``window`` samples (at
 the start of a stream there are fewer). A window speaks for its *cell*: the sound nearer to its centre than to
 any other window's, which is one hop long; the first cell reaches back to the start and the last one to the
 end, so the cells share out all sound. ::
@@ -63,7 +63,7 @@ GAP_S = 0.5
 MIN_SEGMENT_S = 0.25
 """A change of label needs this much speech, about a syllable; shorter scraps stay with their neighbour."""
 
-Scores = NDArray[np.float64]
+_Scores = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -188,9 +188,9 @@ class Smoother:
 
     def __init__(self, hop_s: float) -> None:
         self._gain = -math.expm1(-hop_s / SMOOTHING_S)
-        self._state: Scores | None = None
+        self._state: _Scores | None = None
 
-    def push(self, scores: Scores | None) -> Scores | None:
+    def push(self, scores: _Scores | None) -> _Scores | None:
         """Take one window's scores ``(n_labels,)``; ``None`` (not judged) forgets what was before."""
         if scores is not None and self._state is not None:
             scores = self._state + self._gain * (scores - self._state)
@@ -198,7 +198,7 @@ class Smoother:
         return scores
 
 
-def held(before: int | None, scores: Scores, threshold: float) -> int | None:
+def held(before: int | None, scores: _Scores, threshold: float) -> int | None:
     """The label (its index) that stands after ``scores``, when ``before`` stood; ``None`` = uncertain.
 
     A label stays while none beats it by ``HYSTERESIS`` and it is not that far below ``threshold``.
@@ -218,10 +218,10 @@ class Pool:
     """
 
     def __init__(self) -> None:
-        self._sum: Scores | None = None
-        self._last: Scores | None = None
+        self._sum: _Scores | None = None
+        self._last: _Scores | None = None
 
-    def push(self, cut: Cut, scores: Scores | None) -> None:
+    def push(self, cut: Cut, scores: _Scores | None) -> None:
         """Take a window and its scores ``(n_labels,)``, or ``None`` if it was not judged."""
         if cut.sound is not None:
             self._last = scores
@@ -229,7 +229,7 @@ class Pool:
             self._sum = cut.n_speech * self._last + (0.0 if self._sum is None else self._sum)
 
     @property
-    def scores(self) -> Scores | None:
+    def scores(self) -> _Scores | None:
         """``(n_labels,)``, summing to 1; ``None`` when nothing was judged."""
         return None if self._sum is None else self._sum / self._sum.sum()
 
@@ -242,7 +242,7 @@ class _Stretch:
     end: int
     label: int | None
     n_speech: int
-    total: Scores
+    total: _Scores
 
     def append(self, later: _Stretch) -> None:
         self.end = later.end
@@ -280,13 +280,13 @@ class Glue:
         self._threshold = threshold
         self._file, self._channel = file, channel
         self._smoother = Smoother(hop_s)
-        self._scores: Scores | None = None
+        self._scores: _Scores | None = None
         self._label: int | None = None
         self._open: _Stretch | None = None
         self._next: _Stretch | None = None
         """After ``_open``, with another label, and still a scrap."""
 
-    def push(self, cut: Cut, scores: Scores | None) -> list[Segment]:
+    def push(self, cut: Cut, scores: _Scores | None) -> list[Segment]:
         """Take a window and its scores ``(n_labels,)``, ``None`` if it was not judged; give what is final."""
         if cut.sound is not None:
             self._scores = self._smoother.push(scores)
@@ -301,7 +301,7 @@ class Glue:
         """End the timeline, after ``n`` samples in all."""
         return self._close(n)
 
-    def _speak(self, start: int, end: int, scores: Scores) -> list[Segment]:
+    def _speak(self, start: int, end: int, scores: _Scores) -> list[Segment]:
         """Speech in the frames ``start`` to ``end``, which ``scores`` and the standing label describe."""
         final = self._pause(start)
         said = _Stretch(start, end, self._label, end - start, (end - start) * scores)
