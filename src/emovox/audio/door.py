@@ -114,6 +114,8 @@ def _decoder(source: Source, sample_rate: int | None) -> Iterator[Decoder]:
         sound = decoder(reader)
         try:
             yield sound
+            if reader.error is not None:  # not a damaged recording: its rest is there and could not be had
+                raise AudioDecodeError(f"reading failed in the middle: {reader.error}")
         except AudioError as error:
             raise _named(error, reader.label) from None
         finally:

@@ -16,8 +16,8 @@ RAIL = 0.98
 """A sample this near full scale stands at the rail: mu-law ends at 0.980, A-law at 0.984, 8 bits at 0.992."""
 
 CLIPPED_SHARE = 0.001
-"""Warn of clipping above this share of samples at the rail. Of 612 clips of acted speech with the peak at full
-scale, 99 % have at most 0.0004 there; turned up by 6 dB into the rail, 99 % have at least 0.0016."""
+"""Warn of clipping above this share of samples at the rail. Of 612 clips of acted speech, peak at full scale,
+99 % have at most 0.0004 there; turned up by 6 dB, 99 % have at least 0.0016."""
 
 SILENCE_DBFS = -65.0
 """Below it (the loudest tenth of a second) nobody spoke: 18 steps of 16 bits, a muted input."""

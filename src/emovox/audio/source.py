@@ -24,7 +24,7 @@ class Reader:
     """A seekable binary file that decoders may call back.
 
     It has no ``name``, so that no decoder guesses by extension, and never lets an exception into a
-    decoder's C code: the first one is kept in ``error`` and the decoder sees the end of the file.
+    decoder's C code: when reading fails the decoder sees the end of the file, and ``error`` keeps why.
     """
 
     def __init__(self, file: BinaryIO, label: str, *, owned: bool) -> None:
@@ -49,17 +49,12 @@ class Reader:
         try:
             base = {os.SEEK_SET: 0, os.SEEK_CUR: self.tell(), os.SEEK_END: self.size}[whence]
             return self._file.seek(self._start + max(0, base + offset)) - self._start
-        except Exception as error:
-            self.error = self.error or error
-            return 0
+        except Exception:  # an impossible place: the position is as it was
+            return self.tell()
 
     def tell(self) -> int:
         """Position in bytes."""
-        try:
-            return self._file.tell() - self._start
-        except Exception as error:
-            self.error = self.error or error
-            return 0
+        return self._file.tell() - self._start
 
     def head(self, count: int) -> bytes:
         """The first ``count`` bytes; the position goes back to the start."""
