@@ -32,12 +32,15 @@ EXTRAS: tuple[str, ...] = (
     "anxious",
     "apologetic",
     "assertive",
+    "breath",
     "concerned",
+    "disappointed",
     "encouraging",
     "excited",
     "pain",
     "pleasure",
     "sleepy",
+    "unknown",
 )
 """Emotions that single corpora add (EmoV-DB, JL corpus, ASVP-ESD); never folded silently."""
 
@@ -60,6 +63,7 @@ _ALIASES: dict[str, tuple[str, ...]] = {
     ),
     "boredom": ("bored", "bor", "boring"),
     "amused": ("amusement",),
+    "disappointed": ("disappointment",),
     "anxious": ("anxiety",),
     "excited": ("excitement",),
     "sleepy": ("sleepiness",),

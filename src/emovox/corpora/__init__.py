@@ -12,20 +12,46 @@ from __future__ import annotations
 import difflib
 from pathlib import Path
 
+from emovox.corpora.asvpesd import ASVPESD
 from emovox.corpora.banglaser import BANGLASER
+from emovox.corpora.casia import CASIA
+from emovox.corpora.cremad import CREMAD
 from emovox.corpora.emobox import EMOBOX, rows
 from emovox.corpora.emodb import EMODB
+from emovox.corpora.emovdb import EMOVDB
+from emovox.corpora.emovo import EMOVO
+from emovox.corpora.esd import ESD
+from emovox.corpora.jlcorpus import JLCORPUS
 from emovox.corpora.manifest import Corpus, Fields, Manifest, Utterance
 from emovox.corpora.nemo import NEMO
 from emovox.corpora.ravdess import RAVDESS, RAVDESS_SONG
+from emovox.corpora.savee import SAVEE
 from emovox.corpora.scan import Report, scan_corpus
 from emovox.corpora.tess import TESS
+from emovox.corpora.urdu import URDU
 from emovox.errors import ManifestError
 
 __all__ = ["CORPORA", "Corpus", "Fields", "Manifest", "Report", "Utterance", "official_keys", "scan"]
 
 CORPORA: dict[str, Corpus] = {
-    corpus.name: corpus for corpus in (RAVDESS, RAVDESS_SONG, TESS, EMODB, NEMO, BANGLASER)
+    corpus.name: corpus
+    for corpus in (
+        RAVDESS,
+        RAVDESS_SONG,
+        SAVEE,
+        EMODB,
+        CASIA,
+        CREMAD,
+        JLCORPUS,
+        TESS,
+        EMOVDB,
+        ASVPESD,
+        ESD,
+        NEMO,
+        BANGLASER,
+        EMOVO,
+        URDU,
+    )
 }
 """Every corpus with an adapter, by name."""
 

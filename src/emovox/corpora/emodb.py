@@ -34,7 +34,7 @@ _PEOPLE = {
     "15": ("male", 25),
     "16": ("female", 31),
 }
-_NAME = re.compile(r"(\d\d)([ab]\d\d)([WLEAFTN])([a-z])")
+_NAME = re.compile(r"(\d\d)([ab]\d\d)([WLEAFTN])([a-z])", re.ASCII)
 
 
 def _parse(relpath: str) -> Fields | None:

@@ -63,7 +63,7 @@ class Utterance:
     """Facts only this corpus has."""
 
     def __post_init__(self) -> None:
-        for name in ("id", "path", "corpus", "speaker", "emotion", "original"):
+        for name in ("id", "corpus", "speaker", "emotion", "original"):
             _check_text(self, name)
         for name in ("language", "text", "intensity"):
             if getattr(self, name) is not None:
@@ -91,6 +91,8 @@ def _check_text(row: Utterance, name: str) -> None:
 
 
 def _check_path(row: Utterance) -> None:
+    if not isinstance(row.path, str) or not row.path or "\0" in row.path:
+        raise _wrong(row, "path", "a plain POSIX path relative to the manifest's root")
     path = PurePosixPath(row.path)
     if path.is_absolute() or ".." in path.parts or str(path) != row.path or row.path == ".":
         raise _wrong(row, "path", "a plain POSIX path relative to the manifest's root")
@@ -338,7 +340,7 @@ def _from_row(row: Mapping[str, str], where: str) -> Utterance:
         )
     try:
         values: dict[str, object] = {name: _PARSERS.get(name, str)(value) for name, value in cells.items()}
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, RecursionError) as error:
         raise ManifestError(
             f"{where}: {error}; numbers stand in start, end and age, JSON in extra"
         ) from error

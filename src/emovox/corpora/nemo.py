@@ -25,7 +25,7 @@ _EMOTIONS = {
     "surprised": "surprise",
 }
 _PEOPLE = ("EB0", "IC0", "KD0", "KS0", "MK0", "MP0", "SM0", "TP0", "WR0")
-_NAME = re.compile(rf"({'|'.join(_PEOPLE)})_({'|'.join(_EMOTIONS)})_(\d+)")
+_NAME = re.compile(rf"({'|'.join(_PEOPLE)})_({'|'.join(_EMOTIONS)})_(\d+)", re.ASCII)
 
 
 def _parse(relpath: str) -> Fields | None:

@@ -28,6 +28,7 @@ from emovox.errors import ProtocolError
 
 __all__ = [
     "STAMPS",
+    "VALIDATION_SHARE",
     "Split",
     "cross_corpus",
     "emobox",
@@ -42,6 +43,7 @@ STAMPS: tuple[str, ...] = ("strict", "text-shared", "speaker-dependent", "contam
 """From the best to the worst."""
 
 VALIDATION_SHARE = 0.2
+"""Share of the training speakers that validate."""
 
 
 @dataclass(frozen=True, slots=True)

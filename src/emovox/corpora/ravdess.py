@@ -25,7 +25,7 @@ _EMOTIONS = {
     "08": ("surprise", "surprised"),
 }
 _INTENSITIES = {"01": "normal", "02": "strong"}
-_NAME = re.compile(r"03-(0[12])-(0[1-8])-(0[12])-(0[12])-(0[12])-(0[1-9]|1\d|2[0-4])")
+_NAME = re.compile(r"03-(0[12])-(0[1-8])-(0[12])-(0[12])-(0[12])-(0[1-9]|1\d|2[0-4])", re.ASCII)
 
 
 def _keys(channel: str) -> frozenset[str]:

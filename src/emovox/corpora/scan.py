@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -50,6 +51,8 @@ class Report:
     """Files that are a second copy of a clip by name, and the file that was kept."""
     empty: tuple[str, ...] = ()
     """Audio files of no bytes, or whose bytes cannot be reached; not in the manifest."""
+    outside: tuple[str, ...] = ()
+    """Clips that lie beside ``root``, in a place that holds too many strangers; not in the manifest."""
     n_other: int = 0
     """Files that are not sound: tables, pictures, licences."""
     known_defects: tuple[str, ...] = ()
@@ -61,7 +64,7 @@ class Report:
         return (
             self.n_clips == self.expected_clips
             and self.n_speakers == self.expected_speakers
-            and not (self.missing or self.unread or self.duplicates or self.empty)
+            and not (self.missing or self.unread or self.duplicates or self.empty or self.outside)
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -82,6 +85,7 @@ class Report:
             ("not understood", self.unread),
             ("duplicate", [f"{path} repeats {kept}" for path, kept in self.duplicates]),
             ("empty", self.empty),
+            ("outside", self.outside),
         )
         for kind, names in kinds:
             yield from (f"  {kind}: {_printable(name)}" for name in names[:most])
@@ -106,11 +110,11 @@ def scan_corpus(
         raise ManifestError(
             f"{str(root)!r} is not a folder; give the one that holds {corpus.title} ({corpus.url})"
         )
-    top, files, n_other = _settled(corpus, _outermost(given, corpus))
+    place = _settled(corpus, _outermost(given, corpus))
     official = keys if keys is not None else corpus.keys() if corpus.keys else None
     kept: dict[str, tuple[str, Fields]] = {}
     unread, empty, duplicates = [], [], []
-    for path, n_bytes in files:
+    for path, n_bytes in place.files:
         found = corpus.parse(path)
         if found is None:
             unread.append(path)
@@ -123,16 +127,16 @@ def scan_corpus(
     if not kept:
         raise ManifestError(
             f"no clip of {corpus.title} under {str(root)!r} ({len(unread)} audio files with other names); "
-            f"its layout is described in emovox.corpora.{corpus.name}, get it from {corpus.url}"
+            f"its layout is described in emovox.corpora.{corpus.owner}, get it from {corpus.url}"
         )
     paths, fields = [path for path, _ in kept.values()], [found for _, found in kept.values()]
-    fields = list(corpus.enrich(top, fields)) if corpus.enrich else fields
+    fields = list(corpus.enrich(place.root, fields)) if corpus.enrich else fields
     manifest = Manifest(
-        top, tuple(corpus.utterance(path, found) for path, found in zip(paths, fields, strict=True))
+        place.root, tuple(corpus.utterance(path, found) for path, found in zip(paths, fields, strict=True))
     )
     return manifest, Report(
         corpus=corpus.name,
-        root=str(top),
+        root=str(place.root),
         n_clips=len(manifest),
         n_speakers=len(manifest.speakers),
         expected_clips=corpus.n_clips,
@@ -145,7 +149,8 @@ def scan_corpus(
         unread=tuple(unread),
         duplicates=tuple(duplicates),
         empty=tuple(empty),
-        n_other=n_other,
+        outside=tuple(place.outside),
+        n_other=place.n_other,
         known_defects=corpus.known_defects,
     )
 
@@ -162,7 +167,7 @@ def walk(root: Path) -> Iterator[tuple[str, int]]:
         folders: list[tuple[Path, str]] = []
         for folder, prefix in waiting:
             for entry in _entries(folder, seen):
-                if entry.is_dir():
+                if _is_folder(entry):
                     folders.append((Path(entry.path), f"{prefix}{entry.name}/"))
                 else:
                     yield prefix + entry.name, _size_of(entry)
@@ -179,6 +184,13 @@ def _entries(folder: Path, seen: set[tuple[int, int]]) -> list[os.DirEntry[str]]
             return sorted(entries, key=lambda e: e.name)
     except OSError:
         return []
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:
+        return False
 
 
 def _size_of(entry: os.DirEntry[str]) -> int:
@@ -204,45 +216,55 @@ def _outermost(folder: Path, corpus: Corpus) -> Path:
     return folder
 
 
-def _settled(corpus: Corpus, top: Path) -> tuple[Path, list[tuple[str, int]], int]:
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where the corpus lies: its folder and the sound below it."""
+
+    root: Path
+    files: list[tuple[str, int]]
+    outside: list[str]
+    n_other: int
+
+
+def _settled(corpus: Corpus, top: Path) -> _Place:
     """Descend to the folder, at most two levels down, that holds this corpus and little else.
 
-    A folder's worth is the number of different clips below it less the number of strange audio files;
-    of equals the outermost wins.
-
-    Returns:
-        The folder, its audio files with sizes, and the number of its other files.
+    A folder's worth is the number of different clips below it less the number of strange audio files; of
+    equals the one with more copies wins, and then the deepest. Folders inside the corpus are never chosen.
     """
     everything = list(walk(top))
     sound = [(path, n_bytes) for path, n_bytes in everything if _is_audio(path)]
-    prefix = _best_prefix(corpus, [path for path, _ in sound])
+    prefix, outside = _best_prefix(corpus, [path for path, _ in sound])
     inner = [(path.removeprefix(prefix), n_bytes) for path, n_bytes in sound if path.startswith(prefix)]
     n_other = sum(path.startswith(prefix) for path, _ in everything) - len(inner)
-    return top / prefix if prefix else top, inner, n_other
+    return _Place(top / prefix if prefix else top, inner, outside, n_other)
 
 
-def _best_prefix(corpus: Corpus, paths: Sequence[str]) -> str:
-    clips: dict[str, set[str]] = {"": set()}
-    strangers: dict[str, int] = {}
+def _best_prefix(corpus: Corpus, paths: Sequence[str]) -> tuple[str, list[str]]:
+    """The prefix, and the paths of clips that are only to be had outside of it."""
+    clips: dict[str, dict[str, str]] = {"": {}}
+    strangers: Counter[str] = Counter()
+    copies: Counter[str] = Counter()
     for path in paths:
-        for prefix in _prefixes(path):
+        for prefix in _prefixes(path, corpus):
             found = corpus.parse(path.removeprefix(prefix))
             if found is None:
-                strangers[prefix] = strangers.get(prefix, 0) + 1
+                strangers[prefix] += 1
             else:
-                clips.setdefault(prefix, set()).add(found.key)
-    worth = _worth(clips, strangers)
-    return max(worth, key=lambda prefix: (worth[prefix], -prefix.count("/")))
+                clips.setdefault(prefix, {}).setdefault(found.key, path)
+                copies[prefix] += 1
+    best = max(clips, key=lambda p: (len(clips[p]) - strangers[p], copies[p], p.count("/")))
+    return best, [path for key, path in clips[""].items() if key not in clips[best]]
 
 
-def _worth(clips: Mapping[str, set[str]], strangers: Mapping[str, int]) -> dict[str, int]:
-    return {prefix: len(keys) - strangers.get(prefix, 0) for prefix, keys in clips.items()}
-
-
-def _prefixes(path: str) -> list[str]:
-    """``a/b/c/x.wav`` -> ``"", "a/", "a/b/"``."""
-    parts = path.split("/")[:-1][:_DEPTH_DOWN]
-    return ["", *("/".join(parts[: n + 1]) + "/" for n in range(len(parts)))]
+def _prefixes(path: str, corpus: Corpus) -> list[str]:
+    """``a/b/c/x.wav`` -> ``"", "a/", "a/b/"``, as far as the corpus's own folders."""
+    prefixes = [""]
+    for folder in path.split("/")[:-1][:_DEPTH_DOWN]:
+        if re.fullmatch(corpus.inner, folder):
+            break
+        prefixes.append(f"{prefixes[-1]}{folder}/")
+    return prefixes
 
 
 def _printable(name: str) -> str:

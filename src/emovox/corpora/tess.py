@@ -22,7 +22,7 @@ _EMOTIONS = {
     "sad": "sad",
 }
 _AGES = {"OAF": 64, "YAF": 26}
-_NAME = re.compile(r"(OAF?|YAF)_([a-z]+)_(angry|disgust|fear|happy|neutral|ps|sad)", re.IGNORECASE)
+_NAME = re.compile(r"(OAF?|YAF)_([a-z]+)_(angry|disgust|fear|happy|neutral|ps|sad)", re.IGNORECASE | re.ASCII)
 
 
 def _parse(relpath: str) -> Fields | None:
