@@ -106,7 +106,7 @@ STRANGERS = {
     "ravdess_song": ["03-01-01-01-01-01-01.wav"],
     "savee": ["a01.wav", "XX_a01.wav", "DC_z01.wav", "DC_a1.wav"],
     "emodb": ["03a01Xa.wav", "99a01Fa.wav", "03a01F.wav"],
-    "casia": ["angry/201.wav", "wangzhe/201.wav", "wangzhe/angry/sad/201.wav", "liuchanhg/wangzhe/sad/201.wav"],
+    "casia": ["angry/201.wav", "wangzhe/201.wav", "wangzhe/angry/sad/201.wav", "liuchang/wangzhe/201.wav"],
     "cremad": ["1092_DFA_ANG_XX.wav", "1001_ABC_ANG_XX.wav", "1001_DFA_SUR_XX.wav", "1000_DFA_ANG_XX.wav"],
     "jlcorpus": ["female3_angry_1a_1.wav", "male1_pensive_1a_1.wav", "fmale1_angry_1a_1.wav"],
     "tess": ["OAF_back_boredom.wav", "MAF_back_angry.wav"],

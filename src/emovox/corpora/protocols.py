@@ -3,8 +3,8 @@
 Every protocol gives ``Split``\\ s: ids for training, validation and test. Rules that all of them keep:
 
 - Validation comes out of the training part, and its speakers are not trained on. They are drawn per corpus,
-  deterministically, sexes in turn. Of a corpus with fewer than three training speakers none is drawn; where
-  that leaves no validation at all, clips are drawn at random.
+  deterministically, sexes in turn. Of a corpus with fewer than three training speakers none is drawn, unless
+  all are that small; with fewer than three training speakers in all, clips are drawn at random.
 - The same person has the same speaker id in every corpus. Clips of other corpora spoken by a test speaker are
   in ``left_out``, in none of the parts.
 - The order of the manifest's rows does not change a split, and ``Split.digest`` names its content.
@@ -300,9 +300,13 @@ def _ids(utterances: Iterable[Utterance]) -> tuple[str, ...]:
 
 
 def _validation_speakers(pool: Sequence[Utterance], share: float, seed: int) -> set[str]:
-    """About ``share`` of each corpus's speakers, at least one; none of a corpus with fewer than three."""
+    """About ``share`` of each corpus's speakers, at least one; none of a corpus with fewer than three, unless
+    all corpora are that small: then they are drawn from together."""
+    groups = list(_homes(pool).values())
+    if all(len(speakers) < 3 for speakers in groups):
+        groups = [[speaker for speakers in groups for speaker in speakers]]
     drawn: set[str] = set()
-    for speakers in _homes(pool).values():
+    for speakers in groups:
         if len(speakers) >= 3:
             n = min(max(1, round(share * len(speakers))), len(speakers) - 1)
             drawn.update(_in_turn(speakers, pool, seed)[:n])

@@ -23,7 +23,7 @@ from emovox.metrics.counts import (
     pair,
 )
 
-__all__ = ["MIN_SPEAKERS", "Difference", "Interval", "paired_difference", "speaker_interval"]
+__all__ = ["MIN_SPEAKERS", "Difference", "Interval", "Scorer", "paired_difference", "speaker_interval"]
 
 MIN_SPEAKERS = 10
 """Below this many speakers an interval over them would be a guess."""
