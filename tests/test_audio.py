@@ -706,7 +706,8 @@ def test_warnings() -> None:
     assert warned(tone(RATE, peak=10 ** (-50 / 20))) == ("low_level",)
     assert warned(tone(RATE, peak=3.0).clip(-1, 1)) == ("clipping",)
     assert warned(tone(RATE), speech_s=None) == ()
-    assert warned(tone(RATE), speech_s=0.03) == ("no_speech",)
+    assert warned(tone(RATE), speech_s=0.45) == ("no_speech",)
+    assert warned(tone(RATE), speech_s=0.45, duration_s=1.0) == ()
 
 
 def test_a_long_pause_does_not_make_speech_quiet() -> None:

@@ -25,8 +25,9 @@ SILENCE_DBFS = -65.0
 LOW_DBFS = -45.0
 """Below it (the loudest tenth of a second) noise and coding may hide what quiet speech expresses."""
 
-NO_SPEECH_S = 0.1
-"""Less speech than this is a click or a cough, not a word: three frames of the voice activity detector."""
+NO_SPEECH_S = 0.5
+"""Less is no word. The detector takes the first 0.18 s of any sound for speech, and adds 0.3 s to all it finds:
+a word of 0.2 s makes half a second. Of a clip shorter than 1.5 s, a third is enough."""
 
 FRAME = SAMPLE_RATE // 10
 
@@ -102,7 +103,7 @@ def quality(meter: LevelMeter, *, duration_s: float, speech_s: float | None, min
         "silence": silent,
         "low_level": not silent and loudest is not None and loudest < LOW_DBFS,
         "clipping": meter.clipped > CLIPPED_SHARE,
-        "no_speech": speech_s is not None and speech_s < NO_SPEECH_S,
+        "no_speech": speech_s is not None and speech_s < min(NO_SPEECH_S, duration_s / 3),
         "too_short": duration_s < min_s,
     }
     return Quality(
