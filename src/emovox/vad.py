@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from emovox.errors import AudioValueError
 
-__all__ = ["FRAME_S", "Vad"]
+__all__ = ["FRAME_S", "GAIN_DB", "HANG_S", "MARGIN_DB", "MEMORY_S", "MODE", "SETTLE_S", "Vad"]
 
 FRAME_S = 0.03
 """Seconds one flag stands for: the longest frame WebRTC's detector takes."""

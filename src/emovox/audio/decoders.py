@@ -21,7 +21,7 @@ from emovox.errors import AudioDecodeError, AudioError, AudioValueError, Missing
 
 __all__ = ["ArrayDecoder", "Decoder", "MediaDecoder", "SoundfileDecoder", "decoder"]
 
-CHUNK_FRAMES = 8192
+_CHUNK_FRAMES = 8192
 """Frames decoded at a time: big enough to be quick, small enough that 32 channels take 1 MiB."""
 
 _SOUNDFILE_FORMATS = frozenset({
@@ -68,8 +68,8 @@ class ArrayDecoder:
 
     def frames(self) -> Iterator[NDArray[np.float32]]:
         """Samples ``(n, n_channels)``."""
-        for start in range(0, len(self._frames), CHUNK_FRAMES):
-            yield scaled(self._frames[start : start + CHUNK_FRAMES], self.sample_rate, start)
+        for start in range(0, len(self._frames), _CHUNK_FRAMES):
+            yield scaled(self._frames[start : start + _CHUNK_FRAMES], self.sample_rate, start)
 
     def close(self) -> None:
         """Nothing is open."""
@@ -107,7 +107,7 @@ class SoundfileDecoder:
         done = 0
         while True:
             try:
-                x = self._file.read(CHUNK_FRAMES, dtype="float32", always_2d=True)
+                x = self._file.read(_CHUNK_FRAMES, dtype="float32", always_2d=True)
             except soundfile.LibsndfileError as error:
                 if not done:
                     raise _undecodable(self._reader, str(error)) from error

@@ -26,10 +26,10 @@ LOW_DBFS = -45.0
 """Below it (the loudest tenth of a second) noise and coding may hide what quiet speech expresses."""
 
 NO_SPEECH_S = 0.5
-"""Less is no word. The detector takes the first 0.18 s of any sound for speech, and adds 0.3 s to all it finds:
-a word of 0.2 s makes half a second. Of a clip shorter than 1.5 s, a third is enough."""
+"""Less is no word. The detector takes the first 0.18 s of any sound for speech, and adds 0.3 s to all it
+finds: a word of 0.2 s makes half a second. Of a clip shorter than 1.5 s, a third is enough."""
 
-FRAME = SAMPLE_RATE // 10
+_FRAME = SAMPLE_RATE // 10
 
 
 class LevelMeter:
@@ -55,11 +55,11 @@ class LevelMeter:
 
     def _frames(self, squares: NDArray[np.float64]) -> None:
         """Whole tenths of a second are summed; the rest waits, so that chunks do not matter."""
-        whole = squares.size - squares.size % FRAME
-        sums = squares[:whole].reshape(-1, FRAME).sum(axis=1)
+        whole = squares.size - squares.size % _FRAME
+        sums = squares[:whole].reshape(-1, _FRAME).sum(axis=1)
         if sums.size:
             self._energy = math.fsum([self._energy, *sums.tolist()])
-            self._loudest = max(self._loudest, float(sums.max()) / FRAME)
+            self._loudest = max(self._loudest, float(sums.max()) / _FRAME)
         self._open = squares[whole:]
 
     @property
@@ -71,7 +71,7 @@ class LevelMeter:
     def loudest_dbfs(self) -> float | None:
         """Root mean square of the loudest tenth of a second; long pauses do not lower it."""
         rest = float(self._open.mean()) if self._open.size else 0.0
-        return _db(self._loudest if self._n >= FRAME else rest)
+        return _db(self._loudest if self._n >= _FRAME else rest)
 
     @property
     def peak_dbfs(self) -> float | None:
