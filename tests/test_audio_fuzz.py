@@ -26,7 +26,7 @@ HEADER = 160
 
 
 def sounds() -> dict[str, bytes]:
-    """Name -> a sound file: what libsndfile writes and people send, and FFmpeg's kinds where it is installed."""
+    """Name -> a sound file: what libsndfile writes and people send, FFmpeg's kinds where it is there."""
     import soundfile
 
     rng = np.random.default_rng(SEED)
