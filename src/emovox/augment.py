@@ -1,0 +1,209 @@
+"""Changes to a recording that leave its expressed emotion alone.
+
+Each transform is a function ``(x (n,) float32, rng, ...) -> (m,) float32`` at 16 kHz; randomness comes only
+from the numpy ``Generator`` it is given. ``channel_chain`` is what training uses: it puts every corpus
+through the same random rooms, bands, codecs and noises, so that a net cannot tell corpora apart by how they
+were recorded.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import soundfile
+import soxr
+
+__all__ = [
+    "AUGMENTATIONS",
+    "ChainConfig",
+    "add_noise",
+    "band_limit",
+    "channel_chain",
+    "clip_peaks",
+    "crop",
+    "encode_decode",
+    "equalise",
+    "gain",
+    "mu_law",
+    "reverberate",
+    "speed",
+]
+
+Sound = npt.NDArray[np.float32]
+Rng = np.random.Generator
+SAMPLE_RATE = 16_000
+
+
+def gain(x: Sound, rng: Rng, *, low_db: float = -12.0, high_db: float = 12.0) -> Sound:
+    """Multiply by a random gain in dB."""
+    return (x * 10 ** (rng.uniform(low_db, high_db) / 20)).astype(np.float32)
+
+
+def speed(x: Sound, rng: Rng, *, low: float = 0.9, high: float = 1.1) -> Sound:
+    """Play faster or slower: tempo, pitch and formants move together (Ko et al., 2015)."""
+    factor = rng.uniform(low, high)
+    return np.asarray(soxr.resample(x, SAMPLE_RATE * factor, SAMPLE_RATE, quality="MQ"), np.float32)
+
+
+def crop(x: Sound, rng: Rng, *, shortest_s: float = 1.2, least: float = 0.5) -> Sound:
+    """Keep a random stretch of at least ``shortest_s`` seconds and ``least`` of the whole."""
+    low = max(int(shortest_s * SAMPLE_RATE), int(least * len(x)))
+    if low >= len(x):
+        return x
+    n = int(rng.integers(low, len(x) + 1))
+    start = int(rng.integers(0, len(x) - n + 1))
+    return x[start : start + n]
+
+
+def add_noise(x: Sound, rng: Rng, *, low_db: float = 5.0, high_db: float = 40.0) -> Sound:
+    """Add noise of a random colour (power ~ 1/f^0..2), sometimes swelling, at a random SNR in dB."""
+    slope = rng.uniform(0.0, 2.0)
+    colour = np.maximum(_bins_hz(len(x)), 40.0) ** (-slope / 2)
+    noise = _filtered(rng.standard_normal(len(x)), colour)
+    if rng.random() < 0.3:
+        noise *= 1 + 0.8 * np.sin(2 * np.pi * rng.uniform(0.2, 4.0) * np.arange(len(x)) / SAMPLE_RATE)
+    return _at_snr(x, noise, rng.uniform(low_db, high_db))
+
+
+def equalise(x: Sound, rng: Rng, *, depth_db: float = 6.0) -> Sound:
+    """A smooth random frequency response: a tilt and a few broad bumps, up to about ``depth_db``."""
+    hz = _bins_hz(len(x))
+    octave = np.log2(np.maximum(hz, 50.0) / 1000.0)
+    response_db = rng.uniform(-depth_db, depth_db) / 3 * octave
+    for _ in range(3):
+        centre, width = rng.uniform(-4, 3), rng.uniform(0.5, 1.5)
+        response_db += rng.uniform(-depth_db, depth_db) * np.exp(-0.5 * ((octave - centre) / width) ** 2)
+    return _filtered(x, 10 ** (response_db / 20))
+
+
+def band_limit(x: Sound, rng: Rng) -> Sound:
+    """A telephone (300-3400 Hz) or a random wider band, with edges a third of an octave soft."""
+    if rng.random() < 0.3:
+        low, high = 300.0, 3400.0
+    else:
+        low, high = rng.uniform(20.0, 250.0), rng.uniform(3400.0, 8000.0)
+    hz = np.maximum(_bins_hz(len(x)), 1.0)
+    rise = 1 / (1 + (low / hz) ** 12)
+    fall = 1 / (1 + (hz / high) ** 24)
+    return _filtered(x, np.sqrt(rise * fall))
+
+
+def reverberate(x: Sound, rng: Rng, *, longest_s: float = 0.5) -> Sound:
+    """A synthetic room: exponentially decaying noise behind the direct sound, random RT60."""
+    rt60_s = rng.uniform(0.1, longest_s)
+    n = int(rt60_s * SAMPLE_RATE)
+    t = np.arange(n) / SAMPLE_RATE
+    tail = rng.standard_normal(n) * 10 ** (-3 * t / rt60_s)
+    tail[: int(0.002 * SAMPLE_RATE)] = 0
+    tail *= 10 ** (rng.uniform(-12.0, 0.0) / 20) / np.sqrt(np.sum(tail**2) + 1e-12)
+    size = 1 << (len(x) + n).bit_length()
+    wet = np.fft.irfft(np.fft.rfft(x, size) * np.fft.rfft(tail, size), size)[: len(x)]
+    return (x + wet).astype(np.float32)
+
+
+def clip_peaks(x: Sound, rng: Rng) -> Sound:
+    """Cut the loudest 0.1 to 5 % of the samples off, as an overdriven input does."""
+    rail = np.quantile(np.abs(x), 1 - rng.uniform(0.001, 0.05))
+    return np.clip(x, -rail, rail) if rail > 0 else x
+
+
+def mu_law(x: Sound, rng: Rng) -> Sound:
+    """G.711 mu-law at 8 kHz and back, as on a telephone line."""
+    low = np.asarray(soxr.resample(x, SAMPLE_RATE, 8000, quality="MQ"), np.float32)
+    peak = max(float(np.abs(low).max()), 1e-6) / rng.uniform(0.1, 0.9)
+    return _through_file(low / peak, 8000, "WAV", "ULAW", None, len(x)) * np.float32(peak)
+
+
+def encode_decode(x: Sound, rng: Rng) -> Sound:
+    """MP3 or Opus at a random low rate and back, through the real codecs of libsndfile."""
+    peak = max(float(np.abs(x).max()), 1e-6) / rng.uniform(0.3, 0.95)
+    if rng.random() < 0.5:
+        y = _through_file(x / peak, SAMPLE_RATE, "MP3", "MPEG_LAYER_III", rng.uniform(0.5, 0.99), len(x))
+    else:
+        y = _through_file(x / peak, SAMPLE_RATE, "OGG", "OPUS", rng.uniform(0.85, 0.98), len(x))
+    return y * np.float32(peak)
+
+
+AUGMENTATIONS: MappingProxyType[str, Callable[[Sound, Rng], Sound]] = MappingProxyType(
+    {
+        "band": band_limit,
+        "clip": clip_peaks,
+        "codec": encode_decode,
+        "crop": crop,
+        "equalise": equalise,
+        "gain": gain,
+        "mu_law": mu_law,
+        "noise": add_noise,
+        "reverb": reverberate,
+        "speed": speed,
+    }
+)
+"""Name -> transform with its default strength."""
+
+
+@dataclass(frozen=True)
+class ChainConfig:
+    """How often each step of ``channel_chain`` is taken, in its order."""
+
+    speed: float = 0.7
+    crop: float = 0.5
+    reverb: float = 0.25
+    equalise: float = 0.6
+    noise: float = 0.5
+    clip: float = 0.05
+    band: float = 0.3
+    gain: float = 1.0
+    mu_law: float = 0.07
+    codec: float = 0.4
+
+
+def channel_chain(x: Sound, rng: Rng, config: ChainConfig | None = None) -> Sound:
+    """A random voice change, then a random room, microphone, noise, line and codec."""
+    config = config or ChainConfig()
+    for name in config.__dataclass_fields__:
+        # Drawn whether or not the step is taken: the chain stays comparable between configs.
+        if rng.random() < getattr(config, name):
+            x = AUGMENTATIONS[name](x, rng)
+    return x
+
+
+def _at_snr(x: Sound, noise: npt.NDArray[Any], snr_db: float) -> Sound:
+    signal_power = float(np.mean(x.astype(np.float64) ** 2))
+    noise_power = float(np.mean(noise.astype(np.float64) ** 2)) + 1e-20
+    scale = np.sqrt(signal_power / noise_power / 10 ** (snr_db / 10))
+    return (x + scale * noise).astype(np.float32)
+
+
+def _fft_size(n: int) -> int:
+    # A power of two: a prime length would cost ten times as much.
+    return 1 << max(n - 1, 1).bit_length()
+
+
+def _bins_hz(n: int) -> npt.NDArray[np.float64]:
+    return np.fft.rfftfreq(_fft_size(n), 1 / SAMPLE_RATE)
+
+
+def _filtered(x: npt.NDArray[Any], response: npt.NDArray[np.float64]) -> Sound:
+    """``x`` through a zero-phase ``response``, one value for each of ``_bins_hz(len(x))``."""
+    size = _fft_size(len(x))
+    return np.fft.irfft(np.fft.rfft(x, size) * response, size)[: len(x)].astype(np.float32)
+
+
+def _through_file(x: Sound, rate: int, form: str, subtype: str, level: float | None, n: int) -> Sound:
+    """Encode, decode, resample to 16 kHz, cut or pad to ``n`` samples."""
+    file = io.BytesIO()
+    with soundfile.SoundFile(
+        file, "w", rate, 1, format=form, subtype=subtype, compression_level=level
+    ) as sink:
+        sink.write(x)
+    file.seek(0)
+    y, rate = soundfile.read(file, dtype="float32")
+    if rate != SAMPLE_RATE:
+        y = np.asarray(soxr.resample(y, rate, SAMPLE_RATE, quality="MQ"), np.float32)
+    return np.pad(y, (0, max(0, n - len(y))))[:n].astype(np.float32)

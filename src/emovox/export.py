@@ -1,0 +1,117 @@
+"""How a trained net becomes a bundle: one ONNX file, checked against the net before anything is written."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import tempfile
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import nn
+
+from emovox.errors import BundleError
+from emovox.graph import Graph
+
+__all__ = ["check_parity", "fit_temperature", "to_onnx"]
+
+TOLERANCE = 1e-4
+
+
+def to_onnx(net: nn.Module, sounds: Sequence[npt.NDArray[np.float32]], *, name: str = "net") -> bytes:
+    """Export ``net(waveform (b, n), lengths (b,)) -> (b, n_labels)`` with dynamic batch and length.
+
+    Args:
+        sounds: at least two recordings ``(n,)`` of different lengths, 16 kHz; the graph is traced on two and
+            must answer on all of them, alone and together, what the net answers.
+
+    Raises:
+        BundleError: the graph and the net disagree by more than 1e-4.
+    """
+    net = net.eval()
+    waveform, lengths = _padded(sounds[:2])
+    batch, samples = torch.export.Dim("batch"), torch.export.Dim("samples")
+    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()), _quiet("torch.onnx"):
+        warnings.simplefilter("ignore")  # the exporter's own deprecations; the parity check is what counts
+        program = torch.onnx.export(
+            net,
+            (waveform, lengths),
+            dynamo=True,
+            dynamic_shapes=({0: batch, 1: samples}, {0: batch}),
+            input_names=["waveform", "lengths"],
+            output_names=["logits"],
+            external_data=False,
+            verbose=False,
+        )
+        assert program is not None
+        with tempfile.TemporaryDirectory() as folder:
+            file = Path(folder) / "model.onnx"
+            program.save(file, external_data=False)
+            model = file.read_bytes()
+    check_parity(net, model, sounds, name=name)
+    return model
+
+
+def check_parity(
+    net: nn.Module, model: bytes, sounds: Sequence[npt.NDArray[np.float32]], *, name: str = "net"
+) -> float:
+    """Largest difference between the net's and the graph's logits, over ``sounds`` alone and together.
+
+    Raises:
+        BundleError: it is above 1e-4.
+    """
+    with torch.inference_mode():
+        expected = np.concatenate([net(*_padded([sound])).numpy() for sound in sounds])
+    graph = Graph(model, name=name, n_labels=expected.shape[1])
+    alone = np.concatenate([graph([sound]) for sound in sounds])
+    worst = max(float(np.abs(alone - expected).max()), float(np.abs(graph(sounds) - expected).max()))
+    if not worst <= TOLERANCE:
+        raise BundleError(
+            f"{name}: the exported graph differs from the net by {worst:.2g}; expected at most {TOLERANCE:g}"
+        )
+    return worst
+
+
+def fit_temperature(logits: npt.NDArray[np.float64], labels: npt.NDArray[np.int64], shown: npt.NDArray[np.bool_]) -> float:
+    """The temperature that minimises log-loss (Guo et al., 2017) on clips the net was not trained on.
+
+    Args:
+        logits: ``(n, n_labels)``.
+        labels: ``(n,)`` indices.
+        shown: unused labels are *not* hidden, since a user's recogniser does not know the corpus; this
+            ``(n, n_labels)`` mask only tells which rows have a true label the net can answer.
+    """
+    rows = shown[np.arange(len(labels)), labels]
+    z, y = logits[rows], labels[rows]
+    grid = np.exp(np.linspace(np.log(0.2), np.log(5.0), 400))
+    losses = []
+    for temperature in grid:
+        scaled = z / temperature
+        scaled = scaled - scaled.max(1, keepdims=True)
+        log_total = np.log(np.exp(scaled).sum(1))
+        losses.append(float(np.mean(log_total - scaled[np.arange(len(y)), y])))
+    return float(grid[int(np.argmin(losses))])
+
+
+def _padded(sounds: Sequence[npt.NDArray[np.float32]]) -> tuple[torch.Tensor, torch.Tensor]:
+    lengths = [len(sound) for sound in sounds]
+    waveform = np.zeros((len(sounds), max(lengths)), np.float32)
+    for row, sound in zip(waveform, sounds, strict=True):
+        row[: len(sound)] = sound
+    return torch.from_numpy(waveform), torch.tensor(lengths)
+
+
+@contextlib.contextmanager
+def _quiet(name: str):  # type: ignore[no-untyped-def]
+    logger = logging.getLogger(name)
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
