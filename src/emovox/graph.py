@@ -81,7 +81,8 @@ def _open(model: bytes, threads: int) -> Any:
     options.enable_mem_pattern = False  # lengths vary from call to call: a plan for each would be kept
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.add_session_config_entry("session.load_model_format", "ONNX")
-    return ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    # Its fallback would try the same provider again, and print that it does.
+    return ort.InferenceSession(model, options, providers=["CPUExecutionProvider"], enable_fallback=0)
 
 
 def _check_ports(session: Any, n_labels: int) -> None:

@@ -1,0 +1,294 @@
+"""Many items in several processes: in order, each with its own fate, and nothing left behind."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import multiprocessing
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+
+import emovox
+from emovox.batch import AHEAD, Outcome, run
+from emovox.errors import AudioDecodeError, ConfigError, EmovoxError
+
+
+def work(item: Any) -> Any:
+    """What the workers here do: an item says what is to become of it."""
+    if item == "refused":
+        raise AudioDecodeError("refused.wav is no sound")
+    if item == "bug":
+        raise ZeroDivisionError("a bug")
+    if item == "segfault":
+        os.kill(os.getpid(), signal.SIGSEGV)
+    if item == "exit":
+        os._exit(3)
+    if item == "lambda":
+        return lambda: None
+    if item == "pid":
+        return os.getpid()
+    if isinstance(item, float):
+        time.sleep(item)
+    return item
+
+
+def factory() -> Callable[[Any], Any]:
+    return work
+
+
+def broken_factory() -> Callable[[Any], Any]:
+    raise EmovoxError("the model is gone")
+
+
+def dying_factory() -> Callable[[Any], Any]:
+    os._exit(7)
+
+
+def no_children() -> bool:
+    return not multiprocessing.active_children()
+
+
+# ------------------------------------------------------------------------------------------ the engine
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_outcomes_come_in_input_order(workers: int) -> None:
+    items = [0.3, "a", 0.1, "b", "c", 0.0, *range(20)]
+    assert list(run(factory, items, workers=workers)) == [Outcome(item, item) for item in items]
+    assert list(run(factory, [], workers=workers)) == []
+    assert no_children()
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_an_item_that_fails_costs_no_other(workers: int) -> None:
+    items = ["a", "refused", "b", "bug", "c"]
+    assert list(run(factory, items, workers=workers)) == [
+        Outcome("a", "a"),
+        Outcome("refused", error="refused.wav is no sound"),
+        Outcome("b", "b"),
+        Outcome("bug", error="ZeroDivisionError: a bug"),
+        Outcome("c", "c"),
+    ]
+
+
+def test_an_item_that_kills_its_process_costs_no_other() -> None:
+    items = ["segfault", 0.2, "a", "exit", "segfault", "b", 0.1, "exit"]
+    outcomes = list(run(factory, items, workers=2))
+    assert [o.item for o in outcomes] == items
+    for outcome in outcomes:
+        if outcome.item in ("segfault", "exit"):
+            fate = "SIGSEGV" if outcome.item == "segfault" else "exit code 3"
+            assert outcome.value is None
+            assert outcome.error == f"the process that judged it died ({fate})"
+        else:
+            assert outcome == Outcome(outcome.item, outcome.item)
+    assert no_children()
+
+
+def test_what_cannot_be_sent_is_an_error_of_its_own() -> None:
+    thing = lambda: None  # noqa: E731
+    first, second, third = run(factory, [thing, "lambda", "a"], workers=2)
+    assert first.error is not None
+    assert "cannot be sent to" in first.error
+    assert second.error is not None
+    assert "cannot be sent back" in second.error
+    assert third == Outcome("a", "a")
+
+
+def test_processes_are_kept_and_no_more_than_needed() -> None:
+    assert len({o.value for o in run(factory, ["pid"] * 12, workers=2)}) <= 2
+    assert len({o.value for o in run(factory, ["pid"], workers=8)}) == 1
+    assert {o.value for o in run(factory, ["pid"] * 3, workers=1)} == {os.getpid()}
+
+
+def test_an_endless_input_is_read_only_a_little_ahead() -> None:
+    taken: list[int] = []
+
+    def endless() -> Iterator[Any]:
+        for i in itertools.count():
+            taken.append(i)
+            yield 0.5 if i == 0 else i
+
+    outcomes = run(factory, endless(), workers=2)
+    assert taken == []
+    next(outcomes)
+    assert len(taken) <= 2 * AHEAD + 1
+    assert [next(outcomes).value for _ in range(30)] == list(range(1, 31))
+    assert len(taken) <= 31 + 2 * AHEAD
+    outcomes.close()  # type: ignore[attr-defined]
+    assert no_children()
+
+
+def test_an_input_that_fails_takes_the_processes_with_it() -> None:
+    def cut_off() -> Iterator[int]:
+        yield 1
+        raise RuntimeError("the list broke off")
+
+    with pytest.raises(RuntimeError, match="broke off"):
+        list(run(factory, cut_off(), workers=2))
+    assert no_children()
+
+
+def test_a_worker_that_cannot_start_says_why() -> None:
+    with pytest.raises(EmovoxError, match="could not start: the model is gone"):
+        list(run(broken_factory, range(5), workers=2))
+    with pytest.raises(EmovoxError, match=r"exit code 7.*__main__"):
+        list(run(dying_factory, range(5), workers=2))
+    with pytest.raises(EmovoxError, match="could not start"):
+        list(run(dying_factory, [b"x" * 10_000_000], workers=2))  # too large for the pipe to swallow
+    assert no_children()
+
+
+@pytest.mark.parametrize("workers", [0, -1, 1.5, "2", True, None])
+def test_the_number_of_workers_is_checked_at_once(workers: Any) -> None:
+    with pytest.raises(ConfigError, match="workers"):
+        run(factory, [], workers=workers)
+
+
+def script(tmp_path: Path, text: str) -> Path:
+    path = tmp_path / "script.py"
+    path.write_text(textwrap.dedent(text))
+    return path
+
+
+def test_a_script_without_a_main_guard_is_told_so(tmp_path: Path) -> None:
+    path = script(
+        tmp_path,
+        """
+        import time
+        from emovox.batch import run
+        def factory(): return str
+        print(list(run(factory, [1, 2], workers=2)))
+        """,
+    )
+    done = subprocess.run([sys.executable, path], capture_output=True, text=True, timeout=30)
+    assert done.returncode == 1
+    assert "if __name__ == '__main__':" in done.stderr.splitlines()[-1]
+
+
+def alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def gone(pids: list[int], *, within_s: float = 5.0) -> bool:
+    end = time.monotonic() + within_s
+    while any(map(alive, pids)) and time.monotonic() < end:
+        time.sleep(0.05)
+    return not any(map(alive, pids))
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="asks /proc who is alive")
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
+def test_nobody_is_left_behind(tmp_path: Path, how: signal.Signals) -> None:
+    """Ctrl-C goes to all processes of the terminal; a kill to the parent alone."""
+    path = script(
+        tmp_path,
+        """
+        import os, sys, time
+        from emovox.batch import run
+        def work(item):
+            print(os.getpid(), flush=True)
+            time.sleep(1.5 if sys.argv[1] == "9" else 60)
+        def factory(): return work
+        if __name__ == "__main__":
+            list(run(factory, range(10), workers=2))
+        """,
+    )
+    child = subprocess.Popen(
+        [sys.executable, path, str(int(how))],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    assert child.stdout is not None
+    pids = [int(child.stdout.readline()) for _ in range(2)]
+    assert all(map(alive, pids))
+    if how == signal.SIGINT:
+        os.killpg(child.pid, how)
+    else:
+        child.kill()
+    assert gone(pids)
+    _, errors = child.communicate(timeout=10)
+    assert child.returncode == -how
+    if how == signal.SIGINT:
+        assert errors.count("Traceback") == 1  # the parent's own; the workers say nothing
+
+
+# ------------------------------------------------------------------------------------------ recordings
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Twelve recordings, three of them broken."""
+    folder = tmp_path_factory.mktemp("calls")
+    rng = np.random.default_rng(5)
+    for i in range(12):
+        x = np.convolve(rng.standard_normal(4000 * (i + 1)), np.hanning(2 + i), "same") * 0.02
+        soundfile.write(folder / f"{i:02}.wav", x, 16_000)
+    (folder / "03.wav").write_text("no sound")
+    (folder / "07.wav").write_bytes(b"")
+    (folder / "11.wav").unlink()
+    return folder
+
+
+def test_one_worker_is_as_two_byte_for_byte(tiny_bundle: Path, folder: Path) -> None:
+    model = emovox.load(tiny_bundle)
+    files = [folder / f"{i:02}.wav" for i in range(12)]
+    one = list(model.predict_many(files, labels="sad,angry,fear"))
+    two = list(model.predict_many(files, labels="sad,angry,fear", workers=2))
+    assert json.dumps([p.to_dict() for p in one]) == json.dumps([p.to_dict() for p in two])
+    assert [pickle.dumps(p) for p in one] == [pickle.dumps(pickle.loads(pickle.dumps(p))) for p in two]
+    assert one == two
+    assert [p.file for p in one] == [str(file) for file in files]
+    assert [p.file for p in one if p.error] == [str(folder / f"{i}.wav") for i in ("03", "07", "11")]
+    for p in one:
+        if not p.error:
+            assert p == model.predict(p.file or "", labels="sad,angry,fear")
+
+
+def test_many_calls_have_an_answer_for_each_channel(tiny_bundle: Path, tmp_path: Path) -> None:
+    x = np.random.default_rng(0).standard_normal((20_000, 2)) * [0.01, 0.1]
+    soundfile.write(tmp_path / "call.wav", x, 16_000)
+    model = emovox.load(tiny_bundle)
+    sources = [tmp_path / "call.wav", "nowhere.wav", tmp_path / "call.wav"]
+    rows = [(p.channel, p.error is None) for p in model.predict_many(sources, channels="each")]
+    assert rows == [(0, True), (1, True), (None, False), (0, True), (1, True)]
+
+
+def test_bytes_and_files_without_a_path_have_rows_too(tiny_bundle: Path, folder: Path) -> None:
+    model = emovox.load(tiny_bundle)
+    data = (folder / "05.wav").read_bytes()
+    for workers in (1, 2):
+        good, bad = model.predict_many([data, b"nothing"], workers=workers)
+        assert (good.file, good.error) == (None, None)
+        assert bad.error is not None
+
+
+def test_the_bundle_is_gone_when_the_workers_look_for_it(make_bundle: Any, folder: Path) -> None:
+    path = make_bundle()
+    model = emovox.load(path)
+    (path / "model.onnx").unlink()
+    with pytest.raises(EmovoxError, match="could not start"):
+        list(model.predict_many([folder / "00.wav"], workers=2))
+    assert len(list(model.predict_many([folder / "00.wav"]))) == 1
+
+
+def test_partial_factories_travel() -> None:
+    assert [o.value for o in run(partial(partial, work), [1, 2], workers=2)] == [1, 2]

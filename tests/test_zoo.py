@@ -1,0 +1,83 @@
+"""A name or a path becomes a model, or a sentence that says what there is instead."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import emovox
+from emovox import zoo
+from emovox.errors import BundleCorruptError, BundleNotFoundError
+
+absent = pytest.mark.skipif(
+    not (zoo.EMBEDDED / zoo.DEFAULT / "spec.json").exists(), reason="the default model is not in this tree"
+)
+
+
+@pytest.fixture
+def embedded(tiny_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A package with three models."""
+    for name in ("alpha", "default", "zeta"):
+        shutil.copytree(tiny_bundle, tmp_path / "models" / name)
+    (tmp_path / "models" / "unfinished").mkdir()
+    monkeypatch.setattr(zoo, "EMBEDDED", tmp_path / "models")
+    return tmp_path / "models"
+
+
+def test_embedded_models_are_listed_the_default_first(embedded: Path) -> None:
+    found = zoo.models()
+    assert [known.name for known in found] == ["default", "alpha", "zeta"]
+    assert all(known.path == embedded / known.name for known in found)
+    assert found[0].spec.labels == emovox.load("alpha").labels
+
+
+def test_a_name_a_path_and_nothing_at_all(
+    embedded: Path, tiny_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    x = np.random.default_rng(0).standard_normal(16_000) * 0.1
+    answers = {
+        str(emovox.load(*name, vad="off").predict(x, sample_rate=16_000))
+        for name in [(), ("default",), (tiny_bundle,), (str(tiny_bundle),)]
+    }
+    assert len(answers) == 1
+    (tmp_path / "here" / "default").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "here")
+    assert zoo.find("default") == embedded / "default"
+    assert zoo.find("./default") == Path("default")
+
+
+@pytest.mark.parametrize("name", ["defualt", "nowhere/x", "a\0b", "", "~nobody-of-that-name/x"])
+def test_an_unknown_name_is_answered_with_the_known_ones(embedded: Path, name: str) -> None:
+    if not name:
+        name = str(embedded / "default" / "spec.json")
+    with pytest.raises(BundleNotFoundError, match="default, alpha, zeta"):
+        emovox.load(name)
+
+
+def test_a_damaged_model_is_named(embedded: Path) -> None:
+    (embedded / "alpha" / "spec.json").write_text("{")
+    with pytest.raises(BundleCorruptError, match="alpha"):
+        zoo.models()
+
+
+def test_threads_and_vad_reach_the_model(tiny_bundle: Path) -> None:
+    model = emovox.load(tiny_bundle, threads=2, vad="off")
+    quality = model.predict(np.ones(16_000) * 0.1, sample_rate=16_000).quality
+    assert quality is not None
+    assert quality.speech_s is None
+    assert model._bundle.threads == 2
+
+
+@absent
+def test_the_embedded_default_hears_a_voice() -> None:
+    model = emovox.load()
+    assert model.labels == emovox.EMOTIONS
+    t = np.arange(32_000) / 16_000
+    p = model.predict(
+        0.1 * np.sin(2 * np.pi * 200 * t) * np.sin(2 * np.pi * 3 * t), sample_rate=16_000, vad="off"
+    )
+    assert sum(p.scores.values()) == pytest.approx(1, abs=1e-9)
+    assert {known.name for known in emovox.models()} >= {"default"}
