@@ -109,7 +109,7 @@ def bend_spec(rng: random.Random, text: bytes) -> bytes:
 
 
 def bend_graph(rng: random.Random, model: bytes) -> bytes:
-    """Change a graph as a graph: it stays an ONNX file, and reaches shape inference, optimisers and kernels."""
+    """Change a graph as a graph: it stays an ONNX file, and reaches optimisers and kernels."""
     import onnx
 
     proto = onnx.load_from_string(model)
