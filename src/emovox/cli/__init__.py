@@ -6,6 +6,7 @@ name is worked out in ``sources``, how rows look in ``writers``, what a terminal
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Sequence
 
 __all__ = ["main"]
@@ -17,6 +18,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     0: all worked. 1: some recordings failed, each named on stderr. 2: the request itself cannot be
     met (usage, unknown model). 130: interrupted. 141: the reader of a pipe went away.
     """
-    from emovox.cli.app import run
+    gc.disable()  # start-up makes many objects and no garbage; `predict` turns it on again
+    try:
+        from emovox.cli.app import run
 
-    return run(argv)
+        return run(argv)
+    finally:
+        gc.enable()

@@ -21,7 +21,7 @@ from emovox.errors import EmovoxError
 
 __all__ = ["app", "run"]
 
-EPILOG = (
+_EPILOG = (
     "emovox names the emotion that a voice expresses, not what a person feels. In the EU it may not be "
     "used on people at work or in education (AI Act, Art. 5(1)(f)); elsewhere they must be told (Art. 50(3))."
 )
@@ -48,13 +48,13 @@ app = typer.Typer(
     name="emovox",
     cls=_Commands,
     help="Recognise the emotion expressed in speech.",
-    epilog=EPILOG,
+    epilog=_EPILOG,
     no_args_is_help=True,
     rich_markup_mode=None,  # plain help: rich would cost every start 60 ms
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["--help", "-h"]},
 )
-app.command(epilog=EPILOG)(predict.predict)
+app.command(epilog=_EPILOG)(predict.predict)
 app.command()(models.models)
 app.command()(doctor.doctor)
 

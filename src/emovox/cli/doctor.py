@@ -10,7 +10,6 @@ import re
 import sys
 import time
 from collections.abc import Callable, Iterator
-from importlib import metadata
 from typing import Annotated, Any
 
 import typer
@@ -22,7 +21,7 @@ from emovox.errors import EmovoxError
 
 __all__ = ["DECODERS", "decoders", "doctor", "extras", "model_state"]
 
-OK = "ok"
+_OK = "ok"
 _TONE_S = 0.5
 _Encoder = Callable[[], bytes]
 
@@ -55,6 +54,8 @@ def doctor(
 
 def extras() -> dict[str, dict[str, Any]]:
     """Extra -> whether it is all there, what is missing, and the sentence that installs it."""
+    from importlib import metadata
+
     found: dict[str, dict[str, Any]] = {}
     for extra in metadata.metadata("emovox").get_all("Provides-Extra") or []:
         missing = sorted(name for name in set(_requirements(extra)) if _installed(name) is None)
@@ -68,6 +69,8 @@ def extras() -> dict[str, dict[str, Any]]:
 
 def _requirements(extra: str | None) -> Iterator[str]:
     """Names of the distributions that the core (``None``) or an extra needs, extras of extras followed."""
+    from importlib import metadata  # here, for every other command would pay 10 ms for it
+
     for requirement in metadata.requires("emovox") or []:
         wanted, _, condition = requirement.partition(";")
         of_extra = re.search(r"""extra\s*==\s*['"]([^'"]+)""", condition)
@@ -82,6 +85,8 @@ def _requirements(extra: str | None) -> Iterator[str]:
 
 
 def _installed(name: str) -> str | None:
+    from importlib import metadata
+
     try:
         return metadata.version(name)
     except metadata.PackageNotFoundError:
@@ -111,7 +116,7 @@ def _tried(encode: _Encoder) -> str:
         return f"failed: {error}"
     expected = round(_TONE_S * audio.SAMPLE_RATE)
     return (
-        OK
+        _OK
         if abs(n_samples - expected) < 0.2 * expected
         else f"failed: {n_samples} samples, expected {expected}"
     )
@@ -197,7 +202,7 @@ def model_state() -> str:
         model.predict(_tone(16_000).repeat(2), sample_rate=16_000)
     except EmovoxError as error:
         return f"failed: {error}"
-    return f"{OK}: {model.name}, {1000 * (time.perf_counter() - start_s):.0f} ms for a second of sound"
+    return f"{_OK}: {model.name}, {1000 * (time.perf_counter() - start_s):.0f} ms for a second of sound"
 
 
 # --- the page -----------------------------------------------------------------------------------
@@ -217,8 +222,8 @@ def _page(report: dict[str, Any]) -> str:
         )
         lines.append(_row(state["present"], extra, told))
     lines += ["", "Decoders, each tried on a sound made here"]
-    lines += [_row(state == OK, name, state) for name, state in report["decoders"].items()]
-    lines += ["", "Default model", _row(report["model"].startswith(OK), "predict", report["model"])]
+    lines += [_row(state == _OK, name, state) for name, state in report["decoders"].items()]
+    lines += ["", "Default model", _row(report["model"].startswith(_OK), "predict", report["model"])]
     return "\n".join(lines)
 
 
