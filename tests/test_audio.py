@@ -571,6 +571,7 @@ NOT_SOUND = {
     "16 Hz": riff(1, 16, 16, 1, bytes(400)),
     "4 GHz": riff(1, 16, 0xFFFFFFFF, 1, bytes(400)),
     "unknown coding": riff(0x7777, 16, RATE, 1, bytes(400)),
+    "64-bit integers": riff(1, 64, RATE, 1, bytes(8000)),
     "mp3 tag only": b"ID3\x03\x00\x00\x00\x00\x0f\x76" + bytes(2000),
     "ftyp only": b"\x00\x00\x00\x1cftypisom" + bytes(200),
     "ebml only": b"\x1aE\xdf\xa3" + bytes(200),

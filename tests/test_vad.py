@@ -96,6 +96,12 @@ def test_soft_and_whispered_voices_are_heard(whisper: bool, gain_db: float) -> N
     assert flags(x)[17:].mean() > 0.97
 
 
+def test_the_gain_finds_a_very_soft_voice_in_a_quiet_room() -> None:
+    x = noise("pink", 3.5, -75) + np.concatenate([silence(0.5), voice(3.0, peak=0.003)])
+    assert flags(x)[17:].mean() > 0.95
+    assert flags(x, gain_db=0.0)[17:].mean() < 0.85
+
+
 def test_a_voice_in_noise_is_heard() -> None:
     x = noise("pink", 8.0, -35)
     x[4 * RATE : 7 * RATE] += voice(3.0)

@@ -194,11 +194,18 @@ class MediaDecoder:
                     f"{self._reader.label}: its rate or channels change at {done / self.sample_rate:.1f} s; "
                     "convert it to wav first"
                 )
-            x = frame.to_ndarray()  # (n_channels, n) when planar, else (1, n * n_channels)
-            x = x.T if frame.format.is_planar else x.reshape(-1, self.n_channels)
+            x = self._samples(frame)
             yield scaled(x, self.sample_rate, done)
             done += len(x)
             frame = next(self._decoded, None)
+
+    def _samples(self, frame: Any) -> NDArray[Any]:
+        """``(n, n_channels)``."""
+        try:
+            x: NDArray[Any] = frame.to_ndarray()  # (n_channels, n) when planar, else (1, n * n_channels)
+            return frames_first(x.T if frame.format.is_planar else x.reshape(-1, self.n_channels))
+        except Exception as error:  # a sample format without a numpy type, such as 64-bit integers
+            raise _undecodable(self._reader, str(error)) from error
 
     def close(self) -> None:
         """Close the container."""
