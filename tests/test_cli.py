@@ -247,6 +247,43 @@ def test_two_hundred_files_of_which_three_are_broken(run: Run, tmp_path: Path) -
     assert len({json.dumps({**row, "file": ""}) for row in rows if "error" not in row}) == 1
 
 
+def odd_recordings(folder: Path) -> dict[str, bool]:
+    """Write recordings that are odd in one way each; name -> whether an answer is expected."""
+    speech, rate = soundfile.read(SPEECH, dtype="float32")
+    nan = speech.copy()
+    nan[9000] = np.nan
+    sounds = {
+        "nan.wav": (nan, rate, False),
+        "zeros.wav": (np.zeros(16_000), 16_000, True),
+        "one_sample.wav": (np.zeros(1), 16_000, True),
+        "10_ms.wav": (speech[:160], rate, True),
+        "8_channels.wav": (np.stack([speech] * 8, 1), rate, True),
+        "8_khz.wav": (speech[::2], 8_000, True),
+        "192_khz.wav": (np.repeat(speech, 12), 192_000, True),
+    }
+    for name, (x, sample_rate, _) in sounds.items():
+        soundfile.write(folder / name, x, sample_rate, subtype="FLOAT")
+    whole = (folder / "8_khz.wav").read_bytes()
+    (folder / "cut.wav").write_bytes(whole[: len(whole) // 2])
+    (folder / "claims_4_gb.wav").write_bytes(whole[:40] + b"\xff\xff\xff\xff" + whole[44:])
+    (folder / "text.wav").write_text("not a recording")
+    (folder / "empty.wav").touch()
+    expected = {name: answer for name, (_, _, answer) in sounds.items()}
+    return expected | {"cut.wav": True, "text.wav": False, "empty.wav": False}
+
+
+@pytest.mark.parametrize("how", [[], ["--timeline"], ["--channels", "each"]])
+def test_odd_recordings_get_an_answer_or_a_sentence(run: Run, tmp_path: Path, how: list[str]) -> None:
+    expected = odd_recordings(tmp_path)
+    code, out, err = run(tmp_path, *how, "--format", "jsonl")
+    answered = {Path(row["file"]).name: "error" not in row for row in lines(out)}
+    assert code == 1
+    assert answered.items() >= expected.items()
+    assert answered.keys() == {path.name for path in tmp_path.iterdir()}
+    assert "Traceback" not in err
+    assert "internal error" not in out
+
+
 def test_standard_input(run: Run, tiny_bundle: Path) -> None:
     row = lines(run(SPEECH, "--format", "jsonl")[1])[0]
     done = process("predict", "--model", tiny_bundle, "-", "--format", "jsonl", stdin=SPEECH.read_bytes())

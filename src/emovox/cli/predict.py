@@ -104,11 +104,18 @@ def predict(
         stream = stack.enter_context(_destination(output, form, force=force))
         writer = _writer(form, stream, sources, request.labels or recognizer.labels, request, top)
         stack.callback(writer.end)
-        return _show(recognizer, sources, request, writer, None if form is Format.table else top)
+        cut = None if form is Format.table else top
+        return _show(recognizer, sources, request, writer, top=cut, on_screen=stream.isatty())
 
 
 def _show(
-    model: Recognizer, sources: Sequence[Source], request: Request, writer: Writer, top: int | None
+    model: Recognizer,
+    sources: Sequence[Source],
+    request: Request,
+    writer: Writer,
+    *,
+    top: int | None,
+    on_screen: bool,
 ) -> int:
     """Judge, write, count; the exit code."""
     failed: dict[str, None] = {}
@@ -116,11 +123,13 @@ def _show(
     answers = rows(model, sources, request, progress)
     try:
         for row in answers:
-            progress.hide()
+            if on_screen:
+                progress.hide()
             with uninterrupted():
                 writer.row(keep_top(row, top))
             if "error" in row:
                 failed[row["file"]] = None
+                progress.hide()
                 say(f"{row['file']}: {row['error']}")
     except KeyboardInterrupt:
         progress.hide()
