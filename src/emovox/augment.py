@@ -21,6 +21,7 @@ import soxr
 
 __all__ = [
     "AUGMENTATIONS",
+    "SAMPLE_RATE",
     "ChainConfig",
     "add_noise",
     "band_limit",

@@ -20,7 +20,7 @@ from emovox.labels import canonical_all
 from emovox.recognizer import Recognizer
 from emovox.results import Prediction
 
-__all__ = ["Evaluation", "evaluate"]
+__all__ = ["NO_ANSWER", "Evaluation", "evaluate"]
 
 NO_ANSWER = "(none)"
 

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from emovox.errors import ConfigError
 
-__all__ = ["TrainConfig", "TrainSet", "balanced_weights", "fit", "label_mask", "soft_targets"]
+__all__ = ["HIDDEN_LOGIT", "TrainConfig", "TrainSet", "balanced_weights", "fit", "label_mask", "soft_targets"]
 
 HIDDEN_LOGIT = -30.0
 
@@ -75,7 +75,9 @@ class TrainSet:
         return mean, np.maximum(deviation, 1e-5).astype(np.float32)
 
 
-def label_mask(labels: npt.NDArray[np.int64], corpora: npt.NDArray[np.int64], n_labels: int) -> npt.NDArray[np.bool_]:
+def label_mask(
+    labels: npt.NDArray[np.int64], corpora: npt.NDArray[np.int64], n_labels: int
+) -> npt.NDArray[np.bool_]:
     """Which labels occur in each corpus: ``(n_corpora, n_labels)``."""
     shown = np.zeros((int(corpora.max()) + 1, n_labels), bool)
     shown[corpora, labels] = True

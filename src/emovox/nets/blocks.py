@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 __all__ = [
+    "BIG",
     "frame_mask",
     "masked_max",
     "masked_mean",

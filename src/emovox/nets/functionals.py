@@ -31,7 +31,7 @@ from emovox.nets.blocks import (
     masked_slope,
 )
 
-__all__ = ["Functionals", "FunctionalsConfig"]
+__all__ = ["LN10", "MODULATION_HZ", "QUANTILES", "Functionals", "FunctionalsConfig"]
 
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 MODULATION_HZ = (0.4, 1.0, 2.0, 3.0, 4.5, 6.5, 10.0, 16.0, 30.0)
