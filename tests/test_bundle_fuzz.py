@@ -217,7 +217,7 @@ def main(folder: Path, first: int, last: int) -> None:
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
     model = tiny_onnx()
     sha256 = hashlib.sha256(model).hexdigest()
-    spec = tiny_spec().model_copy(update={"sha256": sha256}).to_json().encode()
+    spec = tiny_spec(sha256=sha256).to_json().encode()
     rng = np.random.default_rng(0)
     sounds = [(rng.standard_normal(n) * 0.1).astype(np.float32) for n in (4000, 1)]
     report: dict[str, Any] = {"refused": 0, "answered": 0, "wrong": [], "slow": []}

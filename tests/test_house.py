@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 import emovox
+from emovox.cli import main
 from emovox.errors import MissingExtraError
 
 ROOT = Path(__file__).parents[1]
@@ -136,7 +137,7 @@ def test_the_plan_is_read() -> None:
     # Were the walk over the sources broken, every rule below would hold of nothing.
     pairs = {(a.name, b.name) for a, b in house_imports()}
     assert ("emovox.zoo", "emovox.recognizer") in pairs  # inside a function
-    assert ("emovox.bundle", "emovox.errors") in pairs
+    assert ("emovox.graph", "emovox.errors") in pairs
     assert ("emovox.cli.app", "emovox.cli.predict") in pairs  # `from package import module`
     assert ("emovox.cli.rows", "emovox.recognizer") not in pairs  # for type checkers only
 
@@ -318,6 +319,26 @@ def test_readme_has_two_commands_and_ci_runs_them() -> None:
     lines = [line.strip() for line in text_of(".ci/run").splitlines()]
     assert commands[0] in lines
     assert any(line.startswith(commands[1]) for line in lines)
+
+
+def test_the_readmes_python_is_python() -> None:
+    blocks = re.findall(r"^```python\n(.*?)^```", text_of("README.md"), re.M | re.S)
+    assert len(blocks) >= 4
+    for block in blocks:
+        compile(block, "README.md", "exec")
+    assert len([line for line in blocks[0].splitlines() if line]) == 3, "the first use takes three lines"
+
+
+def test_the_readmes_commands_exist(capsys: pytest.CaptureFixture[str]) -> None:
+    typed = re.findall(
+        r"\bemovox (\w+)([^#|`\n]*)", "\n".join(re.findall(r"^\$ .*", text_of("README.md"), re.M))
+    )
+    assert {"predict", "doctor"} <= {name for name, _ in typed}
+    for name, rest in typed:
+        assert main([name, "--help"]) == 0
+        known = capsys.readouterr().out
+        for option in re.findall(r"(?<!\S)--?[a-z][\w-]*", rest):
+            assert f"{option} " in known or f"{option}," in known, f"emovox {name} {rest}"
 
 
 def test_every_install_command_takes_the_constraints() -> None:

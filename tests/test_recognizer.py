@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from emovox.audio import SAMPLE_RATE
-from emovox.bundle import Bundle, load_bundle
+from emovox.bundle import Abstain, Bundle, load_bundle
 from emovox.errors import AudioNotFoundError, AudioValueError, BundleCorruptError, ConfigError, LabelError
 from emovox.listening import MIN_SPEECH_SHARE, Stream
 from emovox.recognizer import Recognizer
@@ -237,8 +237,7 @@ def test_what_is_uncertain_has_scores_and_no_label(make_bundle: Callable[..., Pa
     sure = unsure.predict(voice(2), sample_rate=SAMPLE_RATE)
     assert sure.label is not None
     assert sure.confidence is not None
-    shy = type(sure.confidence)(sure.confidence + 0.01)
-    abstain = tiny_spec().abstain.model_copy(update={"confidence": shy})
+    abstain = Abstain(confidence=sure.confidence + 0.01)
     p = Recognizer(load_bundle(make_bundle(temperature=100.0, abstain=abstain))).predict(
         voice(2), sample_rate=SAMPLE_RATE
     )

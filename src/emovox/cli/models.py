@@ -42,7 +42,7 @@ def _entry(known: Known) -> dict[str, Any]:
     return {
         "model": known.name,
         "path": str(known.path),
-        "spec": known.spec.model_dump(mode="json", by_alias=True),
+        "spec": known.spec.to_dict(),
     }
 
 

@@ -1,55 +1,32 @@
-"""Read, verify and write a model bundle: a folder with ``model.onnx`` and ``spec.json``.
-
-The graph takes ``waveform`` ``(b, n)`` float32 (mono, 16 kHz, zero-padded at the end) and ``lengths``
-``(b,)`` int64 (samples), and answers ``logits`` ``(b, n_labels)``, before the temperature. The spec says
-everything else: labels in order, windows, temperature, corpora, scores and licences.
-
-A bundle may come from anywhere, so the door is narrow: nothing is unpickled, both files are bounded, the
-sha256 of the model is checked on the very bytes that onnxruntime then gets, and a graph that points outside
-of its own file is refused.
-"""
+"""The folder of a bundle: opened when it is whole, written so that it is never found half."""
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import os
 import stat
 from collections.abc import Sequence
+from dataclasses import replace as changed
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_validator
-from pydantic_core import from_json
+import numpy as np
+from numpy.typing import NDArray
 
+from emovox.bundle.spec import Spec
 from emovox.errors import BundleCorruptError, BundleError, BundleNotFoundError, BundleVersionError
 from emovox.graph import Graph
-from emovox.labels import ALIASES
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
 
 __all__ = [
     "MAX_MODEL_BYTES",
     "MAX_SPEC_BYTES",
     "MODEL_FILE",
-    "SCHEMA",
     "SPEC_FILE",
-    "Abstain",
     "Bundle",
-    "Input",
-    "Licence",
-    "Score",
-    "Spec",
     "load_bundle",
     "read_spec",
     "write_bundle",
 ]
-
-SCHEMA = 1
-"""Version of ``spec.json`` that this code writes and reads."""
 
 MODEL_FILE = "model.onnx"
 SPEC_FILE = "spec.json"
@@ -59,108 +36,6 @@ MAX_SPEC_BYTES = 1 << 20
 
 MAX_MODEL_BYTES = (1 << 31) - 1
 """Protobuf's own limit for one message."""
-
-_Seconds = Annotated[float, Field(gt=0, le=3600)]
-_Share = Annotated[float, Field(ge=0, le=1)]
-_Count = Annotated[int, Field(ge=0)]
-
-
-class _Strict(BaseModel):
-    """Frozen; an unknown key is an error, for a misspelt one would be silently ignored."""
-
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", strict=True, allow_inf_nan=False, populate_by_name=True
-    )
-
-
-class Input(_Strict):
-    """What the graph wants: the waveform itself, or features of it (with which parameters)."""
-
-    kind: Literal["waveform", "frames", "vector"]
-    features: dict[str, JsonValue] | None = None
-
-
-class Abstain(_Strict):
-    """When the recogniser gives no label."""
-
-    confidence: _Share
-    """Below this the reason is ``uncertain``."""
-
-
-class Score(_Strict):
-    """One measured figure of the model, with its interval."""
-
-    corpus: str
-    protocol: str
-    metric: str
-    value: float
-    low: float | None = None
-    high: float | None = None
-    n_speakers: _Count | None = None
-    n_clips: _Count | None = None
-
-
-class Licence(_Strict):
-    """Code and weights are licensed apart."""
-
-    code: str
-    weights: str
-    commercial: bool
-    """May the weights be used commercially?"""
-
-
-class Spec(_Strict):
-    """All that is known about a model, as ``spec.json`` holds it."""
-
-    schema_version: Literal[1] = Field(default=1, alias="schema")
-    name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")
-    version: str = Field(min_length=1, max_length=64)
-    description: str
-    labels: tuple[str, ...] = Field(min_length=1, max_length=256)
-    sample_rate: Literal[16000] = 16000
-    input: Input
-    window_s: _Seconds
-    hop_s: _Seconds
-    min_s: _Seconds
-    """Sound shorter than this is not judged."""
-    clip_s: _Seconds
-    """Sound up to this long is judged in one run, longer sound by windows."""
-    normaliser: dict[str, JsonValue] | None = None
-    temperature: float = Field(gt=0)
-    abstain: Abstain
-    corpora: tuple[str, ...]
-    protocol: str
-    scores: tuple[Score, ...] = ()
-    licence: Licence
-    sha256: str = Field(default="", pattern=r"^([0-9a-f]{64})?$")
-    """Of ``model.onnx``; filled in by `write_bundle`."""
-    created: str = ""
-    """ISO 8601, UTC; filled in by `write_bundle` when empty."""
-
-    @model_validator(mode="after")
-    def _agree(self) -> Self:
-        for label in self.labels:
-            if ALIASES.get(label) != label:
-                raise ValueError(f"labels: {label!r} is not a canonical emotion name")
-        if len(set(self.labels)) != len(self.labels):
-            raise ValueError("labels: a label is named twice")
-        if not self.min_s <= self.window_s <= self.clip_s:
-            raise ValueError(
-                f"expected min_s <= window_s <= clip_s, got {self.min_s}, {self.window_s}, {self.clip_s}"
-            )
-        if self.hop_s > self.window_s:
-            raise ValueError(
-                f"hop_s {self.hop_s} is longer than window_s {self.window_s}: sound would be skipped"
-            )
-        if self.input.kind == "waveform" and (self.input.features or self.normaliser):
-            raise ValueError(
-                "a waveform model carries its front end in the graph: features and normaliser must be null"
-            )
-        return self
-
-    def to_json(self) -> str:
-        """The text of ``spec.json``."""
-        return self.model_dump_json(by_alias=True, indent=1) + "\n"
 
 
 class Bundle:
@@ -236,22 +111,11 @@ def read_spec(path: str | os.PathLike[str]) -> Spec:
     file = folder / SPEC_FILE
     text = _bounded(file, MAX_SPEC_BYTES)
     try:
-        raw = from_json(text)
+        return Spec.from_json(text)
+    except BundleVersionError as error:
+        raise BundleVersionError(f"{file}: {error}") from None
     except ValueError as error:
-        raise BundleCorruptError(f"{file} is not JSON: {error}") from error
-    if not isinstance(raw, dict):
-        raise BundleCorruptError(f"{file} holds a {type(raw).__name__}, expected an object")
-    schema = raw.get("schema")
-    if type(schema) is not int:  # True == 1, and a spec without a schema could mean anything
-        raise BundleCorruptError(f"{file}: schema is {schema!r}, expected {SCHEMA}")
-    if schema > SCHEMA:
-        raise BundleVersionError(
-            f"{file} has schema {schema}, this emovox reads up to {SCHEMA}: update emovox"
-        )
-    try:
-        return Spec.model_validate_json(text)
-    except ValidationError as error:
-        raise BundleCorruptError(f"{file}: {_complaint(error)}") from error
+        raise BundleCorruptError(f"{file}: {error}") from error
 
 
 def write_bundle(path: str | os.PathLike[str], model: bytes, spec: Spec, *, replace: bool = False) -> Spec:
@@ -267,10 +131,8 @@ def write_bundle(path: str | os.PathLike[str], model: bytes, spec: Spec, *, repl
         BundleCorruptError: model and spec contradict each other.
     """
     folder = Path(path)
-    update = {"sha256": hashlib.sha256(model).hexdigest()}
-    if not spec.created:
-        update["created"] = datetime.now(UTC).isoformat(timespec="seconds")
-    spec = spec.model_copy(update=update)
+    created = spec.created or datetime.now(UTC).isoformat(timespec="seconds")
+    spec = changed(spec, sha256=hashlib.sha256(model).hexdigest(), created=created)
     Bundle(spec, model)
     there = [name for name in (SPEC_FILE, MODEL_FILE) if os.path.lexists(folder / name)]
     if there and not replace:
@@ -325,14 +187,3 @@ def _put(file: Path, data: bytes) -> None:
         partial.replace(file)
     finally:
         partial.unlink(missing_ok=True)
-
-
-def _complaint(error: ValidationError) -> str:
-    """The first complaint in one line; a misspelt key gets the nearest one."""
-    first = error.errors(include_url=False, include_input=False)[0]
-    where = ".".join(str(part) for part in first["loc"])
-    if first["type"] == "extra_forbidden":
-        names = [field.alias or name for name, field in Spec.model_fields.items()]
-        near = difflib.get_close_matches(str(first["loc"][-1]), names, n=1)
-        return f"unknown key {where!r}" + (f"; did you mean {near[0]!r}?" if near else "")
-    return f"{where}: {first['msg']}" if where else first["msg"]
