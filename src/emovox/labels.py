@@ -7,12 +7,23 @@ knows (amused, sleepy, ...) keep their own name.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from types import MappingProxyType
 
 from emovox.errors import LabelError
 
-__all__ = ["ALIASES", "EMOTIONS", "EXTRAS", "canonical", "canonical_all"]
+__all__ = [
+    "ALIASES",
+    "EMOTIONS",
+    "EXTRAS",
+    "LABEL_MAPS",
+    "LabelMap",
+    "MapReport",
+    "canonical",
+    "canonical_all",
+    "label_map",
+]
 
 EMOTIONS: tuple[str, ...] = (
     "neutral",
@@ -109,7 +120,122 @@ def canonical_all(names: Iterable[str], allowed: Sequence[str] | None = None) ->
         raise LabelError("no label was given; expected at least one, such as 'angry'")
     for name in wanted if allowed is not None else ():
         if name not in (allowed or ()):
-            raise LabelError(
-                f"this model cannot answer {name!r}; it knows {', '.join(allowed or ())}"
-            )
+            raise LabelError(f"this model cannot answer {name!r}; it knows {', '.join(allowed or ())}")
     return wanted
+
+
+@dataclass(frozen=True, slots=True)
+class MapReport:
+    """What a mapping did to a set of labels, in counts of clips."""
+
+    kept: Mapping[str, int]
+    """Clips of each new label."""
+    merged: Mapping[str, tuple[str, ...]]
+    """New label -> the several old ones that became it."""
+    dropped: Mapping[str, int]
+    """Clips of each old label that has no new one."""
+
+    def lines(self) -> Iterable[str]:
+        """The report for people: what was merged and what was lost."""
+        yield f"{sum(self.kept.values())} clips kept as {', '.join(self.kept) or 'nothing'}"
+        yield from (f"merged into {new}: {', '.join(old)}" for new, old in self.merged.items())
+        yield from (f"dropped: {old} ({n} clips)" for old, n in self.dropped.items())
+
+
+@dataclass(frozen=True)
+class LabelMap:
+    """Folds one label set into another: old canonical name -> new one; a name it does not hold is dropped.
+
+    Raises:
+        LabelError: a name is not canonical.
+    """
+
+    name: str
+    pairs: Mapping[str, str]
+
+    def __post_init__(self) -> None:
+        for name in (*self.pairs, *self.pairs.values()):
+            if canonical(name) != name:
+                raise LabelError(f"label map {self.name!r} holds {name!r}; write {canonical(name)!r}")
+        object.__setattr__(self, "pairs", MappingProxyType(dict(self.pairs)))
+
+    def __call__(self, label: str) -> str | None:
+        """The new label, or ``None`` where the old one is dropped."""
+        return self.pairs.get(canonical(label))
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The new labels in canonical order."""
+        order = (*EMOTIONS, *EXTRAS)
+        return tuple(sorted(set(self.pairs.values()), key=order.index))
+
+    def but(self, **changes: str | None) -> LabelMap:
+        """The same map with some old labels sent elsewhere, or dropped by ``None``.
+
+        >>> label_map("7").but(calm=None)("calm") is None
+        True
+        """
+        pairs = {**self.pairs, **changes}
+        told = ",".join(f"{old}={new}" for old, new in changes.items())
+        return LabelMap(f"{self.name}({told})", {old: new for old, new in pairs.items() if new is not None})
+
+    def then(self, other: LabelMap) -> LabelMap:
+        """First this map, then ``other``."""
+        both = {old: other(new) for old, new in self.pairs.items()}
+        return LabelMap(
+            f"{self.name}>{other.name}", {old: new for old, new in both.items() if new is not None}
+        )
+
+    def report(self, labels: Iterable[str]) -> MapReport:
+        """What happens to these labels, one a clip."""
+        kept: dict[str, int] = dict.fromkeys(self.labels, 0)
+        sources: dict[str, set[str]] = {}
+        dropped: dict[str, int] = {}
+        for label in labels:
+            old = canonical(label)
+            new = self(old)
+            if new is None:
+                dropped[old] = dropped.get(old, 0) + 1
+            else:
+                kept[new] += 1
+                sources.setdefault(new, set()).add(old)
+        merged = {new: tuple(sorted(old)) for new, old in sources.items() if len(old) > 1}
+        return MapReport({new: n for new, n in kept.items() if n}, merged, dropped)
+
+
+def _identity(*names: str) -> dict[str, str]:
+    return {name: name for name in names}
+
+
+_SEVEN = {
+    **_identity("neutral", "happy", "sad", "angry", "fear", "disgust", "surprise"),
+    "calm": "neutral",
+    "excited": "happy",
+    "amused": "happy",
+    "anxious": "fear",
+}
+_SIX = {old: new for old, new in _SEVEN.items() if new != "surprise"}
+_FOUR = {old: new for old, new in _SIX.items() if new in ("neutral", "happy", "sad", "angry")}
+
+LABEL_MAPS: MappingProxyType[str, LabelMap] = MappingProxyType(
+    {
+        "9": LabelMap("9", _identity(*EMOTIONS)),
+        "7": LabelMap("7", _SEVEN),
+        "6": LabelMap("6", _SIX),
+        "4": LabelMap("4", _FOUR),
+    }
+)
+"""Common label sets: 9 = ours; 7 = neutral and the six basic emotions; 6 = CREMA-D's, no surprise;
+4 = neutral, happy, sad, angry. In the last three calm counts as neutral, excited and amused as happy,
+anxious as fear."""
+
+
+def label_map(name: str | int) -> LabelMap:
+    """The label map of that name.
+
+    Raises:
+        LabelError: there is none.
+    """
+    if str(name) not in LABEL_MAPS:
+        raise LabelError(f"there is no label map {name!r}; there are {', '.join(LABEL_MAPS)}")
+    return LABEL_MAPS[str(name)]
