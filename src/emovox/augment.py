@@ -177,8 +177,8 @@ def channel_chain(x: Sound, rng: Rng, config: ChainConfig | None = None) -> Soun
 def _at_snr(x: Sound, noise: npt.NDArray[Any], snr_db: float) -> Sound:
     signal_power = float(np.mean(x.astype(np.float64) ** 2))
     noise_power = float(np.mean(noise.astype(np.float64) ** 2)) + 1e-20
-    scale = np.sqrt(signal_power / noise_power / 10 ** (snr_db / 10))
-    return (x + scale * noise).astype(np.float32)
+    scale = (signal_power / noise_power / 10 ** (snr_db / 10)) ** 0.5
+    return np.asarray(x + scale * noise, np.float32)
 
 
 def _fft_size(n: int) -> int:
@@ -187,7 +187,7 @@ def _fft_size(n: int) -> int:
 
 
 def _bins_hz(n: int) -> npt.NDArray[np.float64]:
-    return np.fft.rfftfreq(_fft_size(n), 1 / SAMPLE_RATE)
+    return np.asarray(np.fft.rfftfreq(_fft_size(n), 1 / SAMPLE_RATE), np.float64)
 
 
 def _filtered(x: npt.NDArray[Any], response: npt.NDArray[np.float64]) -> Sound:

@@ -7,7 +7,7 @@ same of the deltas, pauses, rate and the spectrum of the energy envelope's modul
 
 The idea is openSMILE's (Eyben et al., 2010; Schuller et al., ComParE 2013) and eGeMAPS's (Eyben et al.,
 2016); pitch is the peak of the normalised autocorrelation with the window's own autocorrelation divided
-out (Boersma, 1993). The sets and the code are ours.
+out and a price for each octave down (Boersma, 1993). The sets and the code are ours.
 
 A constant gain never changes the answer: the sound is brought to unit RMS first, and every floor is
 relative to the clip's own maximum.
@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -51,7 +52,9 @@ class FunctionalsConfig:
     pitch_top_hz: float = 1500.0
     f0_min_hz: float = 60.0
     f0_max_hz: float = 500.0
-    n_lags: int = 96
+    n_lags: int = 192
+    octave_cost: float = 0.04
+    """How much more correlation a pitch an octave lower must show: what is periodic repeats there too."""
     n_mels: int = 40
     mel_min_hz: float = 60.0
     mel_max_hz: float = 7600.0
@@ -63,6 +66,15 @@ class FunctionalsConfig:
 
 class Functionals(nn.Module):
     """``waveform (b, n)`` and ``lengths (b,)`` -> ``(b, n_out)`` float32."""
+
+    dft: Tensor
+    pitch_dft: Tensor
+    mel: Tensor
+    dct: Tensor
+    log_f0: Tensor
+    autocorrelation: Tensor
+    hz: Tensor
+    bands: Tensor
 
     def __init__(self, config: FunctionalsConfig | None = None) -> None:
         super().__init__()
@@ -127,13 +139,13 @@ class Functionals(nn.Module):
         log_mel = torch.maximum(log_mel, floor[:, None, None])
 
         r = pitch_power @ self.autocorrelation / pitch_power.sum(2, keepdim=True).clamp(min=1e-9)
-        voicing, lag = r.max(2)
+        lag = (r + c.octave_cost * self.log_f0).argmax(2)
         return {
             "mask": mask,
             "energy": energy,
             "log_mel": log_mel,
             "mfcc": log_mel @ self.dct,
-            "voicing": voicing,
+            "voicing": r.amax(2),
             "log_f0": self.log_f0[lag],
             "shape": self._shape(power, log_mel),
         }
@@ -228,15 +240,15 @@ class Functionals(nn.Module):
         here = smooth[:, 1:-1]
         peak = (here > smooth[:, :-2]) & (here >= smooth[:, 2:]) & (here > -1) & span[:, 2:] & span[:, :-2]
         voice = voiced.to(energy.dtype)
-        starts = ((voice[:, 1:] > voice[:, :-1]) & span[:, :-1]).to(energy.dtype).sum(1)
+        runs = (voice > nn.functional.pad(voice, (1, 0))[:, :-1]).to(energy.dtype).sum(1)
         rhythm = torch.stack(
             [
                 torch.log(seconds + 0.01),
                 peak.to(energy.dtype).sum(1) / seconds.clamp(min=0.05),
                 active.to(energy.dtype).sum(1) / n.clamp(min=1),
                 voice.sum(1) / n.clamp(min=1),
-                starts / seconds.clamp(min=0.05),
-                voice.sum(1) / (starts + 1) * 0.1,
+                runs / seconds.clamp(min=0.05),
+                voice.sum(1) / runs.clamp(min=1) * hop_s,
             ],
             dim=1,
         )
@@ -253,10 +265,7 @@ class Functionals(nn.Module):
         t = torch.arange(energy.shape[1], device=energy.device).to(energy.dtype) * hop_s
         angle = 2 * math.pi * t[:, None] * grid[None]
         power = (envelope @ torch.cos(angle)) ** 2 + (envelope @ torch.sin(angle)) ** 2
-        bands = [
-            power[:, (grid >= low) & (grid < high)].mean(1)
-            for low, high in zip(MODULATION_HZ, MODULATION_HZ[1:], strict=False)
-        ]
+        bands = [power[:, (grid >= low) & (grid < high)].mean(1) for low, high in pairwise(MODULATION_HZ)]
         return torch.log(torch.stack(bands, 1) / n.clamp(min=1)[:, None] + 1e-3)
 
     # -- names -------------------------------------------------------------------------------------
