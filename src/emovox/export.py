@@ -7,7 +7,7 @@ import io
 import logging
 import tempfile
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,10 +15,10 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
-from emovox.errors import BundleError
+from emovox.errors import BundleError, ConfigError
 from emovox.graph import Graph
 
-__all__ = ["check_parity", "fit_temperature", "to_onnx"]
+__all__ = ["TOLERANCE", "check_parity", "fit_temperature", "log_softmax", "to_onnx"]
 
 TOLERANCE = 1e-4
 
@@ -31,8 +31,11 @@ def to_onnx(net: nn.Module, sounds: Sequence[npt.NDArray[np.float32]], *, name: 
             must answer on all of them, alone and together, what the net answers.
 
     Raises:
+        ConfigError: fewer than two recordings.
         BundleError: the graph and the net disagree by more than 1e-4.
     """
+    if len(sounds) < 2:  # a batch of one would be taken for a constant
+        raise ConfigError(f"to_onnx got {len(sounds)} sounds; expected at least two to trace the graph on")
     net = net.eval()
     waveform, lengths = _padded(sounds[:2])
     batch, samples = torch.export.Dim("batch"), torch.export.Dim("samples")
@@ -77,24 +80,32 @@ def check_parity(
     return worst
 
 
-def fit_temperature(logits: npt.NDArray[np.float64], labels: npt.NDArray[np.int64], shown: npt.NDArray[np.bool_]) -> float:
-    """The temperature that minimises log-loss (Guo et al., 2017) on clips the net was not trained on.
+def log_softmax(logits: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Log-probabilities over the last axis."""
+    z = logits - logits.max(-1, keepdims=True)
+    return np.asarray(z - np.log(np.exp(z).sum(-1, keepdims=True)))
+
+
+def fit_temperature(
+    logits: npt.NDArray[np.float64],
+    labels: npt.NDArray[np.int64],
+    weights: npt.NDArray[np.float64] | None = None,
+) -> float:
+    """The temperature in 0.2 to 5 that minimises the log-loss (Guo et al., 2017) on clips not trained on.
 
     Args:
         logits: ``(n, n_labels)``.
         labels: ``(n,)`` indices.
-        shown: unused labels are *not* hidden, since a user's recogniser does not know the corpus; this
-            ``(n, n_labels)`` mask only tells which rows have a true label the net can answer.
+        weights: ``(n,)``, how much each clip counts; evenly when ``None``.
+
+    Raises:
+        ConfigError: there are no clips.
     """
-    rows = shown[np.arange(len(labels)), labels]
-    z, y = logits[rows], labels[rows]
+    if not len(labels):
+        raise ConfigError("no clips to fit the temperature on; expected some that were not trained on")
+    rows = np.arange(len(labels))
     grid = np.exp(np.linspace(np.log(0.2), np.log(5.0), 400))
-    losses = []
-    for temperature in grid:
-        scaled = z / temperature
-        scaled = scaled - scaled.max(1, keepdims=True)
-        log_total = np.log(np.exp(scaled).sum(1))
-        losses.append(float(np.mean(log_total - scaled[np.arange(len(y)), y])))
+    losses = [-np.average(log_softmax(logits / t)[rows, labels], weights=weights) for t in grid]
     return float(grid[int(np.argmin(losses))])
 
 
@@ -107,7 +118,7 @@ def _padded(sounds: Sequence[npt.NDArray[np.float32]]) -> tuple[torch.Tensor, to
 
 
 @contextlib.contextmanager
-def _quiet(name: str):  # type: ignore[no-untyped-def]
+def _quiet(name: str) -> Iterator[None]:
     logger = logging.getLogger(name)
     level = logger.level
     logger.setLevel(logging.ERROR)
