@@ -53,8 +53,12 @@ class Evaluation:
         return metrics.speaker_interval(self.y_true, self.y_pred, self.speakers, "wa", **options)
 
     def ece(self) -> float:
-        """Expected calibration error of the clips that got an answer."""
-        known = np.isfinite(self.probabilities).all(1)
+        """Expected calibration error of the clips that got an answer.
+
+        Raises:
+            ValueError: none did.
+        """
+        known = np.isfinite(self.probabilities[:, 0])  # a row is nan as a whole or not at all
         true = [y for y, k in zip(self.y_true, known, strict=True) if k]
         return metrics.ece(true, self.probabilities[known], labels=list(self.labels))
 

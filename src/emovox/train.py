@@ -38,17 +38,31 @@ class TrainConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name, low in (("steps", 1), ("batch_size", 2), ("learning_rate", 0), ("mixup", 0)):
-            if getattr(self, name) < low:
-                raise ConfigError(f"train.{name} is {getattr(self, name)}; expected at least {low}")
+        for name, (low, high) in _RANGES.items():
+            if not low <= getattr(self, name) <= high:  # nan is in no range
+                raise ConfigError(f"train.{name} is {getattr(self, name)}; expected {low:g} to {high:g}")
+
+
+_RANGES: dict[str, tuple[float, float]] = {
+    "steps": (1, 1e9),
+    "batch_size": (2, 1e6),
+    "learning_rate": (1e-9, 10),
+    "weight_decay": (0, 10),
+    "warm_up": (0, 0.99),
+    "label_smoothing": (0, 1),
+    "mixup": (0, 100),
+    "clean": (0, 1),
+    "gradient_norm": (1e-9, 1e9),
+    "seed": (0, 2**63 - 1),
+}
 
 
 @dataclass(frozen=True)
 class TrainSet:
     """Clips to train on.
 
-    ``variants`` are arrays ``(n, d)`` of inputs, the first unaugmented; ``labels`` and ``corpora`` ``(n,)`` are
-    indices; ``shown (n_corpora, n_labels)`` says which labels a corpus can show; ``weights (n,)`` are the
+    ``variants`` are arrays ``(n, d)`` of inputs, the first unaugmented; ``labels`` and ``corpora`` ``(n,)``
+    are indices; ``shown (n_corpora, n_labels)`` says which labels a corpus can show; ``weights (n,)`` are the
     chances of being drawn.
     """
 
@@ -100,7 +114,7 @@ def balanced_weights(
             weights[rows] = share / len(present) / rows.sum()
     if not weights.sum() > 0:
         raise ConfigError("nothing to train on: no training clip has a corpus with a positive share")
-    return weights / weights.sum()
+    return np.asarray(weights / weights.sum())
 
 
 def soft_targets(labels: Tensor, shown: Tensor, smoothing: float) -> Tensor:
@@ -127,8 +141,10 @@ def fit(
     labels, corpora = torch.from_numpy(data.labels), torch.from_numpy(data.corpora)
     shown = torch.from_numpy(data.shown)
     optimiser = torch.optim.AdamW(net.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
+    # A warm-up of a step or less is none: OneCycleLR would divide by its length less one.
+    warm_up = config.warm_up if config.warm_up * config.steps > 1 else 0.0
     schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimiser, config.learning_rate, config.steps, pct_start=config.warm_up
+        optimiser, config.learning_rate, config.steps, pct_start=warm_up
     )
     net.train()
     for step in range(config.steps):
@@ -141,7 +157,7 @@ def fit(
         logits = net(x).masked_fill(~can, HIDDEN_LOGIT)
         loss = -(target * logits.log_softmax(1)).sum(1).mean()
         optimiser.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         nn.utils.clip_grad_norm_(net.parameters(), config.gradient_norm)
         optimiser.step()
         schedule.step()
@@ -153,11 +169,12 @@ def fit(
 def _draw(variants: list[Tensor], rows: Tensor, clean: float, rng: np.random.Generator) -> Tensor:
     """Each row from the clean recording or from one of its augmented variants."""
     n = len(variants)
-    which = np.where(rng.random(len(rows)) < clean, 0, rng.integers(1, n, len(rows))) if n > 1 else 0
-    which = torch.as_tensor(np.broadcast_to(which, len(rows)).copy())
+    which = np.zeros(len(rows), np.int64)
+    if n > 1:
+        which = np.where(rng.random(len(rows)) < clean, 0, rng.integers(1, n, len(rows)))
     x = variants[0][rows]
     for k in range(1, n):
-        chosen = which == k
+        chosen = torch.from_numpy(which == k)
         x[chosen] = variants[k][rows[chosen]]
     return x.float()
 

@@ -44,15 +44,20 @@ class VoxHead(nn.Module):
 
     def embed(self, features: Tensor) -> Tensor:
         """The hidden layer's activations, ``(b, hidden)``."""
-        return nn.functional.silu(self.norm(self.enter(features)))
+        hidden: Tensor = nn.functional.silu(self.norm(self.enter(features)))
+        return hidden
 
     def forward(self, features: Tensor) -> Tensor:
         features = self.input_dropout(features)
-        return self.leave(self.dropout(self.embed(features))) + self.linear(features)
+        logits: Tensor = self.leave(self.dropout(self.embed(features))) + self.linear(features)
+        return logits
 
 
 class Vox(nn.Module):
     """``waveform (b, n)``, ``lengths (b,)`` -> logits ``(b, n_labels)`` (mean log-probabilities)."""
+
+    mean: Tensor
+    scale: Tensor
 
     def __init__(self, config: VoxConfig | None = None) -> None:
         super().__init__()
