@@ -329,7 +329,7 @@ def windows(found: list[Window | Segment]) -> list[Window]:
 TALK = talk()
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     sizes=st.lists(st.integers(1, 60_000).map(lambda n: n + 100), min_size=1, max_size=5),
     grid=st.sampled_from([{}, {"window_s": 2.0, "hop_s": 0.37}, {"window_s": 0.5, "hop_s": 0.1}]),
