@@ -1,8 +1,8 @@
 """The recipe of emovox's default model (v1) and of the `permissive` one.
 
-    python recipes/vox.py cache      --corpora DIR            # features of all clips and their variants, once
+    python recipes/vox.py cache      --corpora DIR            # vectors of all clips and their variants, once
     python recipes/vox.py choose     --corpora DIR            # the present settings on validation speakers
-    python recipes/vox.py fold 1     --corpora DIR            # one RAVDESS fold of EmoBox, strict: the headline
+    python recipes/vox.py fold 1     --corpora DIR            # one RAVDESS fold of EmoBox, strict
     python recipes/vox.py folds      --corpora DIR            # all six, with the interval over speakers
     python recipes/vox.py loco emodb --corpora DIR            # leave one corpus out, four emotions
     python recipes/vox.py ship default|permissive --corpora DIR   # the weights in the wheel
@@ -161,7 +161,9 @@ class Pool:
         return np.isin(column, list(values))
 
 
-def train_set(pool: Pool, training: np.ndarray, shares: Mapping[str, float], names: Sequence[str]) -> TrainSet:
+def train_set(
+    pool: Pool, training: np.ndarray, shares: Mapping[str, float], names: Sequence[str]
+) -> TrainSet:
     """What is drawn from: corpora by ``shares``, their labels evenly."""
     training = training & pool.among(pool.corpora, shares)
     homes = sorted(set(pool.corpora[training]))
@@ -217,7 +219,7 @@ def _tell(member: int) -> Callable[[int, float], None]:
 
 
 def answers(vox: Vox, pool: Pool, rows: np.ndarray) -> np.ndarray:
-    """Logits ``(n, n_labels)`` of unaugmented clips, straight from the net: for choosing, not for reporting."""
+    """Logits ``(n, n_labels)`` of unaugmented clips, straight from the net: to choose by, not to report."""
     with torch.inference_mode():
         return vox.classify(torch.from_numpy(pool.variants[0][rows])).numpy().astype(np.float64)
 
@@ -255,7 +257,7 @@ def bundled(
 ) -> Recognizer:
     """Export, write, and open again as a user would. ``calibration`` marks clips of untouched speakers."""
     temperature, threshold = (1.0, 0.0) if calibration is None else calibrated(vox, pool, calibration, names)
-    sounds = [audio.read(pool.manifest.file(u)) for u in list(pool.manifest)[:: len(pool.ids) // 5]]
+    sounds = [audio.read(pool.manifest.file(u)) for u in list(pool.manifest)[:: max(1, len(pool.ids) // 5)]]
     spec = Spec(
         name=name,
         version="1.0",
@@ -278,7 +280,7 @@ def bundled(
 
 
 def fold(pool: Pool, number: int, out: Path) -> tuple[Evaluation, Evaluation]:
-    """Train without the fold's actors, nor their songs; test through the Recognizer: all labels, then RAVDESS's."""
+    """Train without the fold's actors and their songs; test the Recognizer: all labels, then RAVDESS's."""
     split = protocols.emobox(pool.manifest, number, corpus="ravdess")
     # Nothing is chosen here, so the validation speakers may teach too.
     training = pool.among(pool.ids, (*split.train, *split.validation))
@@ -291,7 +293,7 @@ def fold(pool: Pool, number: int, out: Path) -> tuple[Evaluation, Evaluation]:
 
 
 def inner_folds(pool: Pool, k: int = 5) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Where systems are chosen: (training, validation) inside the training part of RAVDESS's first EmoBox fold.
+    """Where systems are chosen: (training, validation) inside the training part of RAVDESS's first fold.
 
     Its four test actors take no part, neither their speech nor their songs.
     """
@@ -305,12 +307,12 @@ def inner_folds(pool: Pool, k: int = 5) -> Iterator[tuple[np.ndarray, np.ndarray
 
 def left_out(pool: Pool, corpus: str, out: Path) -> Evaluation:
     """Train on the other corpora, test on the clips of ``corpus`` with one of the four emotions."""
-    training = pool.corpora != corpus
-    vox, names = trained(pool, training, {c: s for c, s in SHARES.items() if c != corpus})
-    model = bundled(
-        vox, pool, out / f"loco-{corpus}", names, name=f"vox-without-{corpus}",
-        protocol=f"cross-corpus/{corpus}", corpora=[c for c in SHARES if c != corpus],
-    )  # fmt: skip
+    split = protocols.cross_corpus(pool.manifest, corpus)
+    training = pool.among(pool.ids, (*split.train, *split.validation))
+    others = {c: s for c, s in SHARES.items() if c != corpus}
+    vox, names = trained(pool, training, others)
+    folder, name = out / f"loco-{corpus}", f"vox-without-{corpus}"
+    model = bundled(vox, pool, folder, names, name=name, protocol=split.name, corpora=others)
     test = pool.manifest.where(corpus=corpus, emotion=FOUR)
     return evaluate(model, test, labels=FOUR)
 
@@ -327,14 +329,25 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("runs/vox"))
     parser.add_argument("--threads", type=int, default=2)
     options = parser.parse_args()
+    known = [str(one) for one in WHICH.get(options.what, ())]
+    if options.which not in (known or [None]):
+        parser.error(f"{options.what} takes {' | '.join(known) or 'nothing more'}; got {options.which!r}")
     torch.set_num_threads(options.threads)
     pool = Pool(clips(options.corpora), options.cache)
-    result = COMMANDS[options.what](pool, options)
-    print(json.dumps(result))
+    result = json.dumps(COMMANDS[options.what](pool, options))
+    options.out.mkdir(parents=True, exist_ok=True)
+    name = options.what if options.which is None else f"{options.what}-{options.which}"
+    (options.out / f"{name}.json").write_text(result + "\n")
+    print(result)
 
 
 def _interval(interval: metrics.Interval) -> dict[str, Any]:
     return {k: v for k, v in interval.to_dict().items() if k != "per_speaker"}
+
+
+def _told(interval: metrics.Interval) -> str:
+    bounds = "" if interval.low is None else f" [{interval.low:.1%}, {interval.high:.1%}]"
+    return f"{interval.value:.1%}{bounds} over {interval.n_speakers} speakers"
 
 
 def _save(evaluation: Evaluation, file: Path) -> None:
@@ -394,8 +407,7 @@ def _report_folds(numbers: Iterable[int], pool: Pool, options: argparse.Namespac
         whole = Evaluation.joined(parts)
         mean = float(np.mean([part.uar().value for part in parts]))
         interval = whole.uar()
-        bounds = "" if interval.low is None else f", pooled {interval.value:.1%} [{interval.low:.1%}, {interval.high:.1%}] over {interval.n_speakers} actors"
-        print(f"{key:>5}: mean of folds {mean:.1%}{bounds}")
+        print(f"{key:>5}: mean of folds {mean:.1%}, pooled {_told(interval)}")
         result[key] = {"mean": mean, "folds": [p.uar().value for p in parts], **_interval(interval)}
     return result
 
@@ -405,7 +417,7 @@ def run_loco(pool: Pool, options: argparse.Namespace) -> dict[str, Any]:
     _save(part, options.out / f"loco-{options.which}" / "answers.csv")
     label, share = part.largest_share()
     uar = part.uar()
-    print(f"\r{options.which} left out, four emotions: UAR {uar.value:.1%}, most frequent answer {label} {share:.0%}")
+    print(f"\r{options.which} left out, four emotions: UAR {_told(uar)}, most frequent {label} {share:.0%}")
     return {"left_out": options.which, "uar": _interval(uar), "most": label, "share": share}
 
 
@@ -416,16 +428,31 @@ def run_ship(pool: Pool, options: argparse.Namespace) -> dict[str, Any]:
     scoring = pool.among(pool.speakers, [s for _, b in held.values() for s in b])
     fitting, scoring = (rows & pool.among(pool.corpora, kind.shares) for rows in (fitting, scoring))
     vox, names = trained(pool, ~fitting & ~scoring, kind.shares)
-    common = {"name": options.which, "corpora": kind.shares, "calibration": fitting, "description": kind.description,
-              "licence": kind.licence, "protocol": "held-out speakers: see scores and recipes/vox.py"}  # fmt: skip
-    model = bundled(vox, pool, options.out / options.which, names, **common)
+
+    def written(folder: Path, scores: tuple[Score, ...] = ()) -> Recognizer:
+        return bundled(
+            vox,
+            pool,
+            folder,
+            names,
+            name=options.which,
+            description=kind.description,
+            licence=kind.licence,
+            corpora=kind.shares,
+            protocol="held-out speakers: see scores and recipes/vox.py",
+            calibration=fitting,
+            scores=scores,
+        )
+
+    model = written(options.out / options.which)
     whole = evaluate(model, pool.manifest.select(pool.ids[scoring]))
     scores = tuple(_scores(whole))
-    print(f"\r{options.which}: temperature {model.spec.temperature:.2f}, abstains below {model.spec.abstain.confidence:.3f}")
+    spec = model.spec
+    print(f"\r{spec.name}: temperature {spec.temperature:.2f}, abstains below {spec.abstain.confidence:.3f}")
     for score in scores:
-        print(f"{score.corpus:14} {score.metric:10} {score.value:.3f}  ({score.n_clips} clips, {score.n_speakers} speakers)")
-    folder = Path(emovox.__file__).parent / "models" / options.which
-    bundled(vox, pool, folder, names, **common, scores=(*scores, *_recipe_scores(options)))
+        size = f"({score.n_clips} clips, {score.n_speakers} speakers)"
+        print(f"{score.corpus:14} {score.metric:17} {score.value:.3f}  {size}")
+    written(Path(emovox.__file__).parent / "models" / options.which, (*scores, *_recipe_scores(options)))
     return {"bundle": options.which, "scores": [score.to_dict() for score in scores]}
 
 
@@ -436,7 +463,7 @@ def _scores(whole: Evaluation) -> Iterator[Score]:
         uar = part.uar()
         size = {"n_speakers": uar.n_speakers, "n_clips": uar.n_clips}
         known = {"corpus": corpus, "protocol": "held-out speakers", **size}
-        yield Score(**known, metric="uar", value=round(uar.value, 4), low=uar.low, high=uar.high)
+        yield Score(**known, metric="uar", **_bounded(uar.to_dict()))
         yield Score(**known, metric="ece", value=round(part.ece(), 4))
         yield Score(**known, metric="coverage", value=round(part.coverage(), 4))
         if (answered := part.answered_uar()) is not None:
@@ -449,16 +476,27 @@ def _recipe_scores(options: argparse.Namespace) -> Iterator[Score]:
         return
     if (file := options.out / "folds.json").exists():
         row = json.loads(file.read_text())["all"]
-        yield Score(
-            corpus="ravdess", protocol="recipe, EmoBox folds, strict", metric="uar", value=round(row["mean"], 4),
-            low=round(row["low"], 4), high=round(row["high"], 4), n_speakers=24, n_clips=1440,
-        )  # fmt: skip
+        size = {"n_speakers": row["n_speakers"], "n_clips": row["n_clips"]}
+        known = {"corpus": "ravdess", "protocol": "recipe, EmoBox folds, strict", **size}
+        yield Score(**known, metric="uar", **_bounded(row | {"value": row["mean"]}))
     for file in sorted(options.out.glob("loco-*.json")):
         row = json.loads(file.read_text())
-        yield Score(
-            corpus=row["left_out"], protocol="recipe, corpus left out, four emotions", metric="uar",
-            value=round(row["uar"]["value"], 4), n_speakers=row["uar"]["n_speakers"], n_clips=row["uar"]["n_clips"],
-        )  # fmt: skip
+        size = {"n_speakers": row["uar"]["n_speakers"], "n_clips": row["uar"]["n_clips"]}
+        known = {"corpus": row["left_out"], "protocol": "recipe, corpus left out, four emotions", **size}
+        yield Score(**known, metric="uar", **_bounded(row["uar"]))
+
+
+def _bounded(row: Mapping[str, Any]) -> dict[str, float | None]:
+    """Value and interval for a spec, rounded."""
+    return {k: None if row[k] is None else round(row[k], 4) for k in ("value", "low", "high")}
+
+
+WHICH: dict[str, Iterable[object]] = {
+    "fold": protocols.emobox_folds("ravdess"),
+    "loco": SHARES,
+    "ship": SHIPPED,
+}
+"""What a command must be told; the others take nothing."""
 
 
 COMMANDS: dict[str, Callable[[Pool, argparse.Namespace], dict[str, Any]]] = {
