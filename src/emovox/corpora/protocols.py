@@ -27,12 +27,16 @@ from emovox.corpora.manifest import Manifest, Utterance
 from emovox.errors import ProtocolError
 
 __all__ = [
+    "PARTS",
     "STAMPS",
     "VALIDATION_SHARE",
     "Split",
+    "by_parts",
     "cross_corpus",
     "emobox",
     "emobox_folds",
+    "given",
+    "held_out",
     "loso",
     "random_split",
     "speaker_kfold",
@@ -44,6 +48,13 @@ STAMPS: tuple[str, ...] = ("strict", "text-shared", "speaker-dependent", "contam
 
 VALIDATION_SHARE = 0.2
 """Share of the training speakers that validate."""
+
+PARTS: Mapping[str, str] = {
+    **dict.fromkeys(("train", "training"), "train"),
+    **dict.fromkeys(("validation", "valid", "val", "dev", "devel", "development"), "validation"),
+    **dict.fromkeys(("test", "testing", "eval", "evaluation"), "test"),
+}
+"""What the parts of a split are called in folders and files -> part."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,6 +247,87 @@ def cross_corpus(
         left_out=[u for u in whole if u.corpus != test_corpus and u.speaker in people],
         validation_share=validation_share,
         seed=seed,
+    )
+
+
+def given(manifest: Manifest, *, validation_share: float = VALIDATION_SHARE, seed: int = 0) -> Split:
+    """The corpus's own division: ``extra["part"]`` of each utterance, such as ``train`` and ``test``.
+
+    Clips that name no part are left out. See `by_parts`.
+
+    Raises:
+        ProtocolError: no clip names its part, or one names a part unknown in ``PARTS``.
+    """
+    parts = {u.id: u.extra["part"] for u in manifest if u.extra.get("part")}
+    if not parts:
+        raise ProtocolError(
+            'no clip says which part it belongs to (extra["part"]); the corpus has no train and test '
+            "folders of its own: choose another protocol"
+        )
+    return by_parts(manifest, "given", parts, validation_share=validation_share, seed=seed)
+
+
+def held_out(
+    manifest: Manifest,
+    speakers: Iterable[str],
+    *,
+    validation_share: float = VALIDATION_SHARE,
+    seed: int = 0,
+) -> Split:
+    """The named speakers are tested, all others train.
+
+    Raises:
+        ProtocolError: one of them does not speak here.
+    """
+    tested = sorted(set(speakers))
+    if strange := [name for name in tested if name not in manifest.speakers]:
+        raise ProtocolError(
+            f"no speaker {strange[0]!r} to test on; there are {', '.join(manifest.speakers[:8])} ..."
+        )
+    return _by_speakers(manifest, f"speakers/{','.join(tested)}", set(tested), validation_share, seed)
+
+
+def by_parts(
+    manifest: Manifest,
+    name: str,
+    parts: Mapping[str, str],
+    *,
+    validation_share: float = VALIDATION_SHARE,
+    seed: int = 0,
+) -> Split:
+    """A split that somebody else made: id -> part (any spelling in ``PARTS``).
+
+    Clips without a part are left out. A validation part is taken as it is, even if its speakers are trained
+    on; where there is none, it is drawn out of the training part by the common rule.
+
+    Raises:
+        ProtocolError: an unknown part, or nothing to train on or to test.
+    """
+    place = {key: PARTS.get(part.strip().lower()) for key, part in parts.items()}
+    if strange := [parts[key] for key, part in place.items() if part is None]:
+        raise ProtocolError(f"{name}: the part {strange[0]!r} is none of {', '.join(PARTS)}")
+    groups: dict[str | None, list[Utterance]] = defaultdict(list)
+    for u in manifest:
+        groups[place.get(u.id)].append(u)
+    train, validation, test = groups["train"], groups["validation"], groups["test"]
+    if not validation and train and test:
+        return _split(
+            manifest,
+            name,
+            train,
+            test,
+            left_out=groups[None],
+            validation_share=validation_share,
+            seed=seed,
+        )
+    near = [u.id for u in (*train, *validation)]
+    return Split(
+        name=name,
+        train=_ids(train),
+        validation=_ids(validation),
+        test=_ids(test),
+        stamp=stamp_of(manifest, near, (u.id for u in test)),
+        left_out=_ids(groups[None]),
     )
 
 

@@ -1,0 +1,230 @@
+"""Protocols as typed, given by a corpus, or kept in a file."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from emovox.corpora import protocols
+from emovox.corpora.manifest import Manifest, Utterance
+from emovox.corpora.plans import PROTOCOLS, splits
+from emovox.corpora.splitfile import read_splits, write_splits
+from emovox.errors import ProtocolError
+
+
+def people(n_speakers: int = 6, *, corpus: str = "toy", n_clips: int = 4) -> Manifest:
+    emotions = ("angry", "happy", "neutral", "sad")
+    return Manifest(
+        Path("."),
+        tuple(
+            Utterance(
+                id=f"{corpus}/{s}-{c}",
+                path=f"{corpus}/{s}-{c}.wav",
+                corpus=corpus,
+                speaker=f"{corpus}-{s}",
+                emotion=emotions[c % 4],
+                original=emotions[c % 4],
+                sex=("male", "female")[s % 2],
+            )
+            for s in range(n_speakers)
+            for c in range(n_clips)
+        ),
+    )
+
+
+def ravdess() -> Manifest:
+    rows = protocols.rows("ravdess")
+    return Manifest(
+        Path("."),
+        tuple(
+            Utterance(
+                id=f"ravdess/{row.key}",
+                path=f"{row.key}.wav",
+                corpus="ravdess",
+                speaker=f"ravdess-{row.key[-2:]}",
+                emotion="neutral",
+                original=row.label,
+            )
+            for row in rows
+        ),
+    )
+
+
+TYPED = ("loso", "speaker-kfold", "speaker-kfold/3", "speaker-kfold/3/7", "random", "random/0.5/3")
+
+
+@pytest.mark.parametrize("text", (*TYPED, "speakers/toy-1,toy-4"))
+def test_the_name_of_a_split_yields_it_alone(text: str) -> None:
+    manifest = people()
+    found = splits(manifest, text)
+    for split in found:
+        assert splits(manifest, split.name) == (split,)
+
+
+def test_the_numbers_of_splits() -> None:
+    manifest = people()
+    n = {text: len(splits(manifest, text)) for text in TYPED}
+    assert list(n.values()) == [6, 5, 3, 3, 1, 1]
+    assert splits(manifest, "speaker-kfold") == protocols.speaker_kfold(manifest, 5)
+    assert splits(manifest, "random") == (protocols.random_split(manifest),)
+
+
+def test_emobox_as_typed() -> None:
+    manifest = ravdess()
+    every = splits(manifest, "emobox")
+    assert every == tuple(protocols.emobox(manifest, n) for n in range(1, 7))
+    assert splits(manifest, "emobox/ravdess") == every
+    assert splits(manifest, "emobox/2") == splits(manifest, "emobox/ravdess/2") == (every[1],)
+
+
+def test_cross_corpus_takes_turns() -> None:
+    both = Manifest.merged([people(3, corpus="one"), people(3, corpus="two")])
+    found = splits(both, "cross-corpus")
+    assert [split.name for split in found] == ["cross-corpus/one", "cross-corpus/two"]
+    assert {key.split("/")[0] for key in found[0].test} == {"one"}
+    assert splits(both, "cross-corpus/two") == (found[1],)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("emobx", "did you mean 'emobox'"),
+        ("emobox", "speaker-kfold"),
+        ("emobox/ravdess/x", "typed emobox"),
+        ("emobox/ravdess/1/2", "typed emobox"),
+        ("loso/nobody", "there is no split"),
+        ("speaker-kfold/x", "typed speaker-kfold"),
+        ("speaker-kfold/3/0/9", "the last one is 'speaker-kfold/3/0/3'"),
+        ("speaker-kfold/3/0/1/1", "typed speaker-kfold"),
+        ("speakers/", "typed speakers"),
+        ("speakers/who", "no speaker 'who'"),
+        ("random/much", "typed random"),
+        ("random/1.5", "between 0 and 1"),
+        ("random/0.5/0/0", "typed random"),
+        ("given", "another protocol"),
+        ("given/1", "typed given"),
+        ("", "there are"),
+        ("none.csv", "no protocol file"),
+    ],
+)
+def test_what_cannot_be_is_told(text: str, said: str) -> None:
+    with pytest.raises(ProtocolError) as caught:
+        splits(ravdess() if text.startswith("emobox/r") else people(), text)
+    assert said in str(caught.value)
+
+
+def test_every_protocol_is_described() -> None:
+    assert {form.split("[")[0].split("/")[0] for form in PROTOCOLS} == (
+        {"emobox", "loso", "speaker-kfold", "speakers", "random", "given", "cross-corpus", "FILE.csv"}
+    )
+
+
+def with_parts(manifest: Manifest, part_of: dict[str, str]) -> Manifest:
+    return Manifest(
+        manifest.root,
+        tuple(
+            replace(u, extra={"part": part_of[u.speaker]} if u.speaker in part_of else {}) for u in manifest
+        ),
+    )
+
+
+def test_given_follows_the_corpus() -> None:
+    manifest = with_parts(
+        people(), {"toy-0": "train", "toy-1": "Train", "toy-2": "dev", "toy-3": "test", "toy-4": "testing"}
+    )
+    split = protocols.given(manifest)
+    who = {
+        part: {manifest[k].speaker for k in getattr(split, part)} for part in ("train", "test", "left_out")
+    }
+    assert who == {"train": {"toy-0", "toy-1"}, "test": {"toy-3", "toy-4"}, "left_out": {"toy-5"}}
+    assert {manifest[k].speaker for k in split.validation} == {"toy-2"}
+    assert split.stamp == "strict"
+    assert splits(manifest, "given") == (split,)
+
+
+def test_given_draws_a_validation_where_there_is_none_and_sees_shared_speakers() -> None:
+    manifest = people()
+    halves = Manifest(
+        manifest.root,
+        tuple(replace(u, extra={"part": "test" if u.id.endswith("3") else "train"}) for u in manifest),
+    )
+    split = protocols.given(halves)
+    assert split.stamp == "speaker-dependent"
+    assert split.validation
+    assert not {halves[k].speaker for k in split.validation} & {halves[k].speaker for k in split.train}
+
+
+def test_a_part_of_unknown_name_is_refused() -> None:
+    with pytest.raises(ProtocolError, match="'middle' is none of"):
+        protocols.given(with_parts(people(), {"toy-0": "train", "toy-1": "middle", "toy-2": "test"}))
+
+
+# --- files ------------------------------------------------------------------------------------------
+
+
+def test_a_file_of_speakers(tmp_path: Path) -> None:
+    file = tmp_path / "mine.csv"
+    file.write_text("speaker,part\ntoy-0,train\ntoy-1,train\ntoy-2,val\ntoy-3,test\n")
+    (split,) = splits(people(), str(file))
+    assert split.name == "file/mine"
+    assert {key.split("/")[1][0] for key in split.test} == {"3"}
+    assert len(split.left_out) == 8
+
+
+def test_folds_alone_take_turns(tmp_path: Path) -> None:
+    file = tmp_path / "folds.tsv"
+    file.write_text("speaker\tfold\n" + "".join(f"toy-{n}\t{'ab'[n % 2]}\n" for n in range(6)))
+    a, b = splits(people(), str(file))
+    assert (a.name, b.name) == ("file/folds/a", "file/folds/b")
+    assert set(a.test) == {*b.train, *b.validation}
+    assert a.stamp == b.stamp == "strict"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "no rows"),
+        ("id,part\n", "no rows"),
+        ("name,part\na,test\n", "has the columns name, part"),
+        ("id\ntoy/0-0\n", "part or fold"),
+        ("id,part\ntoy/0-0,test\ntoy/0-0,train\n", "twice"),
+        ("id,part\ntoy/0-0,test\nother/1,train\n", "1 id is not in the manifest, the first is 'other/1'"),
+        ("id,part\ntoy/0-0,test,x\n", "more or fewer cells"),
+        ("id,part\ntoy/0-0\n", "more or fewer cells"),
+        ("id,part\ntoy/0-0,test\n", "0 training"),
+        ('id,part\n"toy/0-0,test\n', "cannot be read|not a table"),
+    ],
+)
+def test_wrong_files_are_told(tmp_path: Path, text: str, said: str) -> None:
+    file = tmp_path / "wrong.csv"
+    file.write_text(text)
+    with pytest.raises(ProtocolError, match=said):
+        read_splits(people(), file)
+
+
+def test_missing_clips_can_be_allowed(tmp_path: Path) -> None:
+    file = tmp_path / "more.csv"
+    file.write_text("speaker,part\ntoy-0,train\ntoy-1,train\ntoy-9,train\ntoy-3,test\n")
+    assert len(read_splits(people(), file, allow_missing=True)[0].test) == 4
+
+
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(text=st.sampled_from(TYPED), n=st.integers(5, 9), suffix=st.sampled_from([".csv", ".tsv"]))
+def test_written_splits_come_back(tmp_path: Path, text: str, n: int, suffix: str) -> None:
+    manifest = people(n)
+    before = splits(manifest, text)
+    after = read_splits(manifest, write_splits(tmp_path / f"kept{suffix}", before))
+    assert [(s.digest, s.stamp) for s in after] == [(s.digest, s.stamp) for s in before]
+
+
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(content=st.binary(max_size=200) | st.text(max_size=120).map(lambda t: ("id,part\n" + t).encode()))
+def test_any_file_gives_splits_or_a_sentence(tmp_path: Path, content: bytes) -> None:
+    file = tmp_path / "any.csv"
+    file.write_bytes(content)
+    with pytest.raises(ProtocolError):  # none of these names a clip of the manifest
+        read_splits(people(), file)
