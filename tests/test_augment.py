@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -15,7 +13,7 @@ from emovox.augment import AUGMENTATIONS, ChainConfig, channel_chain
 RATE = 16_000
 KEEPS_LENGTH = sorted(set(AUGMENTATIONS) - {"crop", "speed"})
 
-# How much louder a transform may make the RMS, in dB: the equaliser's tilt and bumps add up, the rest is bounded.
+# How much louder a transform may make the RMS, in dB; the equaliser's tilt and bumps add up.
 LOUDER_DB = {"equalise": 30.0, "gain": 12.0, "noise": 1.3, "reverb": 4.0}
 
 
@@ -28,9 +26,8 @@ def speech(seconds: float = 1.5, seed: int = 0) -> np.ndarray:
     t = np.arange(round(seconds * RATE)) / RATE
     bins = np.fft.rfftfreq(len(t), 1 / RATE)
     spectrum = np.fft.rfft(draw(seed).standard_normal(len(t))) / (1 + (bins / 1500) ** 2)
-    x = (np.fft.irfft(spectrum, len(t)) + 0.1 * np.sin(2 * np.pi * 180 * t)) * (
-        np.sin(2 * np.pi * 3 * t) > -0.3
-    )
+    x = np.fft.irfft(spectrum, len(t)) + 0.1 * np.sin(2 * np.pi * 180 * t)
+    x *= np.sin(2 * np.pi * 3 * t) > -0.3
     return (0.1 * x / x.std()).astype(np.float32)
 
 
@@ -206,7 +203,7 @@ def test_a_room_rings_behind_the_sound() -> None:
         np.testing.assert_allclose(y[1001:1030], 0, atol=1e-6)  # the walls are farther off than 2 ms
         tail = y[1032:].astype(np.float64)
         assert -13 < 10 * np.log10((tail**2).sum() / 0.25) < 1
-        assert (tail[int(0.4 * RATE) :] == pytest.approx(0, abs=1e-6)) or np.abs(tail[6400:]).max() < 1e-6
+        assert np.abs(tail[6400:]).max() < 1e-6  # longest_s
         assert (tail[:800] ** 2).mean() > (tail[800:1600] ** 2).mean()
 
 
@@ -223,19 +220,15 @@ def test_peaks_are_cut_and_nothing_else() -> None:
 
 def test_mu_law_stays_within_its_steps() -> None:
     t = np.arange(RATE) / RATE
-    x = (0.4 * np.sin(2 * np.pi * 300 * t) * np.hanning(len(t)) + 0.05 * np.sin(2 * np.pi * 1100 * t)).astype(
-        np.float32
-    )
+    x = 0.4 * np.sin(2 * np.pi * 300 * t) * np.hanning(len(t)) + 0.05 * np.sin(2 * np.pi * 1100 * t)
+    x = x.astype(np.float32)
     for seed in range(6):
         y = augment.mu_law(x, draw(seed))
-        inner = slice(200, -200)  # the resampler's ends
-        # Half a step is at most 1/32 of the value, plus half the smallest step, 2/8159 of full scale. Full scale
-        # is at most ten times the peak.
-        bound = np.abs(x) / 32 + 10 * np.abs(x).max() * 2 / 8159 + 0.004
-        error = np.abs(y - x)[inner]
-        assert (error <= bound[inner]).all()
-        assert error.max() > 1e-4  # it is no identity
-        assert level_db(y) == pytest.approx(level_db(x), abs=0.2)
+        error = (y - x)[200:-200]  # without the resampler's ends
+        # Half a step is at most 1/32 of the value; between samples of 8 kHz neighbours add a little.
+        assert np.abs(error).max() < 1.3 * np.abs(x).max() / 32
+        assert 30 < level_db(x) - level_db(error) < 45  # the textbook says 38 dB
+        assert level_db(y) == pytest.approx(level_db(x), abs=0.1)
 
 
 def test_mu_law_is_a_telephone_of_8_khz() -> None:
@@ -252,18 +245,24 @@ def test_codecs_keep_time_and_voice(form: tuple[str, str]) -> None:
         assert len(y) == len(x)
         assert delay(x, y) == 0
         assert np.corrcoef(x, y)[0, 1] > 0.8
-        assert (y != x).mean() > 0.9
+        assert np.abs(y - x).max() > 1e-3  # it is lossy
 
 
-def test_both_codecs_are_drawn() -> None:
-    x = speech(0.5)
-    kinds = set()
+def test_both_codecs_are_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    x, drawn = speech(0.5), set()
+    through_file = augment._through_file
+
+    def told(y: np.ndarray, rate: int, form: str, *rest: object) -> np.ndarray:
+        drawn.add(form)
+        assert np.abs(y).max() < 1  # else the encoder would clip
+        return through_file(y, rate, form, *rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(augment, "_through_file", told)
     for seed in range(10):
-        first = draw(seed)
-        first.uniform()
-        kinds.add(first.random() < 0.5)
-        assert np.corrcoef(augment.encode_decode(x, draw(seed)), x)[0, 1] > 0.7
-    assert kinds == {True, False}
+        y = augment.encode_decode(10 * x, draw(seed))
+        assert np.corrcoef(x, y)[0, 1] > 0.7
+        assert level_db(y) - level_db(x) == pytest.approx(20, abs=1)
+    assert drawn == {"MP3", "OGG"}
 
 
 # ------------------------------------------------------------------------------------ the chain
@@ -298,9 +297,3 @@ def test_the_whole_chain_gives_usable_sound() -> None:
         assert level_db(y) > -60
         lengths.add(len(y))
     assert len(lengths) > 3
-
-
-def test_docstrings_give_units() -> None:
-    for change in AUGMENTATIONS.values():
-        assert change.__doc__
-        assert re.search(r"dB|Hz|Opus|formants|seconds|%|RT60", change.__doc__), change.__name__
