@@ -1,0 +1,275 @@
+"""Training draws evenly, teaches no corpus what it cannot show, and repeats itself from its seed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import fields, replace
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+torch = pytest.importorskip("torch")
+
+from emovox.errors import ConfigError  # noqa: E402
+from emovox.nets.vox import VoxConfig, VoxHead  # noqa: E402
+from emovox.train import (  # noqa: E402
+    TrainConfig,
+    TrainSet,
+    balanced_weights,
+    fit,
+    label_mask,
+    soft_targets,
+)
+
+QUICK = TrainConfig(steps=60, batch_size=16, learning_rate=1e-2, weight_decay=0.0)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def clips(
+    n: int = 32, d: int = 12, *, n_labels: int = 4, corpora: int = 1, variants: int = 1, seed: int = 0
+) -> TrainSet:
+    """Random clips, labels and corpora in turn; every corpus can show every label that it has."""
+    rng = np.random.default_rng(seed)
+    labels = np.arange(n) % n_labels
+    homes = np.arange(n) // n_labels % corpora
+    x = rng.standard_normal((n, d)).astype(np.float32)
+    more = [x + 0.05 * rng.standard_normal((n, d)).astype(np.float32) for _ in range(variants - 1)]
+    return TrainSet([x, *more], labels, homes, label_mask(labels, homes, n_labels), np.full(n, 1 / n))
+
+
+def linear(data: TrainSet, n_labels: int, seed: int = 0) -> Any:
+    torch.manual_seed(seed)
+    return torch.nn.Linear(data.variants[0].shape[1], n_labels)
+
+
+def flat(net: Any) -> np.ndarray:
+    return np.concatenate([p.detach().numpy().ravel() for p in net.parameters()])
+
+
+# ------------------------------------------------------------------------------------ balance
+
+_Clips = st.lists(st.tuples(st.integers(0, 3), st.integers(0, 2), st.booleans()), min_size=1, max_size=60)
+
+
+@given(_Clips, st.lists(st.floats(0.1, 5), min_size=3, max_size=3))
+def test_corpora_by_their_shares_and_labels_evenly(
+    rows: list[tuple[int, int, bool]], shares: list[float]
+) -> None:
+    labels, corpora, training = (np.array(column) for column in zip(*rows, strict=True))
+    told = dict(enumerate(shares))
+    if not training.any():
+        with pytest.raises(ConfigError, match="nothing to train on"):
+            balanced_weights(labels, corpora, training, told)
+        return
+    weights = balanced_weights(labels, corpora, training, told)
+    assert weights.sum() == pytest.approx(1)
+    assert not weights[~training].any()
+    assert (weights[training] > 0).all()
+    present = np.unique(corpora[training])
+    total = sum(told[c] for c in present)
+    for c in present:
+        here = training & (corpora == c)
+        assert weights[here].sum() == pytest.approx(told[c] / total)
+        sums = [weights[here & (labels == e)].sum() for e in np.unique(labels[here])]
+        assert sums == pytest.approx([sums[0]] * len(sums))
+        for e in np.unique(labels[here]):
+            assert np.ptp(weights[here & (labels == e)]) < 1e-12
+
+
+def test_a_corpus_without_a_share_is_never_drawn() -> None:
+    weights = balanced_weights(np.array([0, 1, 0, 1]), np.array([0, 0, 1, 1]), np.ones(4, bool), {1: 2.0})
+    np.testing.assert_allclose(weights, [0, 0, 0.5, 0.5])
+
+
+@given(_Clips)
+def test_a_label_is_shown_where_it_occurs(rows: list[tuple[int, int, bool]]) -> None:
+    labels, corpora = np.array([r[0] for r in rows]), np.array([r[1] for r in rows])
+    shown = label_mask(labels, corpora, 5)
+    assert shown.shape == (corpora.max() + 1, 5)
+    pairs = {(c, e) for e, c, _ in rows}
+    assert {(int(c), int(e)) for c, e in zip(*np.nonzero(shown), strict=True)} == pairs
+
+
+@given(st.integers(0, 4), st.sets(st.integers(0, 4)), st.floats(0, 1))
+def test_soft_targets_are_chances_over_what_can_be_shown(
+    label: int, more: set[int], smoothing: float
+) -> None:
+    shown = torch.tensor([[k in more | {label} for k in range(5)]])
+    target = soft_targets(torch.tensor([label]), shown, smoothing)
+    assert float(target.sum()) == pytest.approx(1, abs=1e-5)
+    assert not target[~shown].any()
+    n = int(shown.sum())
+    assert float(target[0, label]) == pytest.approx(1 - smoothing + smoothing / n, abs=1e-5)
+
+
+# ------------------------------------------------------------------------------------ statistics
+
+
+def test_statistics_are_numpy_s_over_what_is_drawn() -> None:
+    rng = np.random.default_rng(4)
+    n, d = 50, 7
+    variants = [(3e3 + rng.standard_normal((n, d)) * [1, 10, 0.1, 1, 1, 1, 5]).astype(np.float32)] * 2
+    variants = [v + k for k, v in enumerate(variants)]
+    weights = rng.random(n)
+    weights[:10] = 0
+    for v in variants:
+        v[:10] = 1e30  # never drawn, so it may be anything
+        v[:, 3] = 7  # a constant column
+    labels = np.zeros(n, np.int64)
+    data = TrainSet(variants, labels, labels, np.ones((1, 1), bool), weights / weights.sum())
+    mean, deviation = data.statistics()
+    rows = np.concatenate([v[10:] for v in variants]).astype(np.float64)
+    per_row = np.tile(weights[10:], 2)
+    expected = np.average(rows, axis=0, weights=per_row)
+    spread = np.sqrt(np.average((rows - expected) ** 2, axis=0, weights=per_row))
+    np.testing.assert_allclose(mean, expected, rtol=1e-5)
+    np.testing.assert_allclose(np.delete(deviation, 3), np.delete(spread, 3), rtol=2e-3)
+    assert 0 < deviation[3] < 1e-4  # one may divide by it
+    assert mean.dtype == deviation.dtype == np.float32
+
+
+# ------------------------------------------------------------------------------------ fitting
+
+
+def test_it_learns_32_clips_by_heart() -> None:
+    data = clips(32, 40, variants=2)
+    torch.manual_seed(0)
+    net = VoxHead(40, VoxConfig(n_labels=4, hidden=32, input_dropout=0.0, dropout=0.0))
+    fit(net, data, replace(QUICK, steps=150, mixup=0.0))
+    assert not net.training
+    with torch.inference_mode():
+        answers = net(torch.from_numpy(data.variants[0])).argmax(1).numpy()
+    assert (answers == data.labels).all()
+
+
+def test_same_seed_same_weights() -> None:
+    data = clips(variants=3)
+    first, again = (flat(fit(linear(data, 4), data, QUICK)) for _ in range(2))
+    np.testing.assert_array_equal(first, again)
+    other = flat(fit(linear(data, 4), data, replace(QUICK, seed=1)))
+    assert np.abs(other - first).max() > 1e-3
+
+
+@pytest.mark.parametrize("mixup", [0.0, 0.4])
+def test_no_corpus_teaches_what_it_cannot_show(mixup: float) -> None:
+    # Labels 0 to 3 occur, 4 and 5 do not: their weights must not move at all, not even towards "never".
+    data = clips(48, corpora=2)
+    data = replace(data, shown=np.pad(data.shown, ((0, 0), (0, 2))))
+    net = linear(data, 6)
+    before = net.weight.detach().clone(), net.bias.detach().clone()
+    fit(net, data, replace(QUICK, mixup=mixup))
+    for old, new in zip(before, (net.weight, net.bias), strict=True):
+        assert torch.equal(old[4:], new[4:])
+        assert (old[:4] != new[:4]).any(dim=-1).all()
+
+
+def test_what_a_corpus_can_show_it_does_teach() -> None:
+    # The same clips, but the corpus could have shown all six: now absence is a lesson.
+    data = replace(clips(48), shown=np.ones((1, 6), bool))
+    net = linear(data, 6)
+    before = net.bias.detach().clone()
+    fit(net, data, QUICK)
+    assert (net.bias[4:] < before[4:] - 0.05).all()
+
+
+def test_a_corpus_moves_only_its_own_labels() -> None:
+    labels = np.array([0, 1, 2, 3] * 8)
+    homes = labels // 2  # corpus 0 shows labels 0 and 1, corpus 1 shows 2 and 3
+    x = np.random.default_rng(0).standard_normal((32, 6)).astype(np.float32)
+    weights = balanced_weights(labels, homes, np.ones(32, bool), {0: 1.0})
+    data = TrainSet([x], labels, homes, label_mask(labels, homes, 4), weights)
+    net = linear(data, 4)
+    before = net.weight.detach().clone()
+    fit(net, data, QUICK)
+    assert torch.equal(before[2:], net.weight[2:])
+    assert (before[:2] != net.weight[:2]).all()
+
+
+@pytest.mark.parametrize(("clean", "unused"), [(1.0, 1), (0.0, 0)])
+def test_share_of_clean_draws(clean: float, unused: int) -> None:
+    data = clips(variants=2)
+    data.variants[unused][:] = np.nan
+    assert np.isfinite(flat(fit(linear(data, 4), data, replace(QUICK, clean=clean)))).all()
+    data.variants[1 - unused][:] = np.nan
+    assert np.isnan(flat(fit(linear(data, 4), data, replace(QUICK, clean=clean)))).any()
+
+
+def test_clips_of_no_weight_are_never_drawn() -> None:
+    data = clips()
+    data.variants[0][:8] = np.nan
+    weights = np.where(np.arange(32) < 8, 0, 1 / 24)
+    assert np.isfinite(flat(fit(linear(data, 4), replace(data, weights=weights), QUICK))).all()
+
+
+def test_the_data_is_left_alone() -> None:
+    data = clips(variants=2)
+    before = [v.copy() for v in data.variants]
+    fit(linear(data, 4), data, QUICK)
+    for old, new in zip(before, data.variants, strict=True):
+        np.testing.assert_array_equal(old, new)
+
+
+def test_progress_is_told_every_hundred_steps() -> None:
+    data, told = clips(), []
+    fit(
+        linear(data, 4),
+        data,
+        replace(QUICK, steps=250, batch_size=4),
+        progress=lambda step, loss: told.append((step, loss)),
+    )
+    assert [step for step, _ in told] == [100, 200]
+    assert all(np.isfinite(loss) and loss > 0 for _, loss in told)
+
+
+@pytest.mark.parametrize(("steps", "warm_up"), [(1, 0.1), (10, 0.1), (2, 0.5), (5, 0.0), (20, 0.95)])
+def test_short_runs(steps: int, warm_up: float) -> None:
+    data = clips()
+    net = linear(data, 4)
+    before = flat(net)
+    fit(net, data, replace(QUICK, steps=steps, warm_up=warm_up))
+    assert np.abs(flat(net) - before).max() > 0
+
+
+# ------------------------------------------------------------------------------------ settings
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("steps", 0),
+        ("batch_size", 1),
+        ("learning_rate", 0.0),
+        ("learning_rate", float("nan")),
+        ("weight_decay", -0.1),
+        ("warm_up", 1.0),
+        ("label_smoothing", 1.5),
+        ("mixup", -1.0),
+        ("clean", 1.01),
+        ("gradient_norm", 0.0),
+        ("seed", -1),
+    ],
+)
+def test_a_setting_out_of_range_is_refused(name: str, value: float) -> None:
+    with pytest.raises(ConfigError, match=rf"train\.{name} is .*; expected"):
+        TrainConfig(**{name: value})
+
+
+def test_every_setting_has_a_range() -> None:
+    for field in fields(TrainConfig):
+        with pytest.raises(ConfigError, match=field.name):
+            TrainConfig(**{field.name: float("nan")})
+
+
+def test_an_unknown_setting_is_refused() -> None:
+    with pytest.raises(TypeError, match="learning_rat"):
+        TrainConfig(learning_rat=1e-3)  # type: ignore[call-arg]
