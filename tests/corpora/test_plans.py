@@ -19,7 +19,7 @@ from emovox.errors import ProtocolError
 def people(n_speakers: int = 6, *, corpus: str = "toy", n_clips: int = 4) -> Manifest:
     emotions = ("angry", "happy", "neutral", "sad")
     return Manifest(
-        Path("."),
+        Path(),
         tuple(
             Utterance(
                 id=f"{corpus}/{s}-{c}",
@@ -39,7 +39,7 @@ def people(n_speakers: int = 6, *, corpus: str = "toy", n_clips: int = 4) -> Man
 def ravdess() -> Manifest:
     rows = protocols.rows("ravdess")
     return Manifest(
-        Path("."),
+        Path(),
         tuple(
             Utterance(
                 id=f"ravdess/{row.key}",
@@ -57,7 +57,7 @@ def ravdess() -> Manifest:
 TYPED = ("loso", "speaker-kfold", "speaker-kfold/3", "speaker-kfold/3/7", "random", "random/0.5/3")
 
 
-@pytest.mark.parametrize("text", (*TYPED, "speakers/toy-1,toy-4"))
+@pytest.mark.parametrize("text", [*TYPED, "speakers/toy-1,toy-4"])
 def test_the_name_of_a_split_yields_it_alone(text: str) -> None:
     manifest = people()
     found = splits(manifest, text)

@@ -1,4 +1,4 @@
-"""Would a user get this score? Every clip goes through the same ``Recognizer`` that users run.
+"""The answers: every clip goes through the same ``Recognizer`` that users run.
 
 Conventions: the answer that counts is the most likely label, whether or not the recogniser would abstain; a
 clip with no answer (silence, an error) counts as wrong. What abstaining would have changed stands beside it.
@@ -40,6 +40,8 @@ class Evaluation:
     """``(n, n_labels)``; nan where there was no answer."""
     abstained: NDArray[np.bool_]
     """``(n,)``: no label was given, for whatever reason."""
+    errors: tuple[tuple[str, str], ...] = ()
+    """Ids of clips that could not be read, and why; they count as wrong."""
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -90,6 +92,7 @@ class Evaluation:
             corpora=tuple(self.corpora[i] for i in rows),
             probabilities=self.probabilities[rows],
             abstained=self.abstained[rows],
+            errors=tuple(pair for pair in self.errors if pair[0] in {self.ids[i] for i in rows}),
         )
 
     @staticmethod
@@ -107,6 +110,7 @@ class Evaluation:
             corpora=tuple(x for p in parts for x in p.corpora),
             probabilities=np.concatenate([p.probabilities for p in parts]),
             abstained=np.concatenate([p.abstained for p in parts]),
+            errors=tuple(x for p in parts for x in p.errors),
         )
 
 
@@ -173,4 +177,9 @@ def _collected(manifest: Manifest, names: tuple[str, ...], answers: Sequence[Pre
         corpora=tuple(u.corpus for u in manifest),
         probabilities=probabilities,
         abstained=np.array([answer.label is None for answer in answers]),
+        errors=tuple(
+            (u.id, answer.error)
+            for u, answer in zip(manifest, answers, strict=True)
+            if answer.error is not None
+        ),
     )

@@ -1,0 +1,130 @@
+"""What had the test in common with the model's training? The worst that cannot be ruled out.
+
+A bundle names the corpora it was trained on, and its protocol. Clips of other corpora are foreign to it:
+strict. Clips of one of its corpora were trained on, unless the protocol names a split (``emobox/ravdess/1``,
+``speakers/emodb-09``, ... see `emovox.corpora.plans`) that holds them out; the split is then made again, and
+what it leaves in common is the stamp. ``#`` and the digest of the split may follow the name. They must where
+the name alone does not settle who is tested: random folds of other clips are other folds.
+
+The stamp believes what the bundle says. Whether two corpora hold the same recordings under other names only
+listening tells: see `emovox.corpora.audit`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from emovox.bundle import Spec
+from emovox.corpora import CORPORA, Manifest
+from emovox.corpora.plans import splits as splits_of
+from emovox.corpora.protocols import Split, stamp_of
+from emovox.errors import EmovoxError
+
+__all__ = ["Stamp", "stamp"]
+
+
+@dataclass(frozen=True, slots=True)
+class Stamp:
+    """One of ``emovox.corpora.protocols.STAMPS``, and why."""
+
+    stamp: str
+    reasons: tuple[str, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON types."""
+        return {"stamp": self.stamp, "reasons": list(self.reasons)}
+
+
+def stamp(spec: Spec, manifest: Manifest, tested: Sequence[str], *, known: Sequence[Split] = ()) -> Stamp:
+    """The stamp of a test on the ids ``tested``.
+
+    Args:
+        spec: of the model.
+        manifest: all clips that are known, the tested ones among them: the more of the training corpora it
+            holds, the more can be told.
+        known: splits that the model may have been trained by, such as those of the user's own file.
+
+    Raises:
+        ManifestError: an id is not in the manifest.
+    """
+    if not spec.corpora:
+        return Stamp("contaminated", ("the model does not say which corpora it was trained on",))
+    rows = manifest.select(tested)
+    shared = [name for name in rows.corpora if name in spec.corpora]
+    kin = [name for name in rows.corpora if name not in spec.corpora and _people(name) in _voices(spec)]
+    if not shared and not kin:
+        heard = f"{_listed(rows.corpora)} is not among the corpora it was trained on"
+        return Stamp("strict", (f"{heard}: {_listed(spec.corpora)}",))
+    split, why = _claimed(spec.protocol, manifest, known)
+    if split is not None:
+        return _by_split(split, manifest, tested, spec)
+    reasons = []
+    if shared:
+        n = sum(u.corpus in shared for u in rows)
+        reasons.append(
+            f"the model was trained on {_listed(shared)}, from which {n} of {len(rows)} clips come"
+        )
+    if kin:
+        reasons.append(f"the voices of {_listed(kin)} are those of a corpus it was trained on")
+    reasons.append(f"its protocol ({spec.protocol!r}) does not show that these clips were held out: {why}")
+    return Stamp("contaminated" if shared else "speaker-dependent", tuple(reasons))
+
+
+def _people(corpus: str) -> str:
+    return CORPORA[corpus].owner if corpus in CORPORA else corpus
+
+
+def _voices(spec: Spec) -> set[str]:
+    return {_people(name) for name in spec.corpora}
+
+
+def _claimed(protocol: str, manifest: Manifest, known: Sequence[Split]) -> tuple[Split | None, str]:
+    """The split that the spec claims, made again; or why it cannot be."""
+    name, _, digest = protocol.partition("#")
+    found = [split for split in known if split.name == name]
+    if not found:
+        try:
+            found = list(splits_of(manifest, name, allow_missing=True)) if not name.endswith(_FILES) else []
+        except EmovoxError as error:
+            return None, str(error)
+    if not digest and name.split("/")[0] in _VAGUE:
+        return None, "the name needs the digest of the split behind it, as in NAME#0123456789abcdef"
+    if digest:
+        found = [split for split in found if split.digest == digest]
+    if len(found) != 1:
+        return None, f"{len(found) or 'no'} splits of that name and content can be made of these clips"
+    return found[0], ""
+
+
+_FILES = (".csv", ".tsv", ".tab")
+_VAGUE = ("random", "speaker-kfold", "given", "file")
+
+
+def _by_split(split: Split, manifest: Manifest, tested: Sequence[str], spec: Spec) -> Stamp:
+    """The stamp of clips against the training part of the split that the model was made by."""
+    near = {*split.train, *split.validation}
+    seen = [key for key in tested if key in near]
+    by = f"the model was trained by the split {split.name}"
+    if seen:
+        n = f"{len(seen)} of the {len(tested)} clips"
+        return Stamp("contaminated", (f"{by}, which trains or validates on {n}, such as {seen[0]}",))
+    found = stamp_of(manifest, near, tested)
+    held = f"{by}, which holds all {len(tested)} clips out"
+    common = {
+        "strict": "neither a speaker nor a known sentence is shared",
+        "text-shared": "other speakers say the same sentences in its training part",
+        "speaker-dependent": f"{_shared_speakers(manifest, near, tested)} speak in its training part too",
+    }
+    return Stamp(found, (held, common[found]))
+
+
+def _shared_speakers(manifest: Manifest, near: Iterable[str], tested: Iterable[str]) -> str:
+    taught = {manifest[key].speaker for key in near}
+    tested_speakers = {manifest[key].speaker for key in tested}
+    return f"{len(taught & tested_speakers)} of its {len(tested_speakers)} speakers"
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(names)
