@@ -111,7 +111,7 @@ def fit_temperature(
 
 
 def _bare(model: bytes) -> bytes:
-    """The graph without the exporter's notes, which name files of this machine and are a quarter of the size."""
+    """The graph without the exporter's notes: a quarter of its size, and they name this machine's files."""
     proto = onnx.load_from_string(model)
     graphs = [proto.graph]
     while graphs:
