@@ -14,6 +14,7 @@
     │   └── BundleVersionError      written by a newer emovox
     ├── ManifestError               a corpus or a manifest does not hold what it should (also a ValueError)
     ├── ProtocolError               a split that may not be used as asked (also a ValueError)
+    ├── DownloadError               a file could not be fetched whole
     ├── ConfigError                 a setting is unknown or out of range (also a ValueError)
     └── MissingExtraError           an optional dependency is not installed (also an ImportError)
 
@@ -32,6 +33,7 @@ __all__ = [
     "BundleNotFoundError",
     "BundleVersionError",
     "ConfigError",
+    "DownloadError",
     "EmovoxError",
     "LabelError",
     "ManifestError",
@@ -86,6 +88,10 @@ class ManifestError(EmovoxError, ValueError):
 
 class ProtocolError(EmovoxError, ValueError):
     """A split may not be used as asked."""
+
+
+class DownloadError(EmovoxError):
+    """A file could not be fetched whole; nothing half-written was taken for it."""
 
 
 class ConfigError(EmovoxError, ValueError):

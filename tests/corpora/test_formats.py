@@ -177,18 +177,23 @@ def test_sound_is_found_wherever_the_table_lies(form: str, absolute: bool, tmp_p
         assert again.file(next(iter(again))).read_bytes() == b"sound"
 
 
+def contents(place: Path) -> dict[str, bytes]:
+    files = [place] if place.is_file() else [path for path in place.rglob("*") if path.is_file()]
+    return {path.name: path.read_bytes() for path in files}
+
+
 def test_nothing_is_replaced_unasked(tmp_path: Path) -> None:
     manifest = Manifest(tmp_path, (utterance(),))
     for form in TABLES:
         need(form)
         target = tmp_path if form == "audiofolder" else tmp_path / form
         write(manifest, target, format=form)
-        before = FORMATS[form].target(target).read_bytes()
+        before = contents(target)
         with pytest.raises(ManifestError, match="exists"):
             write(Manifest(tmp_path, (utterance("b"),)), target, format=form)
-        assert FORMATS[form].target(target).read_bytes() == before
+        assert contents(target) == before
         write(Manifest(tmp_path, (utterance("b"),)), target, format=form, force=True)
-        assert FORMATS[form].target(target).read_bytes() != before
+        assert contents(target) != before
     assert not list(tmp_path.rglob("*.part"))
 
 
@@ -352,9 +357,6 @@ def test_a_foreign_kaldi_folder(tmp_path: Path) -> None:
     table(tmp_path / "spk2gender", "s1 f\n")
     manifest, report = read(tmp_path, options=Reading(corpus="k"))
     assert [(u.speaker, u.sex, u.emotion) for u in manifest] == [
-        ("k-s1", "female", "sad"),
-        ("k-s1", "female", "happy"),
-    ] or [(u.speaker, u.sex, u.emotion) for u in manifest] == [
         ("k-s1", "female", "happy"),
         ("k-s1", "female", "sad"),
     ]
@@ -449,6 +451,7 @@ def test_saved_datasets_of_hugging_face(tmp_path: Path) -> None:
     assert report.ok
 
 
+@pytest.mark.filterwarnings("ignore")  # the library's own, with a newer pandas
 def test_audformat_databases_of_others(tmp_path: Path) -> None:
     audformat = pytest.importorskip("audformat")
     database = audformat.Database("foreign")
@@ -471,6 +474,7 @@ def test_audformat_databases_of_others(tmp_path: Path) -> None:
     assert [name for _, name in report.unknown] == ["hm"]
 
 
+@pytest.mark.filterwarnings("ignore")
 def test_audformat_can_read_what_we_write(tmp_path: Path) -> None:
     audformat = pytest.importorskip("audformat")
     write(

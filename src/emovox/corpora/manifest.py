@@ -316,7 +316,7 @@ def _to_cell(value: object) -> str:
 
 
 def _header_of(path: Path) -> list[str]:
-    with path.open(encoding="utf-8-sig", newline="") as stream:
+    with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as stream:
         return next(csv.reader(stream), [])
 
 

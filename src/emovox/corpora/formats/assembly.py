@@ -104,7 +104,8 @@ def assemble(
     rows = list(drafts)
     start = Path(os.path.abspath(options.root or base))  # noqa: PTH100 - `resolve` would follow links
     paths = [_absolute(row.path, start) for row in rows]
-    root = _root(start, [path for path in paths if path is not None])
+    usable = [not row.trouble and bool(row.cells.get("emotion")) for row in rows]
+    root = _root(start, [path for path, good in zip(paths, usable, strict=True) if path is not None and good])
     work = _Assembly(options, root, options.corpus or _name_of(source), _names(rows, options))
     stems = Counter(os.path.splitext(path)[0] for path in set(paths) if path is not None)  # noqa: PTH122
     for row, path in zip(rows, paths, strict=True):

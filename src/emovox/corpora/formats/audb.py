@@ -11,9 +11,11 @@ file only the first is written.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
 import tempfile
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -37,6 +39,14 @@ _EMOTION_COLUMNS = ("emotion", "emotion_label", "label", "emo", "category", "cla
 _COLUMNS = tuple(name for name in FIELDS if name not in ("path", "start", "end"))
 
 
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep the library's own warnings, such as those of a newer pandas, from our users."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
 def _library() -> Any:
     try:
         import audformat
@@ -49,8 +59,9 @@ def _read(source: Path, options: Reading) -> tuple[Manifest, ImportReport]:
     audformat = _library()
     folder = source if source.is_dir() else source.parent
     try:
-        database = audformat.Database.load(str(folder))
-        drafts = [draft for table_id in database.tables for draft in _rows(database, table_id)]
+        with _quiet():
+            database = audformat.Database.load(str(folder))
+            drafts = [draft for table_id in database.tables for draft in _rows(database, table_id)]
     except Exception as error:  # whatever a foreign library throws at a foreign file
         raise ManifestError(f"{str(folder)!r} is no audformat database that can be read: {error}") from error
     if not drafts:
@@ -127,9 +138,11 @@ def _write(manifest: Manifest, target: Path, absolute: bool) -> Sequence[tuple[s
         kind = "int" if name == "age" else "str"
         if name != "emotion":
             database.schemes[name] = audformat.Scheme(kind)
-        table[name] = audformat.Column(scheme_id=name)
-        table[name].set([_value(u, name) for u in rows.values()])
-    _save(database, target)
+    with _quiet():
+        for name in _COLUMNS:
+            table[name] = audformat.Column(scheme_id=name)
+            table[name].set([_value(u, name) for u in rows.values()])
+        _save(database, target)
     return left_out
 
 

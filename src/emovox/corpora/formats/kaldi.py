@@ -69,14 +69,14 @@ def _draft(utterance: str, path: str, cells: Mapping[str, str]) -> Draft:
 
 
 def _pairs(path: Path) -> Iterator[tuple[str, str]]:
-    """``key rest of the line``, the first of each key; a file that is not there has none."""
+    """``key rest of the line``; a file that is not there has none."""
     if not path.is_file():
         return
     try:
         lines = path.read_text(encoding="utf-8", errors="surrogateescape").split("\n")
     except OSError as error:
         raise ManifestError(f"{str(path)!r} cannot be read: {error}; expected a table of Kaldi's") from error
-    for line in reversed(lines):
+    for line in lines:
         key, _, rest = line.strip(" \t\r").partition(" ")
         if "\t" in key:
             key, _, rest = line.strip(" \t\r").partition("\t")
