@@ -1,0 +1,157 @@
+"""What the default model's card says beside its headline, measured on the bundles that `vox.py folds` left.
+
+    python recipes/vox_card.py robust --corpora DIR     # noise, telephone, codecs, gain: UAR and changed answers
+    python recipes/vox_card.py groups --corpora DIR     # UAR by sex and by intensity, confusion matrix
+    python recipes/vox_card.py probe  --corpora DIR     # how well do the net's insides tell the corpora apart?
+
+All on test actors of the strict folds: every clip is judged by the bundle that never met its speaker. One JSON
+line last.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import zlib
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from emovox import audio, augment, load, metrics
+from emovox.corpora import Manifest, protocols, scan
+from emovox.labels import EMOTIONS
+
+Change = Callable[[np.ndarray, np.random.Generator], np.ndarray]
+
+
+def _decibels(db: float) -> Change:
+    return lambda x, rng: (x * 10 ** (db / 20)).astype(np.float32)
+
+
+def _noise(db: float) -> Change:
+    return partial(augment.add_noise, low_db=db, high_db=db)
+
+
+CONDITIONS: Mapping[str, Change] = {
+    "as it is": lambda x, rng: x,
+    "noise, 20 dB": _noise(20.0),
+    "noise, 10 dB": _noise(10.0),
+    "noise, 0 dB": _noise(0.0),
+    "telephone (G.711, 8 kHz)": augment.mu_law,
+    "low-rate mp3 or opus": augment.encode_decode,
+    "other microphone (+-6 dB)": augment.equalise,
+    "room (RT60 up to 0.5 s)": augment.reverberate,
+    "clipped": augment.clip_peaks,
+    "-12 dB": _decibels(-12.0),
+    "-40 dB": _decibels(-40.0),
+}
+
+
+def folds(root: Path, runs: Path) -> Iterator[tuple[Any, Manifest]]:
+    """The bundle of each fold and the clips it is tested on."""
+    manifest = scan("ravdess", root / "ravdess")[0]
+    for number in protocols.emobox_folds("ravdess"):
+        split = protocols.emobox(manifest, number)
+        yield load(runs / f"fold{number}"), manifest.select(split.test)
+
+
+def robust(options: argparse.Namespace) -> dict[str, Any]:
+    true: list[str] = []
+    pred: dict[str, list[str]] = {name: [] for name in CONDITIONS}
+    for model, test in folds(options.corpora, options.runs):
+        for u in list(test)[:: options.every]:
+            x = audio.read(test.file(u))
+            true.append(u.emotion)
+            for name, change in CONDITIONS.items():
+                y = np.clip(change(x, np.random.default_rng(zlib.crc32(u.id.encode()))), -1, 1)
+                scores = model.predict(y, sample_rate=audio.SAMPLE_RATE, vad="off").scores
+                pred[name].append(max(scores, key=scores.__getitem__) if scores else "(none)")
+    plain = pred["as it is"]
+    rows = {}
+    print(f"{'condition':28} {'UAR':>6} {'changed':>8}   ({len(true)} clips of 24 actors)")
+    for name, answers in pred.items():
+        changed = np.mean([a != b for a, b in zip(answers, plain, strict=True)])
+        rows[name] = {"uar": metrics.uar(true, answers), "changed": float(changed)}
+        print(f"{name:28} {rows[name]['uar']:6.1%} {changed:8.1%}")
+    return rows
+
+
+def groups(options: argparse.Namespace) -> dict[str, Any]:
+    """From the answers that `vox.py folds` saved."""
+    manifest = scan("ravdess", options.corpora / "ravdess")[0]
+    true, pred, who = [], [], []
+    for file in sorted(options.runs.glob("fold*/answers.csv")):
+        for line in file.read_text().splitlines()[1:]:
+            key, _, t, p = line.split(",")
+            true.append(t)
+            pred.append(p)
+            who.append(manifest[key])
+    result: dict[str, Any] = {}
+    for field in ("sex", "intensity"):
+        for value in sorted({str(getattr(u, field)) for u in who}):
+            rows = [i for i, u in enumerate(who) if str(getattr(u, field)) == value]
+            interval = metrics.speaker_interval(
+                [true[i] for i in rows], [pred[i] for i in rows], [who[i].speaker for i in rows], "uar"
+            )
+            result[f"{field} {value}"] = interval.to_dict() | {"per_speaker": None}
+            print(f"{field:10} {value:8} UAR {interval.value:.1%} [{interval.low:.1%}, {interval.high:.1%}]")
+    labels = [e for e in EMOTIONS if e in true or e in pred]
+    matrix = metrics.confusion_matrix(true, pred, labels=labels)
+    print("true \\ answer " + " ".join(f"{e[:8]:>8}" for e in labels))
+    for name, row in zip(labels, matrix, strict=True):
+        print(f"{name:13} " + " ".join(f"{n:8d}" for n in row))
+    return result | {"labels": labels, "confusion": matrix.tolist()}
+
+
+def probe(options: argparse.Namespace) -> dict[str, Any]:
+    """Linear probes for the corpus, on speakers the probe did not see; four emotions, as many clips of each."""
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.preprocessing import StandardScaler
+    from vox import Pool, clips, trained  # beside this file
+
+    torch.set_num_threads(2)
+    pool = Pool(clips(options.corpora), options.cache)
+    home = np.where(pool.corpora == "ravdess_song", "ravdess", pool.corpora)
+    split = protocols.emobox(pool.manifest, 1, corpus="ravdess")
+    vox, _ = trained(pool, pool.among(pool.ids, (*split.train, *split.validation)))
+    four = pool.among(pool.emotions, ("angry", "happy", "neutral", "sad")) & (pool.corpora != "ravdess_song")
+    rng = np.random.default_rng(0)
+    least = min((four & (home == c)).sum() for c in set(home))
+    rows = np.concatenate([rng.choice(np.flatnonzero(four & (home == c)), least, False) for c in sorted(set(home))])
+    odd = np.array([zlib.crc32(s.encode()) % 2 for s in pool.speakers[rows]], bool)
+    odd[home[rows] == "tess"] = pool.speakers[rows][home[rows] == "tess"] == "tess-OAF"
+    with torch.inference_mode():
+        raw = torch.from_numpy(pool.variants[0][rows])
+        z = vox.standardised(raw)
+        views = {
+            "functionals (what goes in)": z.numpy(),
+            "hidden layer": torch.cat([head.embed(z) for head in vox.heads], 1).numpy(),
+            "answers": vox.classify(raw).numpy(),
+        }
+    result = {}
+    print(f"corpus of a clip, balanced accuracy, chance {1 / len(set(home)):.0%}; speakers apart")
+    for name, view in views.items():
+        model = LogisticRegression(C=1e-2, max_iter=500).fit(StandardScaler().fit_transform(view[odd]), home[rows][odd])
+        guess = model.predict(StandardScaler().fit(view[odd]).transform(view[~odd]))
+        result[name] = metrics.uar(list(home[rows][~odd]), list(guess))
+        print(f"{name:28} {result[name]:.1%}")
+    return result
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("what", choices=["robust", "groups", "probe"])
+    parser.add_argument("--corpora", type=Path, required=True)
+    parser.add_argument("--runs", type=Path, default=Path("runs/vox"))
+    parser.add_argument("--cache", type=Path, default=Path(".cache/vox"))
+    parser.add_argument("--every", type=int, default=1, help="judge every n-th clip only")
+    options = parser.parse_args()
+    print(json.dumps({"robust": robust, "groups": groups, "probe": probe}[options.what](options)))
+
+
+if __name__ == "__main__":
+    main()
