@@ -67,7 +67,21 @@ EXTRAS = HEAVY | {"av", "onnx", "onnxscript", "opensmile", "audiomentations", "s
 SIBLINGS: dict[str, tuple[set[str], set[str]]] = {
     "features": ({"frames"}, set()),
     "nets": ({"blocks", "functionals"}, set()),
-    "corpora": ({"manifest"}, {"scan", "protocols", "audit", "splitfile", "plans"}),
+    "corpora": (
+        {"manifest"},
+        {
+            "scan",
+            "protocols",
+            "audit",
+            "splitfile",
+            "plans",
+            "formats",
+            "prepare",
+            "stats",
+            "fetch",
+            "record",
+        },
+    ),
     "serve": ({"schemas"}, set()),
 }
 """Room -> (what its files may share, files that join the others)."""

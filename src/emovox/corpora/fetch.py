@@ -326,8 +326,8 @@ class _Attempt:
         if wanted is not None and (found := _digest(self.part, wanted)) != wanted:
             self._restart()
             raise DownloadError(
-                f"{self.remote.name}: wrong checksum {found}, expected {wanted}; what came was thrown away: try "
-                "again, and if it happens again, the file there has changed"
+                f"{self.remote.name}: wrong checksum {found}, expected {wanted}; what came was thrown away: "
+                "try again, and if it happens again, the file there has changed"
             )
         self.part.replace(self.target)
         self.note.unlink(missing_ok=True)

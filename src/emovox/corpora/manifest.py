@@ -22,7 +22,7 @@ from pathlib import Path, PurePosixPath
 from emovox.errors import LabelError, ManifestError
 from emovox.labels import canonical
 
-__all__ = ["SEXES", "Corpus", "Fields", "Manifest", "Utterance"]
+__all__ = ["SEXES", "Corpus", "Fields", "Manifest", "Utterance", "root_of"]
 
 SEXES: tuple[str, ...] = ("female", "male", "other")
 """What ``Utterance.sex`` may be; ``None`` = not known."""
@@ -262,7 +262,7 @@ class Manifest:
 
     @classmethod
     def read_csv(cls, path: str | Path, *, root: str | Path | None = None) -> Manifest:
-        """Read what ``write_csv`` wrote; ``root`` is the CSV's folder unless given.
+        """Read what ``write_csv`` wrote; ``root`` is ``root_of(path)`` unless given.
 
         Raises:
             ManifestError: no such file, not UTF-8, an unknown or missing column, an impossible value.
@@ -280,9 +280,23 @@ class Manifest:
             raise ManifestError(f"{str(source)!r} is not a CSV that can be read: {error}") from error
         _check_columns(source, header)
         return cls(
-            source.parent if root is None else Path(root),
+            root_of(source) if root is None else Path(root),
             tuple(_from_row(row, f"{source}, row {number}") for number, row in enumerate(rows, 1)),
         )
+
+
+def root_of(source: Path) -> Path:
+    """The folder that relative paths in a table, or in a folder with tables, start from.
+
+    It is where the table lies, unless a companion file ``<name>.root`` names another: one is written beside
+    a manifest that does not lie above its sound.
+    """
+    note = source.with_name(f"{source.name}.root")
+    try:
+        told = note.read_text(encoding="utf-8", errors="surrogateescape").rstrip("\n")
+    except OSError:
+        told = ""
+    return Path(told) if told else source if source.is_dir() else source.parent
 
 
 _COLUMNS: tuple[str, ...] = tuple(f.name for f in fields(Utterance))

@@ -18,7 +18,7 @@ from emovox.corpora.protocols import Split
 from emovox.corpora.splitfile import read_splits
 from emovox.errors import ProtocolError
 
-__all__ = ["N_FOLDS", "PROTOCOLS", "splits"]
+__all__ = ["KINDS", "N_FOLDS", "PROTOCOLS", "splits"]
 
 N_FOLDS = 5
 """Folds of ``speaker-kfold`` when no number is given."""
@@ -129,6 +129,10 @@ _MAKERS: Mapping[str, Callable[[Manifest, list[str]], tuple[Split, ...]]] = {
     "given": _given,
     "cross-corpus": _cross_corpus,
 }
+
+
+KINDS: tuple[str, ...] = ("emobox", *_MAKERS, "file")
+"""First words of the names that splits have."""
 
 
 def _only(every: tuple[Split, ...], name: str) -> tuple[Split, ...]:

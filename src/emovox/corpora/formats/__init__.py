@@ -21,20 +21,19 @@ from emovox.corpora.formats.base import (
     ImportReport,
     Reading,
     Written,
-    base_of,
     placed,
 )
 from emovox.corpora.formats.kaldi import KALDI
 from emovox.corpora.formats.tables import AUDIOFOLDER, CSV, EMOBOX_JSONL, NKULULEKO
 from emovox.corpora.formats.trees import FOLDER, SUFFIX
-from emovox.corpora.manifest import Manifest, Utterance
+from emovox.corpora.manifest import Manifest, Utterance, root_of
 from emovox.errors import ManifestError
 
 __all__ = ["FORMATS", "Format", "ImportReport", "Reading", "Written", "guess", "read", "write"]
 
 
 def _read_own(source: Path, options: Reading) -> tuple[Manifest, ImportReport]:
-    manifest = Manifest.read_csv(source, root=options.root or base_of(source))
+    manifest = Manifest.read_csv(source, root=options.root or root_of(source))
     absent = tuple(u.path for u in manifest if not os.path.exists(manifest.file(u)))  # noqa: PTH110
     n = len(manifest)
     return manifest, ImportReport("emovox", str(source), n, n, absent=absent)

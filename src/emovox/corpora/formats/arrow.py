@@ -24,10 +24,9 @@ from emovox.corpora.formats.base import (
     Format,
     ImportReport,
     Reading,
-    base_of,
 )
 from emovox.corpora.formats.tables import row_of
-from emovox.corpora.manifest import Manifest
+from emovox.corpora.manifest import Manifest, root_of
 from emovox.errors import ManifestError, MissingExtraError
 
 __all__ = ["DATASETS", "PARQUET"]
@@ -55,7 +54,7 @@ def _read_parquet(source: Path, options: Reading) -> tuple[Manifest, ImportRepor
         drafts = list(_drafts(table.iter_batches(256), _meanings(table.schema_arrow), options, ""))
     except (OSError, arrow.ArrowException) as error:
         raise ManifestError(f"{str(source)!r} is no Parquet table: {error}") from error
-    return assemble(drafts, format="parquet", source=source, base=base_of(source), options=options)
+    return assemble(drafts, format="parquet", source=source, base=root_of(source), options=options)
 
 
 def _write_parquet(manifest: Manifest, target: Path, absolute: bool) -> Sequence[tuple[str, str]]:
@@ -162,7 +161,7 @@ def _read_datasets(source: Path, options: Reading) -> tuple[Manifest, ImportRepo
                     drafts.extend(_drafts(iter(batches), meanings, options, part))
             except (OSError, KeyError, TypeError, arrow.ArrowException) as error:
                 raise ManifestError(f"{str(folder)!r} is no whole data set: {error}; save it anew") from error
-    return assemble(drafts, format="datasets", source=source, base=base_of(source), options=options)
+    return assemble(drafts, format="datasets", source=source, base=root_of(source), options=options)
 
 
 def _splits(source: Path) -> list[tuple[str, Path]]:

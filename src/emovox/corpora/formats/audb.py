@@ -27,10 +27,9 @@ from emovox.corpora.formats.base import (
     Format,
     ImportReport,
     Reading,
-    base_of,
 )
 from emovox.corpora.formats.tables import row_of
-from emovox.corpora.manifest import Manifest, Utterance
+from emovox.corpora.manifest import Manifest, Utterance, root_of
 from emovox.errors import ManifestError, MissingExtraError
 
 __all__ = ["AUDFORMAT"]
@@ -69,7 +68,7 @@ def _read(source: Path, options: Reading) -> tuple[Manifest, ImportReport]:
             f"{str(folder)!r} has no table with emotions; expected a column {', '.join(_EMOTION_COLUMNS)} in "
             f"one of {list(database.tables)}"
         )
-    return assemble(drafts, format="audformat", source=folder, base=base_of(folder), options=options)
+    return assemble(drafts, format="audformat", source=folder, base=root_of(folder), options=options)
 
 
 def _rows(database: Any, table_id: str) -> Iterator[Draft]:

@@ -12,7 +12,7 @@ from typing import Any
 
 from emovox.corpora.manifest import Manifest, Utterance
 
-__all__ = ["FIELDS", "Draft", "Format", "ImportReport", "Reading", "Written", "base_of", "placed"]
+__all__ = ["FIELDS", "Draft", "Format", "ImportReport", "Reading", "Written", "placed"]
 
 FIELDS: tuple[str, ...] = tuple(f.name for f in fields(Utterance))
 """The fields of an utterance, in order."""
@@ -141,19 +141,6 @@ class Format:
     """The file whose existence means that something is there already."""
     extra: str | None = None
     """The extra that it needs."""
-
-
-def base_of(source: Path) -> Path:
-    """The folder that relative paths in ``source`` start from, unless somebody says otherwise.
-
-    A file of ours that does not lie above its sound has a companion, ``<name>.root``, that says where it is.
-    """
-    note = source.with_name(f"{source.name}.root")
-    try:
-        told = note.read_text(encoding="utf-8", errors="surrogateescape").rstrip("\n")
-    except OSError:
-        told = ""
-    return Path(told) if told else source if source.is_dir() else source.parent
 
 
 def placed(manifest: Manifest, target: Path) -> Manifest:

@@ -16,9 +16,9 @@ from pathlib import Path
 from urllib.parse import unquote
 
 from emovox.corpora.formats.assembly import assemble
-from emovox.corpora.formats.base import Draft, Format, ImportReport, Reading, base_of
+from emovox.corpora.formats.base import Draft, Format, ImportReport, Reading
 from emovox.corpora.formats.tables import replaced
-from emovox.corpora.manifest import Manifest, Utterance
+from emovox.corpora.manifest import Manifest, Utterance, root_of
 from emovox.errors import ManifestError
 
 __all__ = ["KALDI"]
@@ -54,7 +54,7 @@ def _read(source: Path, options: Reading) -> tuple[Manifest, ImportReport]:
                 },
             )
         )
-    return assemble(drafts, format="kaldi", source=source, base=base_of(source), options=options)
+    return assemble(drafts, format="kaldi", source=source, base=root_of(source), options=options)
 
 
 def _draft(utterance: str, path: str, cells: Mapping[str, str]) -> Draft:

@@ -29,8 +29,8 @@ from typing import Any, TextIO
 
 from emovox import audio
 from emovox.corpora.formats.assembly import assemble, part_of
-from emovox.corpora.formats.base import FIELDS, Draft, Format, ImportReport, Reading, base_of
-from emovox.corpora.manifest import Manifest, Utterance
+from emovox.corpora.formats.base import FIELDS, Draft, Format, ImportReport, Reading
+from emovox.corpora.manifest import Manifest, Utterance, root_of
 from emovox.corpora.scan import AUDIO_SUFFIXES
 from emovox.errors import AudioError, ManifestError
 
@@ -113,12 +113,12 @@ def _wrong(source: Path, error: object) -> ManifestError:
 
 
 def _read_csv(source: Path, options: Reading) -> tuple[Manifest, ImportReport]:
-    return assemble(_csv_rows(source), format="csv", source=source, base=base_of(source), options=options)
+    return assemble(_csv_rows(source), format="csv", source=source, base=root_of(source), options=options)
 
 
 def _read_nkululeko(source: Path, options: Reading) -> tuple[Manifest, ImportReport]:
     return assemble(
-        _csv_rows(source), format="nkululeko", source=source, base=base_of(source), options=options
+        _csv_rows(source), format="nkululeko", source=source, base=root_of(source), options=options
     )
 
 
@@ -230,7 +230,7 @@ def _read_emobox(source: Path, options: Reading) -> tuple[Manifest, ImportReport
     drafts = [_emobox_row(where, row, meanings) for where, row in _json_rows(source)]
     if drafts and not any(draft.path for draft in drafts):
         raise _wrong(source, 'no line has a "wav"')
-    return assemble(drafts, format="emobox", source=source, base=base_of(source), options=options)
+    return assemble(drafts, format="emobox", source=source, base=root_of(source), options=options)
 
 
 def _label_map(path: Path) -> dict[str, str]:
