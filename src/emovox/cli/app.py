@@ -14,7 +14,7 @@ from typer.core import TyperGroup
 from typer.main import get_command
 
 import emovox
-from emovox.cli import doctor, models, predict
+from emovox.cli import doctor, evaluate, models, predict
 from emovox.cli.sources import AUDIO_SUFFIXES
 from emovox.cli.terminal import say
 from emovox.errors import EmovoxError
@@ -55,6 +55,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["--help", "-h"]},
 )
 app.command(epilog=_EPILOG)(predict.predict)
+app.command()(evaluate.evaluate)
 app.command()(models.models)
 app.command()(doctor.doctor)
 

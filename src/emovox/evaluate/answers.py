@@ -6,6 +6,8 @@ clip with no answer (silence, an error) counts as wrong. What abstaining would h
 
 from __future__ import annotations
 
+import csv
+import io
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -79,6 +81,21 @@ class Evaluation:
         names, counts = np.unique(self.y_pred, return_counts=True)
         most = int(counts.argmax())
         return str(names[most]), float(counts[most] / len(self))
+
+    def to_csv(self) -> str:
+        """One line a clip: id, speaker, truth, answer, whether it abstained, and the probabilities."""
+        stream = io.StringIO()
+        table = csv.writer(stream, lineterminator="\n")
+        table.writerow(
+            ["id", "speaker", "corpus", "true", "answer", "abstained", *(f"{n}_prob" for n in self.labels)]
+        )
+        for i, key in enumerate(self.ids):
+            probs = ["" if np.isnan(p) else f"{p:.6f}" for p in self.probabilities[i]]
+            who = (key, self.speakers[i], self.corpora[i])
+            table.writerow(
+                [*who, self.y_true[i], self.y_pred[i], str(bool(self.abstained[i])).lower(), *probs]
+            )
+        return stream.getvalue()
 
     def where(self, keep: Callable[[int], bool]) -> Evaluation:
         """The clips whose index ``keep`` accepts."""

@@ -18,6 +18,7 @@ from typing import Any
 
 from emovox.bundle import Spec
 from emovox.corpora import CORPORA, Manifest
+from emovox.corpora.plans import KINDS
 from emovox.corpora.plans import splits as splits_of
 from emovox.corpora.protocols import Split, stamp_of
 from emovox.errors import EmovoxError
@@ -55,7 +56,7 @@ def stamp(spec: Spec, manifest: Manifest, tested: Sequence[str], *, known: Seque
     shared = [name for name in rows.corpora if name in spec.corpora]
     kin = [name for name in rows.corpora if name not in spec.corpora and _people(name) in _voices(spec)]
     if not shared and not kin:
-        heard = f"{_listed(rows.corpora)} is not among the corpora it was trained on"
+        heard = f"the clips' corpus ({_listed(rows.corpora)}) is not among the corpora it was trained on"
         return Stamp("strict", (f"{heard}: {_listed(spec.corpora)}",))
     split, why = _claimed(spec.protocol, manifest, known)
     if split is not None:
@@ -68,7 +69,7 @@ def stamp(spec: Spec, manifest: Manifest, tested: Sequence[str], *, known: Seque
         )
     if kin:
         reasons.append(f"the voices of {_listed(kin)} are those of a corpus it was trained on")
-    reasons.append(f"its protocol ({spec.protocol!r}) does not show that these clips were held out: {why}")
+    reasons.append(f"its protocol, {spec.protocol!r}, does not show that these clips were held out: {why}")
     return Stamp("contaminated" if shared else "speaker-dependent", tuple(reasons))
 
 
@@ -83,10 +84,12 @@ def _voices(spec: Spec) -> set[str]:
 def _claimed(protocol: str, manifest: Manifest, known: Sequence[Split]) -> tuple[Split | None, str]:
     """The split that the spec claims, made again; or why it cannot be."""
     name, _, digest = protocol.partition("#")
+    if name.split("/")[0] not in KINDS:
+        return None, "it names no split"
     found = [split for split in known if split.name == name]
     if not found:
         try:
-            found = list(splits_of(manifest, name, allow_missing=True)) if not name.endswith(_FILES) else []
+            found = [] if name.startswith("file/") else list(splits_of(manifest, name, allow_missing=True))
         except EmovoxError as error:
             return None, str(error)
     if not digest and name.split("/")[0] in _VAGUE:
@@ -98,7 +101,6 @@ def _claimed(protocol: str, manifest: Manifest, known: Sequence[Split]) -> tuple
     return found[0], ""
 
 
-_FILES = (".csv", ".tsv", ".tab")
 _VAGUE = ("random", "speaker-kfold", "given", "file")
 
 

@@ -1,0 +1,12 @@
+"""Pages made from results: Markdown, and HTML that needs nothing beside itself.
+
+They show documents of plain JSON types and compute no score. ``html`` is the sheet, ``svg`` draws, and a
+page has a file of its own.
+"""
+
+from __future__ import annotations
+
+from emovox.report.bench import bench_markdown
+from emovox.report.evaluation import evaluation_html, evaluation_markdown
+
+__all__ = ["bench_markdown", "evaluation_html", "evaluation_markdown"]

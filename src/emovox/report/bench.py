@@ -1,0 +1,66 @@
+"""The table of a benchmark: protocols side by side, and the gap that lies between them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from emovox.corpora.protocols import STAMPS
+from emovox.report.text import MISSING, markdown_table, percent, signed
+
+__all__ = ["bench_markdown"]
+
+
+def bench_markdown(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Rows of ``emovox.bench`` as Markdown: one line a corpus, one column a protocol, strictest first.
+
+    The gap is the score of the leakiest protocol less that of the strictest, in points.
+    """
+    corpora = list(dict.fromkeys(row["corpus"] for row in rows))
+    cells = {(row["corpus"], row["protocol"]): row for row in rows}
+    worst = {p: max(_place(r) for r in rows if r["protocol"] == p) for _, p in cells}
+    protocols = sorted(worst, key=lambda name: worst[name])
+    heads = ["corpus", *(f"{name}, UAR %" for name in protocols)]
+    gaps = len(protocols) > 1
+    table = []
+    for corpus in corpora:
+        own = [cells.get((corpus, name)) for name in protocols]
+        table.append([corpus, *map(_cell, own), *([_gap(own)] if gaps else [])])
+    lines = markdown_table([*heads, "gap"] if gaps else heads, table)
+    return "\n".join([*lines, "", *_notes(rows)]) + "\n"
+
+
+def _place(row: Mapping[str, Any]) -> int:
+    return STAMPS.index(row["stamp"])
+
+
+def _cell(row: Mapping[str, Any] | None) -> str:
+    if row is None:
+        return MISSING
+    uar = row["uar"]
+    interval = "" if uar["low"] is None else f" [{percent(uar['low'])}, {percent(uar['high'])}]"
+    return f"{percent(uar['value'])}{interval} {row['stamp']}"
+
+
+def _gap(row: Sequence[Mapping[str, Any] | None]) -> str:
+    known = [cell for cell in row if cell is not None]
+    if len(known) < 2:
+        return MISSING
+    return signed(known[-1]["uar"]["value"] - known[0]["uar"]["value"])
+
+
+def _notes(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What each figure is, and what its test shared with its training."""
+    notes = []
+    for row in rows:
+        n = len(row["folds"])
+        notes.append(
+            f"- {row['corpus']}, {row['protocol']}: {row['stamp']}; {'; '.join(row['reasons'])}. Recipe "
+            f"{row['recipe']}, {n} {'fold' if n == 1 else 'folds'}, {row['n_clips']} clips, mean of folds "
+            f"{percent(row['mean_uar'])}, WA {percent(row['wa']['value'])}."
+        )
+    return [
+        *notes,
+        "",
+        "UAR over all tested clips, with its interval over speakers where there are ten or more.",
+    ]

@@ -1,0 +1,145 @@
+"""The sheet that all pages are written on: one file, no script, light and dark, printable."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Sequence
+
+__all__ = ["badge", "escape", "heat_table", "page", "section", "table"]
+
+_CSS = """
+:root { color-scheme: light dark; --paper: #fff; --ink: #1b1f24; --soft: #59636e; --line: #d5dbe1;
+  --wash: #f5f7f9; --blue: #1f5fa8; --heat: 31 95 168; --green: #1a7f4b; --amber: #9a6200; --red: #b3261e; }
+@media (prefers-color-scheme: dark) { :root { --paper: #14171b; --ink: #e4e7eb; --soft: #9aa5b1;
+  --line: #353c45; --wash: #1c2127; --blue: #74b0f4; --heat: 44 104 178; --green: #5ecb8f; --amber: #e6b450;
+  --red: #ff8a80; } }
+* { box-sizing: border-box; }
+body { margin: 0 auto; padding: 2.2rem 1.2rem 4rem; max-width: 62rem; background: var(--paper);
+  color: var(--ink); font: 16px/1.5 system-ui, -apple-system, "Segoe UI", Roboto, "Noto Sans", sans-serif; }
+h1 { font-size: 1.55rem; line-height: 1.25; margin: 0 0 .3rem; }
+h2 { font-size: 1.12rem; margin: 2.4rem 0 .7rem; }
+p { margin: .4rem 0 .8rem; max-width: 46rem; }
+.soft, figcaption, caption { color: var(--soft); font-size: .87rem; }
+.stamp { border: 1px solid var(--line); border-left: .35rem solid var(--tone); background: var(--wash);
+  border-radius: .3rem; padding: .8rem 1rem; margin: 1.3rem 0; }
+.stamp b { color: var(--tone); text-transform: uppercase; letter-spacing: .05em; }
+.stamp ul { margin: .35rem 0 0; padding-left: 1.1rem; }
+.strict { --tone: var(--green); } .text-shared { --tone: var(--blue); }
+.speaker-dependent { --tone: var(--amber); } .contaminated { --tone: var(--red); }
+.figures { display: grid; grid-template-columns: repeat(auto-fit, minmax(9.2rem, 1fr)); gap: .7rem;
+  margin: 1.2rem 0; }
+.figures div { border: 1px solid var(--line); border-radius: .3rem; padding: .6rem .8rem; }
+.figures b { display: block; font-size: 1.45rem; line-height: 1.3; font-weight: 600;
+  font-variant-numeric: tabular-nums; }
+.figures span { display: block; color: var(--soft); font-size: .84rem; }
+.wide { overflow-x: auto; }
+table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: .93rem;
+  margin: .3rem 0 .8rem; }
+caption { text-align: left; padding-bottom: .35rem; }
+th, td { padding: .28rem .7rem; text-align: right; border-bottom: 1px solid var(--line);
+  white-space: nowrap; }
+tbody th { font-weight: 500; }
+thead th { color: var(--soft); font-weight: 500; vertical-align: bottom; }
+th:first-child, td:first-child { text-align: left; padding-left: .1rem; }
+.words td { text-align: left; white-space: normal; }
+tfoot td { color: var(--soft); border-bottom: 0; }
+.heat td { min-width: 3.9rem; text-align: center; border: 1px solid var(--paper); padding: .38rem .3rem; }
+.heat td.deep { color: #fff; } .heat td.right { font-weight: 700; }
+.heat td { background: rgb(var(--heat) / var(--deep, 0)); }
+.heat thead th { text-align: center; } .heat tbody th { padding-right: .9rem; border: 0; }
+.row { display: flex; flex-wrap: wrap; gap: 0 3.5rem; }
+.pair { display: grid; grid-template-columns: repeat(auto-fit, minmax(19rem, 1fr)); gap: 1.6rem;
+  align-items: start; }
+figure { margin: .3rem 0 1rem; } svg { display: block; width: 100%; height: auto; max-width: 30rem; }
+svg.long { max-width: 58rem; min-width: 34rem; }
+svg text { fill: var(--soft); font: 12px system-ui, -apple-system, "Segoe UI", Roboto, "Noto Sans",
+  sans-serif; }
+svg .axis { stroke: var(--soft); fill: none; } svg .grid { stroke: var(--line); fill: none; }
+svg .curve { stroke: var(--blue); stroke-width: 2; fill: none; stroke-linejoin: round; }
+svg .even { stroke: var(--soft); stroke-dasharray: 4 4; fill: none; }
+svg .bar { fill: var(--blue); fill-opacity: .28; } svg .dot { fill: var(--blue); }
+svg .mark { fill: var(--paper); stroke: var(--red); stroke-width: 2; } svg .marked { fill: var(--red); }
+svg .range { stroke: var(--blue); stroke-width: 2; }
+dl { display: grid; grid-template-columns: max-content 1fr; gap: .15rem 1.1rem; margin: .4rem 0;
+  font-size: .93rem; }
+dt { color: var(--soft); } dd { margin: 0; overflow-wrap: anywhere; }
+footer { margin-top: 3rem; border-top: 1px solid var(--line); padding-top: .8rem; color: var(--soft);
+  font-size: .85rem; }
+@media print { :root { --paper: #fff; --ink: #000; --soft: #444; --line: #bbb; --wash: #fff; --blue: #1f5fa8;
+  --heat: 31 95 168; --green: #1a7f4b; --amber: #8a5700; --red: #b3261e; }
+  body { padding: 0; max-width: none; font-size: 10.5pt; } * { print-color-adjust: exact; }
+  .wide { overflow: visible; } svg.long { min-width: 0; }
+  details::details-content { content-visibility: visible; }
+  section, figure, table, .stamp { break-inside: avoid; } h2 { break-after: avoid; } }
+"""
+
+
+def escape(value: object) -> str:
+    """Text that is only text, also inside an attribute; what is not valid Unicode is shown as its code."""
+    return html.escape(str(value).encode("utf-8", "backslashreplace").decode())
+
+
+def page(title: str, body: str) -> str:
+    """A whole document around ``body``, which is HTML."""
+    return (
+        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f"<title>{escape(title)}</title>\n<style>{_CSS}</style>\n</head>\n<body>\n{body}\n</body>\n</html>\n"
+    )
+
+
+def section(title: str, *parts: str) -> str:
+    """A heading and what stands below it; nothing when there is nothing."""
+    inner = "\n".join(part for part in parts if part)
+    return f"<section>\n<h2>{escape(title)}</h2>\n{inner}\n</section>" if inner else ""
+
+
+def badge(stamp: str, reasons: Sequence[str]) -> str:
+    """The stamp, and why."""
+    told = "".join(f"<li>{escape(reason)}</li>" for reason in reasons)
+    return f'<div class="stamp {escape(stamp)}"><b>{escape(stamp)}</b><ul>{told}</ul></div>'
+
+
+def table(
+    heads: Sequence[str], rows: Sequence[Sequence[object]], *, foot: str = "", words: bool = False
+) -> str:
+    """A table whose first column names the rows; ``words``: the others hold words, not figures."""
+    head = "".join(f'<th scope="col">{escape(name)}</th>' for name in heads)
+    body = "\n".join(
+        f'<tr><th scope="row">{escape(row[0])}</th>'
+        + "".join(f"<td>{escape(cell)}</td>" for cell in row[1:])
+        + "</tr>"
+        for row in rows
+    )
+    kind = ' class="words"' if words else ""
+    last = f'<tfoot><tr><td colspan="{len(heads)}">{escape(foot)}</td></tr></tfoot>' if foot else ""
+    return (
+        f'<div class="wide"><table{kind}><thead><tr>{head}</tr></thead><tbody>\n{body}\n</tbody>'
+        f"{last}</table></div>"
+    )
+
+
+def heat_table(
+    rows: Sequence[str], columns: Sequence[str], counts: Sequence[Sequence[int]], *, caption: str
+) -> str:
+    """Counts on a ground as deep as their share of the row; the diagonal in bold."""
+    head = "".join(f'<th scope="col">{escape(name)}</th>' for name in columns)
+    body = "\n".join(
+        f'<tr><th scope="row">{escape(name)}</th>'
+        + "".join(_heat(n, sum(line), right=name == column) for column, n in zip(columns, line, strict=True))
+        + f"<td>{sum(line)}</td></tr>"
+        for name, line in zip(rows, counts, strict=True)
+    )
+    return (
+        f'<div class="wide"><table class="heat"><caption>{escape(caption)}</caption>'
+        f'<thead><tr><th scope="col">true ↓ answered →</th>{head}<th scope="col">clips</th></tr></thead>'
+        f"<tbody>\n{body}\n</tbody></table></div>"
+    )
+
+
+def _heat(n: int, whole: int, *, right: bool) -> str:
+    share = n / whole if whole else 0.0
+    classes = " ".join(name for name, is_so in (("deep", share > 0.8), ("right", right)) if is_so)
+    kind = f' class="{classes}"' if classes else ""
+    text = str(n) if n else "·"
+    return f'<td{kind} style="--deep:{share:.3f}" title="{share:.1%}">{text}</td>'

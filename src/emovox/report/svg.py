@@ -1,0 +1,150 @@
+"""Drawings: axes, bars, curves and dots in one fixed manner. Colours are those of the sheet."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from emovox.report.html import escape
+
+__all__ = ["Plot", "strip"]
+
+
+@dataclass
+class Plot:
+    """A field of ``width x height`` in drawing units with axes from ``low`` to ``high``; y grows upwards."""
+
+    x_title: str
+    y_title: str
+    width: int = 440
+    height: int = 330
+    x_range: tuple[float, float] = (0.0, 1.0)
+    y_range: tuple[float, float] = (0.0, 1.0)
+    _drawn: list[str] = field(default_factory=list)
+
+    LEFT = 58
+    RIGHT = 14
+    TOP = 12
+    BOTTOM = 44
+
+    def x(self, value: float) -> float:
+        """Where the value stands, from the left."""
+        low, high = self.x_range
+        return self.LEFT + (value - low) / (high - low) * (self.width - self.LEFT - self.RIGHT)
+
+    def y(self, value: float) -> float:
+        """Where the value stands, from the top."""
+        low, high = self.y_range
+        inner = self.height - self.TOP - self.BOTTOM
+        return self.TOP + (1 - (value - low) / (high - low)) * inner
+
+    def bars(self, bars: Iterable[tuple[float, float, float, str]]) -> None:
+        """Bars ``(left, right, top, what it says when pointed at)``."""
+        base = self.y(self.y_range[0])
+        for left, right, top, told in bars:
+            x, y = self.x(left) + 1, self.y(top)
+            self._drawn.append(
+                f'<rect class="bar" x="{x:.1f}" y="{y:.1f}" width="{self.x(right) - x - 1:.1f}" '
+                f'height="{max(base - y, 0.8):.1f}"><title>{escape(told)}</title></rect>'
+            )
+
+    def curve(self, points: Sequence[tuple[float, float]], kind: str = "curve") -> None:
+        """A line through the points."""
+        path = " ".join(f"{self.x(x):.1f},{self.y(y):.1f}" for x, y in points)
+        self._drawn.append(f'<polyline class="{kind}" points="{path}"/>')
+
+    def dots(self, dots: Iterable[tuple[float, float, float, str]], kind: str = "dot") -> None:
+        """Dots ``(x, y, radius in drawing units, what it says when pointed at)``."""
+        self._drawn += [
+            f'<circle class="{kind}" cx="{self.x(x):.1f}" cy="{self.y(y):.1f}" r="{radius:.1f}">'
+            f"<title>{escape(told)}</title></circle>"
+            for x, y, radius, told in dots
+        ]
+
+    def label(self, x: float, y: float, text: str, *, kind: str = "", anchor: str = "start") -> None:
+        """Text beside a point."""
+        self._drawn.append(
+            f'<text class="{kind}" x="{self.x(x):.1f}" y="{self.y(y):.1f}" '
+            f'text-anchor="{anchor}">{escape(text)}</text>'
+        )
+
+    def svg(self, description: str) -> str:
+        """The drawing; ``description`` is for those who cannot see it."""
+        return (
+            f'<svg viewBox="0 0 {self.width} {self.height}" role="img" '
+            f'aria-label="{escape(description)}">{"".join(self._axes())}{"".join(self._drawn)}</svg>'
+        )
+
+    def _axes(self) -> Iterable[str]:
+        right, base = self.x(self.x_range[1]), self.y(self.y_range[0])
+        for value in _ticks(self.y_range):
+            y = self.y(value)
+            yield f'<line class="grid" x1="{self.LEFT}" x2="{right:.1f}" y1="{y:.1f}" y2="{y:.1f}"/>'
+            yield f'<text x="{self.LEFT - 7}" y="{y + 4:.1f}" text-anchor="end">{100 * value:g}</text>'
+        for value in _ticks(self.x_range):
+            x = self.x(value)
+            yield f'<text x="{x:.1f}" y="{base + 17:.1f}" text-anchor="middle">{100 * value:g}</text>'
+        yield f'<line class="axis" x1="{self.LEFT}" x2="{right:.1f}" y1="{base:.1f}" y2="{base:.1f}"/>'
+        middle_x, middle_y = (self.LEFT + right) / 2, (self.TOP + base) / 2
+        yield _text(middle_x, self.height - 8, self.x_title)
+        yield (
+            f'<text transform="translate(14 {middle_y:.1f}) rotate(-90)" text-anchor="middle">'
+            f"{escape(self.y_title)}</text>"
+        )
+
+
+_STRIP_WIDTH = 860
+_STRIP_TOP = 40
+_STEP = 11
+
+
+def strip(
+    dots: Sequence[tuple[float, str]], *, title: str, value: float, low: float | None, high: float | None
+) -> str:
+    """One dot for each ``(score, name)`` along a line from 0 to 1, stacked where they meet; above them
+    ``value`` and its interval.
+    """
+    places = list(_stacked(dots))
+    base = _STRIP_TOP + 6 + _STEP * max((row + 1 for _, row, _ in places), default=1)
+    drawn = [f'<line class="axis" x1="{_along(0):.1f}" x2="{_along(1):.1f}" y1="{base}" y2="{base}"/>']
+    drawn += [_text(_along(tick), base + 17, f"{100 * tick:g}") for tick in _ticks((0.0, 1.0))]
+    drawn += [
+        f'<circle class="dot" cx="{_along(x):.1f}" cy="{base - 8 - _STEP * row}" r="4.5">'
+        f"<title>{escape(told)}</title></circle>"
+        for x, row, told in places
+    ]
+    if low is not None and high is not None:
+        ends = f'x1="{_along(low):.1f}" x2="{_along(high):.1f}" y1="27" y2="27"'
+        drawn.append(f'<line class="range" {ends}><title>{low:.1%} to {high:.1%}</title></line>')
+    drawn.append(f'<circle class="mark" cx="{_along(value):.1f}" cy="27" r="4.5"/>')
+    drawn.append(_text(_along(value), 15, f"all: {value:.1%}", kind="marked"))
+    drawn.append(_text(_STRIP_WIDTH / 2, base + 36, title))
+    return (
+        f'<svg class="long" viewBox="0 0 {_STRIP_WIDTH} {base + 44}" role="img" '
+        f'aria-label="{escape(title)}">{"".join(drawn)}</svg>'
+    )
+
+
+def _along(value: float) -> float:
+    return 30 + value * (_STRIP_WIDTH - 60)
+
+
+def _stacked(dots: Sequence[tuple[float, str]]) -> Iterable[tuple[float, int, str]]:
+    """Scores on a grid as wide as a dot, and how many lie below each."""
+    below: dict[int, int] = {}
+    for score, name in sorted(dots):
+        column = round(score * 72)
+        yield column / 72, below.get(column, 0), f"{name}: {score:.1%}"
+        below[column] = below.get(column, 0) + 1
+
+
+def _text(x: float, y: float, text: str, kind: str = "") -> str:
+    return f'<text class="{kind}" x="{x:.1f}" y="{y}" text-anchor="middle">{escape(text)}</text>'
+
+
+def _ticks(span: tuple[float, float]) -> list[float]:
+    """Round values in the span, about five."""
+    low, high = span
+    step = next(s for s in (0.02, 0.05, 0.1, 0.2, 0.25, 0.5, 1.0, 1e9) if (high - low) / s <= 6)
+    n = int((high - low) / step + 1e-9)
+    return [round(low + k * step, 6) for k in range(n + 1)]

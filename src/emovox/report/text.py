@@ -1,0 +1,52 @@
+"""Numbers as people read them, and tables in Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+__all__ = ["MISSING", "figure", "markdown_table", "percent", "signed"]
+
+MISSING = "–"
+"""Stands where there is no figure."""
+
+
+def percent(value: float | None) -> str:
+    """A fraction in per cent with one digit, without the sign.
+
+    >>> percent(0.5894), percent(None)
+    ('58.9', '–')
+    """
+    return MISSING if value is None else f"{100 * value:.1f}"
+
+
+def signed(value: float | None) -> str:
+    """A difference of fractions in points.
+
+    >>> signed(0.1612)
+    '+16.1'
+    """
+    return MISSING if value is None else f"{100 * value:+.1f}"
+
+
+def figure(value: float | None, digits: int = 3) -> str:
+    """A plain number."""
+    return MISSING if value is None else f"{value:.{digits}f}"
+
+
+def markdown_table(heads: Sequence[str], rows: Sequence[Sequence[object]]) -> list[str]:
+    """Lines of a table; the first column to the left, all others to the right."""
+    table = [[_cell(cell) for cell in row] for row in (heads, *rows)]
+    widths = [max(3, *(len(row[n]) for row in table)) for n in range(len(heads))]
+    lines = [
+        "| " + " | ".join(_aligned(cell, widths[n], n) for n, cell in enumerate(row)) + " |" for row in table
+    ]
+    rule = "|" + "|".join(f"{'-' * (width + 1)}{':' if n else '-'}" for n, width in enumerate(widths)) + "|"
+    return [lines[0], rule, *lines[1:]]
+
+
+def _cell(value: object) -> str:
+    return " ".join(str(value).split()).replace("|", "\\|")
+
+
+def _aligned(text: str, width: int, column: int) -> str:
+    return text.rjust(width) if column else text.ljust(width)

@@ -1,0 +1,200 @@
+"""Pages show the document, nothing else: every figure is in them, and no text can become markup."""
+
+from __future__ import annotations
+
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from emovox.report import bench_markdown, evaluation_html, evaluation_markdown
+from emovox.report.evaluation import evaluation_lines
+from emovox.report.html import escape, heat_table, page
+from emovox.report.svg import Plot, strip
+from emovox.report.text import markdown_table, percent
+
+GOLDEN = Path(__file__).parent / "golden" / "evaluation.json"
+VOID = {"meta", "br", "img", "input", "link", "hr"}
+
+
+@pytest.fixture
+def document() -> dict[str, Any]:
+    loaded: dict[str, Any] = json.loads(GOLDEN.read_text(encoding="utf-8"))
+    return loaded
+
+
+class Checker(HTMLParser):
+    """Counts elements, keeps the text, and fails where tags are not closed in turn."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.seen: list[str] = []
+        self.words: list[str] = []
+        self.feed(text)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.seen.append(tag)
+        assert not any(name.startswith("on") or name in {"src", "href"} for name, _ in attrs)
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.seen.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.words.append(data)
+
+    @property
+    def text(self) -> str:
+        return " ".join(self.words)
+
+
+def test_the_page_is_whole_and_stands_alone(document: dict[str, Any]) -> None:
+    text = evaluation_html(document)
+    found = Checker(text)
+    assert found.seen.count("svg") == 3
+    assert not {"script", "link", "img", "iframe"} & set(found.seen)
+    assert not re.search(r"https?://|url\(|@import", text)
+    assert "prefers-color-scheme: dark" in text
+    assert "@media print" in text
+
+
+def test_every_figure_is_on_both_pages(document: dict[str, Any]) -> None:
+    page_text, markdown = Checker(evaluation_html(document)).text, evaluation_markdown(document)
+    scores = document["scores"]
+    wanted = [scores["uar"][key] for key in ("value", "low", "high")]
+    wanted += [scores["wa"]["value"], scores["macro_f1"], scores["coverage"], scores["answered_uar"]]
+    wanted += [row["recall"] for row in document["classes"]]
+    wanted += [row["uar"] for one in document["groups"] for row in one["rows"]]
+    wanted += [one["gap"] for one in document["groups"] if one["gap"] is not None]
+    wanted += [row["uar"] for row in document["splits"]]
+    for text in (page_text, markdown):
+        for value in wanted:
+            assert percent(value) in text
+        for name in ("ece", "auc", "brier", "log_loss"):
+            assert f"{scores[name]:.3f}" in text
+        assert document["stamp"]["stamp"] in text
+        assert document["stamp"]["reasons"][0] in text
+        assert "disgust: 3" in text, "what was left out stands on the page"
+    for line in document["confusion"]["counts"]:
+        assert " | ".join(map(str, line)) in re.sub(r" +", " ", markdown)
+
+
+def test_the_lines_name_the_score_the_stamp_and_the_gap(document: dict[str, Any]) -> None:
+    text = "\n".join(evaluation_lines(document))
+    uar = document["scores"]["uar"]
+    assert f"{percent(uar['value'])} [{percent(uar['low'])}, {percent(uar['high'])}]" in text
+    assert document["stamp"]["stamp"] in text
+    assert "by sex" in text
+
+
+def few_speakers(document: dict[str, Any]) -> dict[str, Any]:
+    uar = {**document["scores"]["uar"], "low": None, "high": None, "n_speakers": 3}
+    scores = {**document["scores"], "uar": uar, "wa": {**uar}}
+    return {**document, "scores": scores, "speakers": document["speakers"][:3]}
+
+
+def test_few_speakers_are_shown_one_by_one(document: dict[str, Any]) -> None:
+    few = few_speakers(document)
+    for text in (evaluation_html(few), evaluation_markdown(few), "\n".join(evaluation_lines(few))):
+        for row in few["speakers"]:
+            assert row["speaker"] in text
+            assert percent(row["uar"]) in text
+    assert "no honest interval" in evaluation_html(few)
+
+
+@given(
+    evil=st.text(max_size=30)
+    | st.sampled_from(["<script>x</script>", '"><b onclick=x>', "a|b\n# c", "&amp;"])
+)
+def test_no_name_becomes_markup(evil: str) -> None:
+    document = json.loads(GOLDEN.read_text(encoding="utf-8"))
+    document["model"]["name"] = document["speakers"][0]["speaker"] = evil
+    document["stamp"]["reasons"] = [evil]
+    document["groups"][0]["rows"][0]["group"] = evil
+    document["errors"] = [{"id": evil, "error": evil}]
+    found = Checker(evaluation_html(document))
+    assert "script" not in found.seen
+    rows = [line for line in evaluation_markdown(document).splitlines() if line.startswith("|")]
+    assert rows
+    assert all(line.endswith("|") for line in rows)
+
+
+def test_text_that_is_no_unicode_can_be_written() -> None:
+    assert page("\udcff", escape("\udcff")).encode()
+
+
+def test_markdown_tables_have_as_many_cells_in_every_line() -> None:
+    lines = markdown_table(["a", "long head"], [["x|y", 1], ["two\nlines", 22]])
+    assert len({len(line) for line in lines}) == 1
+    assert all(len(re.findall(r"(?<!\\)\|", line)) == 3 for line in lines)
+
+
+def test_points_stand_where_they_belong() -> None:
+    plot = Plot("x", "y", y_range=(0.0, 0.5))
+    assert plot.x(0) == plot.LEFT
+    assert plot.x(1) == plot.width - plot.RIGHT
+    assert plot.y(0.5) == plot.TOP
+    assert plot.y(0.0) == plot.height - plot.BOTTOM
+    assert plot.y(0.25) == pytest.approx((plot.y(0) + plot.y(0.5)) / 2)
+    plot.curve([(0, 0), (1, 0.5)])
+    assert f'points="{plot.LEFT:.1f},{plot.y(0):.1f} {plot.x(1):.1f},{plot.TOP:.1f}"' in plot.svg("it")
+
+
+def test_the_strip_has_a_dot_for_each_speaker() -> None:
+    dots = [(0.5, f"s{n}") for n in range(4)] + [(0.9, "s4")]
+    text = strip(dots, title="scores", value=0.6, low=0.5, high=0.7)
+    assert text.count('class="dot"') == 5
+    assert len(set(re.findall(r'class="dot" cx="[\d.]+" cy="\d+"', text))) == 5, "none hides another"
+    assert "50.0% to 70.0%" in text
+    assert 'class="range"' not in strip(dots, title="scores", value=0.6, low=None, high=None)
+
+
+def test_the_depth_of_a_cell_is_its_share_of_the_row() -> None:
+    text = heat_table(["a", "b"], ["a", "b"], [[9, 1], [0, 0]], caption="it")
+    assert re.findall(r"--deep:([\d.]+)", text) == ["0.900", "0.100", "0.000", "0.000"]
+    assert text.count("right") == 2
+
+
+def row(corpus: str, protocol: str, stamp: str, value: float, low: float | None = None) -> dict[str, Any]:
+    interval = {"value": value, "low": low, "high": None if low is None else value + 0.05}
+    return {
+        "corpus": corpus,
+        "protocol": protocol,
+        "stamp": stamp,
+        "reasons": ["why"],
+        "recipe": "vox",
+        "folds": [{}],
+        "n_clips": 10,
+        "uar": interval,
+        "wa": interval,
+        "mean_uar": value,
+    }
+
+
+def test_the_benchmark_puts_strict_before_leaky_and_names_the_gap() -> None:
+    rows = [
+        row("ravdess", "random", "speaker-dependent", 0.703, 0.65),
+        row("ravdess", "emobox", "text-shared", 0.541, 0.48),
+        row("savee", "emobox", "text-shared", 0.6),
+    ]
+    lines = bench_markdown(rows).splitlines()
+    assert [cell.strip() for cell in lines[0].split("|")[1:-1]] == (
+        ["corpus", "emobox, UAR %", "random, UAR %", "gap"]
+    )
+    assert [cell.strip() for cell in lines[2].split("|")[1:-1]] == (
+        ["ravdess", "54.1 [48.0, 59.1] text-shared", "70.3 [65.0, 75.3] speaker-dependent", "+16.2"]
+    )
+    assert [cell.strip() for cell in lines[3].split("|")[1:-1]] == ["savee", "60.0 text-shared", "–", "–"]
+    assert "gap" not in bench_markdown(rows[1:]).splitlines()[0]
