@@ -42,7 +42,7 @@ from emovox.labels import EMOTIONS
 from emovox.nets import functionals
 from emovox.nets.vox import Vox, VoxConfig
 from emovox.recognizer import Recognizer
-from emovox.train import TrainConfig, TrainSet, balanced_weights, fit, label_mask, voice_offsets
+from emovox.train import TrainConfig, TrainSet, balanced_weights, fit, label_mask
 
 SHARES = {"ravdess": 1.0, "ravdess_song": 0.4, "tess": 0.2, "emodb": 0.3, "nemo": 0.6, "banglaser": 0.3}
 N_VARIANTS = 4
@@ -171,12 +171,7 @@ def train_set(
     corpora = np.array([homes.index(c) if c in homes else 0 for c in pool.corpora])
     weights = balanced_weights(labels, corpora, training, {homes.index(c): shares[c] for c in homes})
     shown = label_mask(labels[training], corpora[training], len(names))
-    # Over the emotions that every corpus shows: else the offset of a corpus would be that of its emotions.
-    common = training & pool.among(pool.emotions, FOUR)
-    who = [f"{corpus}/{speaker}" for corpus, speaker in zip(pool.corpora, pool.speakers, strict=True)]
-    voices = np.unique(who, return_inverse=True)[1]
-    offsets = voice_offsets(pool.variants[0], labels, voices, common)
-    return TrainSet(pool.variants, labels, corpora, shown, weights, voices, offsets)
+    return TrainSet(pool.variants, labels, corpora, shown, weights)
 
 
 # -------------------------------------------------------------------------------------------- training
