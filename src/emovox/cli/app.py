@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, ClassVar
 
 import typer
-from typer.core import TyperGroup
 from typer.main import get_command
 
 import emovox
 from emovox.cli import doctor, evaluate, models, predict
+from emovox.cli.groups import Commands
 from emovox.cli.sources import AUDIO_SUFFIXES
 from emovox.cli.terminal import say
 from emovox.errors import EmovoxError
@@ -27,21 +26,15 @@ _EPILOG = (
 )
 
 
-class _Commands(TyperGroup):
-    """Commands that answer a typing mistake with the command that was meant."""
+class _Commands(Commands):
+    """Knows that a recording, too, may stand where a command should."""
 
-    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
-        name = args[0]
-        if not name.startswith("-") and name not in self.commands:
-            ctx.fail(self._meant(name))
-        return super().resolve_command(ctx, args)
+    LATER: ClassVar = {"data": "emovox.cli.data"}
 
-    def _meant(self, name: str) -> str:
+    def meant(self, name: str) -> str:
         if Path(name).suffix.lower() in AUDIO_SUFFIXES or Path(name).exists():
             return f"{name!r} is not a command. To judge a recording:  emovox predict {name}"
-        near = difflib.get_close_matches(name, self.commands, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else f"there are: {', '.join(self.commands)}."
-        return f"no command {name!r}; {hint}"
+        return super().meant(name)
 
 
 app = typer.Typer(

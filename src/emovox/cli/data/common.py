@@ -1,0 +1,163 @@
+"""What the commands on data share: names, options, answers, files that are not replaced unasked."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Protocol
+
+import typer
+
+from emovox.cli.models import Form
+from emovox.cli.terminal import clean, pad, width
+
+if TYPE_CHECKING:
+    from emovox.corpora import Manifest
+    from emovox.corpora.formats import Reading
+
+__all__ = [
+    "TREES",
+    "Corpus",
+    "FormOption",
+    "Labels",
+    "Report",
+    "Root",
+    "SpeakerPattern",
+    "Workers",
+    "check_new",
+    "manifest_at",
+    "reading",
+    "show",
+    "source_name",
+    "table",
+]
+
+TREES = ("folder", "suffix", "csv")
+"""Names that stand beside those of the corpora: foreign trees and tables."""
+
+FormOption = Annotated[Form, typer.Option("--format", "-f", help="How the answer looks.")]
+Labels = Annotated[
+    list[str] | None,
+    typer.Option("--label", metavar="NAME=EMOTION", help="What an emotion of this data means; repeatable."),
+]
+Root = Annotated[
+    Path | None, typer.Option("--root", metavar="DIR", help="The folder that relative paths start from.")
+]
+SpeakerPattern = Annotated[
+    str | None,
+    typer.Option("--speaker", metavar="REGEX", help="Finds the speaker in a path: its first group."),
+]
+Corpus = Annotated[str | None, typer.Option("--corpus", metavar="NAME", help="Which corpus this is.")]
+Workers = Annotated[int, typer.Option("--workers", min=1, metavar="N", help="Threads to use.")]
+
+
+class Report(Protocol):
+    """What can be shown to people and to machines."""
+
+    def lines(self) -> Iterable[str]:
+        """For people."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON types."""
+
+
+def show(lines: Iterable[str], document: Any, form: Form) -> None:
+    """Write an answer to stdout: lines for people, or one JSON document."""
+    if form is Form.json:
+        typer.echo(json.dumps(document, ensure_ascii=True, indent=2))
+    else:
+        for line in lines:
+            typer.echo(_printable(line))
+
+
+def table(heads: Sequence[str], rows: Iterable[Sequence[object]]) -> list[str]:
+    """Lines of aligned columns; figures stand to the right."""
+    cells = [[clean(_printable("" if c is None else str(c))) for c in row] for row in rows]
+    columns = [max(map(width, column)) for column in zip(heads, *cells, strict=True)]
+    right = [all(re.fullmatch(r"[-\d.,]*", c) for c in column) for column in zip(*cells, strict=True)]
+    right = right or [False] * len(heads)
+
+    def line(row: Sequence[str]) -> str:
+        placed = zip(row, columns, right, strict=True)
+        return "  ".join(
+            f"{' ' * (n - width(c))}{c}" if to_right else pad(c, n) for c, n, to_right in placed
+        ).rstrip()
+
+    return [line(heads), *map(line, cells)]
+
+
+def _printable(text: str) -> str:
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def check_new(path: Path | None, *, force: bool, option: str) -> None:
+    """Refuse, before the work, a file that would be destroyed or cannot be made."""
+    if path is None:
+        return
+    if path.is_dir() or not path.absolute().parent.is_dir():
+        raise typer.BadParameter(f"{option} {str(path)!r}: expected a file in a folder that exists")
+    if path.exists() and not force:
+        raise typer.BadParameter(f"{option} {str(path)!r} exists; name another file, or add --force")
+
+
+def source_name(name: str) -> str:
+    """``name`` if it is a corpus or a foreign tree; else a usage error that names the nearest."""
+    from emovox.corpora import CORPORA
+    from emovox.corpora.formats import FORMATS
+
+    known = (*CORPORA, *TREES, *FORMATS)
+    if name in known:
+        return name
+    near = difflib.get_close_matches(name.lower(), known, n=1)
+    hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join((*CORPORA, *TREES))}"
+    raise typer.BadParameter(f"no corpus {name!r}; {hint}")
+
+
+def reading(
+    *,
+    root: Path | None = None,
+    corpus: str | None = None,
+    labels: Sequence[str] | None = None,
+    speaker: str | None = None,
+    audio: Path | None = None,
+) -> Reading:
+    """The options of a foreign table out of what was typed."""
+    from emovox.corpora.formats import Reading
+
+    try:
+        pattern = None if speaker is None else re.compile(speaker)
+    except re.error as error:
+        raise typer.BadParameter(f"--speaker {speaker!r} is no regular expression: {error}") from error
+    return Reading(root=root, corpus=corpus, labels=_labels(labels or ()), speaker=pattern, audio=audio)
+
+
+def _labels(pairs: Sequence[str]) -> Mapping[str, str]:
+    from emovox.labels import canonical
+
+    meanings: dict[str, str] = {}
+    for pair in pairs:
+        name, sign, emotion = pair.rpartition("=")
+        if not sign or not name:
+            raise typer.BadParameter(f"--label {pair!r}: expected NAME=EMOTION, such as hangry=angry")
+        meanings[name] = meanings[name.lower()] = canonical(emotion)
+    return meanings
+
+
+def manifest_at(path: str, options: Reading, *, format: str | None = None) -> tuple[Manifest, Report]:
+    """The manifest at ``path``: a corpus's own folder if a corpus is named, else whatever is recognised."""
+    from emovox.corpora import CORPORA, scan
+    from emovox.corpora.formats import guess, read
+
+    if format is None and options.corpus in CORPORA and Path(path).is_dir():
+        form = guess(path) if any(Path(path).glob("*.*")) and _is_table_folder(Path(path)) else None
+        if form is None:
+            return scan(options.corpus, path)
+    return read(path, format=format, options=options)
+
+
+def _is_table_folder(folder: Path) -> bool:
+    marks = ("wav.scp", "db.yaml", "state.json", "dataset_dict.json", "metadata.jsonl", "metadata.csv")
+    return any((folder / mark).is_file() for mark in marks)
