@@ -1,0 +1,282 @@
+"""What does a recipe reach on a corpus, strictly tested, and what does a leaky protocol make of it?
+
+A *recipe* trains one model: it is called with a `Job` and leaves a bundle. Every fold is trained, exported,
+and judged through the recogniser that users run. Finished folds are kept, so that an interrupted benchmark goes
+on where it stopped. Before anything is trained, each split is audited; one whose test holds recordings of its
+training is refused unless it is allowed by name, and its stamp stays.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import importlib
+import json
+import re
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import emovox
+from emovox import metrics
+from emovox.bundle import load_bundle
+from emovox.corpora.audit import Audit, Fingerprint, audit
+from emovox.corpora.manifest import Manifest
+from emovox.corpora.plans import splits
+from emovox.corpora.protocols import STAMPS, Split
+from emovox.errors import ConfigError, MissingExtraError, ProtocolError
+from emovox.evaluate import Evaluation, evaluate
+from emovox.recognizer import Recognizer
+
+__all__ = ["RECIPES", "Job", "Plan", "Recipe", "Settings", "find_recipe", "plan", "run"]
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What a benchmark's figures depend on, beside the data and the protocol."""
+
+    recipe: str = "vox"
+    short: bool = False
+    """A tenth of the training: to see that all works, not to report."""
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One model to train: only on ``split.train``, choosing only by ``split.validation``."""
+
+    manifest: Manifest
+    split: Split
+    folder: Path
+    """Where the bundle goes."""
+    cache: Path
+    """A folder for what the folds share, such as features; the recipe keys what it keeps there."""
+    settings: Settings
+    workers: int = 1
+    """Processes that may be used."""
+
+    @property
+    def protocol(self) -> str:
+        """What belongs into ``Spec.protocol``: the split's name and the digest of its content."""
+        return f"{self.split.name}#{self.split.digest}"
+
+
+Recipe = Callable[[Job], None]
+
+RECIPES: Mapping[str, str] = {"vox": "emovox.recipe:vox"}
+"""Recipes that come with emovox: name -> ``module:function``."""
+
+
+def find_recipe(name: str) -> Recipe:
+    """A recipe by its name, or your own as ``module:function``.
+
+    Raises:
+        ConfigError: there is none.
+        MissingExtraError: it needs an extra that is not installed.
+    """
+    place = RECIPES.get(name, name)
+    module, _, function = place.partition(":")
+    if not function:
+        near = difflib.get_close_matches(name, RECIPES, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(RECIPES)}"
+        raise ConfigError(f"no recipe {name!r}; {hint}, and your own is named module:function")
+    try:
+        found = getattr(importlib.import_module(module), function)
+    except ImportError as error:
+        if name in RECIPES:
+            raise MissingExtraError(f"the recipe {name!r}", "train") from error
+        raise ConfigError(f"the recipe {name!r} cannot be imported: {error}") from error
+    except AttributeError as error:
+        raise ConfigError(f"the module {module!r} has no function {function!r}") from error
+    recipe: Recipe = found
+    return recipe
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """One corpus under one protocol, audited."""
+
+    corpus: str
+    protocol: str
+    manifest: Manifest
+    splits: tuple[Split, ...]
+    audits: tuple[Audit, ...]
+
+    @property
+    def stamp(self) -> str:
+        """The worst of the splits."""
+        return max((one.stamp for one in self.audits), key=STAMPS.index)
+
+    @property
+    def reasons(self) -> tuple[str, ...]:
+        """What tests and trainings have in common, over all splits."""
+        kinds: tuple[tuple[str, Iterable[str]], ...] = (
+            ("speakers", (name for one in self.audits for name in one.shared_speakers)),
+            ("sentences", (name for one in self.audits for name in one.shared_texts)),
+            ("recordings", (f"{c.one} = {c.other}" for one in self.audits for c in one.copies)),
+        )
+        told = [(kind, list(dict.fromkeys(names))) for kind, names in kinds]
+        reasons = [
+            f"{len(names)} {kind} on both sides" + (f", such as {names[0]}" if kind == "recordings" else "")
+            for kind, names in told
+            if names
+        ]
+        if not all(one.heard for one in self.audits):
+            reasons.append("nobody listened for copies")
+        return tuple(reasons) or ("nothing is shared that is known",)
+
+
+def plan(
+    manifest: Manifest,
+    protocol: str,
+    *,
+    corpus: str,
+    allow: Sequence[str] = (),
+    prints: Mapping[str, Fingerprint] | None = None,
+) -> Plan:
+    """Make the splits of ``protocol``, and audit them.
+
+    Args:
+        allow: ``contaminated`` lets such splits be trained, ``missing`` a corpus that is not whole.
+        prints: fingerprints of the clips (`emovox.corpora.audit.listen`); ``None`` = nobody listened.
+
+    Raises:
+        ProtocolError: no such protocol, or a split is contaminated and that is not allowed.
+    """
+    if strange := set(allow) - {"contaminated", "missing"}:
+        raise ProtocolError(f"{sorted(strange)[0]!r} cannot be allowed; expected contaminated or missing")
+    parts = splits(manifest, protocol, allow_missing="missing" in allow)
+    audits = tuple(audit(manifest, part, prints=prints, hear=False) for part in parts)
+    made = Plan(corpus, protocol, manifest, parts, audits)
+    if made.stamp == "contaminated" and "contaminated" not in allow:
+        raise ProtocolError(
+            f"{corpus} under {protocol!r} is contaminated: {'; '.join(made.reasons)}. A score would not be "
+            "one; to train all the same, with the stamp:  --allow contaminated"
+        )
+    return made
+
+
+def run(
+    made: Plan,
+    settings: Settings,
+    *,
+    out: str | Path,
+    recipe: Recipe | None = None,
+    workers: int = 1,
+    fresh: bool = False,
+    tell: Callable[[str], None] = lambda line: None,
+) -> dict[str, Any]:
+    """Train and judge every split of a plan; the row of the benchmark, in plain JSON types.
+
+    Args:
+        out: a folder; folds that it holds, made with the same settings of the same clips, are kept.
+        recipe: instead of the one that ``settings.recipe`` names.
+        fresh: train all folds anew.
+        tell: called with a line of text after each fold.
+    """
+    trainer = recipe or find_recipe(settings.recipe)
+    home = Path(out) / made.corpus / _plain_name(made.protocol)
+    folds = []
+    for number, (split, found) in enumerate(zip(made.splits, made.audits, strict=True), 1):
+        file = home / f"{number}.json"
+        key = _key(made, split, settings)
+        fold = None if fresh else _kept(file, key)
+        if fold is None:
+            job = Job(made.manifest, split, home / f"{number}", Path(out) / "cache", settings, workers)
+            fold = {"key": key, "stamp": found.stamp, **_fold(job, trainer)}
+            _write(file, fold)
+            tell(f"{split.name}: UAR {fold['uar']:.1%}, {fold['seconds']:.0f} s")
+        else:
+            tell(f"{split.name}: UAR {fold['uar']:.1%}, from before")
+        folds.append(fold)
+    return _row(made, settings, folds)
+
+
+def _fold(job: Job, recipe: Recipe) -> dict[str, Any]:
+    started = time.monotonic()
+    recipe(job)
+    model = Recognizer(load_bundle(job.folder))
+    answers = evaluate(model, job.manifest.select(job.split.test), workers=job.workers)
+    return {
+        "split": job.split.name,
+        "digest": job.split.digest,
+        "n_train": len(job.split.train),
+        "n_validation": len(job.split.validation),
+        "n_test": len(answers),
+        "uar": round(answers.uar().value, 6),
+        "wa": round(answers.wa().value, 6),
+        "ece": _ece(answers),
+        "n_errors": len(answers.errors),
+        "seconds": round(time.monotonic() - started, 1),
+        "answers": list(zip(answers.ids, answers.speakers, answers.y_true, answers.y_pred, strict=True)),
+    }
+
+
+def _ece(answers: Evaluation) -> float | None:
+    try:
+        return round(answers.ece(), 6)
+    except ValueError:  # no clip got an answer
+        return None
+
+
+def _row(made: Plan, settings: Settings, folds: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    _, speakers, true, pred = zip(*(answer for fold in folds for answer in fold["answers"]), strict=True)
+    scores = {name: metrics.speaker_interval(true, pred, speakers, name) for name in ("uar", "wa")}
+    return {
+        "corpus": made.corpus,
+        "protocol": made.protocol,
+        **asdict(settings),
+        "emovox": emovox.__version__,
+        "stamp": made.stamp,
+        "reasons": list(made.reasons),
+        "n_clips": len(true),
+        "n_speakers": len(set(speakers)),
+        "mean_uar": round(sum(fold["uar"] for fold in folds) / len(folds), 6),
+        **{name: _rounded(interval) for name, interval in scores.items()},
+        "folds": [{k: v for k, v in fold.items() if k not in ("key", "answers")} for fold in folds],
+    }
+
+
+def _rounded(interval: metrics.Interval) -> dict[str, Any]:
+    plain = {k: round(v, 6) if isinstance(v, float) else v for k, v in interval.to_dict().items()}
+    return {**plain, "per_speaker": {k: round(v, 6) for k, v in interval.per_speaker.items()}}
+
+
+def _key(made: Plan, split: Split, settings: Settings) -> str:
+    """Names all that a fold's figures depend on."""
+    clips = hashlib.sha256()
+    for u in made.manifest:
+        path = made.manifest.file(u)
+        size = path.stat().st_size if path.exists() else -1
+        clips.update(f"{u.id}\t{u.emotion}\t{u.start}\t{u.end}\t{size}\n".encode("utf-8", "surrogateescape"))
+    what = {
+        **asdict(settings),
+        "split": split.digest,
+        "clips": clips.hexdigest(),
+        "emovox": emovox.__version__,
+    }
+    return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _kept(file: Path, key: str) -> dict[str, Any] | None:
+    """A fold from before, if it was made of the same."""
+    try:
+        fold: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+        return fold if fold.get("key") == key else None
+    except (OSError, ValueError, AttributeError):
+        return None
+
+
+def _write(file: Path, fold: Mapping[str, Any]) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    half = file.with_name(f"{file.name}.part")
+    half.write_text(json.dumps(fold, ensure_ascii=False) + "\n", encoding="utf-8")
+    half.replace(file)
+
+
+def _plain_name(protocol: str) -> str:
+    """A folder's name for a protocol."""
+    plain = re.sub(r"[^\w.=-]+", "-", protocol).strip("-.")
+    return plain if plain == protocol else f"{plain[:60]}-{hashlib.sha256(protocol.encode()).hexdigest()[:6]}"
