@@ -34,7 +34,7 @@ import torch
 
 import emovox
 from emovox import audio, augment, metrics
-from emovox.bundle import Abstain, Input, Licence, Score, Spec, load_bundle, write_bundle
+from emovox.bundle import MODEL_FILE, Abstain, Input, Licence, Score, Spec, load_bundle, write_bundle
 from emovox.corpora import Manifest, protocols, scan
 from emovox.evaluate import Evaluation, evaluate
 from emovox.export import fit_temperature, log_softmax, to_onnx
@@ -253,7 +253,6 @@ def bundled(
     calibration: np.ndarray | None = None,
     description: str = "An experiment of recipes/vox.py",
     licence: Licence = NON_COMMERCIAL,
-    scores: tuple[Score, ...] = (),
 ) -> Recognizer:
     """Export, write, and open again as a user would. ``calibration`` marks clips of untouched speakers."""
     temperature, threshold = (1.0, 0.0) if calibration is None else calibrated(vox, pool, calibration, names)
@@ -272,7 +271,6 @@ def bundled(
         abstain=Abstain(confidence=threshold),
         corpora=tuple(sorted(corpora)),
         protocol=protocol,
-        scores=scores,
         licence=licence,
     )
     write_bundle(folder, to_onnx(vox, [*sounds, sounds[0][:4800]], name=name), spec, replace=True)
@@ -428,23 +426,18 @@ def run_ship(pool: Pool, options: argparse.Namespace) -> dict[str, Any]:
     scoring = pool.among(pool.speakers, [s for _, b in held.values() for s in b])
     fitting, scoring = (rows & pool.among(pool.corpora, kind.shares) for rows in (fitting, scoring))
     vox, names = trained(pool, ~fitting & ~scoring, kind.shares)
-
-    def written(folder: Path, scores: tuple[Score, ...] = ()) -> Recognizer:
-        return bundled(
-            vox,
-            pool,
-            folder,
-            names,
-            name=options.which,
-            description=kind.description,
-            licence=kind.licence,
-            corpora=kind.shares,
-            protocol="held-out speakers: see scores and recipes/vox.py",
-            calibration=fitting,
-            scores=scores,
-        )
-
-    model = written(options.out / options.which)
+    model = bundled(
+        vox,
+        pool,
+        options.out / options.which,
+        names,
+        name=options.which,
+        description=kind.description,
+        licence=kind.licence,
+        corpora=kind.shares,
+        protocol="held-out speakers: see scores and recipes/vox.py",
+        calibration=fitting,
+    )
     whole = evaluate(model, pool.manifest.select(pool.ids[scoring]))
     scores = tuple(_scores(whole))
     spec = model.spec
@@ -452,7 +445,9 @@ def run_ship(pool: Pool, options: argparse.Namespace) -> dict[str, Any]:
     for score in scores:
         size = f"({score.n_clips} clips, {score.n_speakers} speakers)"
         print(f"{score.corpus:14} {score.metric:17} {score.value:.3f}  {size}")
-    written(Path(emovox.__file__).parent / "models" / options.which, (*scores, *_recipe_scores(options)))
+    spec = replace(spec, scores=(*scores, *_recipe_scores(options)))
+    graph = (options.out / options.which / MODEL_FILE).read_bytes()
+    write_bundle(Path(emovox.__file__).parent / "models" / options.which, graph, spec, replace=True)
     return {"bundle": options.which, "scores": [score.to_dict() for score in scores]}
 
 
