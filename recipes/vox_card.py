@@ -110,6 +110,7 @@ def groups(options: argparse.Namespace) -> dict[str, Any]:
 def probe(options: argparse.Namespace) -> dict[str, Any]:
     """Linear probes for the corpus, on speakers the probe did not see; four emotions, as many clips of each."""
     from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
     from vox import Pool, clips, trained  # beside this file
 
@@ -120,8 +121,10 @@ def probe(options: argparse.Namespace) -> dict[str, Any]:
     vox, _ = trained(pool, pool.among(pool.ids, (*split.train, *split.validation)))
     four = pool.among(pool.emotions, ("angry", "happy", "neutral", "sad")) & (pool.corpora != "ravdess_song")
     rng = np.random.default_rng(0)
-    least = min((four & (home == c)).sum() for c in set(home))
-    rows = np.concatenate([rng.choice(np.flatnonzero(four & (home == c)), least, False) for c in sorted(set(home))])
+    names = sorted(set(home))
+    candidates = [np.flatnonzero(four & (home == name)) for name in names]
+    least = min(map(len, candidates))
+    rows = np.concatenate([rng.choice(mine, least, replace=False) for mine in candidates])
     odd = np.array([zlib.crc32(s.encode()) % 2 for s in pool.speakers[rows]], bool)
     odd[home[rows] == "tess"] = pool.speakers[rows][home[rows] == "tess"] == "tess-OAF"
     with torch.inference_mode():
@@ -133,10 +136,10 @@ def probe(options: argparse.Namespace) -> dict[str, Any]:
             "answers": vox.classify(raw).numpy(),
         }
     result = {}
-    print(f"corpus of a clip, balanced accuracy, chance {1 / len(set(home)):.0%}; speakers apart")
+    print(f"corpus of a clip, balanced accuracy, chance {1 / len(names):.0%}; speakers apart")
     for name, view in views.items():
-        model = LogisticRegression(C=1e-2, max_iter=500).fit(StandardScaler().fit_transform(view[odd]), home[rows][odd])
-        guess = model.predict(StandardScaler().fit(view[odd]).transform(view[~odd]))
+        model = make_pipeline(StandardScaler(), LogisticRegression(C=1e-2, max_iter=500))
+        guess = model.fit(view[odd], home[rows][odd]).predict(view[~odd])
         result[name] = metrics.uar(list(home[rows][~odd]), list(guess))
         print(f"{name:28} {result[name]:.1%}")
     return result

@@ -30,7 +30,7 @@ __all__ = [
 HIDDEN_LOGIT = -30.0
 
 LEAST_DEVIATION = 1e-3
-"""A feature that varies less is constant but for rounding, which must not be blown up to size."""
+"""A feature that varies less is constant but for rounding, and is left unscaled: a graph rounds otherwise."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ class TrainSet:
     weights: npt.NDArray[np.float64]
 
     def statistics(self) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-        """Mean and deviation ``(d,)`` of what will be drawn, over all variants; no deviation below 0.001."""
+        """Mean and deviation ``(d,)`` of what will be drawn, over all variants; 1 where there is hardly any."""
         drawn = self.weights > 0
         weights = (self.weights[drawn] / len(self.variants)).astype(np.float32)
         # Around a centre, in float32: float64 copies of all variants would cost more than the training.
@@ -98,7 +98,8 @@ class TrainSet:
             second += weights @ np.square(rows)
         deviation = np.sqrt(np.maximum(second - first**2, 1e-12))
         mean = (centre[0] + first).astype(np.float32)
-        return mean, np.maximum(deviation, LEAST_DEVIATION).astype(np.float32)
+        deviation[deviation < LEAST_DEVIATION] = 1.0
+        return mean, deviation.astype(np.float32)
 
 
 def label_mask(
