@@ -1,9 +1,9 @@
 """What does a recipe reach on a corpus, strictly tested, and what does a leaky protocol make of it?
 
 A *recipe* trains one model: it is called with a `Job` and leaves a bundle. Every fold is trained, exported,
-and judged through the recogniser that users run. Finished folds are kept, so that an interrupted benchmark goes
-on where it stopped. Before anything is trained, each split is audited; one whose test holds recordings of its
-training is refused unless it is allowed by name, and its stamp stays.
+and judged through the recogniser that users run. Finished folds are kept, so that an interrupted benchmark
+goes on where it stopped. Before anything is trained, each split is audited; one whose test holds recordings
+of its training is refused unless it is allowed by name, and its stamp stays.
 """
 
 from __future__ import annotations

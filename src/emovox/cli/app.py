@@ -12,7 +12,7 @@ import typer
 from typer.main import get_command
 
 import emovox
-from emovox.cli import doctor, evaluate, models, predict
+from emovox.cli import bench, doctor, evaluate, models, predict
 from emovox.cli.groups import Commands
 from emovox.cli.sources import AUDIO_SUFFIXES
 from emovox.cli.terminal import say
@@ -49,6 +49,7 @@ app = typer.Typer(
 )
 app.command(epilog=_EPILOG)(predict.predict)
 app.command()(evaluate.evaluate)
+app.command()(bench.bench)
 app.command()(models.models)
 app.command()(doctor.doctor)
 
