@@ -403,8 +403,13 @@ def test_the_songs_of_known_speakers_are_not_foreign(toy: Manifest, spec_of: Cal
 
 
 def test_data_is_a_manifest_or_its_folder(toy: Manifest) -> None:
-    assert open_data(toy.root).ids == open_data(toy.root / "manifest.csv").ids == toy.ids
-    assert open_data(toy.root, corpus="toy").ids == toy.ids
+    for found in (
+        open_data(toy.root),
+        open_data(toy.root / "manifest.csv"),
+        open_data(toy.root, corpus="toy"),
+    ):
+        assert found.manifest.ids == toy.ids
+        assert (found.n_not_read, found.notes) == (0, ())
     with pytest.raises(ManifestError, match="only of toy"):
         open_data(toy.root, corpus="ravdess")
     with pytest.raises(ManifestError, match="there is no"):
@@ -416,11 +421,30 @@ def test_a_corpus_is_known_by_its_folder(tmp_path: Path) -> None:
         folder = tmp_path / name / "Actor_01"
         folder.mkdir(parents=True)
         (folder / "03-01-05-01-01-01-01.wav").write_bytes(b"x")
-    assert open_data(tmp_path / "RAVDESS").corpora == ("ravdess",)
-    assert open_data(tmp_path / "RAVDESS" / "Actor_01").corpora == ("ravdess",)
-    assert open_data(tmp_path / "misc", corpus="ravdess").corpora == ("ravdess",)
-    with pytest.raises(ManifestError, match="Name it"):
+    assert open_data(tmp_path / "RAVDESS").manifest.corpora == ("ravdess",)
+    assert open_data(tmp_path / "RAVDESS" / "Actor_01").manifest.corpora == ("ravdess",)
+    assert open_data(tmp_path / "misc", corpus="ravdess").manifest.corpora == ("ravdess",)
+    with pytest.raises(ManifestError, match="name it"):
         open_data(tmp_path / "misc")
+
+
+def test_what_a_corpus_lacks_is_told(tmp_path: Path) -> None:
+    folder = tmp_path / "RAVDESS" / "Actor_01"
+    folder.mkdir(parents=True)
+    (folder / "03-01-05-01-01-01-01.wav").write_bytes(b"x")
+    (folder / "strange.wav").write_bytes(b"x")
+    found = open_data(tmp_path / "RAVDESS")
+    assert found.n_not_read == 1439 + 1
+    assert any("strange.wav" in note for note in found.notes)
+
+
+def test_other_tables_are_read_and_lost_rows_told(toy: Manifest) -> None:
+    file = toy.root / "plain.csv"
+    file.write_text(f"path,emotion\n{toy.utterances[0].path},happy\n{toy.utterances[2].path},flummoxed\n")
+    found = open_data(file)
+    assert [u.emotion for u in found.manifest] == ["happy"]
+    assert found.n_not_read == 1
+    assert any("flummoxed" in note for note in found.notes)
 
 
 def test_folding_says_what_it_merged_and_lost(toy: Manifest) -> None:

@@ -22,7 +22,7 @@ __all__ = ["bench", "divided"]
 
 def bench(
     corpora: Annotated[
-        list[str], typer.Argument(metavar="CORPUS", help="Names of corpora below --root, or manifests (CSV).")
+        list[str], typer.Argument(metavar="CORPUS", help="Names of corpora below --root, or manifests.")
     ],
     root: Annotated[
         Path, typer.Option("--root", metavar="DIR", help="Where the corpora lie, one folder each.")
@@ -125,7 +125,11 @@ def _opened(name: str, root: Path) -> tuple[str, Manifest]:
     from emovox.corpora import CORPORA
     from emovox.evaluate import open_data
 
-    if name not in CORPORA and Path(name).suffix.lower() == ".csv":
-        return Path(name).stem, open_data(name)
-    place = root / name
-    return name, open_data(place if place.is_dir() else root, corpus=name)
+    if name not in CORPORA and Path(name).is_file():
+        corpus, found = Path(name).stem, open_data(name)
+    else:
+        place = root / name
+        corpus, found = name, open_data(place if place.is_dir() else root, corpus=name)
+    for line in found.notes:
+        say(line)
+    return corpus, found.manifest

@@ -85,7 +85,10 @@ def evaluate(
     from emovox.evaluate import folded, open_data, scorecard, stamp
 
     recognizer = zoo.load(model, vad=vad.value)
-    whole = Manifest.merged([open_data(path, corpus=corpus) for path in data])
+    found = [open_data(path, corpus=corpus) for path in data]
+    for line in (line for one in found for line in one.notes):
+        say(line)
+    whole = Manifest.merged(one.manifest for one in found)
     splits = () if protocol == _ALL else splits_of(whole, protocol, allow_missing=True)
     tested = {key for split in splits for key in split.test} if splits else set(whole.ids)
     names, fold = _answers_wanted(labels, mapping, recognizer.labels)
@@ -104,6 +107,7 @@ def evaluate(
             "map": mapping,
             "merged": {new: list(old) for new, old in question.merged.items()},
             "left_out": dict(question.left_out),
+            "not_read": sum(one.n_not_read for one in found),
             "vad": vad.value,
         },
     )

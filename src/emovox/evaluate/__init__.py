@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from emovox.evaluate.answers import NO_ANSWER, Evaluation, evaluate
 from emovox.evaluate.card import SCHEMA, scorecard
-from emovox.evaluate.data import Folded, folded, open_data
+from emovox.evaluate.data import Folded, Opened, folded, open_data
 from emovox.evaluate.stamps import Stamp, stamp
 
 __all__ = [
@@ -17,6 +17,7 @@ __all__ = [
     "SCHEMA",
     "Evaluation",
     "Folded",
+    "Opened",
     "Stamp",
     "evaluate",
     "folded",

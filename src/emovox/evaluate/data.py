@@ -6,42 +6,71 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from emovox.corpora import CORPORA, Manifest, scan
+from emovox.corpora import CORPORA, Manifest, formats, scan
 from emovox.errors import ManifestError
 from emovox.labels import LabelMap
 
-__all__ = ["Folded", "folded", "open_data"]
+__all__ = ["Folded", "Opened", "folded", "open_data"]
 
 
-def open_data(path: str | Path, *, corpus: str | None = None) -> Manifest:
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A manifest, and what could not be taken into it."""
+
+    manifest: Manifest
+    n_not_read: int = 0
+    """Files or rows that are missing in the manifest."""
+    notes: tuple[str, ...] = ()
+    """Lines for people; none when all is as it should be."""
+
+
+def open_data(path: str | Path, *, corpus: str | None = None) -> Opened:
     """The utterances at ``path``.
 
     Args:
-        path: a manifest (CSV), a folder that holds ``manifest.csv``, or the folder of a corpus.
-        corpus: of a folder, the corpus that it holds, if its name does not say so; of a manifest, the corpus
-            to keep.
+        path: a manifest or another table (see `emovox.corpora.formats`), a folder that holds
+            ``manifest.csv``, or the folder of a corpus.
+        corpus: of a folder, the corpus that it holds, if its name does not say so; of a table, the corpus to
+            keep.
 
     Raises:
         ManifestError: nothing there, or nothing of that corpus; the message says what to do.
+        MissingExtraError: the table's format needs an extra that is not installed.
     """
     place = Path(path)
     if place.is_dir() and (place / "manifest.csv").is_file():
         place = place / "manifest.csv"
-    if place.is_dir():
-        return scan(corpus or _named_by(place), place)[0]
-    if not place.exists():
-        raise ManifestError(f"there is no {str(path)!r}; give a manifest (CSV) or the folder of a corpus")
-    manifest = Manifest.read_csv(place)
-    if corpus is None:
-        return manifest
-    if corpus not in manifest.corpora:
+    name = (corpus or _named_by(place)) if place.is_dir() else None
+    if name is not None:
+        return _corpus(name, place)
+    manifest, report = _table(place)
+    if corpus is not None:
+        if corpus not in manifest.corpora:
+            there = ", ".join(manifest.corpora) or "nothing"
+            raise ManifestError(f"{str(path)!r} holds no clip of {corpus!r}, only of {there}")
+        manifest = manifest.where(corpus=corpus)
+    notes = () if report.ok else tuple(report.lines())
+    return Opened(manifest, len(report.unknown) + len(report.refused), notes)
+
+
+def _corpus(name: str, folder: Path) -> Opened:
+    manifest, report = scan(name, folder)
+    lost = len(report.missing) + len(report.unread) + len(report.empty) + len(report.outside)
+    return Opened(manifest, lost, () if report.ok else tuple(report.lines()))
+
+
+def _table(place: Path) -> tuple[Manifest, formats.ImportReport]:
+    try:
+        return formats.read(place)
+    except ManifestError as error:
+        if not place.is_dir():
+            raise
         raise ManifestError(
-            f"{str(path)!r} holds no clip of {corpus!r}, only of {', '.join(manifest.corpora) or 'nothing'}"
-        )
-    return manifest.where(corpus=corpus)
+            f"{error}; if it is a corpus, name it (--corpus): {', '.join(CORPORA)}"
+        ) from error
 
 
-def _named_by(folder: Path) -> str:
+def _named_by(folder: Path) -> str | None:
     """The corpus that the folder's name gives away, whatever its punctuation."""
     resolved = folder.resolve()
     for name in (resolved.name, resolved.parent.name):
@@ -49,10 +78,7 @@ def _named_by(folder: Path) -> str:
         for corpus in CORPORA:
             if plain == corpus.replace("_", ""):
                 return corpus
-    raise ManifestError(
-        f"which corpus lies in {str(folder)!r}? Name it (--corpus), one of {', '.join(CORPORA)}; "
-        "or give a manifest"
-    )
+    return None
 
 
 @dataclass(frozen=True, slots=True)
