@@ -1,11 +1,11 @@
 """What the default model's card says beside its headline, measured on the bundles that `vox.py folds` left.
 
-    python recipes/vox_card.py robust --corpora DIR     # noise, telephone, codecs, gain: UAR and changed answers
-    python recipes/vox_card.py groups --corpora DIR     # UAR by sex and by intensity, confusion matrix
-    python recipes/vox_card.py probe  --corpora DIR     # how well do the net's insides tell the corpora apart?
+    python recipes/vox_card.py robust --corpora DIR   # noise, telephone, codecs, gain: UAR, answers
+    python recipes/vox_card.py groups --corpora DIR   # UAR by sex and by intensity, confusion matrix
+    python recipes/vox_card.py probe  --corpora DIR   # how well do the net's insides tell the corpora apart?
 
-All on test actors of the strict folds: every clip is judged by the bundle that never met its speaker. One JSON
-line last.
+All on test actors of the strict folds: every clip is judged by the bundle that never met its speaker. One
+JSON line last.
 """
 
 from __future__ import annotations
@@ -108,7 +108,7 @@ def groups(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def probe(options: argparse.Namespace) -> dict[str, Any]:
-    """Linear probes for the corpus, on speakers the probe did not see; four emotions, as many clips of each."""
+    """Linear probes for the corpus, on speakers the probe did not see; four emotions, equally many clips."""
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
