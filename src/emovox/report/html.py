@@ -26,7 +26,7 @@ p { margin: .4rem 0 .8rem; max-width: 46rem; }
 .stamp ul { margin: .35rem 0 0; padding-left: 1.1rem; }
 .strict { --tone: var(--green); } .text-shared { --tone: var(--blue); }
 .speaker-dependent { --tone: var(--amber); } .contaminated { --tone: var(--red); }
-.figures { display: grid; grid-template-columns: repeat(auto-fit, minmax(9.2rem, 1fr)); gap: .7rem;
+.figures { display: grid; grid-template-columns: repeat(auto-fit, minmax(8rem, 1fr)); gap: .7rem;
   margin: 1.2rem 0; }
 .figures div { border: 1px solid var(--line); border-radius: .3rem; padding: .6rem .8rem; }
 .figures b { display: block; font-size: 1.45rem; line-height: 1.3; font-weight: 600;
