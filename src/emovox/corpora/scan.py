@@ -76,7 +76,7 @@ class Report:
         """The report for people; at most ``most`` names of a kind, then a count of the rest."""
         yield (
             f"{self.corpus}: {self.n_clips} of {self.expected_clips} clips, "
-            f"{self.n_speakers} of {self.expected_speakers} speakers in {self.root}"
+            f"{self.n_speakers} of {self.expected_speakers} speakers in {_printable(self.root)}"
         )
         kinds: tuple[tuple[str, Sequence[str]], ...] = (
             ("missing", self.missing),

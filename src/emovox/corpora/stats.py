@@ -210,7 +210,7 @@ def spread(values: Sequence[float], *, step: float | None = None) -> Spread | No
 
 def _round_width(width: float) -> float:
     """The next 1, 2 or 5 times a power of ten."""
-    if width <= 0:
+    if width < 1e-9:  # all the same, or nothing that could be told apart
         return 1.0
     power = 10.0 ** math.floor(math.log10(width))
     return next((m * power for m in (1, 2, 5) if m * power >= width), 10 * power)

@@ -25,6 +25,9 @@ from emovox.cli.terminal import Progress, say
 
 __all__ = ["convert"]
 
+_TABLES = {".csv": "emovox", ".parquet": "parquet", ".jsonl": "emobox"}
+"""What a name says about the format."""
+
 
 def convert(
     source: Annotated[str, typer.Argument(metavar="SRC", help="A folder of sound; or a manifest, a table.")],
@@ -61,7 +64,7 @@ def convert(
 
     Exit code: 0 when all worked, 1 when some recordings or rows are not in DST, each named.
     """
-    if to is None and from_ is None and _is_sound(Path(source)):
+    if to is None and from_ is None and target.suffix.lower() not in _TABLES and _is_sound(Path(source)):
         return _sound(Path(source), target, container, workers, format)
     from emovox.corpora import formats
 
@@ -89,9 +92,8 @@ def _is_sound(path: Path) -> bool:
 
 
 def _kind_of(target: Path) -> str:
-    kinds = {".csv": "emovox", ".parquet": "parquet", ".jsonl": "emobox"}
-    if target.suffix.lower() in kinds:
-        return kinds[target.suffix.lower()]
+    if target.suffix.lower() in _TABLES:
+        return _TABLES[target.suffix.lower()]
     raise typer.BadParameter(f"--to is missing, and {str(target)!r} does not say the format by its name")
 
 

@@ -80,6 +80,9 @@ class ImportReport:
 
     def lines(self, *, most: int = 5) -> Iterator[str]:
         """The report for people; at most ``most`` rows of a kind, then a count of the rest."""
+        yield from map(_printable, self._lines(most))
+
+    def _lines(self, most: int) -> Iterator[str]:
         yield f"{self.source} ({self.format}): {self.n_kept} of {self.n_rows} rows kept"
         emotions = Counter(name for _, name in self.unknown)
         yield from (
@@ -94,7 +97,7 @@ class ImportReport:
             ("noted", [f"{where}: {what}" for where, what in self.noted]),
             ("no such file", list(self.absent)),
         ):
-            yield from (f"  {kind}: {_printable(row)}" for row in rows[:most])
+            yield from (f"  {kind}: {row}" for row in rows[:most])
             if len(rows) > most:
                 yield f"  {kind}: ... and {len(rows) - most} more"
         if self.no_speaker:
