@@ -47,7 +47,7 @@ CONDITIONS: Mapping[str, Change] = {
     "room (RT60 up to 0.5 s)": augment.reverberate,
     "clipped": augment.clip_peaks,
     "-12 dB": _decibels(-12.0),
-    "-40 dB": _decibels(-40.0),
+    "-24 dB": _decibels(-24.0),
 }
 
 
@@ -114,7 +114,7 @@ def probe(options: argparse.Namespace) -> dict[str, Any]:
     from sklearn.preprocessing import StandardScaler
     from vox import Pool, clips, trained  # beside this file
 
-    torch.set_num_threads(2)
+    torch.set_num_threads(1)
     pool = Pool(clips(options.corpora), options.cache)
     home = np.where(pool.corpora == "ravdess_song", "ravdess", pool.corpora)
     split = protocols.emobox(pool.manifest, 1, corpus="ravdess")
