@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import math
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +17,7 @@ import pytest
 import soundfile
 
 import emovox
-from emovox import metrics
+from emovox import metrics, zoo
 from emovox.cli import main
 from emovox.corpora import protocols
 from emovox.corpora.manifest import Manifest, Utterance
@@ -397,6 +398,18 @@ def test_the_songs_of_known_speakers_are_not_foreign(toy: Manifest, spec_of: Cal
     found = stamp(spec_of(corpora=("ravdess",)), sung, sung.ids)
     assert found.stamp == "speaker-dependent"
     assert "ravdess_song" in found.reasons[0]
+
+
+@pytest.mark.corpora
+def test_the_shipped_models_are_stamped_on_what_taught_them() -> None:
+    corpora = os.environ.get("EMOVOX_CORPORA")
+    known = [one for one in zoo.models() if one.name == "default"]
+    if not corpora or not known:
+        pytest.skip("EMOVOX_CORPORA is unset, or the default model is not there")
+    manifest = open_data(Path(corpora) / "ravdess").manifest
+    found = stamp(known[0].spec, manifest, manifest.ids)
+    assert found.stamp == "contaminated"
+    assert "ravdess" in found.reasons[0] or "trains or validates" in found.reasons[0]
 
 
 # --- data -----------------------------------------------------------------------------------------
