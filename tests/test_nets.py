@@ -112,6 +112,15 @@ def test_what_stands_in_the_padding_never_matters(front: Functionals) -> None:
     np.testing.assert_array_equal(batch(front, sounds), batch(front, sounds, filler=0.5))
 
 
+def test_only_whole_frames_count(front: Functionals) -> None:
+    for n, whole in ((1, 1), (639, 1), (640, 1), (799, 1), (800, 2), (960, 3), (16_000, 97)):
+        x = noise(1.0)[:n]
+        assert front.n_frames(torch.tensor([n])).item() == whole
+        assert len(described(front, x)["energy"]) == whole
+        if n >= 640:
+            assert whole == torch.from_numpy(x).unfold(0, 640, 160).shape[0]
+
+
 @pytest.mark.parametrize("gain", [2.0**-10, 0.01, 0.3, 4.0])
 def test_gain_never_changes_the_answer(front: Functionals, vox: Vox, gain: float) -> None:
     sounds = [voice(120), noise(0.8)]

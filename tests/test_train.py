@@ -195,6 +195,19 @@ def test_a_corpus_moves_only_its_own_labels() -> None:
     assert (before[:2] != net.weight[:2]).all()
 
 
+def test_clips_of_two_corpora_may_be_mixed() -> None:
+    # What is blended shows the labels of both, else half the target would be hidden, at a loss of 30.
+    labels = np.array([0, 1, 2, 3] * 8)
+    homes = labels // 2
+    x = np.random.default_rng(0).standard_normal((32, 6)).astype(np.float32)
+    data = TrainSet([x], labels, homes, label_mask(labels, homes, 4), np.full(32, 1 / 32))
+    losses: list[float] = []
+    mixed = replace(QUICK, steps=100, mixup=5.0)
+    fit(linear(data, 4), data, mixed, progress=lambda step, loss: losses.append(loss))
+    assert len(losses) == 1
+    assert losses[0] < 2
+
+
 @pytest.mark.parametrize(("clean", "unused"), [(1.0, 1), (0.0, 0)])
 def test_share_of_clean_draws(clean: float, unused: int) -> None:
     data = clips(variants=2)
