@@ -5,7 +5,8 @@
 Trained on the same clips as `recipes/vox.py loco`: those of the other corpora. ComParE is standardised on the
 training clips and clipped at 8 deviations, C = 1e-3, labels weighted evenly: the strongest small system known
 to us under strict folds. Two ways to use the training clips are tried, those with one of the four emotions
-or all of them (answers restricted to the four), and both are printed. Needs the extras opensmile and classical.
+or all of them (answers restricted to the four), and both are printed. Needs the extras opensmile and
+classical.
 """
 
 from __future__ import annotations
@@ -66,7 +67,7 @@ def main() -> None:
     four = np.isin(y, FOUR)
     test = four & (corpus == options.left_out)
     speakers = [u.speaker for u, t in zip(manifest, test, strict=True) if t]
-    result: dict[str, object] = {"left_out": options.left_out, "peer": "ComParE_2016 + L2 logistic regression"}
+    result: dict[str, object] = {"left_out": options.left_out, "peer": "ComParE_2016 + logistic regression"}
     for name, train in (("four", four & (corpus != options.left_out)), ("all", corpus != options.left_out)):
         pred = answers(x, y, train, test)
         interval = metrics.speaker_interval(list(y[test]), list(pred), speakers, "uar")

@@ -85,7 +85,7 @@ class TrainSet:
     weights: npt.NDArray[np.float64]
 
     def statistics(self) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-        """Mean and deviation ``(d,)`` of what will be drawn, over all variants; 1 where there is hardly any."""
+        """Mean and deviation ``(d,)`` of what will be drawn, over all variants; 1 if nearly none."""
         drawn = self.weights > 0
         weights = (self.weights[drawn] / len(self.variants)).astype(np.float32)
         # Around a centre, in float32: float64 copies of all variants would cost more than the training.
