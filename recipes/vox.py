@@ -457,7 +457,7 @@ def run_ship(pool: Pool, options: argparse.Namespace) -> dict[str, Any]:
         description=kind.description,
         licence=kind.licence,
         corpora=kind.shares,
-        protocol="held-out speakers: see scores and recipes/vox.py",
+        protocol="speakers/" + ",".join(sorted(set(pool.speakers[scoring]))),
         calibration=calibrated(pool, rows, logits, names),
     )
     whole = evaluate(model, pool.manifest.select(pool.ids[scoring]))
