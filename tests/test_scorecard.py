@@ -364,6 +364,17 @@ def test_a_split_that_holds_the_clips_out_is_believed(toy: Manifest, spec_of: Ca
     assert stamp(spec, toy, [*split.test, split.validation[0]]).stamp == "contaminated"
 
 
+def test_held_out_speakers_of_a_corpus_that_is_not_here_settle_nothing(
+    toy: Manifest, spec_of: Callable[..., Any]
+) -> None:
+    spec = spec_of(corpora=("toy", "elsewhere"), protocol="speakers/elsewhere-7,toy-03")
+    mine = toy.where(speaker="toy-03").ids
+    assert stamp(spec, toy, mine).stamp in ("strict", "text-shared")
+    assert stamp(spec, toy, toy.where(speaker="toy-04").ids).stamp == "contaminated"
+    absent = spec_of(corpora=("toy", "elsewhere"), protocol="speakers/elsewhere-7")
+    assert stamp(absent, toy, mine).stamp == "contaminated"
+
+
 def test_named_speakers_are_believed_without_a_digest(toy: Manifest, spec_of: Callable[..., Any]) -> None:
     spec = spec_of(corpora=("toy",), protocol="speakers/toy-03,toy-05")
     tested = [u.id for u in toy if u.speaker in ("toy-03", "toy-05")]

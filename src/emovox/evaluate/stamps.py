@@ -86,6 +86,8 @@ def _claimed(protocol: str, manifest: Manifest, known: Sequence[Split]) -> tuple
     name, _, digest = protocol.partition("#")
     if name.split("/")[0] not in KINDS:
         return None, "it names no split"
+    if not digest:
+        name = _at_hand(name, manifest)
     found = [split for split in known if split.name == name]
     if not found:
         try:
@@ -99,6 +101,15 @@ def _claimed(protocol: str, manifest: Manifest, known: Sequence[Split]) -> tuple
     if len(found) != 1:
         return None, f"{len(found) or 'no'} splits of that name and content can be made of these clips"
     return found[0], ""
+
+
+def _at_hand(name: str, manifest: Manifest) -> str:
+    """``speakers/A,B`` without those whose corpora are not here: they settle nothing about these clips."""
+    kind, _, speakers = name.partition("/")
+    if kind != "speakers":
+        return name
+    here = [speaker for speaker in speakers.split(",") if speaker in manifest.speakers]
+    return f"{kind}/{','.join(here)}" if here else name
 
 
 _VAGUE = ("random", "speaker-kfold", "given", "file")
