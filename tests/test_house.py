@@ -354,7 +354,8 @@ def test_the_readmes_commands_exist(capsys: pytest.CaptureFixture[str]) -> None:
     )
     assert {"predict", "doctor"} <= {name for name, _ in typed}
     for name, rest in typed:
-        assert main([name, "--help"]) == 0
+        group = rest.split()[:1] if name == "data" else []  # `emovox data check ...` is a command of its own
+        assert main([name, *group, "--help"]) == 0
         known = capsys.readouterr().out
         for option in re.findall(r"(?<!\S)--?[a-z][\w-]*", rest):
             assert f"{option} " in known or f"{option}," in known, f"emovox {name} {rest}"
