@@ -411,6 +411,55 @@ def test_the_songs_of_known_speakers_are_not_foreign(toy: Manifest, spec_of: Cal
     assert "ravdess_song" in found.reasons[0]
 
 
+def test_clips_under_another_corpus_name_are_known_by_their_own(
+    toy: Manifest, spec_of: Callable[..., Any], tmp_path: Path
+) -> None:
+    for name in ("OAF_back_angry", "OAF_back_happy", "YAF_bar_sad"):
+        (tmp_path / "all" / "tess" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "all" / "tess" / f"{name}.wav").write_bytes(b"x")
+    opened = open_data(tmp_path / "all").manifest
+    assert opened.corpora == ("all",), "read by the ends of the names"
+    found = stamp(spec_of(corpora=("tess",)), opened, opened.ids)
+    assert found.stamp == "contaminated"
+    assert "--corpus tess" in found.reasons[0]
+    assert stamp(spec_of(corpora=("emodb",)), opened, opened.ids).stamp == "strict"
+    turned = Manifest(
+        opened.root, tuple(replace(u, emotion="calm" if "back" in u.path else u.emotion) for u in opened)
+    )
+    assert stamp(spec_of(corpora=("tess",)), turned, turned.ids).stamp == "strict", "same names by chance"
+
+
+def test_a_table_without_corpora_is_of_the_one_that_is_named(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    for name in ("03a01Fa", "08a02Wb"):
+        (tmp_path / "a" / f"{name}.wav").write_bytes(b"x")
+    (tmp_path / "list.csv").write_text("path,emotion\na/03a01Fa.wav,happy\na/08a02Wb.wav,angry\n")
+    found = open_data(tmp_path / "list.csv", corpus="emodb").manifest
+    assert found.corpora == ("emodb",)
+    assert found.speakers == ("emodb-03", "emodb-08")
+
+
+def test_foreign_clips_beside_known_ones_taught_nobody(toy: Manifest, spec_of: Callable[..., Any]) -> None:
+    other = tuple(
+        replace(u, id=f"mine/{u.id[4:]}", corpus="mine", speaker=u.speaker.replace("toy", "mine"), text=None)
+        for u in toy
+    )
+    both = Manifest(toy.root, (*toy, *other))
+    spec = spec_of(corpora=("toy",), protocol="speakers/toy-03")
+    held = [u.id for u in both if u.speaker == "toy-03" or u.corpus == "mine"]
+    assert stamp(spec, both, held).stamp == "text-shared"
+    count = stamp(spec, both, both.ids).reasons[0]
+    assert f"{len(toy) - len(toy.where(speaker='toy-03'))} of the {len(both)} clips" in count
+    alone = both.keep(lambda u: u.id in held)
+    found = stamp(spec, alone, toy.where(speaker="toy-03").ids)
+    assert found.stamp == "text-shared", "without the training clips, sentences cannot be ruled out"
+
+
+def test_speakers_who_are_not_here_are_told(toy: Manifest, spec_of: Callable[..., Any]) -> None:
+    found = stamp(spec_of(corpora=("toy",), protocol="speakers/x-1,x-2"), toy, toy.ids)
+    assert "none of the speakers that it held out" in found.reasons[-1]
+
+
 @pytest.mark.corpora
 def test_the_shipped_models_are_stamped_on_what_taught_them() -> None:
     corpora = os.environ.get("EMOVOX_CORPORA")

@@ -32,7 +32,9 @@ def evaluate(
     data: Annotated[
         list[str],
         typer.Option(
-            "--data", metavar="PATH", help="A manifest (CSV), or a corpus's folder; may be repeated."
+            "--data",
+            metavar="PATH",
+            help="A manifest, any table or tree of docs/corpora.md, or a corpus's folder; repeatable.",
         ),
     ],
     model: Annotated[

@@ -31,7 +31,7 @@ def open_data(path: str | Path, *, corpus: str | None = None) -> Opened:
         path: a manifest or another table (see `emovox.corpora.formats`), a folder that holds
             ``manifest.csv``, or the folder of a corpus.
         corpus: of a folder, the corpus that it holds, if its name does not say so; of a table, the corpus to
-            keep.
+            keep, or the one it is of, if its format names none.
 
     Raises:
         ManifestError: nothing there, or nothing of that corpus; the message says what to do.
@@ -44,6 +44,8 @@ def open_data(path: str | Path, *, corpus: str | None = None) -> Opened:
     if name is not None:
         return _corpus(name, place)
     manifest, report = _table(place)
+    if corpus is not None and "corpus" not in formats.FORMATS[report.format].holds:
+        manifest, report = formats.read(place, format=report.format, options=formats.Reading(corpus=corpus))
     if corpus is not None:
         if corpus not in manifest.corpora:
             there = ", ".join(manifest.corpora) or "nothing"

@@ -6,6 +6,9 @@ strict. Clips of one of its corpora were trained on, unless the protocol names a
 what it leaves in common is the stamp. ``#`` and the digest of the split may follow the name. They must where
 the name alone does not settle who is tested: random folds of other clips are other folds.
 
+Clips of a corpus that nobody knows are not foreign when most of their names, and what is expressed in them,
+are those of a corpus that taught the model: its folder was read under another name.
+
 The stamp believes what the bundle says. Whether two corpora hold the same recordings under other names only
 listening tells: see `emovox.corpora.audit`.
 """
@@ -17,7 +20,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from emovox.bundle import Spec
-from emovox.corpora import CORPORA, Manifest
+from emovox.corpora import CORPORA, Corpus, Manifest, Utterance
 from emovox.corpora.plans import KINDS
 from emovox.corpora.plans import splits as splits_of
 from emovox.corpora.protocols import Split, stamp_of
@@ -53,6 +56,8 @@ def stamp(spec: Spec, manifest: Manifest, tested: Sequence[str], *, known: Seque
     if not spec.corpora:
         return Stamp("contaminated", ("the model does not say which corpora it was trained on",))
     rows = manifest.select(tested)
+    if under := _renamed(rows, spec):
+        return Stamp("contaminated", under)
     shared = [name for name in rows.corpora if name in spec.corpora]
     kin = [name for name in rows.corpora if name not in spec.corpora and _people(name) in _voices(spec)]
     if not shared and not kin:
@@ -73,6 +78,33 @@ def stamp(spec: Spec, manifest: Manifest, tested: Sequence[str], *, known: Seque
     return Stamp("contaminated" if shared else "speaker-dependent", tuple(reasons))
 
 
+def _renamed(rows: Manifest, spec: Spec) -> tuple[str, ...]:
+    """Why clips are held for those of a corpus that taught the model, though they are called otherwise."""
+    taught = [CORPORA[name] for name in spec.corpora if name in CORPORA]
+    reasons = []
+    for name in (name for name in rows.corpora if name not in CORPORA and name not in spec.corpora):
+        clips = [u for u in rows if u.corpus == name]
+        for corpus in taught:
+            n = sum(_is_named_by(corpus, u) for u in clips)
+            if 2 * n > len(clips):
+                reasons.append(
+                    f"{n} of the {len(clips)} clips of {name} are named like those of {corpus.name}, which "
+                    f"the model was trained on; if they are, say so (--corpus {corpus.name})"
+                )
+    return tuple(reasons)
+
+
+def _is_named_by(corpus: Corpus, u: Utterance) -> bool:
+    """Whether the corpus's own adapter reads the file's place and name, and finds the same emotion."""
+    parts = u.path.split("/")
+    inner = ("/".join(parts[-n:]) for n in range(1, min(len(parts), _PLACES) + 1))
+    return any((found := corpus.parse(path)) and found.emotion == u.emotion for path in inner)
+
+
+_PLACES = 4
+"""Folders that count when a clip's place is compared, its name being one of them."""
+
+
 def _people(corpus: str) -> str:
     return CORPORA[corpus].owner if corpus in CORPORA else corpus
 
@@ -88,6 +120,8 @@ def _claimed(protocol: str, manifest: Manifest, known: Sequence[Split]) -> tuple
         return None, "it names no split"
     if not digest:
         name = _at_hand(name, manifest)
+        if not name:
+            return None, "none of the speakers that it held out speaks here"
     found = [split for split in known if split.name == name]
     if not found:
         try:
@@ -104,12 +138,13 @@ def _claimed(protocol: str, manifest: Manifest, known: Sequence[Split]) -> tuple
 
 
 def _at_hand(name: str, manifest: Manifest) -> str:
-    """``speakers/A,B`` without those whose corpora are not here: they settle nothing about these clips."""
+    """``speakers/A,B`` without those who do not speak here: they settle nothing about these clips. Empty when
+    none is left."""
     kind, _, speakers = name.partition("/")
     if kind != "speakers":
         return name
     here = [speaker for speaker in speakers.split(",") if speaker in manifest.speakers]
-    return f"{kind}/{','.join(here)}" if here else name
+    return f"{kind}/{','.join(here)}" if here else ""
 
 
 _VAGUE = ("random", "speaker-kfold", "given", "file")
@@ -117,14 +152,17 @@ _VAGUE = ("random", "speaker-kfold", "given", "file")
 
 def _by_split(split: Split, manifest: Manifest, tested: Sequence[str], spec: Spec) -> Stamp:
     """The stamp of clips against the training part of the split that the model was made by."""
-    near = {*split.train, *split.validation}
-    seen = [key for key in tested if key in near]
+    sides = {*split.train, *split.validation}
+    near = {key for key in sides if _people(manifest[key].corpus) in _voices(spec)}
+    seen = [key for key in tested if key in near and manifest[key].corpus in spec.corpora]
     by = f"the model was trained by the split {split.name}"
     if seen:
         n = f"{len(seen)} of the {len(tested)} clips"
         return Stamp("contaminated", (f"{by}, which trains or validates on {n}, such as {seen[0]}",))
+    if not near:
+        return Stamp("text-shared", (by, "its training clips are not here: shared sentences may be"))
     found = stamp_of(manifest, near, tested)
-    held = f"{by}, which holds all {len(tested)} clips out"
+    held = f"{by}, which trains on none of the {len(tested)} clips"
     common = {
         "strict": "neither a speaker nor a known sentence is shared",
         "text-shared": "other speakers say the same sentences in its training part",
