@@ -25,6 +25,7 @@ from hypothesis import strategies as st
 import emovox
 from emovox.cli import main, sources, terminal, writers
 from emovox.cli.doctor import DECODERS
+from emovox.listening import MIN_HOP_S
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 SPEECH = EXAMPLES / "happy.flac"
@@ -247,6 +248,27 @@ def test_two_hundred_files_of_which_three_are_broken(run: Run, tmp_path: Path) -
     assert len({json.dumps({**row, "file": ""}) for row in rows if "error" not in row}) == 1
 
 
+def test_the_help_names_the_shortest_hop_there_is(run: Run) -> None:
+    offered = re.search(r"--hop-s S\s.*?x>=([0-9.]+)", run("--help")[1], re.S)
+    assert offered is not None
+    assert float(offered[1]) == MIN_HOP_S
+    assert run(SPEECH, "--timeline", "--hop-s", offered[1])[0] == 0
+
+
+def test_a_failure_names_its_file_once_and_in_words(run: Run, tmp_path: Path) -> None:
+    text, empty = tmp_path / "text.wav", tmp_path / "empty.wav"
+    text.write_text("not a recording")
+    empty.touch()
+    for workers in (1, 2):
+        _, out, err = run(text, empty, "--format", "jsonl", "--workers", workers)
+        assert [row["error"].split(" (")[0].split(",")[0] for row in lines(out)] == [
+            "not sound that can be read",
+            "nothing to read",
+        ]
+        assert (err.count(str(text)), err.count(str(empty))) == (1, 1)
+        assert "Errno" not in out
+
+
 def odd_recordings(folder: Path) -> dict[str, bool]:
     """Write recordings that are odd in one way each; name -> whether an answer is expected."""
     speech, rate = soundfile.read(SPEECH, dtype="float32")
@@ -292,6 +314,26 @@ def test_standard_input(run: Run, tiny_bundle: Path) -> None:
     done = process("predict", "--model", tiny_bundle, "-", "--format", "jsonl", stdin=b"")
     assert done.returncode == 1
     assert list(lines(done.stdout.decode())[0]) == ["file", "error"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a shell's redirections")
+def test_closed_standard_streams_cost_a_sentence_at_most(tiny_bundle: Path, tmp_path: Path) -> None:
+    def redirected(how: str, *argv: str | Path) -> tuple[int, str, str]:
+        shell = ["sh", "-c", f'exec "$@" {how}', "sh", *command("predict", "--model", tiny_bundle, *argv)]
+        done = subprocess.run(shell, capture_output=True, timeout=60, check=False)
+        return done.returncode, done.stdout.decode(), done.stderr.decode()
+
+    code, out, err = redirected("<&-", "-", "--format", "jsonl")
+    assert (code, lines(out)[0]["error"].split(";")[0]) == (1, "standard input is closed")
+    assert redirected(">&-", SPEECH) == (2, "", "emovox: standard output is closed; name a file with -o\n")
+    assert redirected(">&-", SPEECH, "-o", tmp_path / "rows.jsonl") == (0, "", "")
+    assert lines((tmp_path / "rows.jsonl").read_text())[0]["file"] == str(SPEECH)
+    code, out, err = redirected("2>&-", SPEECH, tmp_path / "none.wav", "--format", "jsonl")
+    assert (code, [row["file"] for row in lines(out)], err) == (
+        1,
+        [str(SPEECH), str(tmp_path / "none.wav")],
+        "",
+    )
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="file names are bytes on Linux alone")

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 import emovox
 from emovox import zoo
-from emovox.errors import BundleCorruptError, BundleNotFoundError
+from emovox.errors import BundleCorruptError, BundleNotFoundError, ConfigError
 
 absent = pytest.mark.skipif(
     not (zoo.EMBEDDED / zoo.DEFAULT / "spec.json").exists(), reason="the default model is not in this tree"
@@ -69,6 +70,12 @@ def test_threads_and_vad_reach_the_model(tiny_bundle: Path) -> None:
     assert quality is not None
     assert quality.speech_s is None
     assert model._bundle.threads == 2
+
+
+@pytest.mark.parametrize("threads", [0, -1, "two", True])
+def test_impossible_threads_are_the_callers_slip_and_no_damage(tiny_bundle: Path, threads: Any) -> None:
+    with pytest.raises(ConfigError, match="threads is"):
+        emovox.load(tiny_bundle, threads=threads)
 
 
 @absent

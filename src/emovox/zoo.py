@@ -56,6 +56,7 @@ def load(
     Raises:
         BundleNotFoundError: neither a known name nor a folder; the message names what exists.
         BundleError: the bundle is damaged, or newer than this emovox.
+        ConfigError: ``threads`` is not a positive whole number, or ``vad`` neither "on" nor "off".
     """
     from emovox.recognizer import Recognizer
 

@@ -137,7 +137,7 @@ class MediaDecoder:
         try:
             self._container = av.open(reader, mode="r", options=options, metadata_errors="ignore")
         except Exception as error:  # PyAV raises many kinds for broken files: all mean that it cannot be read
-            raise _undecodable(reader, str(error)) from error
+            raise _undecodable(reader, getattr(error, "strerror", None) or str(error)) from error
         try:
             self._describe()
         except BaseException:

@@ -14,7 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emovox.bundle.spec import Spec
-from emovox.errors import BundleCorruptError, BundleError, BundleNotFoundError, BundleVersionError
+from emovox.errors import (
+    BundleCorruptError,
+    BundleError,
+    BundleNotFoundError,
+    BundleVersionError,
+    ConfigError,
+)
 from emovox.graph import Graph
 
 __all__ = [
@@ -49,9 +55,12 @@ class Bundle:
 
     Raises:
         BundleError: the bytes are no usable graph, or contradict the spec.
+        ConfigError: ``threads`` is not a positive whole number.
     """
 
     def __init__(self, spec: Spec, model: bytes, *, path: Path | None = None, threads: int = 1) -> None:
+        if isinstance(threads, bool) or not isinstance(threads, int) or threads < 1:
+            raise ConfigError(f"threads is {threads!r}; expected a whole number, 1 or more")
         if spec.input.kind != "waveform":
             raise BundleVersionError(
                 f"bundle {spec.name!r} wants {spec.input.kind} features, this emovox runs waveform models: "
@@ -84,6 +93,7 @@ def load_bundle(path: str | os.PathLike[str], *, threads: int = 1) -> Bundle:
         BundleNotFoundError: there is no such folder.
         BundleCorruptError: a file is missing, changed, too large, or contradicts the other.
         BundleVersionError: it was written by a newer emovox.
+        ConfigError: ``threads`` is not a positive whole number.
     """
     folder = Path(path)
     spec = read_spec(folder)

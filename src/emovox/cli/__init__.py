@@ -1,6 +1,6 @@
 """How does a person type it?  Parse -> call the library -> show; nothing is computed here.
 
-One file a command (``predict``, ``models``, ``doctor``), joined in ``app``. What the arguments
+One file a command, joined in ``app``. What the arguments
 name is worked out in ``sources``, how rows look in ``writers``, what a terminal can do in ``terminal``.
 """
 

@@ -71,11 +71,14 @@ def _root(
 
 def run(argv: Sequence[str] | None = None) -> int:
     """Run the command tree on ``argv`` and return the exit code (see ``emovox.cli.main``)."""
+    if sys.stderr is None:  # closed: what is said goes nowhere, above all not into stdout
+        sys.stderr = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115
     try:
         code = get_command(app).main(
             args=None if argv is None else list(argv), prog_name="emovox", standalone_mode=False
         )
-        sys.stdout.flush()
+        if sys.stdout is not None:
+            sys.stdout.flush()
     except BrokenPipeError:
         return _pipe_closed()
     except SystemExit as stop:

@@ -18,6 +18,7 @@ from emovox.cli.rows import Channels, Request, rows
 from emovox.cli.sources import Source, expand
 from emovox.cli.terminal import Progress, say, uninterrupted
 from emovox.cli.writers import CsvWriter, JsonLinesWriter, JsonWriter, TableWriter, Writer, keep_top
+from emovox.errors import EmovoxError
 from emovox.labels import canonical_all
 
 if TYPE_CHECKING:
@@ -80,7 +81,7 @@ def predict(
         typer.Option("--window-s", min=0.1, metavar="S", help="With --timeline: seconds judged at once."),
     ] = None,
     hop_s: Annotated[
-        float | None, typer.Option("--hop-s", min=0.05, metavar="S", help="With --timeline: seconds between.")
+        float | None, typer.Option("--hop-s", min=0.1, metavar="S", help="With --timeline: seconds between.")
     ] = None,
 ) -> int:
     """Say which emotion each recording expresses.
@@ -192,6 +193,8 @@ def _destination(output: Path | None, form: Format, *, force: bool) -> Iterator[
         with output.open(mode, encoding="utf-8", errors="backslashreplace", newline="") as stream:
             yield stream
         return
+    if sys.stdout is None:
+        raise EmovoxError("standard output is closed; name a file with -o")
     if isinstance(sys.stdout, io.TextIOWrapper):
         utf8 = None if form is Format.table else "utf-8"
         sys.stdout.reconfigure(encoding=utf8, errors="backslashreplace")

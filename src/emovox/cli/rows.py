@@ -93,10 +93,13 @@ def _judged(model: Recognizer, source: Source, request: Request) -> Iterator[tup
 
 
 def _error(source: Source, problem: str) -> Row:
-    return Prediction(label=None, file=source.name, error=problem).to_dict()
+    """The row names its file already, so the sentence need not begin with it."""
+    return Prediction(label=None, file=source.name, error=problem.removeprefix(f"{source.name}: ")).to_dict()
 
 
 def _stdin() -> bytes:
+    if sys.stdin is None:
+        raise EmovoxError("standard input is closed; pipe a recording in:  emovox predict - < clip.wav")
     if sys.stdin.isatty():
         raise EmovoxError("standard input is the keyboard; pipe a recording in:  emovox predict - < clip.wav")
     return sys.stdin.buffer.read()
