@@ -226,6 +226,14 @@ def test_stats(run: Run, ravdess: Path, tmp_path: Path) -> None:
     assert "ravdess/03-01-05-01-01-01-01" in err
 
 
+def test_a_corpus_may_be_named_instead_of_its_folder(run: Run, ravdess: Path) -> None:
+    by_name = run("stats", "ravdess", "--root", ravdess, "--no-hear", "-f", "json")
+    by_folder = run("stats", ravdess, "--corpus", "ravdess", "--no-hear", "-f", "json")
+    assert by_name == by_folder
+    assert by_name[0] == 0
+    assert run("stats", "ravdess")[0] == 2  # without --root nobody knows where it lies
+
+
 def test_audit(run: Run, ravdess: Path, tmp_path: Path) -> None:
     run("prepare", "ravdess", "--root", ravdess, "-o", tmp_path / "m.csv")
     code, out, _ = run("audit", tmp_path / "m.csv", "--protocol", "loso")

@@ -15,7 +15,10 @@ __all__ = ["audit"]
 
 
 def audit(
-    data: Annotated[str, typer.Argument(metavar="DATA", help="A manifest, a table, or a corpus's folder.")],
+    data: Annotated[
+        str,
+        typer.Argument(metavar="DATA", help="A manifest, a table, a corpus's folder, or NAME with --root."),
+    ],
     protocol: Annotated[
         str,
         typer.Option(

@@ -147,10 +147,15 @@ def _labels(pairs: Sequence[str]) -> Mapping[str, str]:
 
 
 def manifest_at(path: str, options: Reading, *, format: str | None = None) -> tuple[Manifest, Report]:
-    """The manifest at ``path``: a corpus's own folder if a corpus is named, else whatever is recognised."""
+    """The manifest at ``path``: a corpus's own folder if a corpus is named, else whatever is recognised.
+
+    Where there is no such path, ``path`` may be the name of a corpus that lies at ``--root``.
+    """
     from emovox.corpora import CORPORA, scan
     from emovox.corpora.formats import guess, read
 
+    if path in CORPORA and options.root is not None and not Path(path).exists():
+        return scan(path, options.root)
     if format is None and options.corpus in CORPORA and Path(path).is_dir():
         form = guess(path) if any(Path(path).glob("*.*")) and _is_table_folder(Path(path)) else None
         if form is None:

@@ -31,7 +31,10 @@ __all__ = ["stats"]
 
 
 def stats(
-    data: Annotated[str, typer.Argument(metavar="DATA", help="A manifest, a table, or a corpus's folder.")],
+    data: Annotated[
+        str,
+        typer.Argument(metavar="DATA", help="A manifest, a table, a corpus's folder, or NAME with --root."),
+    ],
     html: Annotated[
         Path | None, typer.Option("--html", metavar="FILE", help="Also write a page with plots.")
     ] = None,
