@@ -2,10 +2,12 @@
 
 Frame ``t`` covers the samples ``t * hop`` to ``t * hop + n_fft`` (nothing is padded in front); the last one
 is filled with zeros, so that every sample is in a frame. The window is a periodic Hann window. Mel bands
-follow the HTK formula, triangles of height 1.
+follow the HTK formula, triangles of height 1, unless asked for Slaney's (librosa's default).
 """
 
 from __future__ import annotations
+
+from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -13,6 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 __all__ = ["frames", "log_mel", "mel_filters", "power"]
 
 Floats = NDArray[np.float32]
+Doubles = NDArray[np.float64]
 
 
 def frames(x: ArrayLike, n_fft: int, hop: int) -> Floats:
@@ -38,8 +41,20 @@ def power(x: ArrayLike, *, n_fft: int, hop: int) -> Floats:
     return (spectra.real**2 + spectra.imag**2).astype(np.float32)
 
 
-def mel_filters(sample_rate: int, n_fft: int, n_mels: int, low_hz: float, high_hz: float) -> Floats:
+def mel_filters(
+    sample_rate: int,
+    n_fft: int,
+    n_mels: int,
+    low_hz: float,
+    high_hz: float,
+    *,
+    scale: Literal["htk", "slaney"] = "htk",
+    unit_area: bool = False,
+) -> Floats:
     """Weights ``(n_mels, n_fft // 2 + 1)`` of triangular bands evenly spaced on the mel scale.
+
+    ``scale="slaney"`` is linear up to 1 kHz and logarithmic above (the Auditory Toolbox); ``unit_area`` divides
+    each triangle by its area in Hz, else its height is 1.
 
     Raises:
         ValueError: the edges are not ``0 <= low < high <= sample_rate / 2``, or there is no band.
@@ -49,12 +64,37 @@ def mel_filters(sample_rate: int, n_fft: int, n_mels: int, low_hz: float, high_h
             f"{n_mels!r} bands from {low_hz!r} to {high_hz!r} Hz at {sample_rate!r} Hz; expected one band or "
             "more, and edges that rise from 0 to at most half the rate"
         )
-    low, high = 2595 * np.log10(1 + np.array([low_hz, high_hz]) / 700)
-    edges = 700 * (10 ** (np.linspace(low, high, n_mels + 2) / 2595) - 1)
+    to_mel, to_hz = (_htk_mel, _htk_hz) if scale == "htk" else (_slaney_mel, _slaney_hz)
+    low, high = to_mel(np.array([low_hz, high_hz], dtype=np.float64))
+    edges = to_hz(np.linspace(low, high, n_mels + 2))
     hz = np.arange(n_fft // 2 + 1) * sample_rate / n_fft
     rise = (hz - edges[:-2, None]) / (edges[1:-1, None] - edges[:-2, None])
     fall = (edges[2:, None] - hz) / (edges[2:, None] - edges[1:-1, None])
-    return np.maximum(0, np.minimum(rise, fall)).astype(np.float32)
+    area = (edges[2:, None] - edges[:-2, None]) / 2 if unit_area else 1.0
+    return (np.maximum(0, np.minimum(rise, fall)) / area).astype(np.float32)
+
+
+def _htk_mel(hz: Doubles) -> Doubles:
+    return 2595 * np.log10(1 + hz / 700)
+
+
+def _htk_hz(mel: Doubles) -> Doubles:
+    hz: Doubles = 700 * (10 ** (mel / 2595) - 1)
+    return hz
+
+
+_HZ_PER_MEL, _KNEE_HZ, _KNEE_MEL = 200 / 3, 1000.0, 15.0
+_LOG_STEP = np.log(6.4) / 27
+
+
+def _slaney_mel(hz: Doubles) -> Doubles:
+    above = _KNEE_MEL + np.log(np.maximum(hz, _KNEE_HZ) / _KNEE_HZ) / _LOG_STEP
+    return np.where(hz < _KNEE_HZ, hz / _HZ_PER_MEL, above)
+
+
+def _slaney_hz(mel: Doubles) -> Doubles:
+    above = _KNEE_HZ * np.exp(_LOG_STEP * np.maximum(mel - _KNEE_MEL, 0))
+    return np.where(mel < _KNEE_MEL, mel * _HZ_PER_MEL, above)
 
 
 def log_mel(

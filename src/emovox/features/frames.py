@@ -4,8 +4,8 @@ Two ways to lay frames over a sound:
 
 - *centred* (librosa's): frame ``t`` has its middle at sample ``t * hop``, zeros stand beyond both ends, and
   there are ``1 + n // hop`` frames;
-- *not centred* (``spectrum.frames``, python_speech_features): frame ``t`` begins at ``t * hop``; zeros fill the
-  last one.
+- *not centred* (``spectrum.frames``, python_speech_features): frame ``t`` begins at ``t * hop``; zeros
+  fill the last one.
 
 Every family gives the same number of frames for the same settings, so that their columns stand side by side.
 """
@@ -50,8 +50,8 @@ class FrameSettings:
     def __post_init__(self) -> None:
         if not (1 <= self.window <= self.n_fft and self.hop >= 1) or self.n_fft % 2:
             raise ConfigError(
-                f"window {self.window!r}, hop {self.hop!r}, n_fft {self.n_fft!r}; expected a hop of 1 or more, "
-                "a window from 1 to n_fft samples, and an even n_fft"
+                f"window {self.window!r}, hop {self.hop!r}, n_fft {self.n_fft!r}; expected a hop of 1 or "
+                "more, a window from 1 to n_fft samples, and an even n_fft"
             )
         if self.taper not in ("hann", "hamming", "boxcar"):
             raise ConfigError(f"taper is {self.taper!r}; expected 'hann', 'hamming' or 'boxcar'")
@@ -122,8 +122,8 @@ class ShortTime:
             return cls(x, sample_rate, settings or DEFAULT)
         if shared.x.shape != np.shape(x) or shared.sample_rate != sample_rate:
             raise ConfigError(
-                f"the shared transform is of {shared.x.size} samples at {shared.sample_rate} Hz, the sound has the "
-                f"shape {np.shape(x)} at {sample_rate} Hz; hand in the transform of this very sound"
+                f"the shared transform is of {shared.x.size} samples at {shared.sample_rate} Hz, the sound has "
+                f"the shape {np.shape(x)} at {sample_rate} Hz; hand in the transform of this very sound"
             )
         return shared if settings is None else shared.under(settings)
 
@@ -131,7 +131,8 @@ class ShortTime:
         """The same sound under other settings; asked twice, it is the same instance."""
         if settings == self.settings:
             return self
-        other: ShortTime = self.once(("under", settings), lambda: ShortTime(self.x, self.sample_rate, settings))
+        key = ("under", settings)
+        other: ShortTime = self.once(key, lambda: ShortTime(self.x, self.sample_rate, settings))
         return other
 
     def once(self, key: Hashable, compute: Callable[[], Any]) -> Any:
@@ -154,8 +155,8 @@ class ShortTime:
     def stretches(self, *, length: int | None = None, edge: Literal["zeros", "repeat"] = "zeros") -> Floats:
         """Frames without taper, ``(n_frames, length)``, a view; ``length`` is the window unless given.
 
-        Centred ones have sample ``t * hop`` at their index ``length // 2``. ``edge`` is what stands before the
-        first sample and behind the last.
+        Centred ones have sample ``t * hop`` at their index ``length // 2``. ``edge`` is what stands before
+        the first sample and behind the last.
         """
         size = self.settings.window if length is None else length
         return self._cut(size, size // 2, edge)
@@ -184,7 +185,8 @@ class ShortTime:
     @cached_property
     def hz(self) -> NDArray[np.float64]:
         """Frequency of each bin, ``(n_fft // 2 + 1,)``."""
-        return np.fft.rfftfreq(self.settings.n_fft, 1 / self.sample_rate)
+        bins = np.arange(self.settings.n_fft // 2 + 1, dtype=np.float64)
+        return bins * self.sample_rate / self.settings.n_fft
 
 
 @dataclass(frozen=True)
