@@ -407,7 +407,7 @@ def run_folds(pool: Pool, options: argparse.Namespace) -> dict[str, Any]:
 
 
 def _report_folds(numbers: Iterable[int], pool: Pool, options: argparse.Namespace) -> dict[str, Any]:
-    print("RAVDESS, EmoBox folds, strict (no clip or song of a test actor in training), UAR %")
+    print("RAVDESS, EmoBox folds, speakers apart (no clip or song of a test actor in training), UAR %")
     print("fold   all labels   RAVDESS's eight   minutes")
     every: list[Evaluation] = []
     eight: list[Evaluation] = []
@@ -494,7 +494,7 @@ def _recipe_scores(options: argparse.Namespace) -> Iterator[Score]:
     if (file := options.out / "folds.json").exists():
         row = json.loads(file.read_text())["all"]
         size = {"n_speakers": row["n_speakers"], "n_clips": row["n_clips"]}
-        known = {"corpus": "ravdess", "protocol": "recipe, EmoBox folds, strict", **size}
+        known = {"corpus": "ravdess", "protocol": "recipe, EmoBox folds, speakers apart", **size}
         yield Score(**known, metric="uar", **_bounded(row | {"value": row["mean"]}))
     for file in sorted(options.out.glob("loco-*.json")):
         row = json.loads(file.read_text())

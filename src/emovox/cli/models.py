@@ -57,6 +57,8 @@ def _page(known: Known) -> str:
         f"  weights     {spec.licence.weights}: {terms}",
     ]
     for score in spec.scores:
-        interval = "" if score.low is None or score.high is None else f" [{score.low:g}, {score.high:g}]"
-        lines.append(f"  {score.metric:<10}  {score.value:g}{interval} on {score.corpus} ({score.protocol})")
+        if score.metric != "uar":  # calibration and abstention stand in the card and in --format json
+            continue
+        bounds = "" if score.low is None or score.high is None else f" [{score.low:.3f}, {score.high:.3f}]"
+        lines.append(f"  UAR         {score.value:.3f}{bounds} on {score.corpus} ({score.protocol})")
     return "\n".join(lines)
