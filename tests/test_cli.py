@@ -230,6 +230,20 @@ def test_what_is_not_there_is_said(run: Run, tmp_path: Path, argument: str, said
     assert [good] == lines(run(SPEECH, "--format", "jsonl")[1])
 
 
+def test_a_dead_link_is_a_row_and_not_skipped(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "dead.wav").symlink_to(tmp_path / "annex" / "dead.wav")
+    (tmp_path / "loop.wav").symlink_to(tmp_path / "loop.wav")
+    (tmp_path / "whole.flac").symlink_to(SPEECH)
+    for argument in (tmp_path, tmp_path / "*"):
+        code, out, _ = run(argument, "--format", "jsonl")
+        dead, loop, whole = lines(out)
+        assert code == 1
+        assert "leads nowhere" in dead["error"]
+        assert "leads nowhere" in loop["error"]
+        assert whole["end_s"] > 0
+    assert "did you mean" not in run(tmp_path / "dead.wav")[1]
+
+
 def test_two_hundred_files_of_which_three_are_broken(run: Run, tmp_path: Path) -> None:
     write(tmp_path / "0.wav")
     for n in range(1, 200):

@@ -75,7 +75,7 @@ def _named(argument: str, recursive: bool) -> Iterator[Source]:
 def _folder(argument: str, recursive: bool) -> Iterator[Source]:
     names = sorted(map(str, _recordings(Path(argument), recursive)), key=_natural)
     if names:
-        yield from map(Source, names)
+        yield from map(_found, names)
         return
     deeper = "" if recursive else "; --recursive looks in the folders below it"
     yield Source(argument, f"no recording in this folder (looked for .wav, .flac, .mp3, ...){deeper}")
@@ -85,8 +85,18 @@ def _recordings(folder: Path, recursive: bool) -> Iterator[Path]:
     # Path.rglob follows no symbolic links, so a circle of links ends.
     for path in folder.rglob("*") if recursive else folder.iterdir():
         hidden = path.name.startswith(".")  # such as the ._clip.wav that macOS leaves on foreign disks
-        if path.suffix.lower() in AUDIO_SUFFIXES and not hidden and path.is_file():
+        if path.suffix.lower() in AUDIO_SUFFIXES and not hidden and (path.is_file() or _is_dead(path)):
             yield path
+
+
+def _is_dead(path: Path) -> bool:
+    """Whether it is a link that leads nowhere, as in a data set that is not fetched: said, not skipped."""
+    return path.is_symlink() and not path.exists()
+
+
+def _found(name: str) -> Source:
+    path = Path(name)
+    return Source(name, _missing(path) if _is_dead(path) else None)
 
 
 def _pattern(argument: str, recursive: bool) -> Iterator[Source]:
@@ -94,10 +104,12 @@ def _pattern(argument: str, recursive: bool) -> Iterator[Source]:
     if not matches:
         yield Source(argument, "nothing matches this pattern")
     for match in matches:
-        yield from _folder(match, recursive) if Path(match).is_dir() else (Source(match),)
+        yield from _folder(match, recursive) if Path(match).is_dir() else (_found(match),)
 
 
 def _missing(path: Path) -> str:
+    if path.is_symlink():
+        return "a link that leads nowhere; fetch or restore what it points to"
     if not path.parent.is_dir():
         return f"no such file: there is no folder {str(path.parent)!r}"
     near = difflib.get_close_matches(path.name, (p.name for p in path.parent.iterdir()), n=1)
