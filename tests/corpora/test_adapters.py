@@ -162,6 +162,8 @@ def test_rules_give_as_many_keys_as_the_corpus_has_clips(corpus: str) -> None:
         ("emodb", "03a01Fa.wav", {"age": 31, "text": "a01"}),
         ("esd", "0001_000351.wav", {"language": "zh", "text": "zh-001"}),
         ("esd", "0011_001750.wav", {"language": "en", "text": "en-350"}),
+        ("esd", "0011/Angry/evaluation/0011_000351.wav", {"extra": {"part": "validation"}}),
+        ("esd", "0011/Angry/test/0011_000351.wav", {"extra": {"part": "test"}}),
         ("casia", "wangzhe/sad/201.wav", {"text": "201"}),
         ("casia", "wangzhe/sad/100.wav", {"text": "sad-100"}),
         ("ravdess", "03-01-05-02-02-01-01.wav", {"intensity": "strong", "text": "02"}),

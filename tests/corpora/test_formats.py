@@ -17,6 +17,7 @@ from emovox.corpora import CORPORA, Manifest, Utterance, scan
 from emovox.corpora.formats import FORMATS, Reading, guess, read, write
 from emovox.corpora.formats.assembly import UNKNOWN_SPEAKER, seconds
 from emovox.corpora.formats.tables import row_of
+from emovox.corpora.protocols import PARTS
 from emovox.errors import ManifestError
 from emovox.labels import EMOTIONS
 
@@ -348,6 +349,45 @@ def test_an_audiofolder_must_hold_its_sound(tmp_path: Path) -> None:
     (tmp_path / "far").mkdir()
     with pytest.raises(ManifestError, match="holds its sound"):
         write(Manifest(tmp_path, (utterance(),)), tmp_path / "far", format="audiofolder")
+
+
+def test_words_that_look_like_nothing_come_back_from_audformat(tmp_path: Path) -> None:
+    need("audformat")
+    for word in ("NULL", "NA", "nan", "None", "n/a", "F"):
+        rows = (utterance(original=word, text=word),)
+        write(Manifest(tmp_path, rows), tmp_path / "db", format="audformat", force=True)
+        again, _ = read(tmp_path / "db", format="audformat")
+        assert [(u.id, u.original, u.text) for u in again] == [(u.id, word, word) for u in rows]
+
+
+def test_a_refused_writing_leaves_nothing(tmp_path: Path) -> None:
+    (tmp_path / "sound").mkdir()
+    with pytest.raises(ManifestError, match="holds its sound"):
+        write(Manifest(tmp_path / "sound", (utterance(),)), tmp_path / "new" / "there", format="audiofolder")
+    assert [path.name for path in (tmp_path / "new").iterdir()] == []
+
+
+def test_a_label_map_of_others_is_kept(tmp_path: Path) -> None:
+    emotion = utterance().emotion
+    rows = Manifest(tmp_path, (utterance(),))
+    (tmp_path / "label_map.json").write_text('{"xyz": "Happy"}')
+    write(rows, tmp_path / "one.jsonl", format="emobox")
+    write(rows, tmp_path / "two.jsonl", format="emobox")
+    assert json.loads((tmp_path / "label_map.json").read_text()) == {"xyz": "Happy", emotion: emotion.title()}
+    for strange in (f'{{"{emotion}": "{"Sad" if emotion != "sad" else "Happy"}"}}', "notes of mine"):
+        (tmp_path / "label_map.json").write_text(strange)
+        with pytest.raises(ManifestError, match=r"label_map\.json"):
+            write(rows, tmp_path / "three.jsonl", format="emobox")
+        assert (tmp_path / "label_map.json").read_text() == strange
+        assert not (tmp_path / "three.jsonl").exists()
+
+
+def test_every_name_of_a_part_is_known_in_trees(tmp_path: Path) -> None:
+    for part in PARTS:
+        (tmp_path / part / "angry").mkdir(parents=True)
+        (tmp_path / part / "angry" / f"{part}.wav").write_bytes(b"x")
+    manifest, _ = read(tmp_path, format="folder")
+    assert {u.path.split("/")[0]: u.extra.get("part") for u in manifest} == dict(PARTS)
 
 
 def test_a_foreign_kaldi_folder(tmp_path: Path) -> None:

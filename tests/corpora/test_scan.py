@@ -51,6 +51,16 @@ def test_the_corpus_is_found_below(tmp_path: Path, above: str) -> None:
     assert report.unread == report.outside == ()
 
 
+def test_corpora_side_by_side_are_kept_apart(tmp_path: Path) -> None:
+    """Many of RAVDESS's names could be BanglaSER's."""
+    _grow(tmp_path, *(f"banglaser/03-01-0{e}-01-01-01-0{a}.opus" for e in (1, 3, 4) for a in (7, 8, 9)))
+    _grow(tmp_path, *(f"RAVDESS/{name}.wav" for name in RAVDESS))
+    _grow(tmp_path, *(f"RAVDESS/Actor_02/03-01-0{e}-02-02-0{n}-02.wav" for e in (6, 7, 8) for n in (1, 2)))
+    manifest, report = scan("banglaser", tmp_path)
+    assert len(manifest) == 9
+    assert report.outside == ()
+
+
 def test_clips_beside_the_chosen_folder_are_named(tmp_path: Path) -> None:
     _grow(tmp_path, *(f"part{int(name[6:8])}/{name.rsplit('/')[1]}.wav" for name in RAVDESS[:-1]))
     _grow(tmp_path, *(f"{n}.wav" for n in range(100)))

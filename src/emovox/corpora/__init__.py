@@ -10,6 +10,7 @@ report of what is missing, extra, misnamed or there twice.
 from __future__ import annotations
 
 import difflib
+from dataclasses import replace
 from pathlib import Path
 
 from emovox.corpora.asvpesd import ASVPESD
@@ -82,9 +83,17 @@ def scan(name: str, root: str | Path) -> tuple[Manifest, Report]:
     """Read the corpus ``name`` under ``root``: its clips, and what is not as it should be.
 
     The corpus's own folder is found a level or two below ``root``, or above it when ``root`` is one of
-    its inner folders. Any audio extension is accepted. No file is dropped silently.
+    its inner folders. Any audio extension is accepted. No file is dropped silently; what lies in a folder
+    called like another corpus is that one's, even where the names look alike.
 
     Raises:
         ManifestError: unknown corpus, no such folder, or no clip of the corpus in it.
     """
-    return scan_corpus(_corpus(name), root, keys=official_keys(name))
+    manifest, report = scan_corpus(_corpus(name), root, keys=official_keys(name))
+    beside = tuple(path for path in report.outside if not _is_anothers(path, name))
+    return manifest, replace(report, outside=beside)
+
+
+def _is_anothers(path: str, name: str) -> bool:
+    folders = {"".join(c for c in part.lower() if c.isalnum()) for part in path.split("/")[:-1]}
+    return any(other.replace("_", "") in folders for other in CORPORA if other != name)

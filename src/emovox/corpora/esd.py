@@ -17,7 +17,8 @@ _EMOTIONS = ("neutral", "angry", "happy", "sad", "surprise")
 """In the order of the numbers: 1-350, 351-700, 701-1050, 1051-1400, 1401-1750."""
 _N_TEXTS = 350
 _MEN = {"0004", "0005", "0006", "0008", "0010", "0011", "0012", "0013", "0014", "0020"}
-_PARTS = ("train", "evaluation", "test")
+_PARTS = {"train": "train", "evaluation": "validation", "test": "test"}
+"""Folders of the corpus's own division; its evaluation part stands beside a test part."""
 _NAME = re.compile(r"(00(?:0[1-9]|1\d|20))_(\d{6})", re.ASCII)
 
 
@@ -43,7 +44,7 @@ def _parse(relpath: str) -> Fields | None:
         sex="male" if name[1] in _MEN else "female",
         language=language,
         text=f"{language}-{text + 1:03}",
-        extra={"part": path.parent.name} if path.parent.name in _PARTS else {},
+        extra={"part": _PARTS[path.parent.name]} if path.parent.name in _PARTS else {},
         note=f"lies in {folders[-1]}, its number means {emotion}" if strange else None,
     )
 

@@ -107,16 +107,30 @@ def write(
         raise ManifestError(f"{format!r} can only be read; to write, there are {', '.join(_writable())}")
     if form.target(path).exists() and not force:
         raise ManifestError(f"{str(form.target(path))!r} exists; name another place, or ask to replace it")
+    new = [one for one in (path, path.with_name(f"{path.name}.root")) if not one.exists()]
     if _is_folder(form):
         path.mkdir(parents=True, exist_ok=True)
     else:
         path.parent.mkdir(parents=True, exist_ok=True)
     tree = form in (FOLDER, SUFFIX)
-    left_out = form.write(manifest if tree else placed(manifest, path), path, absolute)
+    try:
+        left_out = form.write(manifest if tree else placed(manifest, path), path, absolute)
+    except ManifestError:
+        _sweep(new)
+        raise
     gone = {key for key, _ in left_out}
     rows = [u for u in manifest if u.id not in gone]
     lost = {name: n for name in FIELDS if name not in form.holds and (n := _n_lost(rows, name))}
     return Written(form.name, path, len(rows), lost, tuple(left_out))
+
+
+def _sweep(new: Sequence[Path]) -> None:
+    """Take back what a refused writing has made: an empty folder, the companion file."""
+    for one in new:
+        if one.is_file():
+            one.unlink()
+        elif one.is_dir() and not any(one.iterdir()):
+            one.rmdir()
 
 
 def guess(source: str | Path) -> str:

@@ -17,21 +17,15 @@ from typing import Any
 from emovox.corpora import CORPORA
 from emovox.corpora.formats.base import FIELDS, Draft, ImportReport, Reading
 from emovox.corpora.manifest import SEXES, Manifest, Utterance
+from emovox.corpora.protocols import PARTS
 from emovox.errors import LabelError, ManifestError
 from emovox.labels import canonical
 
-__all__ = ["PARTS", "UNKNOWN_SPEAKER", "assemble", "emotion_of", "part_of", "seconds"]
+__all__ = ["UNKNOWN_SPEAKER", "assemble", "emotion_of", "part_of", "seconds"]
 
 UNKNOWN_SPEAKER = "unknown"
 """Speaker of clips of which nobody said who speaks. They count as one person, so that a split of
 them is never taken for one that keeps speakers apart."""
-
-PARTS: Mapping[str, str] = {
-    **dict.fromkeys(("train", "training"), "train"),
-    **dict.fromkeys(("validation", "valid", "val", "dev", "development"), "validation"),
-    **dict.fromkeys(("test", "testing", "eval", "evaluation"), "test"),
-}
-"""What corpora call their own parts -> ``train``, ``validation`` or ``test``, kept in ``extra["part"]``."""
 
 _NOTHING = frozenset({"", "nan", "none", "null", "<na>", "nat"})
 _SEX = {

@@ -6,7 +6,8 @@ come from columns of these names, or from what the scheme of the speakers says a
 
 Written: one table, ``emotion``, segmented, with a column for each field of an utterance. It holds everything,
 times to the nanosecond; a start of 0 is the same as none. Of several utterances over the same stretch of one
-file only the first is written.
+file only the first is written. The table is CSV, or parquet if it holds a word, such as ``NULL``, that the
+library takes for an empty cell of a CSV.
 """
 
 from __future__ import annotations
@@ -35,6 +36,11 @@ from emovox.errors import ManifestError, MissingExtraError
 __all__ = ["AUDFORMAT"]
 
 _EMOTION_COLUMNS = ("emotion", "emotion_label", "label", "emo", "category", "class")
+_EMPTY = frozenset(
+    {"#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN", "<NA>", "N/A"}
+    | {"NA", "NULL", "NaN", "None", "n/a", "nan", "null"}
+)
+"""Words that are read out of a CSV as nothing."""
 _COLUMNS = tuple(name for name in FIELDS if name not in ("path", "start", "end"))
 
 
@@ -141,8 +147,12 @@ def _write(manifest: Manifest, target: Path, absolute: bool) -> Sequence[tuple[s
         for name in _COLUMNS:
             table[name] = audformat.Column(scheme_id=name)
             table[name].set([_value(u, name) for u in rows.values()])
-        _save(database, target)
+        _save(database, target, "parquet" if any(_is_mistaken(u) for u in rows.values()) else "csv")
     return left_out
+
+
+def _is_mistaken(u: Utterance) -> bool:
+    return any(getattr(u, name) in _EMPTY for name in FIELDS if name != "extra")
 
 
 def _ns(time_s: float) -> int:
@@ -154,10 +164,12 @@ def _value(u: Utterance, name: str) -> Any:
     return (json.dumps(dict(value), sort_keys=True) if value else None) if name == "extra" else value
 
 
-def _save(database: Any, target: Path) -> None:
+def _save(database: Any, target: Path, storage: str) -> None:
     """The header is moved into place last: a folder that has one is whole."""
     with tempfile.TemporaryDirectory(dir=target) as folder:
-        database.save(folder, storage_format="csv", header_only=False)
+        database.save(folder, storage_format=storage, header_only=False)
+        for old in target.glob("db.emotion.*"):  # of another format, when a database is replaced
+            old.unlink()
         for path in sorted(Path(folder).iterdir(), key=lambda p: p.suffix == ".yaml"):
             shutil.move(path, target / path.name)
 

@@ -270,9 +270,16 @@ def _write_emobox(manifest: Manifest, target: Path, absolute: bool) -> Sequence[
                 **_sound_facts(manifest.file(u)),
             }
         )
+    there = target.with_name("label_map.json")
+    known, own = _label_map(there), {name: name.title() for name in manifest.emotions}
+    if there.exists() and (not known or any(known.get(name, mine) != mine for name, mine in own.items())):
+        raise ManifestError(
+            f"{str(there)!r} gives the labels other meanings and would have to be replaced; "
+            "name another folder"
+        )
     replaced(target, lambda stream: stream.writelines(json.dumps(row) + "\n" for row in rows))
-    meanings = json.dumps({name: name.title() for name in manifest.emotions}, indent=4)
-    replaced(target.with_name("label_map.json"), lambda stream: stream.writelines([meanings, "\n"]))
+    meanings = json.dumps({**known, **own}, indent=4)
+    replaced(there, lambda stream: stream.writelines([meanings, "\n"]))
     return left_out
 
 
