@@ -230,6 +230,14 @@ def test_what_is_not_there_is_said(run: Run, tmp_path: Path, argument: str, said
     assert [good] == lines(run(SPEECH, "--format", "jsonl")[1])
 
 
+def test_an_empty_path_is_not_the_current_folder(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(EXAMPLES)
+    code, out, err = run(SPEECH, "")
+    assert (code, out) == (2, "")
+    assert "a PATH is empty" in err
+    assert run(".", "--format", "csv")[0] == 0
+
+
 def test_a_dead_link_is_a_row_and_not_skipped(run: Run, tmp_path: Path) -> None:
     (tmp_path / "dead.wav").symlink_to(tmp_path / "annex" / "dead.wav")
     (tmp_path / "loop.wav").symlink_to(tmp_path / "loop.wav")

@@ -27,7 +27,8 @@ LOW_DBFS = -45.0
 
 NO_SPEECH_S = 0.5
 """Less is no word. The detector takes the first 0.18 s of any sound for speech, and adds 0.3 s to all it
-finds: a word of 0.2 s makes half a second. Of a clip shorter than 1.5 s, a third is enough."""
+finds: a word of 0.2 s makes half a second. Of a clip shorter than 1.5 s, a third is enough. Steady noise is
+not caught here: its first 1.3 s pass for speech (``vad``), as long as a short answer lasts."""
 
 _FRAME = SAMPLE_RATE // 10
 

@@ -9,6 +9,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from emovox.errors import EmovoxError
+
 __all__ = ["AUDIO_SUFFIXES", "STDIN", "Source", "expand"]
 
 STDIN = "-"
@@ -43,6 +45,9 @@ def expand(arguments: Iterable[str], *, recursive: bool = False) -> list[Source]
 
     A folder stands for the recordings in it (with ``recursive``, also below it) in natural order; a
     pattern for what it matches. An argument that names nothing is kept, with its ``problem``.
+
+    Raises:
+        EmovoxError: an argument is empty.
     """
     found: dict[str, Source] = {}
     for argument in arguments:
@@ -59,6 +64,8 @@ def _expand(argument: str, recursive: bool) -> Iterator[Source]:
 
 
 def _named(argument: str, recursive: bool) -> Iterator[Source]:
+    if not argument:  # an unset variable, which Path would take for the current folder
+        raise EmovoxError("a PATH is empty; give a recording, a folder, a pattern, or . for this folder")
     path = Path(argument)
     if argument == STDIN:
         yield Source(STDIN)
