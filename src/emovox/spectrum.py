@@ -53,8 +53,8 @@ def mel_filters(
 ) -> Floats:
     """Weights ``(n_mels, n_fft // 2 + 1)`` of triangular bands evenly spaced on the mel scale.
 
-    ``scale="slaney"`` is linear up to 1 kHz and logarithmic above (the Auditory Toolbox); ``unit_area`` divides
-    each triangle by its area in Hz, else its height is 1.
+    ``scale="slaney"`` is linear up to 1 kHz and logarithmic above (the Auditory Toolbox); ``unit_area``
+    divides each triangle by its area in Hz, else its height is 1.
 
     Raises:
         ValueError: the edges are not ``0 <= low < high <= sample_rate / 2``, or there is no band.

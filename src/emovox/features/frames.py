@@ -23,7 +23,7 @@ from numpy.typing import ArrayLike, NDArray
 from emovox import spectrum
 from emovox.errors import AudioValueError, ConfigError
 
-__all__ = ["DEFAULT", "Family", "FrameSettings", "ShortTime", "columns_of", "fixed", "numbered"]
+__all__ = ["DEFAULT", "Family", "FrameSettings", "ShortTime", "columns_of", "divisors", "fixed", "numbered"]
 
 Floats = NDArray[np.float32]
 Taper = Literal["hann", "hamming", "boxcar"]
@@ -122,8 +122,8 @@ class ShortTime:
             return cls(x, sample_rate, settings or DEFAULT)
         if shared.x.shape != np.shape(x) or shared.sample_rate != sample_rate:
             raise ConfigError(
-                f"the shared transform is of {shared.x.size} samples at {shared.sample_rate} Hz, the sound has "
-                f"the shape {np.shape(x)} at {sample_rate} Hz; hand in the transform of this very sound"
+                f"the shared transform is of {shared.x.size} samples at {shared.sample_rate} Hz, the sound "
+                f"has the shape {np.shape(x)} at {sample_rate} Hz; hand in the transform of this sound"
             )
         return shared if settings is None else shared.under(settings)
 
@@ -221,3 +221,8 @@ def columns_of(stem: str, n: int) -> tuple[str, ...]:
     """``('mel_01', 'mel_02', ...)``: from 1, with as many digits as the last one has, at least two."""
     digits = max(2, len(str(n)))
     return tuple(f"{stem}_{i:0{digits}d}" for i in range(1, n + 1))
+
+
+def divisors(sums: Floats) -> Floats:
+    """Sums to divide by, where those too small for it are 1: a share of nothing is 0."""
+    return np.where(sums < np.finfo(np.float32).tiny, np.float32(1), sums)

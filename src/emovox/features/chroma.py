@@ -1,0 +1,140 @@
+"""Families of pitch classes: chroma and tonnetz, from the short-time transform.
+
+Definitions are those of librosa 0.11 (McFee et al., 2015). The tuning is fixed unless asked for otherwise:
+finding it looks at the whole recording, and would make a block of it differ from the whole. Digital silence
+gives 0, as there.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from emovox.errors import ConfigError
+from emovox.features.frames import Family, FrameSettings, ShortTime, columns_of, divisors, fixed
+
+__all__ = ["FAMILIES", "chroma", "estimate_tuning", "tonnetz"]
+
+Floats = NDArray[np.float32]
+_PITCH_CLASSES = ("c", "cs", "d", "ds", "e", "f", "fs", "g", "gs", "a", "as", "b")
+
+
+def chroma(
+    x: ArrayLike,
+    sample_rate: int,
+    *,
+    settings: FrameSettings | None = None,
+    shared: ShortTime | None = None,
+    n_chroma: int = 12,
+    tuning: float | None = 0.0,
+) -> Floats:
+    """Power by pitch class, relative to each frame's largest, ``(t, n_chroma)``, from 0 to 1.
+
+    ``librosa.feature.chroma_stft``; from C upwards. ``tuning`` is the deviation from A = 440 Hz in pitch
+    classes; ``None`` has `estimate_tuning` find it in the whole recording, which is what librosa does.
+
+    Raises:
+        ConfigError: ``n_chroma`` is below 1.
+    """
+    if n_chroma < 1:
+        raise ConfigError(f"n_chroma is {n_chroma!r}; expected 1 or more")
+    short = ShortTime.of(x, sample_rate, settings=settings, shared=shared)
+
+    def compute() -> Floats:
+        n_fft = short.settings.n_fft
+        bend = estimate_tuning(short, bins_per_octave=n_chroma) if tuning is None else tuning
+        raw = short.power @ _chroma_bank(sample_rate, n_fft, n_chroma, float(bend)).T
+        relative: Floats = raw / divisors(raw.max(axis=1, keepdims=True))
+        return relative
+
+    classes: Floats = short.once(("chroma", n_chroma, tuning), compute)
+    return classes
+
+
+def tonnetz(
+    x: ArrayLike,
+    sample_rate: int,
+    *,
+    settings: FrameSettings | None = None,
+    shared: ShortTime | None = None,
+    tuning: float | None = 0.0,
+) -> Floats:
+    """Place of the pitch classes on three circles of intervals, ``(t, 6)`` (Harte et al., 2006).
+
+    ``librosa.feature.tonnetz`` of the chroma of the short-time transform, not of a constant-Q one.
+    """
+    classes = chroma(x, sample_rate, settings=settings, shared=shared, tuning=tuning)
+    angle = np.array([7 / 6, 7 / 6, 3 / 2, 3 / 2, 2 / 3, 2 / 3])[:, None] * np.arange(12)
+    angle[::2] = angle[::2] - 0.5
+    circles = np.array([1, 1, 1, 1, 0.5, 0.5])[:, None] * np.cos(np.pi * angle)
+    share = classes / divisors(classes.sum(axis=1, keepdims=True))
+    place: Floats = share @ circles.T.astype(np.float32)
+    return place
+
+
+def estimate_tuning(short: ShortTime, *, bins_per_octave: int = 12, resolution: float = 0.01) -> float:
+    """How far the strong partials of a recording lie off the tempered scale, in bins, from -0.5 to 0.5.
+
+    Peaks between 150 and 4000 Hz in each frame's power, above a tenth of its largest, refined by a parabola;
+    of those above the median the commonest deviation (``librosa.estimate_tuning`` of the power). 0 if there
+    is no peak.
+    """
+    power = short.power
+    bend = power[:, 2:] + power[:, :-2] - 2 * power[:, 1:-1]
+    slope = (power[:, 2:] - power[:, :-2]) / 2
+    inside = power[:, 1:-1]
+    strong = np.where(power > np.float32(0.1) * power.max(axis=1, keepdims=True), power, 0)
+    peak = (strong[:, 1:-1] > strong[:, :-2]) & (strong[:, 1:-1] >= strong[:, 2:])
+    peak &= (short.hz[1:-1] >= 150) & (short.hz[1:-1] < min(4000.0, short.sample_rate / 2))
+    if not peak.any():
+        return 0.0
+    bend, slope = bend[peak], slope[peak]
+    shift = np.where(np.abs(slope) < np.abs(bend), -slope / np.where(bend == 0, 1, bend), 0)
+    height = inside[peak] + slope * shift / 2
+    hz = (np.nonzero(peak)[1] + 1 + shift) * (short.sample_rate / short.settings.n_fft)
+    octaves = np.log2(hz[height >= np.median(height)] / (440 / 16))
+    off = np.mod(bins_per_octave * octaves, 1)
+    counts, edges = np.histogram(
+        np.where(off >= 0.5, off - 1, off), np.linspace(-0.5, 0.5, round(1 / resolution) + 1)
+    )
+    return float(edges[np.argmax(counts)])
+
+
+@lru_cache(maxsize=32)
+def _chroma_bank(rate: int, n_fft: int, n_chroma: int, tuning: float) -> Floats:
+    """Weights ``(n_chroma, n_fft // 2 + 1)``: bumps around each pitch class (Ellis, 2007), C first.
+
+    Bins are weighed by a bell over the octaves, its middle at the fifth and two octaves wide.
+    """
+    reference_hz = 440 * 2 ** (tuning / n_chroma) / 16
+    pitch = n_chroma * np.log2(np.arange(1, n_fft) * (rate / n_fft) / reference_hz)
+    pitch = np.concatenate(([pitch[0] - 1.5 * n_chroma], pitch))  # the bin at 0 Hz has no pitch: far below
+    width = np.append(np.maximum(np.diff(pitch), 1.0), 1.0)
+    half = np.round(n_chroma / 2)
+    distance = np.mod(pitch - np.arange(n_chroma)[:, None] + half + 10 * n_chroma, n_chroma) - half
+    weights = np.exp(-0.5 * (2 * distance / width) ** 2)
+    weights /= np.linalg.norm(weights, axis=0)
+    weights *= np.exp(-0.5 * ((pitch / n_chroma - 5.0) / 2.0) ** 2)
+    bank: Floats = np.roll(weights, -3 * (n_chroma // 12), axis=0)[:, : n_fft // 2 + 1].astype(np.float32)
+    return bank
+
+
+def _chroma_columns(n_chroma: int = 12, **_: Any) -> tuple[str, ...]:
+    if n_chroma == 12:
+        return tuple(f"chroma_{name}" for name in _PITCH_CLASSES)
+    return columns_of("chroma", n_chroma)
+
+
+FAMILIES = (
+    Family("chroma", chroma, _chroma_columns, "of the frame's largest", "librosa.feature.chroma_stft"),
+    Family(
+        "tonnetz",
+        tonnetz,
+        fixed("fifth_x", "fifth_y", "minor_third_x", "minor_third_y", "major_third_x", "major_third_y"),
+        "radius 1 and 0.5",
+        "librosa.feature.tonnetz of chroma",
+    ),
+)

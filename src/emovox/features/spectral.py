@@ -1,0 +1,389 @@
+"""Families taken from the short-time spectrum; all of them read one `ShortTime`.
+
+Definitions are those of librosa 0.11 (McFee et al., 2015) and, for the subband centroids, of
+python_speech_features 0.6, so that numbers can be set beside those of published scripts. Unless
+asked for, no decibel is cut relative to the loudest frame (``top_db``): that looks at the whole recording,
+and would make a block of it differ from the whole.
+
+Digital silence gives what librosa gives: 0 for centroid, bandwidth and roll-off, 1 for
+flatness, the floor for levels.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import lru_cache
+from math import factorial
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from emovox import spectrum
+from emovox.errors import ConfigError
+from emovox.features.frames import Family, FrameSettings, ShortTime, columns_of, divisors, fixed, numbered
+
+__all__ = [
+    "FAMILIES",
+    "bandwidth",
+    "centroid",
+    "contrast",
+    "delta",
+    "flatness",
+    "log_mel",
+    "mel",
+    "mfcc",
+    "rolloff",
+    "ssc",
+]
+
+Floats = NDArray[np.float32]
+Scale = Literal["slaney", "htk"]
+_SMALLEST = 1e-10
+"""Power below this counts as this, before a logarithm."""
+
+
+# --- mel bands and cepstra ---------------------------------------------------------------------------
+
+
+def mel(
+    x: ArrayLike,
+    sample_rate: int,
+    *,
+    settings: FrameSettings | None = None,
+    shared: ShortTime | None = None,
+    n_mels: int = 64,
+    low_hz: float = 0.0,
+    high_hz: float | None = None,
+    scale: Scale = "slaney",
+) -> Floats:
+    """Power in mel bands, ``(t, n_mels)``: ``librosa.feature.melspectrogram``.
+
+    ``high_hz`` is half the rate unless given; ``scale="htk"`` takes the HTK formula for the edges. Triangles
+    have unit area either way.
+
+    Raises:
+        ValueError: the edges do not rise from 0 to at most half the rate, or there is no band.
+    """
+    short = ShortTime.of(x, sample_rate, settings=settings, shared=shared)
+    top = sample_rate / 2 if high_hz is None else high_hz
+    bank = (sample_rate, short.settings.n_fft, n_mels, low_hz, top, scale)
+    bands: Floats = short.once(("mel", bank), lambda: short.power @ _mel_bank(*bank).T)
+    return bands
+
+
+def log_mel(
+    x: ArrayLike,
+    sample_rate: int,
+    *,
+    settings: FrameSettings | None = None,
+    shared: ShortTime | None = None,
+    top_db: float | None = None,
+    **bands: Any,
+) -> Floats:
+    """Power in mel bands in dB, ``(t, n_mels)``: ``librosa.power_to_db`` of `mel`, which takes ``bands``.
+
+    ``top_db`` lifts what lies further than that below the loudest value of the recording (librosa: 80).
+    """
+    return _decibels(mel(x, sample_rate, settings=settings, shared=shared, **bands), top_db)
+
+
+def mfcc(
+    x: ArrayLike,
+    sample_rate: int,
+    *,
+    settings: FrameSettings | None = None,
+    shared: ShortTime | None = None,
+    n_mfcc: int = 13,
+    deltas: int = 0,
+    delta_width: int = 9,
+    lifter: float = 0.0,
+    **levels: Any,
+) -> Floats:
+    """Mel-frequency cepstral coefficients, ``(t, n_mfcc * (1 + deltas))``: ``librosa.feature.mfcc``.
+
+    The orthonormal cosine transform (type II) of `log_mel`, which takes ``levels``. ``deltas`` is how many
+    derivatives follow the coefficients, 0 to 2, each by `delta`.
+
+    Raises:
+        ConfigError: more coefficients than bands, or ``deltas`` or ``lifter`` out of range.
+    """
+    level = log_mel(x, sample_rate, settings=settings, shared=shared, **levels)
+    if not 1 <= n_mfcc <= level.shape[1] or deltas not in (0, 1, 2) or lifter < 0:
+        raise ConfigError(
+            f"n_mfcc {n_mfcc!r} of {level.shape[1]} bands, deltas {deltas!r}, lifter {lifter!r}; expected 1 "
+            "to as many coefficients as bands, 0, 1 or 2 deltas, and a lifter of 0 or more"
+        )
+    cepstra = level @ _cosines(level.shape[1], n_mfcc, float(lifter))
+    return np.hstack([cepstra, *(delta(cepstra, width=delta_width, order=k + 1) for k in range(deltas))])
+
+
+def delta(values: Floats, *, width: int = 9, order: int = 1) -> Floats:
+    """Local slope (order 1) or curvature (order 2) over ``width`` frames: ``(t, d)`` -> ``(t, d)``.
+
+    The derivative of the polynomial of that order that fits best (Savitzky and Golay), as in
+    ``librosa.feature.delta``: the outermost frames take that of the outermost full stretch. A recording
+    shorter than ``width`` takes the widest odd stretch it has; of fewer than three frames the answer is NaN.
+
+    Raises:
+        ConfigError: ``width`` is not odd and 3 or more, or ``order`` not 1 or 2.
+    """
+    if width < 3 or width % 2 == 0 or order not in (1, 2):
+        raise ConfigError(f"width {width!r}, order {order!r}; expected an odd width from 3, and order 1 or 2")
+    n_frames = values.shape[0]
+    width = min(width, n_frames - 1 + n_frames % 2)
+    if width < 3:
+        return np.full_like(values, np.nan)
+    half = width // 2
+    steps = np.vander(np.arange(-half, half + 1), order + 1, increasing=True)
+    weights = (factorial(order) * np.linalg.pinv(steps)[order]).astype(np.float32)
+    inside = np.lib.stride_tricks.sliding_window_view(values, width, axis=0) @ weights
+    return np.pad(inside, ((half, half), (0, 0)), mode="edge")
+
+
+def _decibels(power: Floats, top_db: float | None) -> Floats:
+    level = np.float32(10) * np.log10(np.maximum(power, np.float32(_SMALLEST)))
+    return level if top_db is None else np.maximum(level, level.max() - np.float32(top_db))
+
+
+@lru_cache(maxsize=32)
+def _mel_bank(rate: int, n_fft: int, n_mels: int, low_hz: float, high_hz: float, scale: Scale) -> Floats:
+    return spectrum.mel_filters(rate, n_fft, n_mels, low_hz, high_hz, scale=scale, unit_area=True)
+
+
+@lru_cache(maxsize=32)
+def _cosines(n_bands: int, n_mfcc: int, lifter: float) -> Floats:
+    """The cosine transform as a matrix, ``(n_bands, n_mfcc)``, its columns weighed by the lifter."""
+    k = np.arange(n_mfcc)
+    table = np.cos(np.pi * k * (np.arange(n_bands)[:, None] + 0.5) / n_bands) * np.sqrt(2 / n_bands)
+    table[:, 0] *= np.sqrt(0.5)
+    if lifter:
+        table *= 1 + lifter / 2 * np.sin(np.pi * (k + 1) / lifter)
+    matrix: Floats = table.astype(np.float32)
+    return matrix
+
+
+# --- the shape of the spectrum -----------------------------------------------------------------------
+
+
+def contrast(
+    x: ArrayLike,
+    sample_rate: int,
+    *,
+    settings: FrameSettings | None = None,
+    shared: ShortTime | None = None,
+    n_bands: int = 6,
+    low_hz: float = 200.0,
+    quantile: float = 0.02,
+    top_db: float | None = None,
+) -> Floats:
+    """Peaks over valleys of the magnitude, in octave bands, in dB (10 log10), ``(t, n_bands + 1)``.
+
+    ``librosa.feature.spectral_contrast`` (Jiang et al., 2002): the first band ends at ``low_hz``, the last
+    takes what is left. ``top_db`` lifts peaks and valleys far below the recording's loudest (librosa: 80).
+
+    Raises:
+        ConfigError: a band begins above half the rate, holds too few bins, or an option is out of range.
+    """
+    if n_bands < 1 or low_hz <= 0 or not 0 < quantile < 1:
+        raise ConfigError(
+            f"n_bands {n_bands!r}, low_hz {low_hz!r}, quantile {quantile!r}; expected one band or more, an "
+            "edge above 0 Hz and a quantile between 0 and 1"
+        )
+    short = ShortTime.of(x, sample_rate, settings=settings, shared=shared)
+    magnitude = short.magnitude
+    peak, valley = np.empty((2, magnitude.shape[0], n_bands + 1), dtype=np.float32)
+    for band, (first, end, n_marked) in enumerate(_octaves(short.hz, sample_rate, n_bands, low_hz)):
+        inside = np.sort(magnitude[:, first:end], axis=1)
+        n_extreme = min(max(1, int(np.rint(quantile * n_marked))), end - first)
+        peak[:, band] = inside[:, -n_extreme:].mean(axis=1)
+        valley[:, band] = inside[:, :n_extreme].mean(axis=1)
+    return _decibels(peak, top_db) - _decibels(valley, top_db)
+
+
+def _octaves(
+    hz: NDArray[np.float64], sample_rate: int, n_bands: int, low_hz: float
+) -> list[tuple[int, int, int]]:
+    """First bin, end and the count the quantile is taken of, for each band, as librosa draws them.
+
+    A band reaches one bin down into its neighbour; all but the last give up their topmost bin after counting.
+    """
+    edges = np.append(0.0, low_hz * 2.0 ** np.arange(n_bands + 1))
+    if edges[-2] >= sample_rate / 2:
+        raise ConfigError(
+            f"{n_bands} octaves from {low_hz} Hz reach {edges[-2]:g} Hz, beyond half the rate {sample_rate}; "
+            "take fewer bands or a lower low_hz"
+        )
+    found = []
+    for band in range(n_bands + 1):
+        first = int(np.searchsorted(hz, edges[band], side="left")) - (band > 0)
+        end = int(np.searchsorted(hz, edges[band + 1], side="right")) if band < n_bands else hz.size
+        kept = end - (band < n_bands)
+        if kept <= first:
+            raise ConfigError(
+                f"the band from {edges[band]:g} to {edges[band + 1]:g} Hz holds too few bins; "
+                "take a larger n_fft"
+            )
+        found.append((first, kept, end - first))
+    return found
+
+
+def centroid(
+    x: ArrayLike,
+    sample_rate: int,
+    *,
+    settings: FrameSettings | None = None,
+    shared: ShortTime | None = None,
+) -> Floats:
+    """Mean frequency weighed by magnitude, in Hz, ``(t, 1)``: ``librosa.feature.spectral_centroid``."""
+    short = ShortTime.of(x, sample_rate, settings=settings, shared=shared)
+    middle: Floats = short.once("centroid", lambda: _share(short) @ short.hz.astype(np.float32)[:, None])
+    return middle
+
+
+def bandwidth(
+    x: ArrayLike,
+    sample_rate: int,
+    *,
+    settings: FrameSettings | None = None,
+    shared: ShortTime | None = None,
+) -> Floats:
+    """Deviation of the frequency around the centroid, weighed by magnitude, in Hz, ``(t, 1)``.
+
+    ``librosa.feature.spectral_bandwidth`` with its power 2.
+    """
+    short = ShortTime.of(x, sample_rate, settings=settings, shared=shared)
+    away = short.hz.astype(np.float32) - centroid(x, sample_rate, shared=short)
+    spread: Floats = np.sqrt(np.sum(_share(short) * away * away, axis=1, keepdims=True))
+    return spread
+
+
+def rolloff(
+    x: ArrayLike,
+    sample_rate: int,
+    *,
+    settings: FrameSettings | None = None,
+    shared: ShortTime | None = None,
+    share: float = 0.85,
+) -> Floats:
+    """Frequency of the first bin up to which ``share`` of the magnitude lies, in Hz, ``(t, 1)``.
+
+    ``librosa.feature.spectral_rolloff``.
+
+    Raises:
+        ConfigError: ``share`` is not between 0 and 1.
+    """
+    if not 0 < share < 1:
+        raise ConfigError(f"share is {share!r}; expected a number between 0 and 1")
+    short = ShortTime.of(x, sample_rate, settings=settings, shared=shared)
+    below = np.cumsum(short.magnitude, axis=1)
+    first = np.argmax(below >= np.float32(share) * below[:, -1:], axis=1)
+    edge: Floats = short.hz[first].astype(np.float32)[:, None]
+    return edge
+
+
+def flatness(
+    x: ArrayLike,
+    sample_rate: int,
+    *,
+    settings: FrameSettings | None = None,
+    shared: ShortTime | None = None,
+) -> Floats:
+    """Geometric over arithmetic mean of the power, ``(t, 1)``, from 0 (a tone) to 1 (white noise).
+
+    ``librosa.feature.spectral_flatness``.
+    """
+    short = ShortTime.of(x, sample_rate, settings=settings, shared=shared)
+    power = np.maximum(short.power, np.float32(_SMALLEST))
+    geometric = np.exp(np.log(power).mean(axis=1, keepdims=True))
+    ratio: Floats = geometric / power.mean(axis=1, keepdims=True)
+    return ratio
+
+
+def ssc(
+    x: ArrayLike,
+    sample_rate: int,
+    *,
+    settings: FrameSettings | None = None,
+    shared: ShortTime | None = None,
+    n_bands: int = 26,
+    low_hz: float = 0.0,
+    high_hz: float | None = None,
+    preemphasis: float = 0.97,
+    taper: Literal["hann", "hamming", "boxcar"] = "boxcar",
+) -> Floats:
+    """Spectral subband centroids in Hz, ``(t, n_bands)`` (Paliwal, 1998), NaN in bands that hold no bin.
+
+    ``python_speech_features.ssc``, to which it is equal for frames that are not centred. It has a taper and a
+    pre-emphasis of its own, which replace those of the settings.
+
+    Raises:
+        ConfigError: the edges do not rise from 0 to at most half the rate, or there is no band.
+    """
+    top = sample_rate / 2 if high_hz is None else high_hz
+    if n_bands < 1 or not 0 <= low_hz < top <= sample_rate / 2:
+        raise ConfigError(
+            f"{n_bands!r} bands from {low_hz!r} to {top!r} Hz at {sample_rate!r} Hz; expected one band or "
+            "more, and edges that rise from 0 to at most half the rate"
+        )
+    short = ShortTime.of(x, sample_rate, settings=settings, shared=shared)
+    short = short.under(replace(short.settings, preemphasis=preemphasis, taper=taper))
+    n_fft = short.settings.n_fft
+    # Bins without any power weigh all the same, so that silence has the middle of its bands.
+    power = np.where(short.power == 0, np.float32(np.finfo(np.float64).eps * n_fft), short.power)
+    bank = _subbands(sample_rate, n_fft, n_bands, low_hz, top).T
+    # Its frequency axis begins at 1 Hz, not 0.
+    hz = np.linspace(1, sample_rate / 2, n_fft // 2 + 1)[:, None]
+    weight = power @ bank
+    moment = power @ (hz * bank).astype(np.float32)
+    middle: Floats = np.divide(moment, weight, out=np.full_like(weight, np.nan), where=weight > 0)
+    return middle
+
+
+@lru_cache(maxsize=32)
+def _subbands(rate: int, n_fft: int, n_bands: int, low_hz: float, high_hz: float) -> Floats:
+    """Triangles ``(n_bands, n_fft // 2 + 1)`` with edges rounded down to whole bins, after HTK's formula."""
+    low, high = 2595 * np.log10(1 + np.array([low_hz, high_hz]) / 700)
+    edges_hz = 700 * (10 ** (np.linspace(low, high, n_bands + 2) / 2595) - 1)
+    edges = np.floor((n_fft + 1) * edges_hz / rate)[:, None]
+    left, middle, right = edges[:-2], edges[1:-1], edges[2:]
+    bins = np.arange(n_fft // 2 + 1)
+    rise = (bins - left) / np.maximum(middle - left, 1)
+    fall = (right - bins) / np.maximum(right - middle, 1)
+    rising, falling = (left <= bins) & (bins < middle), (middle <= bins) & (bins < right)
+    return np.where(rising, rise, np.where(falling, fall, 0)).astype(np.float32)
+
+
+def _share(short: ShortTime) -> Floats:
+    """Magnitude of each bin by the sum over its frame; 0 in silent frames."""
+
+    def compute() -> Floats:
+        return short.magnitude / divisors(short.magnitude.sum(axis=1, keepdims=True))
+
+    share: Floats = short.once("share", compute)
+    return share
+
+
+def _mfcc_columns(n_mfcc: int = 13, deltas: int = 0, **_: Any) -> tuple[str, ...]:
+    names = columns_of("mfcc", n_mfcc)
+    endings = ("", "_delta", "_delta2")[: deltas + 1]
+    return tuple(f"{name}{ending}" for ending in endings for name in names)
+
+
+FAMILIES = (
+    Family("mel", mel, numbered("mel", "n_mels", 64), "power", "librosa.feature.melspectrogram"),
+    Family("log_mel", log_mel, numbered("log_mel", "n_mels", 64), "dB", "librosa.power_to_db of mel"),
+    Family("mfcc", mfcc, _mfcc_columns, "dB", "librosa.feature.mfcc, librosa.feature.delta"),
+    Family(
+        "contrast",
+        contrast,
+        lambda n_bands=6, **_: columns_of("contrast", n_bands + 1),
+        "dB",
+        "librosa.feature.spectral_contrast",
+    ),
+    Family("centroid", centroid, fixed("centroid_hz"), "Hz", "librosa.feature.spectral_centroid"),
+    Family("bandwidth", bandwidth, fixed("bandwidth_hz"), "Hz", "librosa.feature.spectral_bandwidth"),
+    Family("rolloff", rolloff, fixed("rolloff_hz"), "Hz", "librosa.feature.spectral_rolloff"),
+    Family("flatness", flatness, fixed("flatness"), "ratio", "librosa.feature.spectral_flatness"),
+    Family("ssc", ssc, numbered("ssc", "n_bands", 26), "Hz", "python_speech_features.ssc"),
+)
