@@ -39,6 +39,7 @@ __all__ = [
     "ManifestError",
     "MissingExtraError",
     "ProtocolError",
+    "install_command",
 ]
 
 
@@ -102,5 +103,14 @@ class MissingExtraError(EmovoxError, ImportError):
     """An optional dependency is not installed; the message is the sentence that installs it."""
 
     def __init__(self, what: str, extra: str) -> None:
-        super().__init__(f"{what} needs the extra {extra!r}: run  pip install 'emovox[{extra}]'")
+        super().__init__(f"{what} needs the extra {extra!r}: run  {install_command(extra)}")
         self.extra = extra
+
+
+def install_command(extra: str) -> str:
+    """What installs an extra; those that bring PyTorch say how to be spared several GB of CUDA."""
+    command = f"pip install 'emovox[{extra}]'"
+    return f"{command}  (install PyTorch's CPU build first)" if extra in _WITH_TORCH else command
+
+
+_WITH_TORCH = ("all", "train")

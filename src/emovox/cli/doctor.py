@@ -17,7 +17,7 @@ import typer
 import emovox
 from emovox.cli.models import Form
 from emovox.cli.terminal import can_say, clean, has_colours, pad, paint
-from emovox.errors import EmovoxError
+from emovox.errors import EmovoxError, install_command
 
 __all__ = ["DECODERS", "decoders", "doctor", "extras", "model_state"]
 
@@ -62,7 +62,7 @@ def extras() -> dict[str, dict[str, Any]]:
         found[extra] = {
             "present": not missing,
             "missing": missing,
-            "install": f"pip install 'emovox[{extra}]'",
+            "install": install_command(extra),
         }
     return found
 
