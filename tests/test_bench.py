@@ -282,6 +282,15 @@ def test_the_command_refuses_before_it_trains(command: Callable[..., Any], plant
     assert "contaminated" in out
 
 
+def test_a_protocol_that_cannot_be_is_told_before_the_listening(
+    command: Callable[..., Any], toy: Manifest
+) -> None:
+    code, _, err = command(toy.root / "toy.csv", "--protocol", "loso,nothing")
+    assert code == 2
+    assert "there are" in err
+    assert "listening" not in err
+
+
 @pytest.mark.parametrize(
     ("argv", "said"),
     [

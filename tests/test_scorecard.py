@@ -423,10 +423,12 @@ def test_clips_under_another_corpus_name_are_known_by_their_own(
     assert found.stamp == "contaminated"
     assert "--corpus tess" in found.reasons[0]
     assert stamp(spec_of(corpora=("emodb",)), opened, opened.ids).stamp == "strict"
-    turned = Manifest(
-        opened.root, tuple(replace(u, emotion="calm" if "back" in u.path else u.emotion) for u in opened)
-    )
+    turned = Manifest(opened.root, tuple(replace(u, emotion="calm") for u in opened))
     assert stamp(spec_of(corpora=("tess",)), turned, turned.ids).stamp == "strict", "same names by chance"
+    poured = Manifest(toy.root, (*toy, replace(opened.utterances[0], corpus="toy")))
+    found = stamp(spec_of(corpora=("tess",)), poured, poured.ids)
+    assert found.stamp == "contaminated", "a corpus poured together with others"
+    assert f"1 of the {len(poured)} clips" in found.reasons[0]
 
 
 def test_a_table_without_corpora_is_of_the_one_that_is_named(tmp_path: Path) -> None:

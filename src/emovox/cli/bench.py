@@ -108,14 +108,15 @@ def _plans(name: str, root: Path, protocols: str, allow: Sequence[str], listen: 
     from emovox.corpora.audit import listen as hear
 
     corpus, manifest = _opened(name, root)
-    prints = None
-    if listen:
-        say(f"{corpus}: listening to {len(manifest)} clips for copies")
-        prints, failed = hear(manifest)
-        for key, why in failed.items():
-            say(f"{key}: {why}")
-        if failed:
-            raise ManifestError(f"{corpus}: {len(failed)} clips cannot be read; mend or leave them out")
+    plans = [plan(manifest, protocol, corpus=corpus, allow=allow) for protocol in divided(protocols)]
+    if not listen:
+        return plans
+    say(f"{corpus}: listening to {len(manifest)} clips for copies")
+    prints, failed = hear(manifest)
+    for key, why in failed.items():
+        say(f"{key}: {why}")
+    if failed:
+        raise ManifestError(f"{corpus}: {len(failed)} clips cannot be read; mend or leave them out")
     return [
         plan(manifest, protocol, corpus=corpus, allow=allow, prints=prints) for protocol in divided(protocols)
     ]

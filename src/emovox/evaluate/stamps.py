@@ -6,8 +6,8 @@ strict. Clips of one of its corpora were trained on, unless the protocol names a
 what it leaves in common is the stamp. ``#`` and the digest of the split may follow the name. They must where
 the name alone does not settle who is tested: random folds of other clips are other folds.
 
-Clips of a corpus that nobody knows are not foreign when most of their names, and what is expressed in them,
-are those of a corpus that taught the model: its folder was read under another name.
+Clips of a corpus that nobody knows are not foreign when their names, and what is expressed in them, are those
+of a corpus that taught the model: its folder was read under another name, or poured together with others.
 
 The stamp believes what the bundle says. Whether two corpora hold the same recordings under other names only
 listening tells: see `emovox.corpora.audit`.
@@ -86,7 +86,7 @@ def _renamed(rows: Manifest, spec: Spec) -> tuple[str, ...]:
         clips = [u for u in rows if u.corpus == name]
         for corpus in taught:
             n = sum(_is_named_by(corpus, u) for u in clips)
-            if 2 * n > len(clips):
+            if n:
                 reasons.append(
                     f"{n} of the {len(clips)} clips of {name} are named like those of {corpus.name}, which "
                     f"the model was trained on; if they are, say so (--corpus {corpus.name})"
