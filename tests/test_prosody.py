@@ -87,8 +87,7 @@ def test_voices_of_known_pitch(kind: str) -> None:
     wrong, missed, judged = total
     assert judged > 350
     assert wrong / judged <= 0.005
-    # A band without low harmonics holds jitter many times over: there some frames are not periodic.
-    assert missed / judged <= (0.03 if kind == "telephone" else 0.01)
+    assert missed / judged <= 0.01
     assert np.median(fine) < (0.01 if "jitter" in KINDS[kind] else 0.003)
 
 

@@ -45,9 +45,9 @@ def f0(
     shared: ShortTime | None = None,
     low_hz: float = 60.0,
     high_hz: float = 500.0,
-    top_hz: float = 2500.0,
+    top_hz: float = 1500.0,
     voicing: float = 0.5,
-    octave_cost: float = 0.02,
+    octave_cost: float = 0.04,
     jump_cost: float = 0.35,
     switch_cost: float = 0.14,
 ) -> Floats:
