@@ -232,6 +232,15 @@ def test_metrics_stand_on_numpy_alone() -> None:
             }
 
 
+def test_features_stand_on_numpy_and_the_transform() -> None:
+    for module in modules().values():
+        if module.room == "features":
+            foreign = {name for name in imports(module) if name.split(".")[0] not in sys.stdlib_module_names}
+            assert {name for name in foreign if not name.startswith("emovox.features")} <= {
+                *("numpy", "numpy.typing", "emovox.spectrum", "emovox.errors", "emovox"),
+            }, module.name
+
+
 def defined(module: Module) -> set[str]:
     """Public names that a module makes itself; CamelCase assignments, aliases of types, are left out."""
     made: set[str] = set()

@@ -12,12 +12,12 @@ parameters of its own; every family gives one row a frame, so that columns stand
 
 from __future__ import annotations
 
-from emovox.features import chroma, spectral, temporal
+from emovox.features import chroma, prosody, spectral, temporal
 from emovox.features.frames import DEFAULT, Family, FrameSettings, ShortTime
 
 __all__ = ["DEFAULT", "FEATURES", "Family", "FrameSettings", "ShortTime"]
 
 FEATURES: dict[str, Family] = {
-    family.name: family for module in (spectral, chroma, temporal) for family in module.FAMILIES
+    family.name: family for module in (spectral, chroma, temporal, prosody) for family in module.FAMILIES
 }
 """Name -> family."""

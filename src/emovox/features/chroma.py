@@ -80,7 +80,7 @@ def estimate_tuning(short: ShortTime, *, bins_per_octave: int = 12, resolution: 
 
     Peaks between 150 and 4000 Hz in each frame's power, above a tenth of its largest, refined by a parabola;
     of those above the median the commonest deviation (``librosa.estimate_tuning`` of the power). 0 if there
-    is no peak.
+    is no peak. Of speech, which is not tuned, it says little: many deviations are about as common.
     """
     power = short.power
     bend = power[:, 2:] + power[:, :-2] - 2 * power[:, 1:-1]
