@@ -91,6 +91,16 @@ def test_voices_of_known_pitch(kind: str) -> None:
     assert np.median(fine) < (0.01 if "jitter" in KINDS[kind] else 0.003)
 
 
+def test_what_repeats_after_one_period_repeats_after_two() -> None:
+    # A steady voice is as periodic an octave below: with free jumps, the octave cost alone decides.
+    wrong_for_free = 0
+    for seed, pitch_hz in enumerate((200, 250, 320, 400)):  # whole samples a period
+        x, truth = voice(pitch_hz, seed=seed, glide_octaves=0.0, snr_db=30.0)
+        assert judge(f0(x, RATE, jump_cost=0.0)[:, 0], truth, 160)[:2].sum() == 0
+        wrong_for_free += judge(f0(x, RATE, jump_cost=0.0, octave_cost=0.0)[:, 0], truth, 160)[0]
+    assert wrong_for_free > 10
+
+
 def test_no_worse_than_librosa() -> None:
     librosa = pytest.importorskip("librosa")
     ours, theirs = np.zeros(3), np.zeros(3)

@@ -70,7 +70,7 @@ class _Series:
     def centred(self) -> Doubles:
         """Distance from the mean as a share of the range, 0 for a constant: its powers stay in bounds."""
         share = (self.values - self.mean) / np.where(self.range > 0, self.range, 1.0)
-        return np.where(self.there & (self.range > 0), share, 0.0)
+        return np.where(self.range > 0, share, 0.0)
 
     def sum(self, values: Doubles) -> Doubles:
         """Over the frames that exist: ``(d,)``."""
