@@ -27,6 +27,7 @@ __all__ = ["DEFAULT", "Family", "FrameSettings", "ShortTime", "columns_of", "div
 
 Floats = NDArray[np.float32]
 Doubles = NDArray[np.float64]
+_CACHED_VALUES = 1 << 16
 Taper = Literal["hann", "hamming", "boxcar"]
 
 
@@ -176,9 +177,17 @@ class ShortTime:
         s = self.settings
         # A short window stands in the middle of the transform's stretch, to the sample where librosa puts it.
         cut = self._cut(s.window, s.n_fft // 2 - (s.n_fft - s.window) // 2, "zeros")
-        # In double precision, which costs no more: in single, valleys far below a frame's peak are lost.
-        spectra = np.fft.rfft(cut * s.taper_weights(), n=s.n_fft, axis=1)
-        return (spectra.real**2 + spectra.imag**2).astype(np.float32)
+        weights = s.taper_weights()
+        power = np.empty((len(cut), s.n_fft // 2 + 1), dtype=np.float32)
+        # In double precision, which costs no more: in single, valleys far below a frame's peak are lost. A
+        # few frames at a time stay in the processor's cache, and are three times as fast as all at once.
+        n_rows = max(1, _CACHED_VALUES // s.n_fft)
+        for first in range(0, len(cut), n_rows):
+            spectra = np.fft.rfft(cut[first : first + n_rows] * weights, n=s.n_fft, axis=1)
+            parts = spectra.view(np.float64)
+            np.multiply(parts, parts, out=parts)
+            np.add(parts[:, ::2], parts[:, 1::2], out=power[first : first + n_rows], casting="same_kind")
+        return power
 
     @cached_property
     def magnitude(self) -> Floats:
