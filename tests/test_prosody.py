@@ -183,7 +183,7 @@ def test_a_shift_moves_the_frames(n_frames: int, hop: int) -> None:
 
 
 def test_a_long_sound_is_its_parts() -> None:
-    # Frames are transformed 512 at a time.
+    # Frames are transformed a few at a time.
     x, _ = voice(110, seed=0, seconds=8.0, snr_db=20.0)
     whole = f0(x, RATE)
     part = f0(x[4 * RATE : 7 * RATE], RATE)
