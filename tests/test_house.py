@@ -70,7 +70,7 @@ HEAVY = {
 EXTRAS = HEAVY | {"av", "onnx", "onnxscript", "opensmile", "audiomentations", "skl2onnx", "pyarrow"}
 
 SIBLINGS: dict[str, tuple[set[str], set[str]]] = {
-    "features": ({"frames"}, set()),
+    "features": ({"frames"}, {"families", "sets"}),
     "nets": ({"blocks", "functionals"}, set()),
     "corpora": (
         {"manifest"},

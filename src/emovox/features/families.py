@@ -1,0 +1,13 @@
+"""Every family of features by its name: a dict one can read."""
+
+from __future__ import annotations
+
+from emovox.features import chroma, prosody, spectral, temporal
+from emovox.features.frames import Family
+
+__all__ = ["FEATURES"]
+
+FEATURES: dict[str, Family] = {
+    family.name: family for module in (spectral, chroma, temporal, prosody) for family in module.FAMILIES
+}
+"""Name -> family."""

@@ -1,0 +1,285 @@
+"""Sets of features: which families, with which parameters, in which frames, as one row of named columns.
+
+::
+
+    seed = feature_set("seed-full")
+    row = seed(x, 16_000)                                       # (len(seed.columns),) float32
+    other = feature_set("seed-full", {"mfcc.n_mfcc": 13})       # another set, with another digest
+
+A set is the one definition of its numbers: what trains a model, what a bundle computes when it predicts and
+what the command writes to a table are the same call. ``digest`` names everything that its values depend on.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields, replace
+from functools import partial
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from emovox.errors import AudioValueError, ConfigError
+from emovox.features.families import FEATURES
+from emovox.features.frames import DEFAULT, FrameSettings, ShortTime
+from emovox.features.functionals import ELEVEN, columns, functionals
+
+__all__ = ["SAMPLE_RATE", "SETS", "FeatureSet", "Part", "composed", "feature_set"]
+
+Floats = NDArray[np.float32]
+Kind = Literal["vector", "frames"]
+SAMPLE_RATE = 16_000
+"""Hz: all sets are computed of sound at this rate."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FeatureSet:
+    """A readable entry of `SETS`: call it with a sound and it gives the numbers of its ``columns``."""
+
+    name: str
+    kind: Kind
+    """``vector``: one row ``(d,)`` a recording; ``frames``: ``(t, d)``."""
+    description: str
+    source: str
+    columns: tuple[str, ...]
+    compute: Callable[[Floats, int], Floats]
+    """``(x (n,) float32, 16000) -> (d,) or (t, d)``; pure, picklable."""
+    definition: Mapping[str, Any] = field(default_factory=dict)
+    """What the values depend on, as JSON would have it: families, parameters, frame settings, versions."""
+    overrides: Mapping[str, Any] = field(default_factory=dict)
+    """What was changed against the set of this name."""
+    version: int = 1
+    """Goes up whenever the same definition gives other numbers."""
+    hop_s: float | None = None
+    """Seconds from frame to frame, for ``frames``."""
+    extra: str | None = None
+    """What has to be installed: ``pip install 'emovox[extra]'``."""
+    licence: str = "Apache-2.0"
+
+    def __call__(self, x: ArrayLike, sample_rate: int = SAMPLE_RATE) -> Floats:
+        """Compute it.
+
+        Raises:
+            AudioValueError: ``x`` is empty, not ``(n,)``, not finite, or not at 16 kHz.
+            MissingExtraError: the set needs an extra that is not installed.
+        """
+        sound = np.asarray(x, dtype=np.float32)
+        if sound.ndim != 1 or not sound.size or not np.isfinite(sound).all():
+            raise AudioValueError(
+                f"x has the shape {sound.shape}; expected a non-empty (n,) of finite samples"
+            )
+        if sample_rate != SAMPLE_RATE:
+            raise AudioValueError(
+                f"the set {self.name!r} got sound at {sample_rate} Hz; expected {SAMPLE_RATE}: "
+                "emovox.audio.load resamples"
+            )
+        values = self.compute(sound, sample_rate)
+        if values.shape[-1] != len(self.columns) or values.ndim != (1 if self.kind == "vector" else 2):
+            raise RuntimeError(f"{self.name}: {values.shape} values for {len(self.columns)} columns")
+        return values
+
+    @property
+    def digest(self) -> str:
+        """Sixteen hexadecimal digits that change with whatever the values depend on."""
+        what = {"version": self.version, "columns": self.columns, **self.definition}
+        return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:16]
+
+    def reference(self) -> dict[str, Any]:
+        """How a bundle or a table names this set: ``{set, overrides, digest}``."""
+        return {"set": self.name, "overrides": dict(self.overrides), "digest": self.digest}
+
+
+# ------------------------------------------------------------------------------- sets made of families
+
+
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """One family in a set."""
+
+    family: str
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    settings: FrameSettings = DEFAULT
+    statistics: tuple[str, ...] = ()
+    """Over its frames; none in a set of frames."""
+
+    def columns(self) -> tuple[str, ...]:
+        """Names of what it adds to the set."""
+        names = FEATURES[self.family].columns(**self.parameters)
+        return columns(names, self.statistics) if self.statistics else names
+
+
+def composed(
+    name: str, parts: Sequence[Part], *, description: str, source: str, clip_s: float | None = None
+) -> FeatureSet:
+    """A set made of families, all of them on one shared transform.
+
+    Args:
+        parts: with statistics all of them (a vector), or none (frames, which then need the same hop).
+        clip_s: cut the sound, or fill it with zeros, to this many seconds before anything else.
+
+    Raises:
+        ConfigError: a family is unknown, or the parts do not go together.
+    """
+    parts = tuple(parts)
+    for part in parts:
+        if part.family not in FEATURES:
+            raise ConfigError(f"unknown family {part.family!r}; expected one of {', '.join(FEATURES)}")
+    kinds = {bool(part.statistics) for part in parts}
+    if len(kinds) != 1:
+        raise ConfigError(f"{name}: expected parts, either all with statistics or all without")
+    kind: Kind = "vector" if kinds.pop() else "frames"
+    hops = {(part.settings.hop, part.settings.centred) for part in parts}
+    if kind == "frames" and len(hops) != 1:
+        raise ConfigError(f"{name}: frames side by side need one hop, got {sorted(hops)}")
+    return FeatureSet(
+        name=name,
+        kind=kind,
+        description=description,
+        source=source,
+        columns=tuple(column for part in parts for column in part.columns()),
+        compute=partial(_compute, parts=parts, clip_s=clip_s),
+        definition={"parts": [asdict(part) for part in parts], "clip_s": clip_s},
+        hop_s=parts[0].settings.hop / SAMPLE_RATE if kind == "frames" else None,
+    )
+
+
+def _compute(x: Floats, sample_rate: int, *, parts: tuple[Part, ...], clip_s: float | None) -> Floats:
+    if clip_s is not None:
+        n = round(clip_s * sample_rate)
+        x = np.pad(x[:n], (0, max(0, n - x.size)))
+    shared = ShortTime(x, sample_rate, parts[0].settings)
+    values = [_part(part, x, sample_rate, shared) for part in parts]
+    return np.concatenate(values, axis=-1)
+
+
+def _part(part: Part, x: Floats, sample_rate: int, shared: ShortTime) -> Floats:
+    frames = FEATURES[part.family](x, sample_rate, settings=part.settings, shared=shared, **part.parameters)
+    if not part.statistics:
+        return frames
+    return functionals(frames, statistics=part.statistics, hop_s=part.settings.hop / sample_rate)
+
+
+def _changed(given: FeatureSet, overrides: Mapping[str, Any]) -> FeatureSet:
+    """The set with ``family.parameter`` or a frame setting (``window``, ``hop``, ``clip_s`` ...) replaced."""
+    compute = given.compute
+    if not isinstance(compute, partial) or compute.func is not _compute:
+        raise ConfigError(
+            f"the set {given.name!r} is fixed: it takes no overrides, got {', '.join(overrides)}"
+        )
+    parts, clip_s = list(compute.keywords["parts"]), compute.keywords["clip_s"]
+    frame_settings = {f.name for f in fields(FrameSettings)}
+    known = [*sorted(frame_settings), "clip_s", *(f"{part.family}.<parameter>" for part in parts)]
+    for key, value in overrides.items():
+        family, _, parameter = key.rpartition(".")
+        if key == "clip_s":
+            clip_s = value
+        elif key in frame_settings:
+            parts = [replace(p, settings=replace(p.settings, **{key: value})) for p in parts]
+        elif any(p.family == family for p in parts):
+            parts = [
+                replace(p, parameters={**p.parameters, parameter: value}) if p.family == family else p
+                for p in parts
+            ]
+        else:
+            raise ConfigError(
+                f"the set {given.name!r} has nothing called {key!r}; expected {', '.join(known)}"
+            )
+    made = composed(given.name, parts, description=given.description, source=given.source, clip_s=clip_s)
+    return replace(made, overrides=dict(overrides), version=given.version)
+
+
+# ------------------------------------------------------------------------------------------ the table
+
+_LIBROSA = FrameSettings(window=2048, hop=512, n_fft=2048)
+"""librosa's own defaults, which the seeds took, here at 16 kHz."""
+_SHORT = FrameSettings(window=400, hop=160, n_fft=400)
+_LOUD = {"top_db": 80.0, "n_mels": 128}
+"""librosa's mfcc: 128 bands, nothing further than 80 dB below the recording's loudest value."""
+
+
+def _whole(family: str, **parameters: Any) -> Part:
+    """Eleven statistics of a family under librosa's frames."""
+    return Part(family=family, parameters=parameters, settings=_LIBROSA, statistics=ELEVEN)
+
+
+SETS: dict[str, FeatureSet] = {
+    made.name: made
+    for made in (
+        composed(
+            "seed-180",
+            [
+                Part(
+                    family="mfcc", parameters={"n_mfcc": 40, **_LOUD}, settings=_LIBROSA, statistics=("mean",)
+                ),
+                Part(family="chroma", parameters={"tuning": None}, settings=_LIBROSA, statistics=("mean",)),
+                Part(family="mel", parameters={"n_mels": 128}, settings=_LIBROSA, statistics=("mean",)),
+            ],
+            description="means of 40 MFCC, 12 chroma and 128 mel bands: the usual tutorial's 180 numbers",
+            source="librosa's defaults at 16 kHz",
+        ),
+        composed(
+            "seed-clstm",
+            [
+                Part(family="zcr", settings=_SHORT),
+                Part(family="rms", settings=_SHORT),
+                Part(family="mfcc", parameters={"n_mfcc": 20, **_LOUD}, settings=_SHORT),
+            ],
+            description="frames of ZCR, RMS and 20 MFCC over exactly 4 s",
+            source="librosa, frame 400, hop 160",
+            clip_s=4.0,
+        ),
+        composed(
+            "seed-hybrid",
+            [
+                Part(family="mfcc", parameters={"n_mfcc": 40, **_LOUD}, settings=_LIBROSA),
+                Part(family="chroma", parameters={"tuning": None}, settings=_LIBROSA),
+                Part(family="mel", parameters={"n_mels": 128}, settings=_LIBROSA),
+            ],
+            description="frames of 40 MFCC, 12 chroma and 128 mel bands",
+            source="librosa's defaults at 16 kHz",
+        ),
+        composed(
+            "seed-lstm",
+            [Part(family="mfcc", parameters={"n_mfcc": 13, **_LOUD}, settings=_LIBROSA)],
+            description="frames of 13 MFCC",
+            source="librosa's defaults at 16 kHz",
+        ),
+        composed(
+            "seed-full",
+            [
+                _whole("mfcc", n_mfcc=40, **_LOUD),
+                _whole("ssc"),
+                _whole("chroma", tuning=None),
+                _whole("mel", n_mels=128),
+                _whole("contrast"),
+                _whole("tonnetz", tuning=None),
+                _whole("f0"),
+            ],
+            description="eleven statistics of MFCC, SSC, chroma, mel, contrast, tonnetz and F0",
+            source="librosa's defaults at 16 kHz; python_speech_features' bands for SSC",
+        ),
+    )
+}
+"""Name -> set."""
+
+
+def feature_set(name: str, overrides: Mapping[str, Any] | None = None) -> FeatureSet:
+    """The set of that name, with parameters of its own where ``overrides`` has some.
+
+    Args:
+        name: one of `SETS`.
+        overrides: ``{"mfcc.n_mfcc": 13, "window": 800}``: parameters of a family, or frame settings of all.
+
+    Raises:
+        ConfigError: the set, the family or a parameter is unknown.
+    """
+    if name not in SETS:
+        near = difflib.get_close_matches(name, SETS, n=1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        raise ConfigError(f"unknown feature set {name!r}{hint}; there are {', '.join(SETS)}")
+    found = SETS[name]
+    return _changed(found, overrides) if overrides else found
