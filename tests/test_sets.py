@@ -1,0 +1,125 @@
+"""Feature sets: what a name means, and what changes its digest."""
+
+from __future__ import annotations
+
+import pickle
+from dataclasses import fields
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from emovox.errors import AudioValueError, ConfigError
+from emovox.features import FEATURES, SETS, FrameSettings, feature_set
+from emovox.features.sets import Part, composed
+
+RATE = 16_000
+COMPOSED = ("seed-180", "seed-clstm", "seed-hybrid", "seed-lstm", "seed-full")
+SIZES = {"seed-180": 180, "seed-clstm": 22, "seed-hybrid": 180, "seed-lstm": 13, "seed-full": 2442}
+
+
+def voice(seconds: float = 1.5, seed: int = 0) -> np.ndarray:
+    """A buzz of harmonics with a little noise."""
+    rng = np.random.default_rng(seed)
+    t = np.arange(int(seconds * RATE)) / RATE
+    buzz = sum(np.sin(2 * np.pi * 140 * k * t) / k for k in range(1, 20))
+    return (0.1 * buzz + 0.01 * rng.standard_normal(t.size)).astype(np.float32)
+
+
+@pytest.mark.parametrize("name", COMPOSED)
+def test_a_set_gives_the_numbers_of_its_columns(name: str) -> None:
+    made = SETS[name]
+    values = made(voice())
+    assert values.dtype == np.float32
+    assert values.shape[-1] == len(made.columns) == len(set(made.columns)) == SIZES[name]
+    assert values.ndim == (1 if made.kind == "vector" else 2)
+    assert np.array_equal(values, made(voice()), equal_nan=True)
+
+
+@pytest.mark.parametrize("name", COMPOSED)
+def test_a_set_survives_the_way_to_another_process(name: str) -> None:
+    copy = pickle.loads(pickle.dumps(SETS[name]))
+    assert copy.digest == SETS[name].digest
+    assert np.array_equal(copy(voice()), SETS[name](voice()), equal_nan=True)
+
+
+@pytest.mark.parametrize("name", ["seed-180", "seed-full"])
+def test_a_vector_is_the_statistics_of_its_families_alone(name: str) -> None:
+    """By another road: every family with a transform of its own, and the mean by numpy."""
+    made, x = SETS[name], voice()
+    row = dict(zip(made.columns, made(x), strict=True))
+    loud = {"top_db": 80.0, "n_mels": 128}
+    frames = FrameSettings(window=2048, hop=512, n_fft=2048)
+    for family, parameters in (("mfcc", {"n_mfcc": 40, **loud}), ("mel", {"n_mels": 128})):
+        alone = FEATURES[family](x, RATE, settings=frames, **parameters).mean(0)
+        names = [f"{c}_mean" for c in FEATURES[family].columns(**parameters)]
+        np.testing.assert_allclose([row[n] for n in names], alone, rtol=1e-4, atol=1e-5)
+
+
+def test_seed_clstm_always_hears_four_seconds() -> None:
+    made = SETS["seed-clstm"]
+    assert made(voice(1.0)).shape == made(voice(6.0)).shape == (401, 22)
+    np.testing.assert_array_equal(made(voice(6.0)), made(voice(6.0)[: 4 * RATE]))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"mfcc.n_mfcc": 13}, {"mfcc.lifter": 22.0}, {"ssc.n_bands": 20}, {"window": 1024}, {"hop": 256}]
+    + [{"taper": "hamming"}, {"preemphasis": 0.97}, {"clip_s": 3.0}, {"centred": False}],
+)
+def test_any_parameter_changes_the_digest(change: dict[str, object]) -> None:
+    plain, other = SETS["seed-full"], feature_set("seed-full", change)
+    assert other.digest != plain.digest
+    assert other.reference() == {"set": "seed-full", "overrides": change, "digest": other.digest}
+    assert other(voice()).shape == (len(other.columns),)
+
+
+def test_digests_differ_between_sets_and_ignore_nothing_of_a_part() -> None:
+    digests = {made.digest for made in SETS.values() if made.name in COMPOSED}
+    assert len(digests) == len(COMPOSED)
+    assert {f.name for f in fields(Part)} == set(SETS["seed-full"].definition["parts"][0])
+
+
+@pytest.mark.parametrize(
+    ("name", "overrides", "words"),
+    [
+        ("seed-ful", None, "did you mean 'seed-full'"),
+        ("seed-full", {"mfc.n_mfcc": 3}, "nothing called 'mfc.n_mfcc'"),
+        ("seed-full", {"windw": 3}, "nothing called 'windw'"),
+        ("seed-full", {"window": 4096}, "n_fft"),
+    ],
+)
+def test_what_is_unknown_is_named(name: str, overrides: dict[str, object] | None, words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        feature_set(name, overrides)
+
+
+@pytest.mark.parametrize("x", [[], [[0.0, 1.0]], [0.0, np.nan], [np.inf]])
+def test_sound_that_is_none_is_refused(x: object) -> None:
+    with pytest.raises(AudioValueError):
+        SETS["seed-180"](np.asarray(x, dtype=np.float32))
+
+
+def test_another_rate_is_refused() -> None:
+    with pytest.raises(AudioValueError, match="16000"):
+        SETS["seed-180"](voice(), 8000)
+
+
+def test_parts_that_do_not_go_together_are_refused() -> None:
+    said = {"description": "", "source": ""}
+    with pytest.raises(ConfigError, match="either all"):
+        composed("x", [Part(family="zcr"), Part(family="rms", statistics=("mean",))], **said)
+    with pytest.raises(ConfigError, match="one hop"):
+        composed("x", [Part(family="zcr"), Part(family="rms", settings=FrameSettings(hop=80))], **said)
+    with pytest.raises(ConfigError, match="unknown family"):
+        composed("x", [Part(family="zrc")], **said)
+
+
+@settings(max_examples=25, deadline=None)
+@given(n=st.integers(1, 3000), level=st.floats(0, 1), name=st.sampled_from(COMPOSED))
+def test_any_length_gives_a_row(n: int, level: float, name: str) -> None:
+    x = (level * np.random.default_rng(n).uniform(-1, 1, n)).astype(np.float32)
+    values = SETS[name](x)
+    assert values.shape[-1] == SIZES[name]
+    assert not np.isinf(values).any()
