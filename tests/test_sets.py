@@ -65,8 +65,10 @@ def test_seed_clstm_always_hears_four_seconds() -> None:
 
 @pytest.mark.parametrize(
     "change",
-    [{"mfcc.n_mfcc": 13}, {"mfcc.lifter": 22.0}, {"ssc.n_bands": 20}, {"window": 1024}, {"hop": 256}]
-    + [{"taper": "hamming"}, {"preemphasis": 0.97}, {"clip_s": 3.0}, {"centred": False}],
+    [
+        *({"mfcc.n_mfcc": 13}, {"mfcc.lifter": 22.0}, {"ssc.n_bands": 20}, {"window": 1024}, {"hop": 256}),
+        *({"taper": "hamming"}, {"preemphasis": 0.97}, {"clip_s": 3.0}, {"centred": False}),
+    ],
 )
 def test_any_parameter_changes_the_digest(change: dict[str, object]) -> None:
     plain, other = SETS["seed-full"], feature_set("seed-full", change)
@@ -88,6 +90,8 @@ def test_digests_differ_between_sets_and_ignore_nothing_of_a_part() -> None:
         ("seed-full", {"mfc.n_mfcc": 3}, "nothing called 'mfc.n_mfcc'"),
         ("seed-full", {"windw": 3}, "nothing called 'windw'"),
         ("seed-full", {"window": 4096}, "n_fft"),
+        ("seed-full", {"mfcc.n_mfc": 13}, "n_mfc"),
+        ("seed-full", {"mel.n_mels": -1}, "cannot take"),
     ],
 )
 def test_what_is_unknown_is_named(name: str, overrides: dict[str, object] | None, words: str) -> None:

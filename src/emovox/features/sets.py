@@ -189,6 +189,10 @@ def _changed(given: FeatureSet, overrides: Mapping[str, Any]) -> FeatureSet:
                 f"the set {given.name!r} has nothing called {key!r}; expected {', '.join(known)}"
             )
     made = composed(given.name, parts, description=given.description, source=given.source, clip_s=clip_s)
+    try:
+        made(np.zeros(SAMPLE_RATE // 10, np.float32))  # a parameter that is unknown or out of range shows now
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"the set {given.name!r} cannot take {dict(overrides)}: {error}") from None
     return replace(made, overrides=dict(overrides), version=given.version)
 
 
