@@ -24,10 +24,11 @@ SRC = ROOT / "src"
 LEVELS: dict[str, int] = {
     **dict.fromkeys(("errors", "labels", "results"), 0),
     **dict.fromkeys(("audio", "spectrum", "vad", "windows", "features", "corpora", "metrics"), 1),
+    "config": 1,
     **dict.fromkeys(("graph", "bundle", "listening", "zoo", "recognizer"), 2),
     **dict.fromkeys(("nets", "augment", "train", "classical", "selection", "tune", "export"), 3),
     **dict.fromkeys(("evaluate", "bench", "recipe"), 3),
-    **dict.fromkeys(("batch", "serve", "report"), 3),
+    **dict.fromkeys(("batch", "serve", "report", "extract"), 3),
     **dict.fromkeys(("cli", "__main__"), 4),
 }
 """Room -> level, as docs/architecture.md draws them. A new room gets its line here."""
@@ -50,7 +51,7 @@ RUNTIME = {
     "listening",
     "zoo",
 } | {
-    *("recognizer", "batch", "serve", "cli", "__main__"),
+    *("recognizer", "batch", "extract", "serve", "cli", "__main__"),
 }
 UPWARD = {("recognizer", "batch")}
 """The one import that goes up: `Recognizer.predict_many` hands its files to `batch`, when it is called."""
