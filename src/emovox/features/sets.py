@@ -24,6 +24,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from emovox.errors import AudioValueError, ConfigError
+from emovox.features import smile
 from emovox.features.families import FEATURES
 from emovox.features.frames import DEFAULT, FrameSettings, ShortTime
 from emovox.features.functionals import ELEVEN, columns, functionals
@@ -36,6 +37,21 @@ SAMPLE_RATE = 16_000
 """Hz: all sets are computed of sound at this rate."""
 
 
+class _Columns:
+    """A field of names, or of a function that knows them and is asked when they are: a foreign library's."""
+
+    def __get__(self, given: FeatureSet | None, owner: type) -> tuple[str, ...]:
+        if given is None:
+            raise AttributeError("columns")  # so that a dataclass sees a field without a default
+        names: tuple[str, ...] | Callable[[], tuple[str, ...]] = given.__dict__["columns"]
+        if not isinstance(names, tuple):
+            names = given.__dict__["columns"] = names()
+        return names
+
+    def __set__(self, given: FeatureSet, names: tuple[str, ...] | Callable[[], tuple[str, ...]]) -> None:
+        given.__dict__["columns"] = names
+
+
 @dataclass(frozen=True, kw_only=True)
 class FeatureSet:
     """A readable entry of `SETS`: call it with a sound and it gives the numbers of its ``columns``."""
@@ -45,13 +61,18 @@ class FeatureSet:
     """``vector``: one row ``(d,)`` a recording; ``frames``: ``(t, d)``."""
     description: str
     source: str
-    columns: tuple[str, ...]
+    columns: _Columns = _Columns()
+    """Names ``(d,)`` of the values. Asking those of a set with an ``extra`` needs it installed."""
     compute: Callable[[Floats, int], Floats]
     """``(x (n,) float32, 16000) -> (d,) or (t, d)``; pure, picklable."""
     definition: Mapping[str, Any] = field(default_factory=dict)
     """What the values depend on, as JSON would have it: families, parameters, frame settings, versions."""
     overrides: Mapping[str, Any] = field(default_factory=dict)
     """What was changed against the set of this name."""
+    depends: Callable[[], Mapping[str, Any]] | None = None
+    """What else the values depend on that is only known by looking: a library's version, a file's content."""
+    size: int | None = None
+    """How many columns, where the names are not known beforehand."""
     version: int = 1
     """Goes up whenever the same definition gives other numbers."""
     hop_s: float | None = None
@@ -83,9 +104,15 @@ class FeatureSet:
         return values
 
     @property
+    def n_columns(self) -> int:
+        """How many columns; of openSMILE's sets known without the extra."""
+        return len(self.columns) if self.size is None else self.size
+
+    @property
     def digest(self) -> str:
         """Sixteen hexadecimal digits that change with whatever the values depend on."""
-        what = {"version": self.version, "columns": self.columns, **self.definition}
+        found = dict(self.depends()) if self.depends else {}
+        what = {"version": self.version, "columns": self.columns, **self.definition, **found}
         return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:16]
 
     def reference(self) -> dict[str, Any]:
@@ -269,6 +296,23 @@ SETS: dict[str, FeatureSet] = {
     )
 }
 """Name -> set."""
+
+SETS |= {
+    name: FeatureSet(
+        name=name,
+        kind="vector",
+        description=f"openSMILE's {entry.size} functionals of a recording",
+        source=entry.source,
+        columns=partial(smile.columns, name),
+        size=entry.size,
+        compute=partial(smile.compute, name=name),
+        definition={"opensmile_config": entry.config},
+        depends=smile.depends,
+        extra="opensmile",
+        licence=smile.LICENCE,
+    )
+    for name, entry in smile.SMILE.items()
+}
 
 
 def feature_set(name: str, overrides: Mapping[str, Any] | None = None) -> FeatureSet:
