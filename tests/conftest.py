@@ -81,6 +81,46 @@ def tiny_onnx(n_labels: int = len(LABELS), *, seed: int = 0) -> bytes:
     return bytes(model.SerializeToString())
 
 
+def tiny_features_onnx(n_columns: int, n_labels: int = len(LABELS), *, frames: bool = False) -> bytes:
+    """A graph on features by the contract: missing ones are 0, frames are averaged over ``lengths``; then a
+    linear layer."""
+    from onnx import TensorProto, checker, helper, numpy_helper
+
+    node, info = helper.make_node, helper.make_tensor_value_info
+    weights = np.random.default_rng(5).standard_normal((n_columns, n_labels)) / n_columns
+    numbers = {"weight": weights.astype(np.float32), "zero_f": np.float32(0), "squash": np.float32(0.01)}
+    nodes = [
+        node("IsNaN", ["features"], ["missing"]),
+        node("Where", ["missing", "zero_f", "features"], ["known"]),
+        node("Mul", ["known", "squash"], ["small"]),
+        node("Tanh", ["small"], ["bounded"]),
+    ]
+    inputs = [info("features", TensorProto.FLOAT, ["b", "t", n_columns] if frames else ["b", n_columns])]
+    if frames:
+        numbers |= {"zero": np.int64(0), "one": np.int64(1), "axis_1": np.array([1]), "axis_2": np.array([2])}
+        inputs.append(info("lengths", TensorProto.INT64, ["b"]))
+        nodes += [
+            node("Shape", ["features"], ["n_frames"], start=1, end=2),
+            node("Squeeze", ["n_frames"], ["t"]),
+            node("Range", ["zero", "t", "one"], ["index"]),
+            node("Unsqueeze", ["lengths", "axis_1"], ["ends"]),
+            node("Less", ["index", "ends"], ["inside"]),
+            node("Cast", ["inside"], ["mask"], to=TensorProto.FLOAT),
+            node("Unsqueeze", ["mask", "axis_2"], ["mask3"]),
+            node("Mul", ["bounded", "mask3"], ["kept"]),
+            node("ReduceSum", ["kept", "axis_1"], ["total"], keepdims=0),
+            node("ReduceSum", ["mask", "axis_1"], ["count"], keepdims=1),
+            node("Div", ["total", "count"], ["row"]),
+        ]
+    nodes.append(node("MatMul", ["row" if frames else "bounded", "weight"], ["logits"]))
+    outputs = [info("logits", TensorProto.FLOAT, ["b", n_labels])]
+    tensors = [numpy_helper.from_array(np.asarray(x), name) for name, x in numbers.items()]
+    graph = helper.make_graph(nodes, "tiny", inputs, outputs, tensors)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    checker.check_model(model)
+    return bytes(model.SerializeToString())
+
+
 def tiny_spec(labels: Sequence[str] = LABELS, **changes: Any) -> Spec:
     """A spec that fits `tiny_onnx`; ``changes`` replace its fields."""
     fields: dict[str, Any] = {

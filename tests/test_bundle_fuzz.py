@@ -16,13 +16,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from conftest import tiny_onnx, tiny_spec
+from conftest import tiny_features_onnx, tiny_onnx, tiny_spec
 
 N_CASES = 2400
 SLOWEST_S = 2.0
@@ -79,6 +80,11 @@ def bend_spec(rng: random.Random, text: bytes) -> bytes:
     keys = list(spec)
     if rng.random() < 0.2:
         where = spec[rng.choice(["input", "abstain", "licence"])]
+        keys = list(where)
+    elif spec["input"]["features"] and rng.random() < 0.5:
+        where = rng.choice([spec["input"]["features"], spec["input"]["features"]["overrides"]])
+        if not where:
+            where[rng.choice(["mfcc.n_mfcc", "window", "hop", "clip_s"])] = 13
         keys = list(where)
     key = rng.choice(keys)
     odd = [
@@ -172,7 +178,11 @@ OPERATORS += [
 
 
 def shuffled(rng: random.Random, graph: Any, names: list[str]) -> list[str]:
-    known = [t.name for t in graph.initializer] + [o for n in graph.node for o in n.output] + ["waveform", ""]
+    known = (
+        [t.name for t in graph.initializer]
+        + [o for n in graph.node for o in n.output]
+        + ["waveform", "features", ""]
+    )
     names = names or [""]
     names[rng.randrange(len(names))] = rng.choice(known)
     return names[: rng.choice([1, 2, 3, 9])]
@@ -210,14 +220,29 @@ def put_case(folder: Path, case: int, model: bytes, spec: bytes) -> None:
     (folder / "spec.json").write_bytes(spec)
 
 
+def whole_bundles() -> list[tuple[bytes, bytes]]:
+    """A model and its spec for every kind of input; half of the cases are waveforms."""
+    from emovox.bundle import Features, Input
+    from emovox.features import feature_set
+
+    made = [(tiny_onnx(), tiny_spec())] * 2
+    for kind, name in (("vector", "seed-180"), ("frames", "seed-lstm")):
+        features = feature_set(name)
+        wanted = Features(**features.reference(), columns=features.columns)
+        spec = tiny_spec(input=Input(kind=kind, features=wanted))
+        made.append((tiny_features_onnx(len(features.columns), frames=kind == "frames"), spec))
+    return [
+        (model, replace(spec, sha256=hashlib.sha256(model).hexdigest()).to_json().encode())
+        for model, spec in made
+    ]
+
+
 def main(folder: Path, first: int, last: int) -> None:
     from emovox.bundle import load_bundle
     from emovox.errors import BundleError
 
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
-    model = tiny_onnx()
-    sha256 = hashlib.sha256(model).hexdigest()
-    spec = tiny_spec(sha256=sha256).to_json().encode()
+    bundles = whole_bundles()
     rng = np.random.default_rng(0)
     sounds = [(rng.standard_normal(n) * 0.1).astype(np.float32) for n in (4000, 1)]
     report: dict[str, Any] = {"refused": 0, "answered": 0, "wrong": [], "slow": []}
@@ -226,6 +251,7 @@ def main(folder: Path, first: int, last: int) -> None:
         at.seek(0)
         at.write(f"{case} ")
         at.flush()
+        model, spec = bundles[case // 4 % len(bundles)]
         put_case(folder, case, model, spec)
         start = time.perf_counter()
         try:

@@ -11,7 +11,7 @@
     ├── BundleError                 a model bundle cannot be used
     │   ├── BundleNotFoundError     no bundle under that name or path (also a FileNotFoundError)
     │   ├── BundleCorruptError      files missing, changed or contradictory
-    │   └── BundleVersionError      written by a newer emovox
+    │   └── BundleVersionError      written by a newer emovox, or on features since changed
     ├── ManifestError               a corpus or a manifest does not hold what it should (also a ValueError)
     ├── ProtocolError               a split that may not be used as asked (also a ValueError)
     ├── DownloadError               a file could not be fetched whole
@@ -80,7 +80,7 @@ class BundleCorruptError(BundleError):
 
 
 class BundleVersionError(BundleError):
-    """The bundle was written by a newer emovox."""
+    """The bundle was written by a newer emovox, or its features are defined otherwise by now."""
 
 
 class ManifestError(EmovoxError, ValueError):

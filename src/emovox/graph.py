@@ -1,20 +1,27 @@
-"""Open a foreign ONNX graph and run it on sounds: is it whole, does it keep to itself, does it keep its word?
+"""Open a foreign ONNX graph and run it: is it whole, does it keep to itself, does it keep its word?
 
-The graph takes ``waveform`` ``(b, n)`` float32 and ``lengths`` ``(b,)`` int64 and answers ``logits``
-``(b, n_labels)`` float32.
+By the kind of its input it takes
+
+- ``waveform``: ``waveform`` ``(b, n)`` float32 and ``lengths`` ``(b,)`` int64;
+- ``vector``: ``features`` ``(b, d)`` float32, nan where one is missing;
+- ``frames``: ``features`` ``(b, t, d)`` float32 and ``lengths`` ``(b,)`` int64;
+
+and answers ``logits`` ``(b, n_labels)`` float32.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from emovox.errors import BundleCorruptError
 
-__all__ = ["Graph"]
+__all__ = ["Graph", "Kind"]
+
+Kind = Literal["waveform", "vector", "frames"]
 
 
 class Graph:
@@ -24,49 +31,69 @@ class Graph:
         model: the bytes of an ONNX file, complete in itself.
         name: what messages call it.
         n_labels: how many logits it must answer.
+        kind: what it takes.
+        n_columns: how many features, unless it takes the waveform.
         threads: threads that one run may use.
 
     Raises:
         BundleCorruptError: the bytes are no usable graph.
     """
 
-    def __init__(self, model: bytes, *, name: str, n_labels: int, threads: int = 1) -> None:
+    def __init__(
+        self,
+        model: bytes,
+        *,
+        name: str,
+        n_labels: int,
+        kind: Kind = "waveform",
+        n_columns: int | None = None,
+        threads: int = 1,
+    ) -> None:
         self._name = f"the graph of bundle {name!r}"
         self._n_labels = n_labels
+        self._kind = kind
         try:
             _refuse_outside(model)
             self.session = _open(model, threads)
-            _check_ports(self.session, n_labels)
+            _check_inputs(self.session, kind, n_columns)
+            _check_output(self.session, n_labels)
         except Exception as error:  # onnxruntime's exceptions share no base class
             raise BundleCorruptError(f"{self._name} cannot be used: {_first_line(error)}") from error
 
-    def __call__(self, sounds: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
-        """Run once over ``sounds``, each mono ``(n,)`` float32 with at least one sample.
+    def __call__(self, items: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
+        """Run once over ``items``: sounds ``(n,)``, rows ``(d,)`` or frames ``(t, d)``, by its kind.
+
+        Each is float32; a sound has at least one sample, frames at least one row.
 
         Returns:
-            ``(len(sounds), n_labels)`` float32.
+            ``(len(items), n_labels)`` float32.
 
         Raises:
             BundleCorruptError: the graph failed, or answered another shape or something not finite.
         """
-        if not sounds:
+        if not items:
             return np.zeros((0, self._n_labels), np.float32)
-        lengths = np.array([len(x) for x in sounds], np.int64)
-        batch = np.zeros((len(sounds), int(lengths.max())), np.float32)
-        for row, x in zip(batch, sounds, strict=True):
-            row[: len(x)] = x
         try:
-            answer: NDArray[np.float32] = self.session.run(
-                ["logits"], {"waveform": batch, "lengths": lengths}
-            )[0]
+            answer: NDArray[np.float32] = self.session.run(["logits"], _fed(self._kind, items))[0]
         except Exception as error:  # as above
             raise BundleCorruptError(f"{self._name} failed: {_first_line(error)}") from error
-        expected = (len(sounds), self._n_labels)
+        expected = (len(items), self._n_labels)
         if answer.shape != expected:
             raise BundleCorruptError(f"{self._name} answers shape {answer.shape}, expected {expected}")
         if not np.isfinite(answer).all():
             raise BundleCorruptError(f"{self._name} answers numbers that are not finite")
         return answer
+
+
+def _fed(kind: Kind, items: Sequence[NDArray[np.float32]]) -> dict[str, NDArray[Any]]:
+    """The inputs of one run; what is shorter than the longest is filled with zeros behind its length."""
+    if kind == "vector":
+        return {"features": np.stack(items)}
+    lengths = np.array([len(x) for x in items], np.int64)
+    batch = np.zeros((len(items), int(lengths.max()), *items[0].shape[1:]), np.float32)
+    for row, x in zip(batch, items, strict=True):
+        row[: len(x)] = x
+    return {"waveform" if kind == "waveform" else "features": batch, "lengths": lengths}
 
 
 def _open(model: bytes, threads: int) -> Any:
@@ -85,15 +112,30 @@ def _open(model: bytes, threads: int) -> Any:
     return ort.InferenceSession(model, options, providers=["CPUExecutionProvider"], enable_fallback=0)
 
 
-def _check_ports(session: Any, n_labels: int) -> None:
-    """The graph's inputs and output are the ones the contract names."""
+def _check_inputs(session: Any, kind: Kind, n_columns: int | None) -> None:
+    """The graph's inputs are the ones the contract names, as wide as the features and otherwise free."""
+    names: dict[Kind, tuple[str, str]] = {
+        "waveform": ("waveform", "bn"),
+        "vector": ("features", "bd"),
+        "frames": ("features", "btd"),
+    }
+    name, axes = names[kind]
     inputs = session.get_inputs()
     found = {port.name: (port.type, len(port.shape)) for port in inputs}
-    wanted = {"waveform": ("tensor(float)", 2), "lengths": ("tensor(int64)", 1)}
+    wanted = {name: ("tensor(float)", len(axes))}
+    if kind != "vector":
+        wanted["lengths"] = ("tensor(int64)", 1)
     if found != wanted:
         raise BundleCorruptError(f"it takes {found}, expected {wanted}")
-    if any(isinstance(size, int) for port in inputs for size in port.shape):
+    sizes = {port.name: list(port.shape) for port in inputs}
+    if kind != "waveform" and (width := sizes[name].pop()) != n_columns:
+        raise BundleCorruptError(f"it takes {width} features, spec.json names {n_columns} columns")
+    if any(isinstance(size, int) for shape in sizes.values() for size in shape):
         raise BundleCorruptError("it has a fixed batch or length; both must be free")
+
+
+def _check_output(session: Any, n_labels: int) -> None:
+    """The graph answers as many logits as there are labels."""
     outputs = {port.name: (port.type, port.shape) for port in session.get_outputs()}
     kind, shape = outputs.get("logits", ("nothing", []))
     if kind != "tensor(float)" or len(shape) != 2:

@@ -9,10 +9,12 @@ from collections.abc import Sequence
 from dataclasses import replace as changed
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
 
+from emovox.bundle.front import Front, front
 from emovox.bundle.spec import Spec
 from emovox.errors import (
     BundleCorruptError,
@@ -21,7 +23,7 @@ from emovox.errors import (
     BundleVersionError,
     ConfigError,
 )
-from emovox.graph import Graph
+from emovox.graph import Graph, Kind
 
 __all__ = [
     "MAX_MODEL_BYTES",
@@ -54,22 +56,26 @@ class Bundle:
         threads: threads that one run may use.
 
     Raises:
-        BundleError: the bytes are no usable graph, or contradict the spec.
+        BundleError: the bytes are no usable graph, or contradict the spec; or its features have changed.
+        MissingExtraError: its features need an extra that is not installed.
         ConfigError: ``threads`` is not a positive whole number.
     """
 
     def __init__(self, spec: Spec, model: bytes, *, path: Path | None = None, threads: int = 1) -> None:
         if isinstance(threads, bool) or not isinstance(threads, int) or threads < 1:
             raise ConfigError(f"threads is {threads!r}; expected a whole number, 1 or more")
-        if spec.input.kind != "waveform":
-            raise BundleVersionError(
-                f"bundle {spec.name!r} wants {spec.input.kind} features, this emovox runs waveform models: "
-                "update emovox"
-            )
         self.spec = spec
         self.path = path
         self.threads = threads
-        self.graph = Graph(model, name=spec.name, n_labels=len(spec.labels), threads=threads)
+        self._front = _front(spec)
+        self.graph = Graph(
+            model,
+            name=spec.name,
+            n_labels=len(spec.labels),
+            kind=cast("Kind", spec.input.kind),
+            n_columns=None if self._front is None else len(self._front.columns),
+            threads=threads,
+        )
 
     def __repr__(self) -> str:
         return f"Bundle({self.spec.name!r}, version={self.spec.version!r}, labels={len(self.spec.labels)})"
@@ -83,7 +89,14 @@ class Bundle:
         Raises:
             BundleCorruptError: the graph failed, or answered another shape or something not finite.
         """
-        return self.graph(sounds)
+        return self.graph(sounds if self._front is None else [self._front(x) for x in sounds])
+
+
+def _front(spec: Spec) -> Front | None:
+    """What computes the features, unless the graph hears the sound itself."""
+    if spec.input.features is None:
+        return None
+    return front(spec.input.features, kind=spec.input.kind, name=spec.name, min_s=spec.min_s)
 
 
 def load_bundle(path: str | os.PathLike[str], *, threads: int = 1) -> Bundle:
@@ -92,7 +105,8 @@ def load_bundle(path: str | os.PathLike[str], *, threads: int = 1) -> Bundle:
     Raises:
         BundleNotFoundError: there is no such folder.
         BundleCorruptError: a file is missing, changed, too large, or contradicts the other.
-        BundleVersionError: it was written by a newer emovox.
+        BundleVersionError: it was written by a newer emovox, or its features are defined otherwise here.
+        MissingExtraError: its features need an extra that is not installed.
         ConfigError: ``threads`` is not a positive whole number.
     """
     folder = Path(path)

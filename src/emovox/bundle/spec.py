@@ -1,24 +1,17 @@
-"""What is known about a model, as ``spec.json`` holds it; read strictly.
-
-Plain dataclasses that check themselves, not pydantic, whose import and schemas cost every start of the
-library 0.06 s and 12 MiB, a fifth of all it needs to answer.
-"""
+"""What is known about a model, as ``spec.json`` holds it."""
 
 from __future__ import annotations
 
-import difflib
 import json
-import math
 import re
-from collections.abc import Callable
-from dataclasses import MISSING, asdict, dataclass, fields
-from types import UnionType
-from typing import Any, NoReturn, Self, SupportsIndex, get_args, get_origin, get_type_hints
+from dataclasses import dataclass, field
+from typing import Any, Self
 
+from emovox.bundle.record import Record, parsed
 from emovox.errors import BundleVersionError
 from emovox.labels import ALIASES
 
-__all__ = ["SCHEMA", "Abstain", "Input", "Licence", "Score", "Spec"]
+__all__ = ["SCHEMA", "Abstain", "Features", "Input", "Licence", "Normaliser", "Population", "Score", "Spec"]
 
 SCHEMA = 1
 """Version of ``spec.json`` that this code writes and reads."""
@@ -27,63 +20,75 @@ _MAX_TIME_S = 3600.0
 _KINDS = ("waveform", "frames", "vector")
 
 
-class _Record:
-    """A frozen dataclass whose values have the types that it names, however it was made.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Features(Record):
+    """Which numbers of the sound the graph wants: a set of `emovox.features`, as its ``reference()`` says."""
 
-    Whole numbers are taken for a float and lists for a tuple, as JSON knows no other; nothing else is bent.
-    """
-
-    __slots__ = ()
-
-    def __post_init__(self) -> None:
-        for name, hint in _hints(type(self)).items():
-            object.__setattr__(self, name, _fitted(hint, getattr(self, name), name))
-        self._agree()
+    set: str
+    overrides: dict[str, Any] = field(default_factory=dict)
+    """What is changed against the set of that name."""
+    digest: str
+    """Of all that the values depend on; compared with the set's own when the bundle opens."""
+    columns: tuple[str, ...] | None = None
+    """Those of the set's columns that the graph takes, in its order; all of them when null."""
 
     def _agree(self) -> None:
-        """Raise ValueError, naming the key, when the values contradict each other."""
-
-    @classmethod
-    def from_dict(cls, values: Any, where: str = "") -> Self:
-        """Read what `to_dict` gave; ``where`` it stood is for the messages.
-
-        Raises:
-            ValueError: not an object; a key is missing, unknown, or has a wrong value. The message names it.
-        """
-        if not isinstance(values, dict):
-            raise ValueError(f"{where or 'it'}: expected an object, got {_shown(values)}")
-        before = f"{where}." if where else ""
-        for key in values.keys() - _hints(cls).keys():
-            near = difflib.get_close_matches(str(key), _hints(cls), n=1)
-            hint = f"; did you mean {near[0]!r}?" if near else ""
-            raise ValueError(f"{before}{key}: unknown key{hint}")
-        for key in _required(cls) - values.keys():
-            raise ValueError(f"{before}{key}: it is missing")
-        try:
-            return cls(**values)
-        except ValueError as error:
-            raise ValueError(f"{before}{error}") from None
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain JSON types, tuples for lists."""
-        return asdict(self)  # type: ignore[call-overload,no-any-return]
+        if not re.fullmatch(r"[0-9a-f]{8,64}", self.digest):
+            raise ValueError(f"digest: {self.digest!r}; expected the hexadecimal digits of a feature set")
+        if self.columns is not None and len({*self.columns}) != len(self.columns):
+            raise ValueError("columns: one is named twice")
+        if self.columns is not None and not self.columns:
+            raise ValueError("columns: there is none")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Input(_Record):
-    """What the graph wants: the waveform itself, or features of it (with which parameters)."""
+class Input(Record):
+    """What the graph wants: the waveform itself, or features of it."""
 
     kind: str
-    """``waveform``, ``frames`` or ``vector``."""
-    features: dict[str, Any] | None = None
+    """``waveform``; ``vector``, one row of features a recording; or ``frames``, rows along its time."""
+    features: Features | None = None
 
     def _agree(self) -> None:
         if self.kind not in _KINDS:
             raise ValueError(f"kind: {self.kind!r} is none of {', '.join(_KINDS)}")
+        if self.kind != "waveform" and self.features is None:
+            raise ValueError(f"features: a {self.kind} model must say which, with set, overrides and digest")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Abstain(_Record):
+class Population(Record):
+    """Mean and standard deviation of every column over the voices a model was trained on."""
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    def _agree(self) -> None:
+        if len(self.mean) != len(self.std):
+            raise ValueError(f"std: it has {len(self.std)} values, mean has {len(self.mean)}")
+        if not all(value > 0 for value in self.std):
+            raise ValueError("std: expected values above 0; a constant column has 1")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Normaliser(Record):
+    """How the columns are normalised before the graph: by the population, or by the voice of a `Profile`."""
+
+    kind: str
+    """``speaker``."""
+    shrink: float
+    """A voice known by n clips has the weight n / (n + shrink), the population the rest."""
+    population: Population
+
+    def _agree(self) -> None:
+        if self.kind != "speaker":
+            raise ValueError(f"kind: {self.kind!r}; expected 'speaker'")
+        if not self.shrink > 0:
+            raise ValueError(f"shrink: {self.shrink:g}; expected more than 0")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Abstain(Record):
     """When the recogniser gives no label."""
 
     confidence: float
@@ -95,7 +100,7 @@ class Abstain(_Record):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Score(_Record):
+class Score(Record):
     """One measured figure of the model, with its interval."""
 
     corpus: str
@@ -109,7 +114,7 @@ class Score(_Record):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Licence(_Record):
+class Licence(Record):
     """Code and weights are licensed apart."""
 
     code: str
@@ -119,7 +124,7 @@ class Licence(_Record):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Spec(_Record):
+class Spec(Record):
     """All that is known about a model.
 
     Raises:
@@ -140,7 +145,8 @@ class Spec(_Record):
     """Sound shorter than this is not judged."""
     clip_s: float
     """Sound up to this long is judged in one run, longer sound by windows."""
-    normaliser: dict[str, Any] | None = None
+    normaliser: Normaliser | None = None
+    """For a vector model that can be told whose voice it hears."""
     temperature: float
     abstain: Abstain
     corpora: tuple[str, ...]
@@ -165,9 +171,22 @@ class Spec(_Record):
             raise ValueError(f"sample_rate: {self.sample_rate}, expected 16000")
         if not self.temperature > 0:
             raise ValueError(f"temperature: {self.temperature}; expected more than 0")
-        if self.input.kind == "waveform" and (self.input.features or self.normaliser):
+        self._agree_on_input()
+
+    def _agree_on_input(self) -> None:
+        kind, features = self.input.kind, self.input.features
+        if kind == "waveform" and (features or self.normaliser):
             raise ValueError(
                 "input: a waveform model has its front end in the graph, features and normaliser must be null"
+            )
+        if self.normaliser is None or features is None:
+            return
+        if kind != "vector":
+            raise ValueError(f"normaliser: it is for rows of features, not for {kind}; expected null")
+        n = len(self.normaliser.population.mean)
+        if features.columns is not None and n != len(features.columns):
+            raise ValueError(
+                f"normaliser: it knows {n} columns, input.features names {len(features.columns)}"
             )
 
     def _agree_on_labels(self) -> None:
@@ -199,7 +218,7 @@ class Spec(_Record):
             BundleVersionError: it was written by a newer emovox.
             ValueError: it is not JSON, or `from_dict` refuses it.
         """
-        values = _parsed(text)
+        values = parsed(text)
         schema = values.get("schema") if isinstance(values, dict) else None
         if isinstance(schema, int) and schema > SCHEMA:
             raise BundleVersionError(
@@ -212,93 +231,3 @@ class Spec(_Record):
     def to_json(self) -> str:
         """The text of ``spec.json``."""
         return json.dumps(self.to_dict(), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
-
-
-def _parsed(text: bytes) -> Any:
-    """JSON -> Python, strictly: UTF-8, no NaN, no key twice, no endless nesting. Raises ValueError."""
-    try:
-        return json.loads(text.decode(), parse_constant=_no_constant, object_pairs_hook=_no_key_twice)
-    except RecursionError:
-        raise ValueError("it is not JSON: it is nested too deeply") from None
-    except ValueError as error:
-        raise ValueError(f"it is not JSON: {error}") from None
-
-
-def _no_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is no number in JSON")
-
-
-def _no_key_twice(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    values = dict(pairs)
-    if len(values) < len(pairs):
-        raise ValueError("an object has a key twice")
-    return values
-
-
-# ---------------------------------------------------------------------------------------------- types
-
-
-def _hints(cls: Any) -> dict[str, Any]:
-    return get_type_hints(cls)
-
-
-def _required(cls: Any) -> frozenset[str]:
-    return frozenset(field.name for field in fields(cls) if field.default is MISSING)
-
-
-def _fitted(hint: Any, value: Any, where: str) -> Any:
-    """``value`` as the type ``hint`` has it; ValueError when it is none, naming ``where``."""
-    origin, inner = get_origin(hint), get_args(hint)
-    if origin is UnionType:
-        return None if value is None else _fitted(inner[0], value, where)
-    if origin is tuple and isinstance(value, (list, tuple)):
-        return tuple(_fitted(inner[0], item, f"{where}.{i}") for i, item in enumerate(value))
-    if isinstance(hint, type) and issubclass(hint, _Record):
-        return value if isinstance(value, hint) else hint.from_dict(value, where)
-    if origin is dict and isinstance(value, dict):
-        return dict(value)
-    if hint in _FITS and (fit := _FITS[hint](value)) is not None:
-        return fit
-    raise ValueError(f"{where}: expected {_WORDS[origin or hint]}, got {_shown(value)}")
-
-
-def _float(value: Any) -> float | None:
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        return None
-    try:
-        return float(value) if math.isfinite(value) else None
-    except OverflowError:  # a whole number beyond any float
-        return None
-
-
-def _int(value: Any) -> int | None:
-    return value.__index__() if isinstance(value, SupportsIndex) and not isinstance(value, bool) else None
-
-
-def _str(value: Any) -> str | None:
-    """Half a surrogate pair is a str to Python, and no text to anyone else."""
-    return str(value) if isinstance(value, str) and not re.search("[\ud800-\udfff]", value) else None
-
-
-_FITS: dict[Any, Callable[[Any], Any]] = {
-    bool: lambda value: value if isinstance(value, bool) else None,
-    float: _float,
-    int: _int,
-    str: _str,
-}
-_WORDS = {
-    bool: "true or false",
-    dict: "an object",
-    float: "a finite number",
-    int: "a whole number",
-    str: "a text",
-    tuple: "a list",
-}
-
-
-def _shown(value: Any) -> str:
-    try:
-        text = json.dumps(value)
-    except (TypeError, ValueError):
-        text = type(value).__name__
-    return text if len(text) <= 60 else text[:60] + "..."
