@@ -71,7 +71,7 @@ HEAVY = {
 EXTRAS = HEAVY | {"av", "onnx", "onnxscript", "opensmile", "audiomentations", "skl2onnx", "pyarrow"}
 
 SIBLINGS: dict[str, tuple[set[str], set[str]]] = {
-    "features": ({"frames"}, {"families", "sets"}),
+    "features": ({"frames"}, {"families", "sets", "blocks"}),
     "nets": ({"blocks", "functionals"}, set()),
     "corpora": (
         {"manifest"},
