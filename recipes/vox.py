@@ -35,9 +35,10 @@ import torch
 import emovox
 from emovox import audio, augment, metrics
 from emovox.bundle import MODEL_FILE, Abstain, Input, Licence, Score, Spec, load_bundle, write_bundle
+from emovox.calibration import fit_temperature, log_softmax
 from emovox.corpora import Manifest, protocols, scan
 from emovox.evaluate import Evaluation, evaluate
-from emovox.export import fit_temperature, log_softmax, to_onnx
+from emovox.export import to_onnx
 from emovox.labels import EMOTIONS
 from emovox.nets import functionals
 from emovox.nets.vox import Vox, VoxConfig

@@ -13,8 +13,9 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("onnxscript")
 
 from emovox.bundle import Abstain, Input, Licence, Spec, load_bundle, write_bundle  # noqa: E402
+from emovox.calibration import fit_temperature, log_softmax  # noqa: E402
 from emovox.errors import BundleError, ConfigError  # noqa: E402
-from emovox.export import TOLERANCE, check_parity, fit_temperature, log_softmax, to_onnx  # noqa: E402
+from emovox.export import TOLERANCE, check_parity, to_onnx  # noqa: E402
 from emovox.graph import Graph  # noqa: E402
 from emovox.nets.vox import Vox, VoxConfig  # noqa: E402
 from emovox.recognizer import Recognizer  # noqa: E402

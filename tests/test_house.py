@@ -28,13 +28,14 @@ LEVELS: dict[str, int] = {
     **dict.fromkeys(("graph", "bundle", "listening", "zoo", "recognizer"), 2),
     **dict.fromkeys(("nets", "augment", "train", "classical", "selection", "tune", "export"), 3),
     **dict.fromkeys(("evaluate", "bench", "recipe"), 3),
+    **dict.fromkeys(("linear", "calibration", "export_classical"), 3),
     **dict.fromkeys(("batch", "serve", "report", "extract"), 3),
     **dict.fromkeys(("cli", "__main__"), 4),
 }
 """Room -> level, as docs/architecture.md draws them. A new room gets its line here."""
 
 WORKSHOP = {"nets", "augment", "train", "classical", "selection", "tune", "export", "evaluate"} | {
-    *("bench", "recipe"),
+    *("bench", "recipe", "linear", "calibration", "export_classical"),
 }
 JUDGES = {"evaluate", "bench"}
 """Of the workshop, those who ask the recogniser as a user would."""

@@ -22,8 +22,9 @@ from torch import Tensor, nn
 from emovox import audio
 from emovox.bench import Job
 from emovox.bundle import Abstain, Input, Licence, Spec, write_bundle
+from emovox.calibration import fit_temperature
 from emovox.corpora.manifest import Manifest, Utterance
-from emovox.export import fit_temperature, to_onnx
+from emovox.export import to_onnx
 from emovox.labels import EMOTIONS, EXTRAS
 from emovox.nets import functionals
 from emovox.nets.vox import Vox, VoxConfig

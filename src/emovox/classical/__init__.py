@@ -1,0 +1,13 @@
+"""Classical models: one table of classifiers, and one pipeline from rows of features to probabilities.
+
+Extra ``classical`` (scikit-learn; no torch). `emovox.tune` searches them, `emovox.export_classical` makes
+graphs of them.
+"""
+
+from __future__ import annotations
+
+from emovox.classical.config import ClassicalConfig
+from emovox.classical.estimators import ESTIMATORS, Estimator, find_estimator
+from emovox.classical.fitting import Fitted, fit, speaker_folds
+
+__all__ = ["ESTIMATORS", "ClassicalConfig", "Estimator", "Fitted", "find_estimator", "fit", "speaker_folds"]
