@@ -67,11 +67,8 @@ def tonnetz(
     ``librosa.feature.tonnetz`` of the chroma of the short-time transform, not of a constant-Q one.
     """
     classes = chroma(x, sample_rate, settings=settings, shared=shared, tuning=tuning)
-    angle = np.array([7 / 6, 7 / 6, 3 / 2, 3 / 2, 2 / 3, 2 / 3])[:, None] * np.arange(12)
-    angle[::2] = angle[::2] - 0.5
-    circles = np.array([1, 1, 1, 1, 0.5, 0.5])[:, None] * np.cos(np.pi * angle)
     share = classes / divisors(classes.sum(axis=1, keepdims=True))
-    place: Floats = share @ circles.T.astype(np.float32)
+    place: Floats = share @ _circles()
     return place
 
 
@@ -82,25 +79,42 @@ def estimate_tuning(short: ShortTime, *, bins_per_octave: int = 12, resolution: 
     of those above the median the commonest deviation (``librosa.estimate_tuning`` of the power). 0 if there
     is no peak. Of speech, which is not tuned, it says little: many deviations are about as common.
     """
-    power = short.power
-    bend = power[:, 2:] + power[:, :-2] - 2 * power[:, 1:-1]
-    slope = (power[:, 2:] - power[:, :-2]) / 2
-    inside = power[:, 1:-1]
-    strong = np.where(power > np.float32(0.1) * power.max(axis=1, keepdims=True), power, 0)
-    peak = (strong[:, 1:-1] > strong[:, :-2]) & (strong[:, 1:-1] >= strong[:, 2:])
-    peak &= (short.hz[1:-1] >= 150) & (short.hz[1:-1] < min(4000.0, short.sample_rate / 2))
-    if not peak.any():
+    bins, left, here, right = _peaks(short)
+    if not bins.size:
         return 0.0
-    bend, slope = bend[peak], slope[peak]
+    bend, slope = right + left - 2 * here, (right - left) / 2
     shift = np.where(np.abs(slope) < np.abs(bend), -slope / np.where(bend == 0, 1, bend), 0)
-    height = inside[peak] + slope * shift / 2
-    hz = (np.nonzero(peak)[1] + 1 + shift) * (short.sample_rate / short.settings.n_fft)
+    height = here + slope * shift / 2
+    hz = (bins + shift) * (short.sample_rate / short.settings.n_fft)
     octaves = np.log2(hz[height >= np.median(height)] / (440 / 16))
     off = np.mod(bins_per_octave * octaves, 1)
     counts, edges = np.histogram(
         np.where(off >= 0.5, off - 1, off), np.linspace(-0.5, 0.5, round(1 / resolution) + 1)
     )
     return float(edges[np.argmax(counts)])
+
+
+def _peaks(short: ShortTime) -> tuple[NDArray[np.intp], Floats, Floats, Floats]:
+    """Bins of the strong peaks of all frames, and the power below, at and above each of them."""
+    power, hz = short.power, short.hz
+    first, end = np.searchsorted(hz, [150, min(4000.0, short.sample_rate / 2)])
+    first, end = max(int(first), 1), min(int(end), hz.size - 1)
+    here = power[:, first:end]
+    peak = here > np.float32(0.1) * power.max(axis=1, keepdims=True)
+    peak &= here > power[:, first - 1 : end - 1]
+    peak &= here >= power[:, first + 1 : end + 1]
+    frame, bins = np.divmod(np.flatnonzero(peak), max(1, end - first))
+    bins += first
+    place, flat = frame * hz.size + bins, power.ravel()
+    return bins, flat[place - 1], flat[place], flat[place + 1]
+
+
+@lru_cache(maxsize=1)
+def _circles() -> Floats:
+    """Where each pitch class stands on the circles of fifths, minor and major thirds, ``(12, 6)``."""
+    angle = np.arange(12)[:, None] * np.array([7 / 6, 7 / 6, 3 / 2, 3 / 2, 2 / 3, 2 / 3])
+    angle[:, ::2] -= 0.5
+    return (np.cos(np.pi * angle) * np.array([1, 1, 1, 1, 0.5, 0.5])).astype(np.float32)
 
 
 @lru_cache(maxsize=32)

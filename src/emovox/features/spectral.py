@@ -41,6 +41,8 @@ Floats = NDArray[np.float32]
 Scale = Literal["slaney", "htk"]
 _SMALLEST = 1e-10
 """Power below this counts as this, before a logarithm."""
+_N_TOGETHER = 16
+"""Mel bands multiplied together."""
 
 
 # --- mel bands and cepstra ---------------------------------------------------------------------------
@@ -68,7 +70,7 @@ def mel(
     short = ShortTime.of(x, sample_rate, settings=settings, shared=shared)
     top = sample_rate / 2 if high_hz is None else high_hz
     bank = (sample_rate, short.settings.n_fft, n_mels, low_hz, top, scale)
-    bands: Floats = short.once(("mel", bank), lambda: short.power @ _mel_bank(*bank).T)
+    bands: Floats = short.once(("mel", bank), lambda: _in_bands(short.power, bank))
     return bands
 
 
@@ -146,9 +148,31 @@ def _decibels(power: Floats, top_db: float | None) -> Floats:
     return level if top_db is None else np.maximum(level, level.max() - np.float32(top_db))
 
 
+def _in_bands(power: Floats, bank: tuple[int, int, int, float, float, Scale]) -> Floats:
+    """``(t, n_bins)`` -> ``(t, n_mels)``."""
+    bands = np.empty((len(power), bank[2]), dtype=np.float32)
+    for band, first, weights in _mel_bank(*bank):
+        n_bins, n_bands = weights.shape
+        np.matmul(power[:, first : first + n_bins], weights, out=bands[:, band : band + n_bands])
+    return bands
+
+
 @lru_cache(maxsize=32)
-def _mel_bank(rate: int, n_fft: int, n_mels: int, low_hz: float, high_hz: float, scale: Scale) -> Floats:
-    return spectrum.mel_filters(rate, n_fft, n_mels, low_hz, high_hz, scale=scale, unit_area=True)
+def _mel_bank(
+    rate: int, n_fft: int, n_mels: int, low_hz: float, high_hz: float, scale: Scale
+) -> tuple[tuple[int, int, Floats], ...]:
+    """Neighbouring bands together: the first band, the first bin, and weights ``(n_bins, n_bands)``.
+
+    Nearly all weights of the whole matrix are 0; a few bands at a time, most of these are left out.
+    """
+    whole = spectrum.mel_filters(rate, n_fft, n_mels, low_hz, high_hz, scale=scale, unit_area=True)
+    groups = []
+    for band in range(0, n_mels, _N_TOGETHER):
+        some = whole[band : band + _N_TOGETHER]
+        used = np.flatnonzero(some.any(axis=0))
+        first, end = (int(used[0]), int(used[-1]) + 1) if used.size else (0, 1)
+        groups.append((band, first, np.ascontiguousarray(some[:, first:end].T)))
+    return tuple(groups)
 
 
 @lru_cache(maxsize=32)
@@ -191,19 +215,27 @@ def contrast(
             "edge above 0 Hz and a quantile between 0 and 1"
         )
     short = ShortTime.of(x, sample_rate, settings=settings, shared=shared)
-    magnitude = short.magnitude
-    peak, valley = np.empty((2, magnitude.shape[0], n_bands + 1), dtype=np.float32)
-    for band, (first, end, n_marked) in enumerate(_octaves(short.hz, sample_rate, n_bands, low_hz)):
-        inside = np.sort(magnitude[:, first:end], axis=1)
+    power = short.power
+    peak, valley = np.empty((2, len(power), n_bands + 1), dtype=np.float32)
+    for band, (first, end, n_marked) in enumerate(
+        _octaves(sample_rate, short.settings.n_fft, n_bands, low_hz)
+    ):
         n_extreme = min(max(1, int(np.rint(quantile * n_marked))), end - first)
-        peak[:, band] = inside[:, -n_extreme:].mean(axis=1)
-        valley[:, band] = inside[:, :n_extreme].mean(axis=1)
+        valley[:, band], peak[:, band] = _extremes(power[:, first:end], n_extreme)
     return _decibels(peak, top_db) - _decibels(valley, top_db)
 
 
-def _octaves(
-    hz: NDArray[np.float64], sample_rate: int, n_bands: int, low_hz: float
-) -> list[tuple[int, int, int]]:
+def _extremes(power: Floats, n: int) -> tuple[Floats, Floats]:
+    """Mean magnitude of each row's ``n`` least and of its ``n`` largest, ``(t,)`` each."""
+    if n == 1:  # most bands: nothing to sort, and over many frames at once quicker than along a short row
+        by_bin = np.ascontiguousarray(power.T)
+        return np.sqrt(by_bin.min(axis=0)), np.sqrt(by_bin.max(axis=0))
+    ordered = np.sort(power, axis=1)
+    return np.sqrt(ordered[:, :n]).mean(axis=1), np.sqrt(ordered[:, -n:]).mean(axis=1)
+
+
+@lru_cache(maxsize=32)
+def _octaves(sample_rate: int, n_fft: int, n_bands: int, low_hz: float) -> tuple[tuple[int, int, int], ...]:
     """First bin, end and the count the quantile is taken of, for each band, as librosa draws them.
 
     A band reaches one bin down into its neighbour; all but the last give up their topmost bin after counting.
@@ -214,6 +246,7 @@ def _octaves(
             f"{n_bands} octaves from {low_hz} Hz reach {edges[-2]:g} Hz, beyond half the rate {sample_rate}; "
             "take fewer bands or a lower low_hz"
         )
+    hz = np.arange(n_fft // 2 + 1) * sample_rate / n_fft
     found = []
     for band in range(n_bands + 1):
         first = int(np.searchsorted(hz, edges[band], side="left")) - (band > 0)
@@ -225,7 +258,7 @@ def _octaves(
                 "take a larger n_fft"
             )
         found.append((first, kept, end - first))
-    return found
+    return tuple(found)
 
 
 def centroid(

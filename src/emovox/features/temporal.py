@@ -1,9 +1,11 @@
 """Families taken from the waveform itself: zero crossings and level. No transform is needed.
 
-Both count with running sums, so that the price does not grow with the overlap of the frames.
+Neither looks at a sample once for each frame that holds it: the price does not grow with the overlap.
 """
 
 from __future__ import annotations
+
+from math import gcd
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -30,12 +32,12 @@ def zcr(
     ``librosa.feature.zero_crossing_rate(x, frame_length=window, hop_length=hop)``.
     """
     short = ShortTime.of(x, sample_rate, settings=settings, shared=shared)
+    s = short.settings
     below = short.emphasised < -_SILENT
-    crossings = np.concatenate(([0], np.cumsum(below[1:] != below[:-1])))  # up to and with each sample
-    begin, end = _spans(short)
-    last = below.size - 1
-    within = crossings[np.clip(end - 1, 0, last)] - crossings[np.clip(begin, 0, last)]
-    return (within / short.settings.window).astype(np.float32)[:, None]
+    crossings = np.flatnonzero(below[1:] != below[:-1])  # each by the sample before it
+    begin = np.arange(short.n_frames) * s.hop - (s.window // 2 if s.centred else 0)
+    within = np.searchsorted(crossings, begin + s.window - 1) - np.searchsorted(crossings, begin)
+    return (within / s.window).astype(np.float32)[:, None]
 
 
 def rms(
@@ -50,18 +52,19 @@ def rms(
     Zeros stand beyond both ends. Equals ``librosa.feature.rms(y=x, frame_length=window, hop_length=hop)``.
     """
     short = ShortTime.of(x, sample_rate, settings=settings, shared=shared)
-    sound = short.emphasised.astype(np.float64)
-    energy = np.concatenate(([0.0], np.cumsum(sound * sound)))  # before each sample; grows, never shrinks
-    begin, end = _spans(short)
-    within = energy[np.clip(end, 0, sound.size)] - energy[np.clip(begin, 0, sound.size)]
-    return np.sqrt(within / short.settings.window).astype(np.float32)[:, None]
-
-
-def _spans(short: ShortTime) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """First sample of each frame and the one behind its last; both may lie outside the sound."""
     s = short.settings
-    begin = np.arange(short.n_frames) * s.hop - (s.window // 2 if s.centred else 0)
-    return begin, begin + s.window
+    # The longest stretches of which every frame is whole ones: their energies are added up.
+    length = gcd(s.window, s.hop)
+    padded = np.zeros((short.n_frames - 1) * s.hop + s.window, dtype=np.float32)
+    before = s.window // 2 if s.centred else 0
+    sound = short.emphasised[: max(0, padded.size - before)]
+    padded[before : before + sound.size] = sound
+    stretches = padded.reshape(-1, length)
+    energy = np.einsum("ij,ij->i", stretches, stretches)
+    until = np.concatenate(([0.0], np.cumsum(energy, dtype=np.float64)))  # grows, never shrinks
+    begin = np.arange(short.n_frames) * (s.hop // length)
+    within = until[begin + s.window // length] - until[begin]
+    return np.sqrt(within / s.window).astype(np.float32)[:, None]
 
 
 FAMILIES = (
