@@ -25,9 +25,9 @@ LEVELS: dict[str, int] = {
     **dict.fromkeys(("errors", "labels", "results"), 0),
     **dict.fromkeys(("audio", "spectrum", "vad", "windows", "features", "corpora", "metrics"), 1),
     "config": 1,
-    **dict.fromkeys(("graph", "bundle", "listening", "zoo", "recognizer"), 2),
+    **dict.fromkeys(("graph", "bundle", "profile", "judge", "listening", "zoo", "recognizer"), 2),
     **dict.fromkeys(("nets", "augment", "train", "classical", "selection", "tune", "export"), 3),
-    **dict.fromkeys(("evaluate", "bench", "recipe"), 3),
+    **dict.fromkeys(("evaluate", "bench", "recipe", "experiment", "comparison", "runs"), 3),
     **dict.fromkeys(("linear", "calibration", "export_classical"), 3),
     **dict.fromkeys(("batch", "serve", "report", "extract"), 3),
     **dict.fromkeys(("cli", "__main__"), 4),
@@ -36,6 +36,7 @@ LEVELS: dict[str, int] = {
 
 WORKSHOP = {"nets", "augment", "train", "classical", "selection", "tune", "export", "evaluate"} | {
     *("bench", "recipe", "linear", "calibration", "export_classical"),
+    *("experiment", "comparison", "runs"),
 }
 JUDGES = {"evaluate", "bench"}
 """Of the workshop, those who ask the recogniser as a user would."""
@@ -49,6 +50,8 @@ RUNTIME = {
     "windows",
     "graph",
     "bundle",
+    "profile",
+    "judge",
     "listening",
     "zoo",
 } | {

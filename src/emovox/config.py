@@ -64,12 +64,16 @@ class ClassicalModel:
     name: str = "logistic-regression"
     params: dict[str, Any] = field(default_factory=dict)
     """Of the estimator, where they differ from its defaults."""
-    scaler: str = "standard"
+    scaler: str | None = None
+    """``standard``, ``robust``, ``quantile`` or ``none``; ``None``: what suits the estimator."""
     clip: float | None = 8.0
     """Scaled values further out, in standard deviations, are cut to this."""
     select: SelectionConfig | None = None
     class_weight: str | None = None
+    """``balanced``: each class counts the same in sum."""
     resample: str | None = None
+    """``over`` repeats clips of rarer classes, ``under`` leaves out clips of commoner ones."""
+    calibration_folds: int = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,10 +128,10 @@ class ComparisonConfig:
     models: tuple[str, ...] = ("all",)
     params: dict[str, Any] = field(default_factory=dict)
     """Estimator -> its parameters, where they differ from its defaults."""
-    scaler: str = "standard"
+    scaler: str | None = None
     clip: float | None = 8.0
-    max_columns: int = 512
-    """Slow boosters get at most this many columns, chosen inside each training part."""
+    selection: str = "anova"
+    """How estimators that are slow on many columns get the few that they can take, in each training part."""
     search: tuple[str, ...] = ()
     """Estimators whose settings are searched for inside each training part."""
     tune: TuneConfig = field(default_factory=TuneConfig)

@@ -7,6 +7,13 @@ page has a file of its own.
 from __future__ import annotations
 
 from emovox.report.bench import bench_markdown
+from emovox.report.comparison import comparison_html, comparison_markdown
 from emovox.report.evaluation import evaluation_html, evaluation_markdown
 
-__all__ = ["bench_markdown", "evaluation_html", "evaluation_markdown"]
+__all__ = [
+    "bench_markdown",
+    "comparison_html",
+    "comparison_markdown",
+    "evaluation_html",
+    "evaluation_markdown",
+]

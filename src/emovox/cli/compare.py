@@ -1,0 +1,136 @@
+"""``emovox compare``: many systems under the same folds, one of them named before the tests are opened."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from emovox.cli.bench import divided
+from emovox.cli.models import Form
+from emovox.cli.terminal import say
+from emovox.cli.workshop import (
+    Changes,
+    Data,
+    Labels,
+    Seed,
+    Store,
+    Workers,
+    changed,
+    need_classical,
+    opened,
+    split_words,
+    tables_of,
+)
+
+if TYPE_CHECKING:
+    from emovox.config import ComparisonConfig
+
+__all__ = ["compare"]
+
+
+def compare(
+    words: Changes = None,
+    models: Annotated[
+        str | None,
+        typer.Option("--models", metavar="A,B", help="Estimators; all: every one that is installed."),
+    ] = None,
+    features: Annotated[
+        str | None, typer.Option("--features", metavar="A,B", help="Sets of `emovox features --list`.")
+    ] = None,
+    data: Data = None,
+    labels: Labels = None,
+    protocol: Annotated[
+        str | None, typer.Option("--protocol", metavar="P,P", help="See docs/evaluation.md.")
+    ] = None,
+    search: Annotated[
+        str | None,
+        typer.Option("--search", metavar="A,B", help="Search settings of these, in each training part."),
+    ] = None,
+    draws: Annotated[
+        int | None, typer.Option("--draws", min=1, metavar="N", help="Settings tried a search.")
+    ] = None,
+    output: Annotated[
+        Path, typer.Option("--output", "-o", metavar="DIR", help="Where all is kept, and gone on from.")
+    ] = Path("runs/compare"),
+    seed: Seed = None,
+    workers: Workers = 1,
+    store: Store = None,
+    format: Annotated[
+        Form, typer.Option("--format", "-f", help="table (Markdown), or json: the document.")
+    ] = Form.table,
+) -> int:
+    """Fit many systems fold by fold; name the best on validation speakers, then open the test.
+
+    Needs the extra `classical`. An interrupted comparison, started again, goes on where it stopped.
+
+    Exit code: 0 when all worked, 1 when a system or a clip failed, 2 when the request cannot be met.
+    """
+    need_classical()
+    from emovox.bench import plan as audited
+    from emovox.comparison import Comparison, comparison_document, comparison_times, compute, models_of
+    from emovox.config import read_comparison
+    from emovox.features import feature_set
+
+    path, changes = split_words(words or [])
+    options = {
+        "data": data,
+        "labels": labels,
+        "protocols": None if protocol is None else divided(protocol),
+        "features": _listed(features),
+        "models": _listed(models),
+        "search": _listed(search),
+        "tune.draws": draws,
+        "seed": seed,
+    }
+    config = read_comparison(path, [*changes, *changed(options)])
+    sets = [feature_set(name) for name in dict.fromkeys(config.features)]
+    models_of([*config.models, *config.search])  # a typo shows before the work
+    manifest = opened(config.data, config.labels).manifest
+    name = "+".join(manifest.corpora)
+    plans = tuple(audited(manifest, one, corpus=name, allow=("missing",)) for one in config.protocols)
+    for plan in plans:
+        say(f"{plan.protocol}: {len(plan.splits)} splits; {plan.stamp}")
+    tables = tables_of(manifest, sets, workers=workers, store=store)
+    made = Comparison(config, plans, tables)
+    results = compute(made, output, workers=workers, tell=say)
+    document, times = comparison_document(made, results), comparison_times(results)
+    _write(output, config, document, times)
+    _show(document, times, format)
+    failed = any(row["error"] for one in document["protocols"] for row in one["systems"])
+    return 1 if failed or document["data"]["unread"] else 0
+
+
+def _listed(text: str | None) -> list[str] | None:
+    return None if text is None else [part.strip() for part in text.split(",") if part.strip()]
+
+
+def _write(
+    output: Path, config: ComparisonConfig, document: dict[str, Any], times: list[dict[str, Any]]
+) -> None:
+    from emovox.config import to_yaml
+    from emovox.report import comparison_html, comparison_markdown
+
+    texts = {
+        "config.yaml": to_yaml(config),
+        "times.json": json.dumps(times, indent=1) + "\n",
+        "compare.md": comparison_markdown(document, times),
+        "compare.html": comparison_html(document, times),
+        "compare.json": json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False) + "\n",
+    }
+    for name, text in texts.items():
+        half = output / f"{name}.part"
+        half.write_text(text, encoding="utf-8", errors="backslashreplace")
+        half.replace(output / name)
+    say(f"written: {output / 'compare.html'} and beside it compare.md, compare.json, times.json, chosen.json")
+
+
+def _show(document: dict[str, Any], times: list[dict[str, Any]], form: Form) -> None:
+    from emovox.report import comparison_markdown
+
+    if form is Form.json:
+        typer.echo(json.dumps(document, ensure_ascii=False, indent=2, allow_nan=False))
+    else:
+        typer.echo(comparison_markdown(document, times), nl=False)

@@ -1,0 +1,130 @@
+"""What the commands of the workshop share: how a config is typed, tables of features, folders of runs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from emovox.cli.terminal import Progress, say
+from emovox.errors import ConfigError, ManifestError, MissingExtraError
+
+if TYPE_CHECKING:
+    from emovox.corpora import Manifest
+    from emovox.experiment import Problem
+    from emovox.extract import FeatureTable
+    from emovox.features import FeatureSet
+
+__all__ = [
+    "Changes",
+    "Data",
+    "Labels",
+    "Seed",
+    "Store",
+    "Workers",
+    "changed",
+    "need_classical",
+    "opened",
+    "split_words",
+    "tables_of",
+]
+
+Changes = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="[CONFIG] [KEY=VALUE]...", help="A YAML file of configs/, and settings that differ from it."
+    ),
+]
+Data = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--data", metavar="PATH", help="A manifest, table, tree or corpus of docs/corpora.md; repeatable."
+    ),
+]
+Labels = Annotated[
+    str | None,
+    typer.Option("--labels", metavar="L", help="all, common (to all corpora), 9, 7, 6, 4, or A,B,..."),
+]
+Seed = Annotated[int | None, typer.Option("--seed", min=0, metavar="N", help="Of all that is random.")]
+Workers = Annotated[int, typer.Option("--workers", min=1, metavar="N", help="Processes to use.")]
+Store = Annotated[
+    Path | None,
+    typer.Option("--store", metavar="DIR", help="Where features are kept; the user's cache unless given."),
+]
+
+
+def need_classical() -> None:
+    """Raise MissingExtraError, once and early, where scikit-learn is not installed."""
+    if find_spec("sklearn") is None:
+        raise MissingExtraError("training a classical model", "classical")
+
+
+def split_words(words: Sequence[str]) -> tuple[Path | None, list[str]]:
+    """The config among the arguments, and the changes to it.
+
+    Raises:
+        ConfigError: an argument is neither.
+    """
+    configs = [word for word in words if "=" not in word]
+    if len(configs) > 1 or (configs and words[0] != configs[0]):
+        raise ConfigError(
+            f"{configs[-1]!r} is neither a config, which stands first and alone, nor a setting such as seed=1"
+        )
+    return (Path(configs[0]) if configs else None), [word for word in words if "=" in word]
+
+
+def changed(options: Mapping[str, Any]) -> Iterator[str]:
+    """Options that were given, as changes of a config; they win over what stands in it."""
+    for key, value in options.items():
+        if value is not None and value != []:
+            yield f"{key}={json.dumps(value)}"
+
+
+def opened(data: Sequence[str], labels: str) -> Problem:
+    """The clips, and a word on what became of their labels."""
+    from emovox.experiment import opened as open_problem
+
+    problem = open_problem(data, labels)
+    for line in problem.notes:
+        say(line)
+    return problem
+
+
+def tables_of(
+    manifest: Manifest, sets: Sequence[FeatureSet], *, workers: int, store: Path | None
+) -> dict[str, FeatureTable]:
+    """Rows of every set, taken from the store where they are there; clips that fail are told.
+
+    Raises:
+        ManifestError: no clip could be read.
+    """
+    from emovox.extract import table
+    from emovox.features.store import Store as Kept
+    from emovox.features.store import default_root
+
+    kept = Kept(default_root() if store is None else store)
+    made = {}
+    for one in sets:
+        progress = Progress(len(manifest))
+        try:
+            made[one.name] = table(
+                manifest, one, workers=workers, store=kept, progress=lambda n, _, p=progress: p.at(n)
+            )
+        finally:
+            progress.hide()
+        _tell(one.name, made[one.name])
+    return made
+
+
+def _tell(name: str, rows: FeatureTable) -> None:
+    for key, why in rows.errors.items():
+        say(f"{key}: {why}")
+    if len(rows.errors) == len(rows.ids):
+        raise ManifestError(f"{name}: none of the {len(rows.ids)} clips could be read")
+    if rows.errors:
+        say(f"{len(rows.errors)} of {len(rows.ids)} clips could not be read: not trained on, wrong in a test")
+    say(f"{name}: {len(rows.ids)} clips, {len(rows.columns)} columns")

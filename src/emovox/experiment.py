@@ -1,0 +1,173 @@
+"""From a config to what a model is made of: clips under their labels, a split, rows of features, a bundle.
+
+::
+
+    problem = opened(config.data, config.labels)
+    plan = planned(problem.manifest, config.protocol)
+    rows = table(problem.manifest, "emovox-core")                      # emovox.extract
+    trained = train(config, problem.manifest, plan.splits[0], rows)
+    write_bundle(folder, trained.model, trained.spec)
+
+Only the split's training part is learnt from, and its validation part sets the temperature alone. Nobody
+looks at the test here: ``emovox.evaluate`` does, through the recogniser that users run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from emovox.bench import Plan
+from emovox.bench import plan as audited
+from emovox.corpora.formats.assembly import UNKNOWN_SPEAKER
+from emovox.corpora.manifest import Manifest, Utterance
+from emovox.errors import ConfigError, LabelError, ProtocolError
+from emovox.evaluate import folded, open_data
+from emovox.extract import FeatureTable
+from emovox.labels import EMOTIONS, EXTRAS, LABEL_MAPS, LabelMap, canonical_all, label_map
+
+__all__ = [
+    "Problem",
+    "Rows",
+    "known_speaker",
+    "label_choice",
+    "opened",
+    "planned",
+    "rows_of",
+    "usual_protocol",
+]
+
+Floats = NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Clips whose emotions are those that a model is to tell apart."""
+
+    manifest: Manifest
+    notes: tuple[str, ...] = ()
+    """Lines for people: what could not be read, and what became of the labels."""
+    merged: Mapping[str, tuple[str, ...]] | None = None
+    left_out: Mapping[str, int] | None = None
+    n_not_read: int = 0
+
+
+def opened(data: Sequence[str], labels: str) -> Problem:
+    """All clips of ``data``, their emotions folded into ``labels``.
+
+    Args:
+        data: manifests, tables, trees or folders of corpora (see `emovox.evaluate.open_data`).
+        labels: ``all``, ``common`` to all corpora, the name of a label map, or emotions with commas between.
+
+    Raises:
+        ConfigError: no data are named.
+        ManifestError: one cannot be read, or no clip is left.
+        LabelError: ``labels`` means nothing here.
+    """
+    if not data:
+        raise ConfigError("no data are named; expected at least one manifest, tree or corpus: --data PATH")
+    found = [open_data(path) for path in data]
+    whole = Manifest.merged(one.manifest for one in found)
+    notes = [line for one in found for line in one.notes]
+    n_not_read = sum(one.n_not_read for one in found)
+    mapping = label_choice(whole, labels)
+    if mapping is None:
+        return Problem(whole, tuple(notes), n_not_read=n_not_read)
+    kept = folded(whole, mapping=mapping)
+    return Problem(kept.manifest, (*notes, *_losses(whole, mapping)), kept.merged, kept.left_out, n_not_read)
+
+
+def label_choice(manifest: Manifest, labels: str) -> LabelMap | None:
+    """The map that ``labels`` means for these clips; ``None`` for ``all``, which changes nothing.
+
+    Raises:
+        LabelError: an unknown emotion, or fewer than two labels would be left.
+    """
+    if labels == "all":
+        return None
+    if labels in LABEL_MAPS:
+        return label_map(labels)
+    if labels == "common":
+        each = [set(manifest.where(corpus=name).emotions) for name in manifest.corpora]
+        shared = set.intersection(*each)
+        names: tuple[str, ...] = tuple(name for name in (*EMOTIONS, *EXTRAS) if name in shared)
+    else:
+        names = canonical_all(labels)
+    if len(names) < 2:
+        raise LabelError(
+            f"the labels {labels!r} leave {', '.join(names) or 'none'}; expected at least two to tell apart"
+        )
+    return LabelMap(labels, {name: name for name in names})
+
+
+def _losses(manifest: Manifest, mapping: LabelMap) -> Iterable[str]:
+    """What the map makes of each corpus."""
+    for name in manifest.corpora:
+        report = mapping.report(u.emotion for u in manifest.where(corpus=name))
+        yield from (f"{name}: {line}" for line in report.lines())
+
+
+# ------------------------------------------------------------------------------------------- splits
+
+
+def known_speaker(u: Utterance) -> str | None:
+    """Who speaks, or ``None`` when nobody said."""
+    return None if u.speaker == f"{u.corpus}-{UNKNOWN_SPEAKER}" else u.speaker
+
+
+def usual_protocol(manifest: Manifest) -> str:
+    """The protocol when none is named: the data's own parts, else a fifth of the speakers is tested.
+
+    Where fewer than two speakers are known, clips are drawn by chance; the stamp says so.
+    """
+    parts = {u.extra.get("part", "") for u in manifest}
+    if "test" in parts and len(parts - {""}) > 1:
+        return "given"
+    n_speakers = len(manifest.speakers)
+    return f"speaker-kfold/{min(5, n_speakers)}/0/1" if n_speakers > 1 else "random"
+
+
+def planned(manifest: Manifest, protocol: str | None) -> Plan:
+    """The one split of ``protocol`` (`usual_protocol` unless given), audited by the manifest's word.
+
+    Raises:
+        ProtocolError: there is no such protocol, or it has several splits; the message names the first.
+    """
+    name = protocol or usual_protocol(manifest)
+    made = audited(manifest, name, corpus="+".join(manifest.corpora), allow=("missing",))
+    if len(made.splits) > 1:
+        raise ProtocolError(
+            f"the protocol {name!r} has {len(made.splits)} splits, a model is trained by one: name it, as in "
+            f"{made.splits[0].name!r}; all of them in turn:  emovox compare --protocol {name}"
+        )
+    return made
+
+
+# --------------------------------------------------------------------------------------------- rows
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Rows:
+    """Features of clips, what they express and who speaks."""
+
+    ids: tuple[str, ...]
+    x: Floats
+    """``(n, d)``; nan is missing."""
+    y: tuple[str, ...]
+    speakers: tuple[str | None, ...]
+
+
+def rows_of(table: FeatureTable, manifest: Manifest, ids: Sequence[str]) -> Rows:
+    """The rows of ``ids``, in their order, without the clips that could not be read."""
+    place = {key: n for n, key in enumerate(table.ids)}
+    kept = [key for key in ids if key not in table.errors]
+    clips = [manifest[key] for key in kept]
+    return Rows(
+        tuple(kept),
+        table.values[[place[key] for key in kept]],
+        tuple(u.emotion for u in clips),
+        tuple(known_speaker(u) for u in clips),
+    )
