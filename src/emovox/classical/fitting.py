@@ -31,7 +31,7 @@ from emovox.errors import ConfigError
 from emovox.labels import EMOTIONS, EXTRAS
 from emovox.selection import Select
 
-__all__ = ["Fitted", "Fold", "fit", "speaker_folds"]
+__all__ = ["Fitted", "Fold", "fit", "speaker_folds", "speaker_numbers"]
 
 Fold = tuple[NDArray[np.int64], NDArray[np.int64]]
 
@@ -113,7 +113,7 @@ def fit(
         )
     classes = _ordered(y)
     truth = np.array([classes.index(one) for one in y])
-    groups = _groups(speakers)
+    groups = speaker_numbers(speakers)
     kept = _resampled(truth, config)
     rows, truth, groups = rows[kept], truth[kept], groups[kept]
     pipeline = _pipeline(config, truth, groups)
@@ -158,7 +158,7 @@ def _ordered(y: Sequence[str]) -> tuple[str, ...]:
     return (*known, *sorted(found - set(known)))
 
 
-def _groups(speakers: Sequence[str | None]) -> NDArray[np.int64]:
+def speaker_numbers(speakers: Sequence[str | None]) -> NDArray[np.int64]:
     """A number for every speaker, and one of its own for a clip whose speaker nobody knows."""
     names = [f"speaker {who}" if who else f"clip {n}" for n, who in enumerate(speakers)]
     return np.asarray(np.unique(names, return_inverse=True)[1], np.int64)
