@@ -24,22 +24,30 @@ from numpy.typing import NDArray
 
 from emovox import audio, batch
 from emovox.corpora.manifest import Manifest
-from emovox.errors import AudioValueError, ConfigError
+from emovox.errors import AudioValueError, ConfigError, EmovoxError
 from emovox.features import FeatureSet, feature_set
+from emovox.features.blocks import frame_blocks
 from emovox.features.store import Entry, Store, Tally, content_hash, entry_key
 
 __all__ = [
+    "LONG_S",
     "Clip",
     "Extracted",
     "FeatureTable",
+    "Named",
     "Source",
     "Windows",
     "clips_of",
     "extract",
+    "frames",
+    "is_long",
     "table",
 ]
 
 Floats = NDArray[np.float32]
+LONG_S = 600.0
+"""Seconds from which the frames of a clip are had by blocks: its features would take gigabytes."""
+
 _RATE = audio.SAMPLE_RATE
 Named: TypeAlias = "str | os.PathLike[str]"
 Source: TypeAlias = "Manifest | Iterable[Named | tuple[Named, float | None, float | None]]"
@@ -208,15 +216,41 @@ def extract(
         windows: cut each clip first; then the sets have to be of the kind ``vector``.
 
     Raises:
-        ConfigError: a set is unknown, or gives frames of windows.
+        ConfigError: a set is unknown, or gives frames of windows; none was named.
+        MissingExtraError: a set needs an extra that is not installed.
         EmovoxError: while iterating: a worker could not start.
     """
     chosen = tuple(feature_set(one) if isinstance(one, str) else one for one in sets)
+    if not chosen:
+        raise ConfigError("no set of features was named; expected at least one")
     for one in chosen:
         if windows is not None and one.kind != "vector":
-            raise ConfigError(f"the set {one.name!r} gives frames, of which windows make no row each")
-    outcomes = batch.run(partial(_Work, chosen, store, windows), clips, workers=workers)
+            raise ConfigError(f"the set {one.name!r} gives frames; windows need a set of the kind 'vector'")
+    digests = tuple(one.digest for one in chosen)
+    outcomes = batch.run(partial(_Work, chosen, digests, store, windows), clips, workers=workers)
     return (_told(outcome) for outcome in outcomes)
+
+
+def is_long(clip: Clip) -> bool:
+    """Whether a clip lasts `LONG_S` or more, as far as its file says."""
+    end_s = clip.end_s
+    if end_s is None:
+        try:
+            end_s = audio.probe(clip.path).duration_s
+        except (EmovoxError, OSError):  # whoever reads it will say why it cannot be
+            return False
+    return end_s is not None and end_s - (clip.start_s or 0.0) >= LONG_S
+
+
+def frames(clip: Clip, features: FeatureSet) -> Iterator[Floats]:
+    """The frames of a clip of any length, in pieces ``(t, d)``; memory does not grow with the clip.
+
+    Raises:
+        ConfigError: at once; the set gives one row, or depends on the whole of a clip: the message says which
+            parameter to change.
+        AudioError: while iterating: it is not sound, or begins after its end.
+    """
+    return frame_blocks(_blocks(clip), features)
 
 
 def _told(outcome: batch.Outcome[Clip, _Computed]) -> Extracted:
@@ -239,8 +273,15 @@ class _Computed:
 class _Work:
     """What a worker does with a clip; each process has one."""
 
-    def __init__(self, sets: tuple[FeatureSet, ...], store: Store | None, windows: Windows | None) -> None:
-        self._sets, self._store, self._windows = sets, store, windows
+    def __init__(
+        self,
+        sets: tuple[FeatureSet, ...],
+        digests: tuple[str, ...],
+        store: Store | None,
+        windows: Windows | None,
+    ) -> None:
+        self._sets, self._digests = sets, digests
+        self._store, self._windows = store, windows
 
     def __call__(self, clip: Clip) -> _Computed:
         if self._store is None:
@@ -268,7 +309,7 @@ class _Work:
     def _keys(self, clip: Clip) -> list[str]:
         content = _hash(clip.path)
         cut = f"{clip.start_s!r} {clip.end_s!r} {self._windows!r}"
-        return [entry_key(content, cut=cut, digest=one.digest) for one in self._sets]
+        return [entry_key(content, cut=cut, digest=digest) for digest in self._digests]
 
 
 def _version(path: str) -> tuple[int, ...]:

@@ -12,7 +12,7 @@ import typer
 from typer.main import get_command
 
 import emovox
-from emovox.cli import bench, compare, doctor, evaluate, models, predict
+from emovox.cli import bench, compare, doctor, evaluate, features, models, predict
 from emovox.cli.groups import Commands
 from emovox.cli.sources import AUDIO_SUFFIXES
 from emovox.cli.terminal import say
@@ -51,6 +51,7 @@ app.command(epilog=_EPILOG)(predict.predict)
 app.command()(evaluate.evaluate)
 app.command()(bench.bench)
 app.command()(compare.compare)
+app.command()(features.features)
 app.command()(models.models)
 app.command()(doctor.doctor)
 

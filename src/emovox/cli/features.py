@@ -1,0 +1,158 @@
+"""``emovox features``: sets of features of recordings, as a table for whatever comes next."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from emovox.cli.models import Form
+
+if TYPE_CHECKING:
+    from emovox.extract import Windows
+    from emovox.features import FeatureSet
+    from emovox.features.store import Store
+
+__all__ = ["features"]
+
+
+def features(
+    paths: Annotated[
+        list[str] | None, typer.Argument(metavar="PATH", help="Recordings, folders, patterns.")
+    ] = None,
+    data: Annotated[
+        Path | None,
+        typer.Option("--data", metavar="MANIFEST", help="Clips of a manifest, or of a corpus's folder."),
+    ] = None,
+    sets: Annotated[
+        str | None, typer.Option("--set", metavar="NAME[,NAME]", help="What to compute; see --list.")
+    ] = None,
+    params: Annotated[
+        list[str] | None,
+        typer.Option("--param", metavar="KEY=VALUE", help="Change a set: mfcc.n_mfcc=13. Repeatable."),
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", metavar="FILE", help="A .parquet, .csv or .npz.")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Let -o replace a file that exists.")] = False,
+    frames: Annotated[bool, typer.Option("--frames", help="One row a frame, for a set of frames.")] = False,
+    window_s: Annotated[
+        float | None,
+        typer.Option("--window-s", "--window", metavar="S", help="One row each S seconds' window."),
+    ] = None,
+    hop_s: Annotated[
+        float | None, typer.Option("--hop-s", "--hop", metavar="S", help="From window to window; default: S.")
+    ] = None,
+    workers: Annotated[int, typer.Option("--workers", min=1, metavar="N", help="Processes to use.")] = 1,
+    recursive: Annotated[
+        bool, typer.Option("--recursive", "-r", help="Look in folders below folders too.")
+    ] = False,
+    store: Annotated[
+        Path | None,
+        typer.Option("--store", metavar="DIR", help="Where features are kept; default: the cache folder."),
+    ] = None,
+    no_store: Annotated[bool, typer.Option("--no-store", help="Neither look there nor keep any.")] = False,
+    store_max_gb: Annotated[
+        float | None, typer.Option("--store-max-gb", metavar="GB", help="Bound on the store; default: 10.")
+    ] = None,
+    list_: Annotated[bool, typer.Option("--list", help="List the sets.")] = False,
+    describe: Annotated[
+        str | None, typer.Option("--describe", metavar="SET", help="Say what a set is made of.")
+    ] = None,
+    format: Annotated[
+        Form, typer.Option("--format", "-f", help="How --list and --describe look.")
+    ] = Form.table,
+) -> int:
+    """Compute features of recordings, a row each.
+
+    What is computed is kept by content, set and parameters: stopped and run again, it goes on; what has
+    changed is computed anew. FILE appears when it is complete.
+
+    Exit code: 0 when all worked, 1 when some recordings failed, each a row with its error, 2 when the request
+    cannot be met.
+    """
+    if list_ or describe is not None:
+        from emovox.cli.sets import described, listed
+
+        typer.echo(listed(format) if describe is None else described(_chosen(describe, params or ()), format))
+        return 0
+    if sets is None or output is None or (data is None) == (not paths):
+        raise typer.BadParameter("expected --set NAME, -o FILE, and either PATH or --data; or --list")
+    from emovox.cli.feature_rows import Plan, of_manifest, of_paths, write
+
+    _check_output(output, data, force=force)
+    chosen = _chosen(sets, params or ())
+    windows = _windows(window_s, hop_s)
+    _check_kinds(chosen, frames=frames, windows=windows)
+    jobs = of_manifest(data) if data is not None else of_paths(paths or (), recursive=recursive)
+    kept = None if no_store else _store(store, store_max_gb)
+    return write(Plan(tuple(jobs), tuple(chosen), frames, windows, workers, kept), output)
+
+
+# ------------------------------------------------------------------------------------ what was typed
+
+
+def _chosen(names: str, params: Sequence[str]) -> list[FeatureSet]:
+    """The sets between the commas, changed by ``KEY=VALUE``, or ``SET:KEY=VALUE`` for one of them."""
+    from emovox.features import feature_set
+
+    found = [name.strip() for name in names.split(",") if name.strip()]
+    if not found or len(set(found)) < len(found):
+        raise typer.BadParameter(f"--set {names!r}: expected different names, with commas between them")
+    changes: dict[str, dict[str, Any]] = {name: {} for name in found}
+    for text in params:
+        key, sign, value = text.partition("=")
+        if not sign or not key:
+            raise typer.BadParameter(f"--param {text!r}: expected KEY=VALUE, such as mfcc.n_mfcc=13")
+        own = [name for name in found if key.startswith(f"{name}:")]
+        for name in own or found:
+            changes[name][key.removeprefix(f"{name}:")] = _value(value)
+    return [feature_set(name, changes[name] or None) for name in found]
+
+
+def _value(text: str) -> Any:
+    """``13``, ``0.97``, ``true``, ``none``, ``[1, 2]``; anything else is text."""
+    with suppress(ValueError, RecursionError):
+        return json.loads({"none": "null", "true": "true", "false": "false"}.get(text.lower(), text))
+    return text
+
+
+def _windows(window_s: float | None, hop_s: float | None) -> Windows | None:
+    from emovox.extract import Windows
+
+    if window_s is None:
+        if hop_s is not None:
+            raise typer.BadParameter("--hop-s goes with --window-s; add it")
+        return None
+    return Windows(window_s, window_s if hop_s is None else hop_s)
+
+
+def _check_kinds(chosen: Sequence[FeatureSet], *, frames: bool, windows: Windows | None) -> None:
+    kind = "frames" if frames else "vector"
+    if frames and (len(chosen) > 1 or windows is not None):
+        raise typer.BadParameter("--frames takes one set, and no windows")
+    for one in chosen:
+        if one.kind != kind:
+            how = "without --frames" if frames else "add --frames"
+            raise typer.BadParameter(f"the set {one.name!r} gives {one.kind}: {how}, or see --list")
+
+
+def _check_output(output: Path, data: Path | None, *, force: bool) -> None:
+    from emovox.cli.data.common import check_new
+    from emovox.cli.sheets import SUFFIXES
+
+    if output.suffix.lower() not in SUFFIXES:
+        raise typer.BadParameter(f"-o {str(output)!r}: expected a name that ends with {', '.join(SUFFIXES)}")
+    check_new(output, force=force, option="-o")
+    if data is not None and data.exists() and output.exists() and output.samefile(data):
+        raise typer.BadParameter(f"-o {str(output)!r} is the manifest itself; name another file")
+
+
+def _store(folder: Path | None, max_gb: float | None) -> Store:
+    from emovox.features.store import MAX_GB, Store, default_root
+
+    return Store(folder or default_root(), max_gb=MAX_GB if max_gb is None else max_gb)
