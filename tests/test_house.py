@@ -75,7 +75,7 @@ HEAVY = {
 EXTRAS = HEAVY | {"av", "onnx", "onnxscript", "opensmile", "audiomentations", "skl2onnx", "pyarrow"}
 
 SIBLINGS: dict[str, tuple[set[str], set[str]]] = {
-    "features": ({"frames"}, {"families", "sets", "blocks"}),
+    "features": ({"frames", "prosody", "voiced"}, {"families", "sets", "blocks", "core"}),
     "nets": ({"blocks", "functionals"}, set()),
     "corpora": (
         {"manifest"},

@@ -82,22 +82,9 @@ def f0(
             "a voicing between 0 and 1, and costs of 0 or more"
         )
     plan = _plan(sample_rate, low_hz, high_hz, top_hz)
-    frames = _frames(short, len(plan.taper))
-    found = [
-        _candidates(_correlation(frames[i : i + _N_AT_ONCE], plan), plan, octave_cost)
-        for i in range(0, len(frames), _N_AT_ONCE)
-    ]
-    hz = sample_rate / np.concatenate([lag for lag, _ in found])
-    periodicity = np.concatenate([r for _, r in found])
-    score = periodicity + octave_cost * np.log2(hz / np.sqrt(low_hz * high_hz))
-    tens_ms = 100 * short.settings.hop / sample_rate
-    path = _path(np.log2(hz), score, voicing, jump_cost / tens_ms, switch_cost / tens_ms)
-
-    voiced = path < _N_CANDIDATES
-    chosen = np.where(voiced, path, periodicity.argmax(1))[:, None]
-    pitch = np.where(voiced, np.take_along_axis(hz, chosen, 1)[:, 0], np.nan)
-    clarity = np.clip(np.take_along_axis(periodicity, chosen, 1)[:, 0], 0, 1)
-    return np.stack([pitch, voiced, clarity], axis=1).astype(np.float32)
+    key = ("f0", low_hz, high_hz, top_hz, voicing, *costs)
+    track: Floats = short.once(key, lambda: _track(short, plan, voicing, costs))
+    return track
 
 
 @dataclass(frozen=True)
@@ -146,6 +133,30 @@ def _fast_length(at_least: int) -> int:
         if rest == 1:
             return length
         length += 2
+
+
+def _track(short: ShortTime, plan: _Plan, voicing: float, costs: tuple[float, float, float]) -> Floats:
+    """What `f0` gives, ``(t, 3)``."""
+    octave_cost, jump_cost, switch_cost = costs
+    rate = short.sample_rate
+    frames = _frames(short, len(plan.taper))
+    found = [
+        _candidates(_correlation(frames[i : i + _N_AT_ONCE], plan), plan, octave_cost)
+        for i in range(0, len(frames), _N_AT_ONCE)
+    ]
+    lag = np.concatenate([lag for lag, _ in found])
+    periodicity = np.concatenate([r for _, r in found])
+    hz = rate / lag
+    middle_hz = rate / np.sqrt(plan.shortest * plan.longest)
+    score = periodicity + octave_cost * np.log2(hz / middle_hz)
+    tens_ms = 100 * short.settings.hop / rate
+    path = _path(np.log2(hz), score, voicing, jump_cost / tens_ms, switch_cost / tens_ms)
+
+    voiced = path < _N_CANDIDATES
+    chosen = np.where(voiced, path, periodicity.argmax(1))[:, None]
+    pitch = np.where(voiced, np.take_along_axis(hz, chosen, 1)[:, 0], np.nan)
+    clarity = np.clip(np.take_along_axis(periodicity, chosen, 1)[:, 0], 0, 1)
+    return np.stack([pitch, voiced, clarity], axis=1).astype(np.float32)
 
 
 def _frames(short: ShortTime, window: int) -> Floats:

@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from emovox.errors import AudioValueError, ConfigError
-from emovox.features import smile
+from emovox.features import core, smile
 from emovox.features.families import FEATURES
 from emovox.features.frames import DEFAULT, FrameSettings, ShortTime
 from emovox.features.functionals import ELEVEN, columns, functionals
@@ -292,6 +292,16 @@ SETS: dict[str, FeatureSet] = {
             ],
             description="eleven statistics of MFCC, SSC, chroma, mel, contrast, tonnetz and F0",
             source="librosa's defaults at 16 kHz; python_speech_features' bands for SSC",
+        ),
+        FeatureSet(
+            name="emovox-core",
+            kind="vector",
+            description="pitch, loudness, voice quality, formants, spectral balance, cepstra and rhythm",
+            source="after eGeMAPS (Eyben et al. 2016), in definitions of our own: emovox.features.core",
+            columns=core.COLUMNS,
+            compute=core.core,
+            definition={"function": "emovox.features.core"},
+            version=core.VERSION,
         ),
     )
 }
