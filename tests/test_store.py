@@ -1,0 +1,272 @@
+"""The store of features: what it gives is what was put, or nothing; whatever lies on the disk."""
+
+from __future__ import annotations
+
+import errno
+import os
+import pickle
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from emovox.errors import ConfigError
+from emovox.features.store import Entry, Store, Tally, content_hash, default_root, entry_key
+
+KEY = entry_key("a" * 64, cut="all", digest="d")
+VALUES = hnp.arrays(  # any bits at all, with nan and infinity among them
+    np.uint32, st.one_of(st.tuples(st.integers(0, 20)), st.tuples(st.integers(0, 5), st.integers(1, 5)))
+).map(lambda bits: bits.view(np.float32))
+
+
+def keys(n: int) -> list[str]:
+    return [entry_key(f"{i:064}", cut="all", digest="d") for i in range(n)]
+
+
+def row(value: float = 1.0, n: int = 100) -> Entry:
+    return Entry(np.full(n, value, np.float32), 16_000)
+
+
+def file_of(store: Store, key: str) -> Path:
+    (found,) = store.root.glob(f"*/{key}*")
+    return found
+
+
+# ---------------------------------------------------------------------------------- what comes back
+
+
+@given(values=VALUES, n_samples=st.integers(0, 1 << 40))
+def test_what_is_put_comes_back_bit_by_bit(
+    tmp_path_factory: pytest.TempPathFactory, values: np.ndarray, n_samples: int
+) -> None:
+    store = Store(tmp_path_factory.mktemp("store"))
+    assert store.get(KEY) is None
+    assert store.put(KEY, Entry(values, n_samples))
+    found = Store(store.root).get(KEY)
+    assert found is not None
+    assert found.n_samples == n_samples
+    assert found.values.shape == values.shape
+    assert found.values.tobytes() == values.tobytes()
+    assert store.take_tally() == Tally(made=1)
+
+
+@pytest.mark.parametrize(
+    "change", [{"content": "b" * 64}, {"cut": "0.0 1.0"}, {"digest": "e"}, {"channel": "0"}]
+)
+def test_whatever_features_depend_on_changes_the_key(change: dict[str, str]) -> None:
+    given_ = {"content": "a" * 64, "cut": "all", "digest": "d", "channel": "mix"}
+    told = given_ | change
+    assert entry_key(told.pop("content"), **told) != KEY
+    assert entry_key(given_.pop("content"), **given_) == KEY
+
+
+def test_the_content_is_hashed_whatever_the_file_is_called(tmp_path: Path) -> None:
+    a, b = tmp_path / "a.wav", tmp_path / "b.wav"
+    a.write_bytes(b"sound")
+    b.write_bytes(b"sound")
+    assert content_hash(a) == content_hash(b)
+    about = a.stat()
+    a.write_bytes(b"sOund")
+    os.utime(a, ns=(about.st_atime_ns, about.st_mtime_ns))  # same name, size and time
+    assert content_hash(a) != content_hash(b)
+
+
+# ------------------------------------------------------------------------------------------- damage
+
+
+@given(data=st.binary(max_size=300))
+def test_any_bytes_in_an_entrys_place_are_no_entry(
+    tmp_path_factory: pytest.TempPathFactory, data: bytes
+) -> None:
+    store = Store(tmp_path_factory.mktemp("store"))
+    store.put(KEY, row())
+    file_of(store, KEY).write_bytes(data)
+    assert store.get(KEY) is None
+    assert store.take_tally() == Tally(made=1, corrupt=1)
+    assert store.put(KEY, row(2.0))
+    again = store.get(KEY)
+    assert again is not None
+    assert again.values[0] == 2
+
+
+@given(place=st.integers(0, 10_000), bit=st.integers(0, 7), cut=st.booleans())
+def test_a_flipped_bit_or_a_missing_end_is_noticed(
+    tmp_path_factory: pytest.TempPathFactory, place: int, bit: int, cut: bool
+) -> None:
+    store = Store(tmp_path_factory.mktemp("store"))
+    store.put(KEY, row())
+    file = file_of(store, KEY)
+    data = bytearray(file.read_bytes())
+    at = place % len(data)
+    if cut:
+        del data[at:]
+    else:
+        data[at] ^= 1 << bit
+    file.write_bytes(data)
+    assert store.get(KEY) is None
+    assert store.take_tally().corrupt == 1
+
+
+def test_an_entry_under_another_name_is_none(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    one, other = keys(2)
+    store.put(one, row())
+    store.put(other, row())
+    file_of(store, other).write_bytes(file_of(store, one).read_bytes())
+    assert store.get(other) is None
+    assert store.get(one) is not None
+
+
+def test_a_place_that_cannot_be_read_costs_only_that(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    store.put(KEY, row())
+    file = file_of(store, KEY)
+    file.unlink()
+    file.mkdir()
+    assert store.get(KEY) is None
+    assert not store.put(KEY, row())
+    assert store.take_tally() == Tally(made=2, corrupt=1, unwritten=1)
+
+
+# ---------------------------------------------------------------------------------------- full disks
+
+
+def test_a_full_disk_costs_the_entry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = Store(tmp_path)
+    write = Path.write_bytes
+
+    def full(path: Path, data: bytes) -> Any:
+        write(path, data[:10])
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    assert not store.put(KEY, row())
+    monkeypatch.undo()
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+    assert store.get(KEY) is None
+    assert store.take_tally() == Tally(made=1, unwritten=1)
+
+
+def test_a_store_that_cannot_be_is_no_error(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("not a folder")
+    store = Store(tmp_path / "file" / "store")
+    assert not store.put(KEY, row())
+    assert store.get(KEY) is None
+    assert store.take_tally().unwritten == 1
+
+
+# -------------------------------------------------------------------------------------- its bound
+
+
+def aged(store: Store, key: str, age_s: float) -> None:
+    past = time.time() - age_s
+    os.utime(file_of(store, key), (past, past))
+
+
+def test_the_longest_unused_go_first(tmp_path: Path) -> None:
+    names = keys(10)
+    store = Store(tmp_path)
+    for i, key in enumerate(names):
+        store.put(key, row(n=1000))
+        aged(store, key, age_s=100_000 - 1000 * i)
+    assert store.get(names[0]) is not None  # used just now, so it stays
+    small = Store(tmp_path, max_gb=20e-6)
+    small.trim()
+    there = [i for i, key in enumerate(names) if Store(tmp_path).get(key) is not None]
+    assert there == [0, 7, 8, 9]
+
+
+def test_a_store_keeps_to_its_bound_while_it_is_written(tmp_path: Path) -> None:
+    store = Store(tmp_path, max_gb=50e-6)
+    for key in keys(60):
+        assert store.put(key, row(n=1000))
+    size = sum(path.stat().st_size for path in tmp_path.rglob("*.evf"))
+    assert 20_000 < size <= 55_000
+    assert not store.put(keys(61)[-1], row(n=100_000))  # larger than all there may be
+
+
+def test_only_its_own_files_are_deleted(tmp_path: Path) -> None:
+    store = Store(tmp_path, max_gb=1e-6)
+    strangers = [tmp_path / "notes.txt", tmp_path / "ab" / "clip.wav", tmp_path / "ab" / "x.evf"]
+    (tmp_path / "ab").mkdir()
+    for path in strangers:
+        path.write_bytes(bytes(5000))
+    for key in keys(3):
+        store.put(key, row(n=200))
+    store.trim()
+    assert all(path.exists() for path in strangers)
+
+
+def test_what_a_killed_process_left_is_swept(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    store.put(KEY, row())
+    old = file_of(store, KEY).with_name(f"{KEY}.evf.123-0.part")
+    new = old.with_name(f"{KEY}.evf.124-0.part")
+    for path in (old, new):
+        path.write_bytes(b"half")
+    os.utime(old, (time.time() - 7200,) * 2)
+    store.trim()
+    assert not old.exists()
+    assert new.exists()  # somebody may be writing it
+    assert store.get(KEY) is not None
+
+
+@pytest.mark.parametrize("bound", [0, -1, float("nan")])
+def test_a_bound_that_is_none_is_refused(tmp_path: Path, bound: float) -> None:
+    with pytest.raises(ConfigError, match="more than 0"):
+        Store(tmp_path, max_gb=bound)
+
+
+# ------------------------------------------------------------------------------------------ sharing
+
+
+def test_many_writers_of_one_key_leave_one_whole_entry(tmp_path: Path) -> None:
+    stop, wrong = threading.Event(), []
+
+    def write() -> None:
+        store = Store(tmp_path)
+        while not stop.is_set():
+            store.put(KEY, row(n=20_000))
+
+    def read() -> None:
+        store = Store(tmp_path)
+        while not stop.is_set():
+            found = store.get(KEY)
+            if found is not None and not np.array_equal(found.values, row(n=20_000).values):
+                wrong.append(found)
+        wrong.extend([None] * store.take_tally().corrupt)
+
+    crew = [threading.Thread(target=one) for one in (write, write, write, read, read)]
+    for one in crew:
+        one.start()
+    time.sleep(0.5)
+    stop.set()
+    for one in crew:
+        one.join()
+    assert wrong == []
+    assert len(list(tmp_path.rglob("*.*"))) == 1
+
+
+def test_a_store_goes_to_another_process(tmp_path: Path) -> None:
+    store = Store(tmp_path, max_gb=2)
+    store.put(KEY, row())
+    copy = pickle.loads(pickle.dumps(store))
+    assert copy.max_bytes == store.max_bytes
+    assert copy.get(KEY) is not None
+
+
+def test_the_default_place_is_the_platforms_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert default_root({"EMOVOX_CACHE": "c"}) == Path("c") / "features"
+    monkeypatch.setattr("sys.platform", "linux")
+    assert default_root({"XDG_CACHE_HOME": "x"}) == Path("x") / "emovox" / "features"
+    assert default_root({}) == Path.home() / ".cache" / "emovox" / "features"
+    monkeypatch.setattr("sys.platform", "darwin")
+    assert default_root({}) == Path.home() / "Library" / "Caches" / "emovox" / "features"
+    monkeypatch.setattr("sys.platform", "win32")
+    assert default_root({"LOCALAPPDATA": "L"}) == Path("L") / "emovox" / "features"
