@@ -70,12 +70,13 @@ HEAVY = {
     "matplotlib",
     "lightning",
     "transformers",
+    "huggingface_hub",
     "rich",
 }
 EXTRAS = HEAVY | {"av", "onnx", "onnxscript", "opensmile", "audiomentations", "skl2onnx", "pyarrow"}
 
 SIBLINGS: dict[str, tuple[set[str], set[str]]] = {
-    "features": ({"frames", "prosody", "voiced"}, {"families", "sets", "blocks", "core"}),
+    "features": ({"frames", "prosody", "voiced"}, {"families", "sets", "blocks", "encoders", "core"}),
     "nets": ({"blocks", "functionals"}, set()),
     "corpora": (
         {"manifest"},
@@ -237,13 +238,22 @@ def test_metrics_stand_on_numpy_alone() -> None:
             }
 
 
+ENCODERS = {
+    "emovox.features.encoders": {"torch", "safetensors", "transformers", "transformers.utils"},
+    "emovox.features.checkpoints": {"huggingface_hub"},
+}
+"""What pretrained encoders need when one is opened, and not before."""
+
+
 def test_features_stand_on_numpy_and_the_transform() -> None:
     for module in modules().values():
         if module.room == "features":
             foreign = {name for name in imports(module) if name.split(".")[0] not in sys.stdlib_module_names}
             assert {name for name in foreign if not name.startswith("emovox.features")} <= {
                 *("numpy", "numpy.typing", "emovox.spectrum", "emovox.errors", "emovox"),
+                *ENCODERS.get(module.name, ()),
             }, module.name
+            assert not {name.split(".")[0] for name in imports(module, only_at_import=True)} & EXTRAS
 
 
 def defined(module: Module) -> set[str]:

@@ -12,6 +12,7 @@
     │   ├── BundleNotFoundError     no bundle under that name or path (also a FileNotFoundError)
     │   ├── BundleCorruptError      files missing, changed or contradictory
     │   └── BundleVersionError      written by a newer emovox, or on features since changed
+    ├── ProfileError                a voice profile cannot be read, or not be used (also a ValueError)
     ├── ManifestError               a corpus or a manifest does not hold what it should (also a ValueError)
     ├── ProtocolError               a split that may not be used as asked (also a ValueError)
     ├── DownloadError               a file could not be fetched whole
@@ -38,6 +39,7 @@ __all__ = [
     "LabelError",
     "ManifestError",
     "MissingExtraError",
+    "ProfileError",
     "ProtocolError",
     "install_command",
 ]
@@ -83,6 +85,10 @@ class BundleVersionError(BundleError):
     """The bundle was written by a newer emovox, or its features are defined otherwise by now."""
 
 
+class ProfileError(EmovoxError, ValueError):
+    """A voice profile cannot be read, or the model cannot use it."""
+
+
 class ManifestError(EmovoxError, ValueError):
     """A corpus or a manifest does not hold what it should."""
 
@@ -113,4 +119,4 @@ def install_command(extra: str) -> str:
     return f"{command}  (install PyTorch's CPU build first)" if extra in _WITH_TORCH else command
 
 
-_WITH_TORCH = ("all", "train")
+_WITH_TORCH = ("all", "ssl", "train")

@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from emovox.errors import AudioValueError, ConfigError
-from emovox.features import core, smile
+from emovox.features import core, encoders, smile
 from emovox.features.families import FEATURES
 from emovox.features.frames import DEFAULT, FrameSettings, ShortTime
 from emovox.features.functionals import ELEVEN, columns, functionals
@@ -325,16 +325,48 @@ SETS |= {
 }
 
 
+_ENCODER = "encoder:"
+_ENCODER_OPTIONS = ("layer", "pooling", "revision", "download")
+
+
+def _encoder(name: str, overrides: Mapping[str, Any]) -> FeatureSet:
+    """The embeddings of a pretrained encoder, as a set."""
+    if unknown := sorted(set(overrides) - set(_ENCODER_OPTIONS)):
+        raise ConfigError(
+            f"an encoder has nothing called {unknown[0]!r}; expected {', '.join(_ENCODER_OPTIONS)}"
+        )
+    embedding = encoders.opened(name.removeprefix(_ENCODER), **overrides)
+    frames = embedding.pooling == "frames"
+    return FeatureSet(
+        name=name,
+        kind="frames" if frames else "vector",
+        description=f"embeddings of a {embedding.family} encoder, pooled: {embedding.pooling}",
+        source="a checkpoint of Hugging Face transformers",
+        columns=embedding.columns,
+        compute=partial(encoders.compute, embedding=embedding),
+        definition=embedding.definition(),
+        depends=embedding.checkpoint,
+        overrides={key: value for key, value in overrides.items() if key != "download"},
+        hop_s=embedding.hop / SAMPLE_RATE if frames else None,
+        extra="ssl",
+        licence="the checkpoint's own",
+    )
+
+
 def feature_set(name: str, overrides: Mapping[str, Any] | None = None) -> FeatureSet:
     """The set of that name, with parameters of its own where ``overrides`` has some.
 
     Args:
-        name: one of `SETS`.
-        overrides: ``{"mfcc.n_mfcc": 13, "window": 800}``: parameters of a family, or frame settings of all.
+        name: one of `SETS`, or ``encoder:NAME_OR_FOLDER`` for the embeddings of a pretrained encoder.
+        overrides: ``{"mfcc.n_mfcc": 13, "window": 800}``: parameters of a family, or frame settings of all;
+            of an encoder ``layer``, ``pooling``, ``revision`` and ``download`` (see `encoders.opened`).
 
     Raises:
-        ConfigError: the set, the family or a parameter is unknown.
+        ConfigError: the set, the family or a parameter is unknown; the encoder is not on this machine.
+        MissingExtraError: an encoder without the extra ``ssl``.
     """
+    if name.startswith(_ENCODER):
+        return _encoder(name, overrides or {})
     if name not in SETS:
         near = difflib.get_close_matches(name, SETS, n=1)
         hint = f"; did you mean {near[0]!r}?" if near else ""
