@@ -147,7 +147,7 @@ class Store:
             with place.open("rb") as stream:
                 unused_s = time.time() - os.fstat(stream.fileno()).st_mtime
                 data = stream.read()
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return None
         except OSError:
             self._tally += Tally(corrupt=1)
