@@ -25,7 +25,7 @@ from hypothesis import strategies as st
 import emovox
 from emovox.cli import main, sources, terminal, writers
 from emovox.cli.doctor import DECODERS
-from emovox.listening import MIN_HOP_S
+from emovox.judge import MIN_HOP_S
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 SPEECH = EXAMPLES / "happy.flac"

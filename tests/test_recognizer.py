@@ -19,7 +19,8 @@ from hypothesis import strategies as st
 from emovox.audio import SAMPLE_RATE
 from emovox.bundle import Abstain, Bundle, load_bundle
 from emovox.errors import AudioNotFoundError, AudioValueError, BundleCorruptError, ConfigError, LabelError
-from emovox.listening import MIN_SPEECH_SHARE, Stream
+from emovox.judge import MIN_SPEECH_SHARE
+from emovox.listening import Stream
 from emovox.recognizer import Recognizer
 from emovox.results import Prediction, Segment, Window
 from emovox.windows import FRAME

@@ -1,13 +1,13 @@
-"""One voice, heard piece by piece: live, answering at every hop (`Stream`), or to its end (`Listener`).
+"""One voice, heard piece by piece: live, answering at every hop (`Stream`), or to its end (`Listener`,
+which judges it, and `Learner`, which learns the voice).
 
-Both hear through an `Ear`, which says where speech is, and ask a `Judge`, which knows the model and the
-labels of one call. What is said about a piece of sound never depends on how the sound was portioned.
+All hear through an `Ear`, which says where speech is, and ask a `Judge`, which knows the model. What is
+said about a piece of sound never depends on how the sound was portioned.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
@@ -15,30 +15,23 @@ from numpy.typing import NDArray
 
 from emovox import audio
 from emovox.audio import SAMPLE_RATE
-from emovox.bundle import Bundle
-from emovox.errors import AudioValueError, ConfigError
-from emovox.labels import canonical_all
-from emovox.results import Prediction, Segment, Window
+from emovox.errors import AudioValueError, ConfigError, ProfileError
+from emovox.judge import Judge
+from emovox.profile import Profile
+from emovox.results import Prediction, Quality, Segment, Window
 from emovox.vad import FRAME_S, Vad
 from emovox.windows import Cut, Cutter, Glue, Pool
 
 __all__ = [
     "BLOCK_S",
-    "MIN_HOP_S",
-    "MIN_SPEECH_SHARE",
     "Ear",
-    "Judge",
+    "Learner",
     "Listener",
+    "Pieces",
     "Stream",
     "Switch",
     "switch",
 ]
-
-MIN_SPEECH_SHARE = 0.1
-"""A window with less speech (0.3 s of 3) is not judged: it holds the edge of a word, or a false alarm."""
-
-MIN_HOP_S = 0.1
-"""Shorter hops only repeat the same answer."""
 
 BLOCK_S = 10.0
 """Recordings are read, and chunks worked off, in pieces of this length; bounds the memory."""
@@ -53,66 +46,6 @@ def switch(vad: str) -> Switch:
     if vad not in ("on", "off"):
         raise ConfigError(f"vad is {vad!r}; expected 'on' or 'off'")
     return "on" if vad == "on" else "off"
-
-
-class Judge:
-    """A bundle, asked for some of its labels. Immutable.
-
-    Args:
-        bundle: an opened model.
-        labels: names or aliases, also as ``"a,b"``; all of the model's when ``None``.
-
-    Raises:
-        LabelError: a label is unknown, or the model cannot answer it.
-    """
-
-    def __init__(self, bundle: Bundle, labels: Iterable[str] | str | None = None) -> None:
-        known = bundle.spec.labels
-        self.spec = bundle.spec
-        self.names = known if labels is None else canonical_all(labels, known)
-        """Labels in the order of the scores."""
-        self.min_samples = math.ceil(self.spec.min_s * SAMPLE_RATE)
-        self._bundle = bundle
-        self._columns = [known.index(name) for name in self.names]
-
-    def probabilities(self, logits: NDArray[Any]) -> _Scores:
-        """Logits ``(..., n_labels)`` -> ``(..., len(names))`` float64, summing to 1 over the last axis."""
-        z = logits[..., self._columns].astype(np.float64) / self.spec.temperature
-        e = np.exp(z - z.max(axis=-1, keepdims=True))
-        return np.asarray(e / e.sum(axis=-1, keepdims=True))
-
-    def scores(self, sound: _Sound) -> _Scores:
-        """``(n,)`` -> ``(len(names),)``. One sound a run: its answer then depends on nothing but itself."""
-        return self.probabilities(self._bundle.logits([sound])[0])
-
-    def window_scores(self, cut: Cut) -> _Scores | None:
-        """The scores of a window, or ``None`` when it holds too little sound or speech."""
-        if cut.sound is None or cut.speech < MIN_SPEECH_SHARE or len(cut.sound) < self.min_samples:
-            return None
-        return self.scores(cut.sound)
-
-    def named(self, scores: _Scores | None) -> dict[str, float]:
-        """Scores under their labels; empty for ``None``."""
-        return {} if scores is None else dict(zip(self.names, scores.tolist(), strict=True))
-
-    def cutter(self, window_s: float | None = None, hop_s: float | None = None) -> Cutter:
-        """A cutter for windows this model can judge; its own window and hop unless given.
-
-        Raises:
-            ConfigError: the window is too short or too long for the model, or longer hops than windows.
-        """
-        spec = self.spec
-        window_s = spec.window_s if window_s is None else window_s
-        hop_s = min(spec.hop_s, window_s) if hop_s is None else hop_s
-        if not spec.min_s <= window_s <= spec.clip_s:
-            raise ConfigError(
-                f"window_s is {window_s}; model {spec.name!r} judges {spec.min_s:g} to {spec.clip_s:g} s"
-            )
-        if not MIN_HOP_S <= hop_s <= window_s:
-            raise ConfigError(f"hop_s is {hop_s}; expected {MIN_HOP_S:g} s to window_s ({window_s:g} s)")
-        return Cutter(
-            window=round(window_s * SAMPLE_RATE), hop=round(hop_s * SAMPLE_RATE), least=self.min_samples
-        )
 
 
 class Ear:
@@ -156,8 +89,12 @@ class Stream:
     the stream and gives the rest. It has a state: use one for each voice, from one thread. It holds a few
     seconds of sound, however long it runs. Opened by `Recognizer.stream`.
 
+    With ``adapt`` it learns the voice as it goes: a window is judged by what was known before it began or
+    ended, and then, when it overlaps with none that was learnt from, becomes a clip of the voice itself.
+
     Raises:
         LabelError, ConfigError, AudioValueError: an argument is wrong.
+        ProfileError: it is to adapt, and the model cannot.
     """
 
     def __init__(
@@ -168,10 +105,13 @@ class Stream:
         window_s: float | None = None,
         hop_s: float | None = None,
         vad: Switch = "on",
+        adapt: bool = False,
         file: str | None = None,
         channel: int | None = None,
     ) -> None:
         self._judge = judge
+        self._learnt = judge.enrolment() if adapt else None
+        self._learnt_to = 0
         self._cutter = judge.cutter(window_s, hop_s)
         self._ear = Ear(vad)
         self._resampler = audio.Resampler(sample_rate)
@@ -216,12 +156,64 @@ class Stream:
     def _place(self, cuts: list[Cut]) -> list[Window | Segment]:
         found: list[Window | Segment] = []
         for cut in cuts:
-            scores = self._judge.window_scores(cut)
+            scores = self._window_scores(cut)
             if cut.sound is not None:
                 start_s, end_s = cut.start / SAMPLE_RATE, cut.end / SAMPLE_RATE
                 found.append(Window(start_s, end_s, self._judge.named(scores), cut.speech))
             found += self._glue.push(cut, scores)
         return found
+
+    def _window_scores(self, cut: Cut) -> _Scores | None:
+        """Judge first, learn then: a window never has a say in its own judgement."""
+        heard = self._judge.heard(cut)
+        if heard is None:
+            return None
+        scores = self._judge.heard_scores(heard)
+        if self._learnt is not None and cut.start >= self._learnt_to:
+            self._learnt.push(heard, (cut.end - cut.start) / SAMPLE_RATE)
+            self._learnt_to = cut.end
+            self._judge = self._judge.told(self._learnt)
+        return scores
+
+
+class Pieces:
+    """A recording as it is judged: one clip, or, when it is longer than ``spec.clip_s``, windows.
+
+    Args:
+        judge: knows how long a clip and a window are.
+        hop_s: seconds from one window to the next; the model's own unless given.
+    """
+
+    def __init__(self, judge: Judge, hop_s: float | None = None) -> None:
+        self._judge, self._hop_s = judge, hop_s
+        self._kept: list[tuple[_Sound, NDArray[np.bool_]]] = []
+        self._clip_samples = math.ceil(judge.spec.clip_s * SAMPLE_RATE)
+        self._cutter: Cutter | None = None
+        self.n = 0
+        """Samples heard."""
+
+    @property
+    def clip(self) -> _Sound | None:
+        """The whole sound ``(n,)``, unless it is a long recording."""
+        if self._cutter is not None:
+            return None
+        return np.concatenate([np.zeros(0, np.float32), *(x for x, _ in self._kept)])
+
+    def push(self, x: _Sound, flags: NDArray[np.bool_]) -> list[Cut]:
+        """Take samples ``(n,)`` and the flags of the frames they completed; give the windows that ended."""
+        self.n += len(x)
+        self._kept.append((x, flags))
+        if self.n <= self._clip_samples:
+            return []
+        if self._cutter is None:
+            self._cutter = self._judge.cutter(hop_s=self._hop_s)
+        cuts = [cut for x, flags in self._kept for cut in self._cutter.push(x, flags)]
+        self._kept.clear()
+        return cuts
+
+    def flush(self, flags: NDArray[np.bool_]) -> list[Cut]:
+        """End it; give the windows that are left of a long recording."""
+        return [] if self._cutter is None else self._cutter.flush(flags)
 
 
 class Listener:
@@ -233,27 +225,13 @@ class Listener:
     def __init__(self, judge: Judge, *, vad: Switch = "on") -> None:
         self._judge, self._ear = judge, Ear(vad)
         self._meter = audio.LevelMeter()
-        self._clip: list[tuple[_Sound, NDArray[np.bool_]]] = []
-        self._clip_samples = math.ceil(judge.spec.clip_s * SAMPLE_RATE)
-        self._cutter: Cutter | None = None
+        self._pieces = Pieces(judge)
         self._pool = Pool()
-        self._n = 0
 
     def push(self, x: _Sound) -> None:
         """Take ``(n,)`` samples at 16 kHz."""
         self._meter.push(x)
-        self._n += len(x)
-        self._clip.append((x, self._ear.push(x)))
-        if self._n > self._clip_samples:
-            self._windows()
-
-    def _windows(self) -> None:
-        """It is no clip but a long recording: what was kept goes through windows, as will what comes."""
-        if self._cutter is None:
-            self._cutter = self._judge.cutter()
-        for x, flags in self._clip:
-            self._take(self._cutter.push(x, flags))
-        self._clip.clear()
+        self._take(self._pieces.push(x, self._ear.push(x)))
 
     def _take(self, cuts: list[Cut]) -> None:
         for cut in cuts:
@@ -262,13 +240,9 @@ class Listener:
     def finish(self, *, file: str | None = None, channel: int | None = None) -> Prediction:
         """The answer; ``file`` and ``channel`` are what it says about its source."""
         spec, flags = self._judge.spec, self._ear.flush()
-        duration_s = self._n / SAMPLE_RATE
-        quality = audio.quality(
-            self._meter, duration_s=duration_s, speech_s=self._ear.speech_s, min_s=spec.min_s
-        )
-        reason: str | None = next(
-            (why for why in ("silence", "too_short", "no_speech") if why in quality.warnings), None
-        )
+        duration_s = self._pieces.n / SAMPLE_RATE
+        quality = _quality(self._meter, self._ear, self._pieces.n, spec.min_s)
+        reason = _unusable(quality)
         scores = None if reason in ("silence", "too_short") else self._scores(flags)
         confidence = None if scores is None else float(scores.max())
         if reason is None and confidence is None:
@@ -288,7 +262,58 @@ class Listener:
         )
 
     def _scores(self, flags: NDArray[np.bool_]) -> _Scores | None:
-        if self._cutter is None:
-            return self._judge.scores(np.concatenate([x for x, _ in self._clip]))
-        self._take(self._cutter.flush(flags))
+        clip = self._pieces.clip
+        if clip is not None:
+            return self._judge.scores(clip)
+        self._take(self._pieces.flush(flags))
         return self._pool.scores
+
+
+class Learner:
+    """Hears a recording of one voice block by block, and adds it to an enrolment at its end.
+
+    A clip is learnt from as a whole. Of a longer recording each window with speech is one clip, and no two
+    overlap; its sound is not kept either.
+    """
+
+    def __init__(self, judge: Judge, *, vad: Switch = "on") -> None:
+        self._judge, self._ear = judge, Ear(vad)
+        self._learnt, self._learnt_to = judge.enrolment(), 0
+        self._meter = audio.LevelMeter()
+        self._pieces = Pieces(judge, judge.spec.window_s)
+
+    def push(self, x: _Sound) -> None:
+        """Take ``(n,)`` samples at 16 kHz."""
+        self._meter.push(x)
+        self._take(self._pieces.push(x, self._ear.push(x)))
+
+    def _take(self, cuts: list[Cut]) -> None:
+        for cut in cuts:
+            heard = self._judge.heard(cut) if cut.start >= self._learnt_to else None
+            if heard is not None:
+                self._learnt.push(heard, (cut.end - cut.start) / SAMPLE_RATE)
+                self._learnt_to = cut.end
+
+    def finish(self) -> Profile:
+        """What was learnt.
+
+        Raises:
+            ProfileError: there was nothing to learn from.
+        """
+        self._take(self._pieces.flush(self._ear.flush()))
+        reason = _unusable(_quality(self._meter, self._ear, self._pieces.n, self._judge.spec.min_s))
+        clip = self._pieces.clip
+        if clip is not None and reason is None:
+            self._learnt.push(self._judge.heard_clip(clip), len(clip) / SAMPLE_RATE)
+        if not self._learnt.n_clips:
+            raise ProfileError(f"nothing of this recording can be enrolled: {reason or 'no_speech'}")
+        return self._learnt.profile()
+
+
+def _quality(meter: audio.LevelMeter, ear: Ear, n: int, min_s: float) -> Quality:
+    return audio.quality(meter, duration_s=n / SAMPLE_RATE, speech_s=ear.speech_s, min_s=min_s)
+
+
+def _unusable(quality: Quality) -> str | None:
+    """Why there is nothing to judge, the first reason that holds."""
+    return next((why for why in ("silence", "too_short", "no_speech") if why in quality.warnings), None)

@@ -17,8 +17,10 @@ from numpy.typing import NDArray
 from emovox import audio
 from emovox.audio import SAMPLE_RATE, Channels, Source
 from emovox.bundle import Bundle, Spec, load_bundle
-from emovox.errors import AudioValueError, BundleCorruptError, ConfigError
-from emovox.listening import BLOCK_S, Judge, Listener, Stream, Switch, switch
+from emovox.errors import AudioValueError, BundleCorruptError, ConfigError, ProfileError
+from emovox.judge import Judge
+from emovox.listening import BLOCK_S, Learner, Listener, Stream, Switch, switch
+from emovox.profile import Profile
 from emovox.results import Prediction, Segment, Window
 
 if TYPE_CHECKING:
@@ -79,6 +81,7 @@ class Recognizer:
         labels: Iterable[str] | str | None = None,
         channels: Channels = "mix",
         vad: Switch | None = None,
+        profile: Profile | None = None,
     ) -> Prediction:
         """Judge one recording.
 
@@ -98,10 +101,12 @@ class Recognizer:
             labels: answer only these (names or aliases); the scores are renormalised over them.
             channels: ``"mix"`` or the number of one, from 0; for all apart there is `predict_channels`.
             vad: ``"on"`` or ``"off"``, instead of the recogniser's own setting.
+            profile: what is known of the voice, as `enroll` gives it.
 
         Raises:
             AudioError: the sound cannot be read or used.
             LabelError: a label is unknown, or the model cannot answer it.
+            ProfileError: the model cannot use the profile.
             ConfigError: another argument is wrong.
 
         >>> import emovox
@@ -110,7 +115,7 @@ class Recognizer:
         """
         if channels == "each":
             raise AudioValueError("predict gives one answer; for one answer a channel call predict_channels")
-        return self._predict(source, sample_rate, labels, channels, vad)[0]
+        return self._predict(source, sample_rate, labels, channels, vad, profile)[0]
 
     def predict_channels(
         self,
@@ -119,12 +124,13 @@ class Recognizer:
         sample_rate: int | None = None,
         labels: Iterable[str] | str | None = None,
         vad: Switch | None = None,
+        profile: Profile | None = None,
     ) -> list[Prediction]:
         """Judge each channel of a recording apart: a two-channel call has a speaker on each side.
 
         Arguments and errors are those of `predict`. The answers are in the order of the channels.
         """
-        return self._predict(source, sample_rate, labels, "each", vad)
+        return self._predict(source, sample_rate, labels, "each", vad, profile)
 
     def predict_many(
         self,
@@ -134,6 +140,7 @@ class Recognizer:
         labels: Iterable[str] | str | None = None,
         channels: Channels = "mix",
         vad: Switch | None = None,
+        profile: Profile | None = None,
     ) -> Iterator[Prediction]:
         """Judge many recordings; answers come in input order, as soon as they are known.
 
@@ -142,20 +149,26 @@ class Recognizer:
         Args:
             sources: mostly paths; read only a little ahead.
             workers: processes. The answers are the same for any number of them.
-            labels, channels, vad: as in `predict`; ``channels="each"`` gives an answer for each channel.
+            labels, channels, vad, profile: as in `predict`; ``channels="each"`` gives an answer for each
+                channel.
 
         Raises:
-            LabelError, ConfigError: at once, a wrong argument.
+            LabelError, ConfigError, ProfileError: at once, a wrong argument.
             EmovoxError: while iterating, a worker process could not start.
         """
         from emovox import batch  # most calls judge one recording, and need no processes
 
         if isinstance(sources, (str, bytes, os.PathLike)):
             raise ConfigError(f"sources is one {type(sources).__name__}; expected many: predict judges one")
-        names = Judge(self._bundle, labels).names
+        names = Judge(self._bundle, labels, profile).names
         audio.blocks(b"", channels=channels)  # refuses wrong channels now, and reads nothing
         work = partial(
-            self._predict, sample_rate=None, labels=names, channels=channels, vad=self._switch(vad)
+            self._predict,
+            sample_rate=None,
+            labels=names,
+            channels=channels,
+            vad=self._switch(vad),
+            profile=profile,
         )
         return _rows(batch.run(partial(_same, work), sources, workers=workers))
 
@@ -166,8 +179,9 @@ class Recognizer:
         labels: Iterable[str] | str | None,
         channels: Channels,
         vad: Switch | None,
+        profile: Profile | None,
     ) -> list[Prediction]:
-        judge, vad = Judge(self._bundle, labels), self._switch(vad)
+        judge, vad = Judge(self._bundle, labels, profile), self._switch(vad)
         listeners: list[Listener] = []
         for block in audio.blocks(source, sample_rate=sample_rate, channels=channels, block_s=BLOCK_S):
             if not listeners:
@@ -192,27 +206,32 @@ class Recognizer:
         labels: Iterable[str] | str | None = None,
         channels: Channels = "mix",
         vad: Switch | None = None,
+        profile: Profile | None = None,
+        adapt: bool = False,
     ) -> Iterator[Segment]:
         """The segments of a recording: speech only, smoothed, merged; given while it is read.
 
         Args:
-            source, sample_rate, labels, vad: as in `predict`.
+            source, sample_rate, labels, vad, profile: as in `predict`.
             window_s: seconds that are judged at once; ``spec.window_s`` unless given.
             hop_s: seconds from one window to the next; ``spec.hop_s`` unless given.
             channels: ``"mix"``, the number of one, or ``"each"``: then segments of all channels come as they
                 become final, and each names its ``channel``.
+            adapt: whether the voice is learnt as it goes (one voice a channel, then), beginning with
+                ``profile``. A window is judged by what came before it, never by what comes.
 
         Raises:
-            LabelError, ConfigError: at once, a wrong argument.
+            LabelError, ConfigError, ProfileError: at once, a wrong argument.
             AudioError: while iterating, the sound cannot be read or used.
         """
         opened = partial(
             Stream,
-            Judge(self._bundle, labels),
+            Judge(self._bundle, labels, profile),
             sample_rate=SAMPLE_RATE,
             window_s=window_s,
             hop_s=hop_s,
             vad=self._switch(vad),
+            adapt=adapt,
             file=_file(source),
         )
         opened()  # refuses a wrong argument now, not at the first segment
@@ -227,10 +246,57 @@ class Recognizer:
         hop_s: float | None = None,
         labels: Iterable[str] | str | None = None,
         vad: Switch | None = None,
+        profile: Profile | None = None,
+        adapt: bool = False,
     ) -> Stream:
         """Open a live stream of sound at ``sample_rate`` Hz; the other arguments are those of `timeline`."""
-        judge = Judge(self._bundle, labels)
-        return Stream(judge, sample_rate=sample_rate, window_s=window_s, hop_s=hop_s, vad=self._switch(vad))
+        return Stream(
+            Judge(self._bundle, labels, profile),
+            sample_rate=sample_rate,
+            window_s=window_s,
+            hop_s=hop_s,
+            vad=self._switch(vad),
+            adapt=adapt,
+        )
+
+    # ------------------------------------------------------------------------------ one voice
+
+    def enroll(
+        self,
+        sources: Iterable[Source],
+        *,
+        sample_rate: int | None = None,
+        vad: Switch | None = None,
+    ) -> Profile:
+        """Learn a voice from recordings of one speaker. Their emotions need not be known.
+
+        Statistics are kept, no sound. A recording up to ``spec.clip_s`` is one clip, of a longer one each
+        window with speech is. Varied speech teaches more than neutral speech (docs/enrolment.md).
+
+        Args:
+            sources: as for `predict`, several.
+            sample_rate: Hz, for arrays.
+            vad: as in `predict`.
+
+        Raises:
+            ProfileError: the model cannot use a profile, or a recording holds nothing to learn from.
+            AudioError: a recording cannot be read or used.
+
+        >>> import emovox
+        >>> model = emovox.load("my-bundle")                                      # doctest: +SKIP
+        >>> me = model.enroll(["me1.wav", "me2.wav"])                             # doctest: +SKIP
+        >>> model.predict("clip.wav", profile=me).label                           # doctest: +SKIP
+        'happy'
+        """
+        if isinstance(sources, (str, bytes, os.PathLike)):
+            raise ConfigError(f"sources is one {type(sources).__name__}; expected several, in a list")
+        judge, vad = Judge(self._bundle), self._switch(vad)
+        learnt = judge.enrolment()
+        for source in sources:
+            learnt.add(_learnt(judge, source, sample_rate, vad))
+        if not learnt.n_clips:
+            raise ProfileError("there is nothing to enroll; expected a recording or several")
+        return learnt.profile()
 
     # ------------------------------------------------------------------------------ numbers
 
@@ -271,6 +337,16 @@ def _timeline(
             yield from _segments(each.push(x))
     for each in streams:
         yield from _segments(each.flush())
+
+
+def _learnt(judge: Judge, source: Source, sample_rate: int | None, vad: Switch) -> Profile:
+    learner = Learner(judge, vad=vad)
+    for block in audio.blocks(source, sample_rate=sample_rate, channels="mix", block_s=BLOCK_S):
+        learner.push(block[0])
+    try:
+        return learner.finish()
+    except ProfileError as error:
+        raise ProfileError(f"{_file(source) or 'the sound'}: {error}") from None
 
 
 def _segments(found: list[Window | Segment]) -> Iterator[Segment]:

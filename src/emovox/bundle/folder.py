@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import replace as changed
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +24,9 @@ from emovox.errors import (
     ConfigError,
 )
 from emovox.graph import Graph, Kind
+
+if TYPE_CHECKING:
+    from emovox.features.normalise import SpeakerNormaliser, Standard
 
 __all__ = [
     "MAX_MODEL_BYTES",
@@ -68,6 +71,8 @@ class Bundle:
         self.path = path
         self.threads = threads
         self._front = _front(spec)
+        self.normaliser = _normaliser(spec, self._front)
+        """How rows are normalised for a voice, in a model that can be told whose it hears; else ``None``."""
         self.graph = Graph(
             model,
             name=spec.name,
@@ -89,7 +94,41 @@ class Bundle:
         Raises:
             BundleCorruptError: the graph failed, or answered another shape or something not finite.
         """
-        return self.graph(sounds if self._front is None else [self._front(x) for x in sounds])
+        return self.answers([self.heard(x) for x in sounds])
+
+    def heard(self, sound: NDArray[np.float32]) -> NDArray[np.float32]:
+        """What is taken of one sound ``(n,)``: itself, or its features ``(d,)`` or ``(t, d)``.
+
+        Raises:
+            BundleCorruptError: the features cannot be computed.
+        """
+        return sound if self._front is None else self._front(sound)
+
+    def answers(
+        self, heard: Sequence[NDArray[np.float32]], voice: Standard | None = None
+    ) -> NDArray[np.float32]:
+        """Run the graph once over what `heard` gave, normalised for ``voice``, or for nobody in particular.
+
+        Returns and raises what `logits` does.
+        """
+        if self.normaliser is not None:
+            voice = voice or self.normaliser.population
+            heard = [voice.transform(row) for row in heard]
+        return self.graph(heard)
+
+
+def _normaliser(spec: Spec, front: Front | None) -> SpeakerNormaliser | None:
+    if spec.normaliser is None or front is None:
+        return None
+    from emovox.features.normalise import SpeakerNormaliser, Standard
+
+    mean, std = (np.array(x) for x in (spec.normaliser.population.mean, spec.normaliser.population.std))
+    if len(mean) != len(front.columns):
+        raise BundleCorruptError(
+            f"the normaliser of bundle {spec.name!r} knows {len(mean)} columns, its features have "
+            f"{len(front.columns)}"
+        )
+    return SpeakerNormaliser(Standard(mean, std), spec.normaliser.shrink)
 
 
 def _front(spec: Spec) -> Front | None:

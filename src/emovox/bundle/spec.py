@@ -62,12 +62,13 @@ class Population(Record):
 
     mean: tuple[float, ...]
     std: tuple[float, ...]
+    """0 where the column was constant: it is then shifted only."""
 
     def _agree(self) -> None:
         if len(self.mean) != len(self.std):
             raise ValueError(f"std: it has {len(self.std)} values, mean has {len(self.mean)}")
-        if not all(value > 0 for value in self.std):
-            raise ValueError("std: expected values above 0; a constant column has 1")
+        if not all(value >= 0 for value in self.std):
+            raise ValueError("std: expected values of 0 or more")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -224,8 +224,16 @@ class SpeakerNormaliser:
 
         A column that was constant in training is shifted alone, whatever it does here.
         """
-        x = _fitting(rows, self.n_columns).reshape(-1, self.n_columns)
-        n, mean, variance = _moments(x)
+        return self.shrunken(*_moments(_fitting(rows, self.n_columns).reshape(-1, self.n_columns)))
+
+    def shrunken(self, n: Doubles, mean: Doubles, variance: Doubles) -> Standard:
+        """The normaliser of a voice of which statistics are kept.
+
+        Args:
+            n: ``(d,)`` clips in which the column had a value.
+            mean: ``(d,)`` of these; not looked at where there are none.
+            variance: ``(d,)``, divided by ``n``.
+        """
         weight = n / (n + self.shrinkage)
         known = n > 0
         base = self.population

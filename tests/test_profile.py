@@ -1,0 +1,390 @@
+"""A voice profile: what is learnt, how it is kept and refused, and that a stream never knows its future."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from conftest import LABELS, tiny_features_onnx, tiny_spec
+from emovox.bundle import Bundle, Features, Input, Normaliser, Population, load_bundle, write_bundle
+from emovox.errors import AudioError, BundleCorruptError, ConfigError, ProfileError
+from emovox.features import feature_set
+from emovox.profile import MAX_PROFILE_BYTES, Enrolment, Profile
+from emovox.recognizer import Recognizer
+from emovox.results import Window
+from test_recognizer import DARK, pause, talk, voice
+
+pytest.importorskip("onnx")
+
+SET, RATE = "seed-180", 16_000
+SHRINK = 2.0
+
+
+def rows_of(sounds: list[np.ndarray]) -> np.ndarray:
+    return np.stack([feature_set(SET)(x) for x in sounds]).astype(np.float64)
+
+
+SPEECH = [
+    voice(1.2, pitch_hz=p, formants_hz=f) for p, f in ((110, DARK), (160, DARK), (220, (600, 1500, 2900)))
+]
+
+
+def a_spec(**changes: Any) -> Any:
+    features = Features(**feature_set(SET).reference())
+    rows = rows_of([voice(1.0, pitch_hz=p) for p in (90, 120, 200, 260)])
+    population = Population(mean=tuple(rows.mean(0)), std=tuple(rows.std(0) + 0.1))
+    fields = {
+        "name": "knows-voices",
+        "input": Input(kind="vector", features=features),
+        "normaliser": Normaliser(kind="speaker", shrink=SHRINK, population=population),
+        "temperature": 0.02,
+        "clip_s": 6.0,
+    }
+    return tiny_spec(**(fields | changes))
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Recognizer:
+    """Long means above 6 s here."""
+    folder = tmp_path_factory.mktemp("voices") / "bundle"
+    write_bundle(folder, tiny_features_onnx(180), a_spec())
+    return Recognizer(load_bundle(folder), vad="off")
+
+
+@pytest.fixture(scope="module")
+def me(model: Recognizer) -> Profile:
+    return model.enroll(SPEECH, sample_rate=RATE)
+
+
+def by_hand(model: Recognizer, x: np.ndarray, known: list[np.ndarray]) -> np.ndarray:
+    """Probabilities of a clip, its voice known by some others: the formula, written out."""
+    normaliser = model.spec.normaliser
+    assert normaliser is not None
+    mean, std = np.array(normaliser.population.mean), np.array(normaliser.population.std)
+    weight = len(known) / (len(known) + SHRINK)
+    if known:
+        rows = rows_of(known)
+        variance = weight * rows.var(0) + (1 - weight) * std**2
+        mean, std = weight * rows.mean(0) + (1 - weight) * mean, np.sqrt(variance)
+    z = (rows_of([x])[0] - mean) / std
+    weights = np.random.default_rng(5).standard_normal((180, len(LABELS))) / 180
+    return model.probabilities(np.tanh(0.01 * z) @ weights.astype(np.float32))
+
+
+# ------------------------------------------------------------------------------------------ it is used
+
+
+@pytest.mark.parametrize("n_known", [0, 1, 2, 3])
+def test_rows_are_normalised_by_the_voice_as_far_as_it_is_known(model: Recognizer, n_known: int) -> None:
+    x = voice(1.5, pitch_hz=140)
+    known = SPEECH[:n_known]
+    profile = model.enroll(known, sample_rate=RATE) if known else None
+    answer = model.predict(x, sample_rate=RATE, profile=profile)
+    np.testing.assert_allclose(list(answer.scores.values()), by_hand(model, x, known), atol=2e-4)
+
+
+def test_a_profile_changes_answers(model: Recognizer, me: Profile) -> None:
+    x = SPEECH[0]
+    without = model.predict(x, sample_rate=RATE)
+    told = model.predict(x, sample_rate=RATE, profile=me)
+    assert max(abs(without.scores[k] - told.scores[k]) for k in LABELS) > 0.01
+    long = np.tile(x, 8)
+    assert (
+        model.predict(long, sample_rate=RATE, profile=me).scores
+        != model.predict(long, sample_rate=RATE).scores
+    )
+
+
+def test_every_way_in_takes_it(model: Recognizer, me: Profile, tmp_path: Path) -> None:
+    file = tmp_path / "x.wav"
+    soundfile.write(file, np.stack([SPEECH[1], SPEECH[1]], 1), RATE, subtype="FLOAT")
+    one = model.predict(file, profile=me)
+    assert [replace(p, channel=None) for p in model.predict_channels(file, profile=me)] == [one, one]
+    assert list(model.predict_many([file, file], workers=2, profile=me)) == [one, one]
+    segments = list(model.timeline(talk(), sample_rate=RATE, profile=me))
+    stream = model.stream(sample_rate=RATE, profile=me)
+    found = stream.push(talk()) + stream.flush()
+    assert [x for x in found if not isinstance(x, Window)] == segments
+    assert [s.scores for s in segments] != [s.scores for s in model.timeline(talk(), sample_rate=RATE)]
+
+
+# ------------------------------------------------------------------------------------------ it is learnt
+
+
+def test_it_holds_the_statistics_of_the_rows(me: Profile) -> None:
+    rows = rows_of(SPEECH)
+    np.testing.assert_allclose(np.array(me.mean, float), rows.mean(0), rtol=1e-12)
+    np.testing.assert_allclose(np.array(me.variance, float), rows.var(0), rtol=1e-9, atol=1e-12)
+    assert me.n_clips == 3
+    assert set(me.counts) == {3}
+    assert me.seconds == pytest.approx(3.6)
+    assert "3 clips, 3.6 s, 180 columns" in repr(me)
+
+
+def test_file_by_file_is_all_at_once(model: Recognizer, me: Profile) -> None:
+    parts = [model.enroll([x], sample_rate=RATE) for x in SPEECH]
+    together = parts[2].merged(parts[0]).merged(parts[1])
+    assert (together.n_clips, together.counts) == (me.n_clips, me.counts)
+    np.testing.assert_allclose(np.array(together.mean, float), np.array(me.mean, float), rtol=1e-12)
+    np.testing.assert_allclose(
+        np.array(together.variance, float), np.array(me.variance, float), rtol=1e-6, atol=1e-9
+    )
+
+
+ROWS = st.lists(st.lists(st.floats(-1e6, 1e6) | st.just(float("nan")), min_size=3, max_size=3), max_size=6)
+
+
+@given(first=ROWS, then=ROWS)
+def test_sums_are_the_statistics_whatever_is_missing(first: list[Any], then: list[Any]) -> None:
+    features = Features(set="x", digest="0" * 16)
+    sums, other = Enrolment("m 1", features), Enrolment("m 1", features)
+    for into, rows in ((sums, first), (other, then)):
+        for row in rows:
+            into.push(np.array(row, np.float32), 1.0)
+    sums.add(other.profile())
+    all_rows = np.array([*first, *then], np.float32).astype(np.float64).reshape(-1, 3)
+    profile = sums.profile()
+    assert profile.n_clips == len(all_rows)
+    for place in range(3 if len(all_rows) else 0):
+        known = all_rows[~np.isnan(all_rows[:, place]), place]
+        assert profile.counts[place] == len(known)
+        if len(known):
+            assert profile.mean[place] == pytest.approx(known.mean(), rel=1e-9, abs=1e-6)
+            assert profile.variance[place] == pytest.approx(known.var(), rel=1e-6, abs=1e-3)
+        else:
+            assert profile.mean[place] is None
+            assert profile.variance[place] is None
+
+
+def test_a_long_recording_is_learnt_window_by_window(model: Recognizer) -> None:
+    x = np.concatenate([voice(4.0), voice(4.0, pitch_hz=200), voice(2.5, pitch_hz=150)])
+    window = round(model.spec.window_s * RATE)
+    windows = [x[at : at + window] for at in (0, window, 2 * window)]
+    profile = model.enroll([x], sample_rate=RATE)
+    assert profile.n_clips == 3
+    np.testing.assert_allclose(np.array(profile.mean, float), rows_of(windows).mean(0), rtol=1e-6)
+
+
+def test_pauses_of_a_long_recording_teach_nothing(model: Recognizer) -> None:
+    x = np.concatenate([pause(8.0), voice(3.0), pause(7.0)])
+    assert model.enroll([x], sample_rate=RATE, vad="on").n_clips == 2
+
+
+@pytest.mark.parametrize(
+    ("x", "reason"), [(pause(2.0), "silence"), (voice(0.2), "too_short"), (pause(30.0), "silence")]
+)
+def test_what_teaches_nothing_is_refused(model: Recognizer, x: np.ndarray, reason: str) -> None:
+    with pytest.raises(ProfileError, match=f"the sound: nothing .* {reason}"):
+        model.enroll([SPEECH[0], x], sample_rate=RATE, vad="on")
+
+
+def test_nothing_and_a_single_path_are_refused(model: Recognizer, tmp_path: Path) -> None:
+    with pytest.raises(ProfileError, match="nothing to enroll"):
+        model.enroll([])
+    with pytest.raises(ConfigError, match="expected several"):
+        model.enroll("me.wav")
+    with pytest.raises(AudioError):
+        model.enroll([tmp_path / "missing.wav"])
+
+
+# ------------------------------------------------------------------------------------------ a stream learns
+
+
+def windows_of(model: Recognizer, x: np.ndarray, *, adapt: bool = True, **options: Any) -> list[Window]:
+    stream = model.stream(sample_rate=RATE, adapt=adapt, **options)
+    return [found for found in stream.push(x) + stream.flush() if isinstance(found, Window)]
+
+
+def test_a_stream_knows_its_past_and_not_its_own_window(model: Recognizer) -> None:
+    x = np.concatenate([voice(4.0), voice(4.0, pitch_hz=220, formants_hz=DARK), voice(3.0, pitch_hz=160)])
+    learnt: list[np.ndarray] = []
+    learnt_to = 0
+    for window in windows_of(model, x):
+        start, end = round(window.start_s * RATE), round(window.end_s * RATE)
+        expected = by_hand(model, x[start:end], learnt)
+        np.testing.assert_allclose(list(window.scores.values()), expected, atol=5e-4)
+        if start >= learnt_to:
+            learnt.append(x[start:end])
+            learnt_to = end
+    assert len(learnt) >= 3
+
+
+@settings(max_examples=25)
+@given(cut_s=st.floats(1.0, 9.0), seed=st.integers(0, 9))
+def test_the_future_never_changes_an_answer(model: Recognizer, cut_s: float, seed: int) -> None:
+    x = np.concatenate([voice(5.0), voice(5.0, pitch_hz=210, formants_hz=DARK)])
+    other = x.copy()
+    cut = round(cut_s * RATE)
+    other[cut:] = np.random.default_rng(seed).uniform(-0.5, 0.5, len(x) - cut)
+    a, b = windows_of(model, x), windows_of(model, other)
+    before = [w for w in a if w.end_s <= cut_s]
+    assert before == [w for w in b if w.end_s <= cut_s]
+    assert before or cut_s < 1.5
+    assert a != b
+
+
+@settings(max_examples=25)
+@given(sizes=st.lists(st.integers(1, 50_000), min_size=1, max_size=5))
+def test_chunks_do_not_matter_to_one_that_learns(model: Recognizer, sizes: list[int]) -> None:
+    x = np.concatenate([voice(4.0), voice(3.0, pitch_hz=210, formants_hz=DARK)])
+    stream, found, at = model.stream(sample_rate=RATE, adapt=True), [], 0
+    for size in [*sizes, len(x)]:
+        found += stream.push(x[at : at + size])
+        at += size
+    found += stream.flush()
+    assert [w for w in found if isinstance(w, Window)] == windows_of(model, x)
+
+
+def test_it_may_begin_with_a_profile(model: Recognizer, me: Profile) -> None:
+    x = np.tile(SPEECH[0], 6)
+    told = windows_of(model, x, adapt=False, profile=me)
+    both = windows_of(model, x, profile=me)
+    assert both[0] == told[0]
+    assert both[1:] != told[1:]
+    assert windows_of(model, x)[0] == windows_of(model, x, adapt=False)[0]
+
+
+def test_each_channel_of_a_timeline_learns_for_itself(model: Recognizer) -> None:
+    left, right = np.tile(SPEECH[0], 8), np.tile(SPEECH[2], 8)
+    both = list(
+        model.timeline(
+            np.stack([left, right], 1), sample_rate=RATE, channels="each", adapt=True, labels="happy,sad"
+        )
+    )
+    for channel, x in enumerate((left, right)):
+        alone = list(model.timeline(x, sample_rate=RATE, adapt=True, labels="happy,sad"))
+        assert [replace(s, channel=None) for s in both if s.channel == channel] == alone
+
+
+# ------------------------------------------------------------------------------------------ it is kept
+
+
+def test_a_file_keeps_it_to_the_last_bit(me: Profile, tmp_path: Path) -> None:
+    file = tmp_path / "me.json"
+    me.save(file)
+    assert Profile.load(file) == me
+    assert [path.name for path in tmp_path.iterdir()] == ["me.json"]
+    me.save(file)  # replaced, not refused
+
+
+def test_it_is_statistics_never_sound(me: Profile) -> None:
+    told = json.loads(me.to_json())
+    assert set(told) == {
+        *("schema", "model", "features", "n_clips", "seconds", "counts", "mean", "variance"),
+    }
+    assert all(len(told[key]) == 180 for key in ("counts", "mean", "variance"))
+    assert told["features"] == {**feature_set(SET).reference(), "columns": None}
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"schema": 2}, "schema: 2, expected 1; update emovox"),
+        ({"n_clips": -1}, "expected 0 or more"),
+        ({"counts": [1]}, "180 means"),
+        ({"counts": [4] * 180}, "expected 0 to n_clips, 3"),
+        ({"mean": [None] * 180}, "belong to a count"),
+        ({"variance": [-1.0] * 180}, "0 or more"),
+        ({"mean": ["a"] * 180}, r"mean\.0: expected a finite number"),
+        ({"sound": []}, "sound: unknown key"),
+        ({"features": {"set": SET, "digest": "0" * 16, "columns": ["a"]}}, "names 1 columns"),
+    ],
+)
+def test_a_wrong_profile_is_refused_and_the_key_is_named(
+    me: Profile, tmp_path: Path, changes: dict[str, Any], told: str
+) -> None:
+    file = tmp_path / "me.json"
+    file.write_text(json.dumps(json.loads(me.to_json()) | changes))
+    with pytest.raises(ProfileError, match=rf"me\.json: it is no voice profile: .*{told}"):
+        Profile.load(file)
+
+
+def test_any_damage_is_taken_or_refused_in_words(me: Profile) -> None:
+    text = me.to_json().encode()
+    n_refused = 0
+    for case in range(400):
+        rng = random.Random(case)
+        out = bytearray(text)
+        for _ in range(rng.choice([1, 2, 8])):
+            out[rng.randrange(len(out))] = rng.randrange(256)
+        if case % 3 == 0:
+            del out[rng.randrange(len(out)) :]
+        try:
+            Profile.from_json(bytes(out))
+        except ProfileError as error:
+            n_refused += "no voice profile" in str(error)
+    assert n_refused > 200
+
+
+@given(text=st.binary(max_size=50) | st.text(max_size=20))
+def test_any_text_is_refused(text: bytes | str) -> None:
+    with pytest.raises(ProfileError):
+        Profile.from_json(text)
+
+
+def test_files_that_are_none(tmp_path: Path) -> None:
+    big = tmp_path / "big.json"
+    big.touch()
+    os.truncate(big, MAX_PROFILE_BYTES + 1)
+    os.mkfifo(tmp_path / "pipe")
+    for name, told in (
+        ("missing.json", "cannot be read"),
+        ("big.json", "bytes"),
+        ("pipe", "regular"),
+        (".", "regular"),
+    ):
+        with pytest.raises(ProfileError, match=told):
+            Profile.load(tmp_path / name)
+    with pytest.raises(ProfileError, match="cannot be read"):
+        Profile.load("a\0b")
+
+
+def test_a_folder_that_is_not_there_is_told(me: Profile, tmp_path: Path) -> None:
+    with pytest.raises(ProfileError, match="cannot be written"):
+        me.save(tmp_path / "nowhere" / "me.json")
+
+
+# ------------------------------------------------------------------------------------------ it is refused
+
+
+def test_a_model_that_can_use_none_says_so(me: Profile, tiny_bundle: Path) -> None:
+    waveform = Recognizer(load_bundle(tiny_bundle))
+    vector = Recognizer(Bundle(a_spec(normaliser=None), tiny_features_onnx(180)))
+    for model in (waveform, vector):
+        for refused in (
+            lambda m=model: m.predict(SPEECH[0], sample_rate=RATE, profile=me),
+            lambda m=model: m.predict_many([], profile=me),
+            lambda m=model: m.timeline(SPEECH[0], sample_rate=RATE, profile=me),
+            lambda m=model: m.stream(sample_rate=RATE, adapt=True),
+            lambda m=model: m.enroll(SPEECH, sample_rate=RATE),
+        ):
+            with pytest.raises(ProfileError, match="cannot use a voice profile"):
+                refused()
+
+
+def test_a_profile_of_other_features_is_refused(model: Recognizer, me: Profile) -> None:
+    other = replace(me, features=replace(me.features, digest="0" * 16))
+    fewer = replace(me, counts=me.counts[1:], mean=me.mean[1:], variance=me.variance[1:])
+    for profile in (other, fewer):
+        with pytest.raises(ProfileError, match="enroll the voice again with this model"):
+            model.predict(SPEECH[0], sample_rate=RATE, profile=profile)
+        with pytest.raises(ProfileError, match="enroll the voice again"):
+            model.stream(sample_rate=RATE, adapt=True, profile=profile)
+    with pytest.raises(ProfileError, match="enroll both with the same model"):
+        me.merged(other)
+
+
+def test_a_population_of_other_columns_is_refused() -> None:
+    normaliser = Normaliser(kind="speaker", shrink=5, population=Population(mean=(0.0,), std=(1.0,)))
+    with pytest.raises(BundleCorruptError, match="knows 1 columns, its features have 180"):
+        Bundle(a_spec(normaliser=normaliser), tiny_features_onnx(180))
