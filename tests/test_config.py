@@ -46,6 +46,7 @@ def test_a_file_and_changes_on_top(tmp_path: Path) -> None:
         ("seed=true", "expected a whole number"),
         ("model.clip=.inf", "expected a finite number"),
         ("model.params=3", "expected keys and values"),
+        ("tune.method=optima", "did you mean 'optuna'"),
         ("model.kind=nett", "expected one of classical"),
         ("model.select.count=3", "'model.select.method' is missing"),
         ("data=3", "expected a list"),

@@ -19,7 +19,7 @@ from dataclasses import MISSING, asdict, dataclass, field, fields, is_dataclass
 from functools import cache
 from pathlib import Path
 from types import UnionType
-from typing import Any, ClassVar, TypeVar, get_args, get_origin, get_type_hints
+from typing import Any, ClassVar, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 from emovox.errors import ConfigError, MissingExtraError
 
@@ -91,8 +91,7 @@ class WindowConfig:
 class TuneConfig:
     """How settings are searched for."""
 
-    method: str = "random"
-    """``random``, ``halving`` or ``optuna``."""
+    method: Literal["random", "halving", "optuna"] = "random"
     draws: int = 20
     inner_folds: int = 3
     """Speaker-disjoint folds inside the training part."""
@@ -289,6 +288,8 @@ def _fitted(hint: Any, value: Any, where: str) -> Any:
     """``value`` as the type ``hint`` has it. Nothing is bent but whole numbers, to floats and to texts."""
     if get_origin(hint) is UnionType:
         return None if value is None else _fitted(get_args(hint)[0], value, where)
+    if get_origin(hint) is Literal:
+        return _one_of(get_args(hint), value, where)
     if is_dataclass(hint):
         return _section(hint, value, where)  # type: ignore[arg-type]
     if get_origin(hint) is tuple:
@@ -307,6 +308,14 @@ def _fitted(hint: Any, value: Any, where: str) -> Any:
         if hint is int and isinstance(value, int):
             return value
     raise ConfigError(f"{where} is {_shown(value)}; expected {_WORDS[get_origin(hint) or hint]}")
+
+
+def _one_of(known: Sequence[str], value: Any, where: str) -> str:
+    if value in known:
+        return str(value)
+    near = difflib.get_close_matches(str(value), known, n=1)
+    hint = f"did you mean {near[0]!r}?" if near else f"expected one of {', '.join(known)}"
+    raise ConfigError(f"{where} is {_shown(value)}; {hint}")
 
 
 _WORDS: Mapping[Any, str] = {

@@ -14,16 +14,22 @@ looks at the test here: ``emovox.evaluate`` does, through the recogniser that us
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from emovox import metrics
 from emovox.bench import Plan
 from emovox.bench import plan as audited
+from emovox.bundle import Abstain, Features, Input, Licence, Spec
+from emovox.config import ClassicalModel, Config
 from emovox.corpora.formats.assembly import UNKNOWN_SPEAKER
 from emovox.corpora.manifest import Manifest, Utterance
+from emovox.corpora.protocols import Split
 from emovox.errors import ConfigError, LabelError, ProtocolError
 from emovox.evaluate import folded, open_data
 from emovox.extract import FeatureTable
@@ -32,13 +38,21 @@ from emovox.labels import EMOTIONS, EXTRAS, LABEL_MAPS, LabelMap, canonical_all,
 __all__ = [
     "Problem",
     "Rows",
+    "Trained",
+    "classical_config",
     "known_speaker",
     "label_choice",
     "opened",
     "planned",
     "rows_of",
+    "searched",
+    "train",
     "usual_protocol",
 ]
+
+if TYPE_CHECKING:
+    from emovox.classical import ClassicalConfig, Fitted
+    from emovox.tune import SearchResult, Trial
 
 Floats = NDArray[np.float32]
 
@@ -171,3 +185,154 @@ def rows_of(table: FeatureTable, manifest: Manifest, ids: Sequence[str]) -> Rows
         tuple(u.emotion for u in clips),
         tuple(known_speaker(u) for u in clips),
     )
+
+
+# -------------------------------------------------------------------------------------------- models
+
+
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """A model, ready to be written as a bundle, and what is worth telling of its making."""
+
+    model: bytes
+    """ONNX."""
+    spec: Spec
+    validation_uar: float | None
+    """``None`` without validation clips."""
+    selected: tuple[str, ...] | None
+    """The columns that were chosen, where any were."""
+    notes: tuple[str, ...] = ()
+
+
+def classical_config(model: ClassicalModel, seed: int) -> ClassicalConfig:
+    """What `emovox.classical.fit` is given.
+
+    Raises:
+        ConfigError: an estimator, a parameter or a value is unknown; the message names the nearest.
+    """
+    from emovox.classical import ClassicalConfig
+
+    values = {key: value for key, value in asdict(model).items() if key not in ("kind", "name")}
+    select = values["select"]
+    if select is not None:
+        values["select"] = {key: value for key, value in select.items() if value is not None}
+    return ClassicalConfig.from_dict({"model": model.name, "seed": seed, **values})
+
+
+def train(config: Config, manifest: Manifest, split: Split, table: FeatureTable) -> Trained:
+    """Fit on the split's training part, set the temperature on its validation part, export.
+
+    Args:
+        table: features of (at least) these two parts' clips.
+
+    Raises:
+        ConfigError: a setting is impossible, or there is too little to train on.
+        BundleError: graph and model disagree.
+    """
+    from emovox.classical import fit
+    from emovox.export_classical import to_onnx_classical
+
+    rows, held = rows_of(table, manifest, split.train), rows_of(table, manifest, split.validation)
+    if not rows.ids:
+        raise ConfigError(f"{split.name}: none of the {len(split.train)} training clips could be read")
+    fitted = fit(rows.x, rows.y, rows.speakers, classical_config(config.model, config.seed), table.columns)
+    temperature, uar = _validated(fitted, held)
+    checked = np.concatenate([rows.x[:_CHECKED], held.x[:_CHECKED]])
+    model = to_onnx_classical(fitted, checked)
+    spec = _spec(config, manifest, split, table, fitted.classes, temperature)
+    selected = fitted.selected_columns if config.model.select is not None else None
+    return Trained(model, spec, uar, selected, fitted.notes)
+
+
+_CHECKED = 64
+"""Rows of the training, and as many of the validation, on which graph and model must agree."""
+
+
+def _validated(fitted: Fitted, held: Rows) -> tuple[float, float | None]:
+    """The temperature, and the UAR; on clips of the emotions that were trained."""
+    from emovox.calibration import fit_temperature
+
+    known = [n for n, name in enumerate(held.y) if name in fitted.classes]
+    if not known:
+        return 1.0, None
+    logits = np.log(np.maximum(fitted.probabilities(held.x[known]), _LEAST))
+    truth = np.array([fitted.classes.index(held.y[n]) for n in known])
+    answers = np.array(fitted.classes)[logits.argmax(1)]
+    uar = metrics.uar([held.y[n] for n in known], answers.tolist(), labels=list(fitted.classes))
+    return fit_temperature(logits, truth), uar
+
+
+_LEAST = 1e-12
+"""No probability is smaller, so that every logit is finite."""
+
+
+def _spec(
+    config: Config,
+    manifest: Manifest,
+    split: Split,
+    table: FeatureTable,
+    labels: tuple[str, ...],
+    temperature: float,
+) -> Spec:
+    taught = manifest.select([*split.train, *split.validation])
+    what = f"{config.model.name} on {table.reference['set']}, trained on {', '.join(taught.corpora)}"
+    try:
+        return Spec(
+            name=config.name,
+            version="1",
+            description=what,
+            labels=labels,
+            input=Input(kind="vector", features=Features(**table.reference)),
+            **asdict(config.windows),
+            temperature=temperature,
+            abstain=Abstain(confidence=0.0),
+            corpora=taught.corpora,
+            protocol=f"{split.name}#{split.digest}",
+            licence=Licence(code="Apache-2.0", weights="as its corpora", commercial=False),
+        )
+    except ValueError as error:
+        raise ConfigError(f"no bundle can be made of this config: {error}") from error
+
+
+def searched(
+    config: Config,
+    manifest: Manifest,
+    split: Split,
+    table: FeatureTable,
+    *,
+    study: Path | None = None,
+    tell: Callable[[Trial], None] = lambda trial: None,
+) -> tuple[Config, SearchResult]:
+    """Search the model's settings inside the split's training part; the config with the best of them.
+
+    Args:
+        study: where ``optuna`` keeps its trials, to go on from.
+        tell: called after each trial.
+
+    Raises:
+        ConfigError: a setting is impossible, or there are too few speakers.
+    """
+    from emovox.tune import search
+
+    rows = rows_of(table, manifest, split.train)
+    found = search(
+        rows.x,
+        rows.y,
+        rows.speakers,
+        classical_config(config.model, config.seed),
+        method=config.tune.method,
+        draws=config.tune.draws,
+        inner_folds=config.tune.inner_folds,
+        study=study if config.tune.method == "optuna" else None,
+        seed=config.seed,
+        tell=tell,
+    )
+    params = {key: _plain(value) for key, value in found.best.params.items()}
+    return replace(config, model=replace(config.model, params=params)), found
+
+
+def _plain(value: Any) -> Any:
+    """Types that YAML knows."""
+    if isinstance(value, tuple | list):
+        return [_plain(item) for item in value]
+    return value.item() if isinstance(value, np.generic) else value

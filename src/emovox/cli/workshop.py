@@ -102,22 +102,23 @@ def tables_of(
     Raises:
         ManifestError: no clip could be read.
     """
-    from emovox.extract import table
     from emovox.features.store import Store as Kept
     from emovox.features.store import default_root
 
     kept = Kept(default_root() if store is None else store)
-    made = {}
-    for one in sets:
-        progress = Progress(len(manifest))
-        try:
-            made[one.name] = table(
-                manifest, one, workers=workers, store=kept, progress=lambda n, _, p=progress: p.at(n)
-            )
-        finally:
-            progress.hide()
-        _tell(one.name, made[one.name])
-    return made
+    return {one.name: _table(manifest, one, workers, kept) for one in sets}
+
+
+def _table(manifest: Manifest, features: FeatureSet, workers: int, store: Any) -> FeatureTable:
+    from emovox.extract import table
+
+    progress = Progress(len(manifest))
+    try:
+        rows = table(manifest, features, workers=workers, store=store, progress=lambda n, _: progress.at(n))
+    finally:
+        progress.hide()
+    _tell(features.name, rows)
+    return rows
 
 
 def _tell(name: str, rows: FeatureTable) -> None:
