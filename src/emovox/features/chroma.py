@@ -68,7 +68,7 @@ def tonnetz(
     """
     classes = chroma(x, sample_rate, settings=settings, shared=shared, tuning=tuning)
     share = classes / divisors(classes.sum(axis=1, keepdims=True))
-    place: Floats = share @ _circles()
+    place: Floats = np.matmul(share, _circles())
     return place
 
 
@@ -114,7 +114,9 @@ def _circles() -> Floats:
     """Where each pitch class stands on the circles of fifths, minor and major thirds, ``(12, 6)``."""
     angle = np.arange(12)[:, None] * np.array([7 / 6, 7 / 6, 3 / 2, 3 / 2, 2 / 3, 2 / 3])
     angle[:, ::2] -= 0.5
-    return (np.cos(np.pi * angle) * np.array([1, 1, 1, 1, 0.5, 0.5])).astype(np.float32)
+    radius = np.array([1, 1, 1, 1, 0.5, 0.5])
+    circles: Floats = (radius * np.cos(np.pi * angle)).astype(np.float32)
+    return circles
 
 
 @lru_cache(maxsize=32)

@@ -15,6 +15,7 @@ from emovox.features.frames import Family, FrameSettings, ShortTime, fixed
 __all__ = ["FAMILIES", "rms", "zcr"]
 
 Floats = NDArray[np.float32]
+Doubles = NDArray[np.float64]
 _SILENT = 1e-10
 """Samples up to this far from zero count as zero, which is positive, as in librosa."""
 
@@ -32,12 +33,13 @@ def zcr(
     ``librosa.feature.zero_crossing_rate(x, frame_length=window, hop_length=hop)``.
     """
     short = ShortTime.of(x, sample_rate, settings=settings, shared=shared)
-    s = short.settings
     below = short.emphasised < -_SILENT
-    crossings = np.flatnonzero(below[1:] != below[:-1])  # each by the sample before it
-    begin = np.arange(short.n_frames) * s.hop - (s.window // 2 if s.centred else 0)
-    within = np.searchsorted(crossings, begin + s.window - 1) - np.searchsorted(crossings, begin)
-    return (within / s.window).astype(np.float32)[:, None]
+    changes = np.zeros(below.size, dtype=np.float32)  # between each sample and the next
+    changes[:-1] = below[1:] != below[:-1]
+    window = short.settings.window
+    last = np.minimum(_begins(short) + window - 1, below.size - 1)
+    within = _sums(changes, short) - changes[last]  # what comes after a frame's last sample is not in it
+    return (within / window).astype(np.float32)[:, None]
 
 
 def rms(
@@ -52,19 +54,32 @@ def rms(
     Zeros stand beyond both ends. Equals ``librosa.feature.rms(y=x, frame_length=window, hop_length=hop)``.
     """
     short = ShortTime.of(x, sample_rate, settings=settings, shared=shared)
+    energy = _sums(np.square(short.emphasised), short)
+    return np.sqrt(energy / short.settings.window).astype(np.float32)[:, None]
+
+
+def _begins(short: ShortTime) -> NDArray[np.intp]:
+    """The first sample of each frame, ``(t,)``; may lie outside the sound."""
     s = short.settings
-    # The longest stretches of which every frame is whole ones: their energies are added up.
+    return np.arange(short.n_frames) * s.hop - (s.window // 2 if s.centred else 0)
+
+
+def _sums(values: Floats, short: ShortTime) -> Doubles:
+    """Sum over each frame of ``values (n,)``, one a sample and 0 outside the sound: ``(t,)``.
+
+    First over the longest stretches of which all frames are made, then along them in double precision.
+    """
+    s = short.settings
+    begins = _begins(short)
+    padded = np.zeros(begins[-1] - begins[0] + s.window, dtype=np.float32)
+    inside = values[: max(0, padded.size + begins[0])]
+    padded[-begins[0] :][: inside.size] = inside
     length = gcd(s.window, s.hop)
-    padded = np.zeros((short.n_frames - 1) * s.hop + s.window, dtype=np.float32)
-    before = s.window // 2 if s.centred else 0
-    sound = short.emphasised[: max(0, padded.size - before)]
-    padded[before : before + sound.size] = sound
-    stretches = padded.reshape(-1, length)
-    energy = np.einsum("ij,ij->i", stretches, stretches)
-    until = np.concatenate(([0.0], np.cumsum(energy, dtype=np.float64)))  # grows, never shrinks
-    begin = np.arange(short.n_frames) * (s.hop // length)
-    within = until[begin + s.window // length] - until[begin]
-    return np.sqrt(within / s.window).astype(np.float32)[:, None]
+    stretches = padded.reshape(-1, length) @ np.ones(length, dtype=np.float32) if length > 1 else padded
+    until = np.concatenate(([0.0], np.cumsum(stretches.astype(np.float64))))  # grows, never shrinks
+    first = (begins - begins[0]) // length
+    sums: Doubles = until[first + s.window // length] - until[first]
+    return sums
 
 
 FAMILIES = (
