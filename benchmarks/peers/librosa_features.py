@@ -1,8 +1,8 @@
 """The peer of `benchmarks/features.py`: librosa 0.11's own functions, each called as its users call it.
 
-Every function makes the short-time transform it needs; nothing is shared that librosa does not share by itself.
-Only the frame settings are given, and the tuning where it is fixed; tonnetz is of the chroma of the short-time
-transform, which is how the scripts that we know call it when they do not wait for its constant-Q transform.
+Every function makes the short-time transform it needs; nothing is shared that librosa does not share itself.
+Only the frame settings are given, and the tuning where it is fixed. Tonnetz is of the chroma of the
+short-time transform, which is how scripts call it that do not wait for its constant-Q transform.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ Ways = dict[str, Callable[[Floats], NDArray[np.floating]]]
 
 
 def features(rate: int, window: int, hop: int, tuning: float | None) -> Ways:
-    """Name -> a function of the sound ``(n,)`` that gives ``(d, t)``; ``tuning=None`` has librosa estimate it."""
+    """Name -> a function of the sound ``(n,)`` to ``(d, t)``; with ``tuning=None`` librosa estimates it."""
     make, frames = librosa.feature, {"n_fft": window, "hop_length": hop}
 
     def chroma(x: Floats) -> NDArray[np.floating]:
