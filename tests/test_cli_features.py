@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import json
 import sys
 from collections.abc import Callable
@@ -14,7 +15,7 @@ import pytest
 import soundfile
 
 from emovox import audio, extract
-from emovox.cli import main
+from emovox.cli import main, sheets
 from emovox.corpora import Manifest
 from emovox.corpora.manifest import Utterance
 from emovox.features import SETS, feature_set
@@ -291,6 +292,24 @@ def test_interrupted_it_leaves_what_was_there(
     monkeypatch.undo()
     monkeypatch.setenv("EMOVOX_CACHE", str(tmp_path / "cache"))
     assert "(2 computed, 1 from the store)" in run(*clips, "--set", "seed-180", "-o", out, "--force")[1]
+
+
+@pytest.mark.parametrize("suffix", ["csv", "npz", "parquet"])
+def test_no_half_of_a_file_is_left_on_a_full_disk(
+    run: Run, clips: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, suffix: str
+) -> None:
+    if suffix == "parquet":
+        pytest.importorskip("pyarrow")
+
+    def full(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    kind = {"csv": sheets.CsvSheet, "npz": sheets.NpzSheet, "parquet": sheets.ParquetSheet}[suffix]
+    monkeypatch.setattr(kind, "end", full)
+    code, _, said = run(*clips, "--set", "seed-180", "-o", tmp_path / f"out.{suffix}")
+    assert code == 1
+    assert "No space left" in said
+    assert list(tmp_path.glob("out*")) == []
 
 
 # ------------------------------------------------------------------------------------ what there is

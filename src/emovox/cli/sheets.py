@@ -13,11 +13,11 @@ import os
 import shutil
 import tempfile
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Protocol, Self
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -67,82 +67,70 @@ class Rows:
 
 
 class Sheet(Protocol):
-    """Where rows go. Left by an exception, it leaves nothing behind."""
+    """Where rows go."""
 
     def add(self, rows: Rows) -> None:
         """Write the rows of a clip, or some of them; clips come in order."""
 
-    def __enter__(self) -> Self:
-        """Ready for rows."""
+    def end(self) -> None:
+        """Write what is left, after all rows."""
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Put the file in its place, unless something went wrong."""
+    def close(self) -> None:
+        """Let go of what is open, also when something went wrong."""
 
 
-def opened_sheet(path: Path, layout: Layout) -> Sheet:
-    """The sheet for a file, by its suffix, which is one of `SUFFIXES`.
+@contextmanager
+def opened_sheet(path: Path, layout: Layout) -> Iterator[Sheet]:
+    """The sheet for a file, by its suffix, one of `SUFFIXES`. Left by an exception, there is no file.
 
     Raises:
         MissingExtraError: Parquet needs the extra ``data``.
-        OSError: the folder may not be written to.
+        OSError: the folder may not be written to, or is full.
     """
-    kinds: dict[str, type[_Sheet]] = {".csv": CsvSheet, ".npz": NpzSheet, ".parquet": ParquetSheet}
-    return kinds[path.suffix.lower()](path, layout)
+    kinds: dict[str, Callable[[Path, Layout], Sheet]] = {
+        ".csv": CsvSheet,
+        ".npz": NpzSheet,
+        ".parquet": ParquetSheet,
+    }
+    half = path.with_name(f"{path.name}.{os.getpid()}.part")
+    try:
+        half.touch()  # shows before the work whether there may be a file
+        with closing(kinds[path.suffix.lower()](half, layout)) as sheet:
+            yield sheet
+            sheet.end()
+        half.replace(path)
+    finally:
+        half.unlink(missing_ok=True)
 
 
-class _Sheet:
-    """A file that is written beside its place first."""
-
-    def __init__(self, path: Path, layout: Layout) -> None:
-        self._path, self._layout = path, layout
-        self._half = path.with_name(f"{path.name}.{os.getpid()}.part")
-        self._half.open("wb").close()  # shows now whether there may be a file
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        try:
-            self._close(whole=kind is None)
-            if kind is None:
-                self._half.replace(self._path)
-        finally:
-            self._half.unlink(missing_ok=True)
-
-    def add(self, rows: Rows) -> None:
-        raise NotImplementedError
-
-    def _close(self, *, whole: bool) -> None:
-        raise NotImplementedError
-
-
-class CsvSheet(_Sheet):
+class CsvSheet:
     """One line a row under a header; what is missing is an empty cell. Numbers keep all of their digits."""
 
     def __init__(self, path: Path, layout: Layout) -> None:
-        super().__init__(path, layout)
-        self._stream = self._half.open("w", encoding="utf-8", errors="backslashreplace", newline="")
+        self._stream = path.open("w", encoding="utf-8", errors="backslashreplace", newline="")
         self._table = csv.writer(self._stream, lineterminator="\n")
-        self._table.writerow([*layout.about, *layout.times, *layout.features, "error"])
+        self._header: list[str] | None = [*layout.about, *layout.times, *layout.features, "error"]
 
     def add(self, rows: Rows) -> None:
+        """Write a line each."""
+        self._begin()
         about = [_one_line(text) for text in rows.about]
         for times, values in zip(rows.times.tolist(), rows.values.tolist(), strict=True):
             self._table.writerow(
                 [*about, *_cells(times, "%.6f"), *_cells(values, "%.9g"), _one_line(rows.error)]
             )
 
-    def _close(self, *, whole: bool) -> None:
+    def _begin(self) -> None:
+        if self._header is not None:
+            self._table.writerow(self._header)
+            self._header = None
+
+    def end(self) -> None:
+        """Write the header, if there were no rows."""
+        self._begin()
+
+    def close(self) -> None:
+        """Close the file."""
         self._stream.close()
 
 
@@ -156,7 +144,7 @@ def _cells(values: Sequence[float], form: str) -> list[str]:
     return (",".join([form] * len(values)) % tuple(values)).replace("nan", "").split(",")
 
 
-class ParquetSheet(_Sheet):
+class ParquetSheet:
     """Columns of pyarrow; ``emovox`` in the file's metadata says which sets they are of."""
 
     def __init__(self, path: Path, layout: Layout) -> None:
@@ -165,8 +153,7 @@ class ParquetSheet(_Sheet):
             import pyarrow.parquet
         except ImportError as error:
             raise MissingExtraError("Parquet", "data") from error
-        super().__init__(path, layout)
-        self._arrow = pyarrow
+        self._arrow, self._layout = pyarrow, layout
         fields = [
             *((name, pyarrow.string()) for name in layout.about),
             *((name, pyarrow.float64()) for name in layout.times),
@@ -178,17 +165,19 @@ class ParquetSheet(_Sheet):
             *layout.about,
             "error",
         ]  # numbers hardly repeat: a dictionary of them would cost time and room
-        self._writer = pyarrow.parquet.ParquetWriter(self._half, self._schema, use_dictionary=texts)
+        self._writer = pyarrow.parquet.ParquetWriter(path, self._schema, use_dictionary=texts)
         self._held: list[Rows] = []
         self._n_held = 0
 
     def add(self, rows: Rows) -> None:
+        """Hold them until there is a group of rows worth writing."""
         self._held.append(rows)
         self._n_held += max(1, rows.values.size)
         if self._n_held >= _GROUP_VALUES:
-            self._write()
+            self.end()
 
-    def _write(self) -> None:
+    def end(self) -> None:
+        """Write the rows that are held."""
         held, self._held, self._n_held = self._held, [], 0
         if not held:
             return
@@ -205,12 +194,9 @@ class ParquetSheet(_Sheet):
         ]
         self._writer.write_batch(self._arrow.record_batch(columns, schema=self._schema))
 
-    def _close(self, *, whole: bool) -> None:
-        try:
-            if whole:
-                self._write()
-        finally:
-            self._writer.close()
+    def close(self) -> None:
+        """Close the file."""
+        self._writer.close()
 
 
 def _texts(held: Sequence[Rows], index: int) -> list[str | None]:
@@ -222,7 +208,7 @@ def _valid(text: str | None) -> str | None:
     return None if text is None else text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
-class NpzSheet(_Sheet):
+class NpzSheet:
     """``numpy.load`` gives ``values (n, d)``, ``columns (d,)``, the times ``(n,)``, and ``clip (n,)``.
 
     ``clip`` numbers the clip of each row; texts about clips and ``error`` have one entry a clip, ``""`` being
@@ -230,7 +216,7 @@ class NpzSheet(_Sheet):
     """
 
     def __init__(self, path: Path, layout: Layout) -> None:
-        super().__init__(path, layout)
+        self._path, self._layout = path, layout
         self._values = tempfile.TemporaryFile(dir=path.absolute().parent)  # noqa: SIM115 - closed at the end
         self._n_rows = 0
         self._times: list[NDArray[np.float64]] = []
@@ -238,19 +224,20 @@ class NpzSheet(_Sheet):
         self._about: dict[int, tuple[str, ...]] = {}
 
     def add(self, rows: Rows) -> None:
+        """Keep their values in a file without a name until their number is known."""
         self._values.write(np.ascontiguousarray(rows.values, dtype="<f4").tobytes())
         self._n_rows += len(rows.values)
         self._times.append(rows.times)
         self._clips.append(np.full(len(rows.values), rows.clip, np.int32))
         self._about[rows.clip] = tuple(_valid(text) or "" for text in (*rows.about, rows.error))
 
-    def _close(self, *, whole: bool) -> None:
-        with self._values:
-            if whole:
-                self._write()
+    def close(self) -> None:
+        """Close the file of values."""
+        self._values.close()
 
-    def _write(self) -> None:
-        with zipfile.ZipFile(self._half, "w") as file:
+    def end(self) -> None:
+        """Write it all."""
+        with zipfile.ZipFile(self._path, "w") as file:
             for name, array in self._arrays().items():
                 with file.open(f"{name}.npy", "w", force_zip64=True) as member:
                     np.lib.format.write_array(member, array, allow_pickle=False)
