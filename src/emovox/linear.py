@@ -49,7 +49,8 @@ class InSpan(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         turned, basis = span(rows) if wide else (rows, None)
         inner.fit(turned, y, **({} if sample_weight is None else {"sample_weight": sample_weight}))
         self.classes_ = inner.classes_
-        self.coef_ = inner.coef_ if basis is None else inner.coef_ @ basis.T
+        coef = inner.coef_ if basis is None else inner.coef_ @ basis.T
+        self.coef_ = coef.astype(np.float32).astype(np.float64)  # as a bundle keeps it: half the size
         self.intercept_ = inner.intercept_
         self.n_features_in_ = rows.shape[1]
         return self

@@ -195,7 +195,6 @@ ESTIMATORS: dict[str, Estimator] = {
             space={
                 "n_neighbors": Range(1, 40, log=True, whole=True),
                 "weights": Choice(("uniform", "distance")),
-                "p": Choice((1, 2)),
             },
             weighs=False,
         ),
