@@ -22,6 +22,7 @@ from emovox.errors import EmovoxError
 from emovox.labels import canonical_all
 
 if TYPE_CHECKING:
+    from emovox.profile import Profile
     from emovox.recognizer import Recognizer
 
 __all__ = ["Format", "Switch", "predict"]
@@ -83,6 +84,13 @@ def predict(
     hop_s: Annotated[
         float | None, typer.Option("--hop-s", min=0.1, metavar="S", help="With --timeline: seconds between.")
     ] = None,
+    profile: Annotated[
+        Path | None,
+        typer.Option("--profile", metavar="FILE", help="Whose voice it is: what `emovox enroll` wrote."),
+    ] = None,
+    adapt: Annotated[
+        bool, typer.Option("--adapt", help="With --timeline: learn the voice as it goes, one a channel.")
+    ] = False,
 ) -> int:
     """Say which emotion each recording expresses.
 
@@ -90,8 +98,11 @@ def predict(
     """
     if not timeline and (window_s is not None or hop_s is not None):
         raise typer.BadParameter("--window-s and --hop-s shape a timeline; add --timeline")
+    if adapt and not timeline:
+        raise typer.BadParameter("--adapt learns along a timeline; add --timeline")
     form = format or _format_of(output)
-    request = Request(_channels(channels), None, timeline, window_s, hop_s, workers)
+    voice = _profile(profile)
+    request = Request(_channels(channels), None, timeline, window_s, hop_s, workers, voice, adapt)
     sources = expand(paths, recursive=recursive)
     _check_output(output, sources, force=force)
     recognizer = _load(model, vad)
@@ -99,8 +110,9 @@ def predict(
     gc.enable()
     if labels is not None:
         request = replace(request, labels=canonical_all(labels, recognizer.labels))
-    if timeline:  # a window that cannot be is the request's fault, not each recording's
-        recognizer.stream(sample_rate=16_000, window_s=window_s, hop_s=hop_s)
+    # A window that cannot be, or a profile of another model, is the request's fault, not each recording's.
+    if timeline or voice is not None:
+        recognizer.stream(sample_rate=16_000, window_s=window_s, hop_s=hop_s, profile=voice, adapt=adapt)
     with ExitStack() as stack:
         stream = stack.enter_context(_destination(output, form, force=force))
         writer = _writer(form, stream, sources, request.labels or recognizer.labels, request, top)
@@ -152,6 +164,14 @@ def _channels(text: str) -> Channels:
     if text.isdecimal():
         return int(text)
     raise typer.BadParameter(f"--channels {text!r}: expected mix, each, or a channel's number from 0")
+
+
+def _profile(file: Path | None) -> Profile | None:
+    if file is None:
+        return None
+    from emovox.profile import Profile
+
+    return Profile.load(file)
 
 
 def _load(name: str, vad: Switch) -> Recognizer:

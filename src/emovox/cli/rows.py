@@ -16,6 +16,7 @@ from emovox.errors import EmovoxError
 from emovox.results import Prediction, Segment
 
 if TYPE_CHECKING:
+    from emovox.profile import Profile
     from emovox.recognizer import Recognizer
 
 __all__ = ["Channels", "Request", "rows"]
@@ -33,6 +34,8 @@ class Request:
     window_s: float | None = None
     hop_s: float | None = None
     workers: int = 1
+    profile: Profile | None = None
+    adapt: bool = False
 
 
 def rows(
@@ -109,10 +112,13 @@ def _predictions(
     model: Recognizer, sound: str | bytes, request: Request
 ) -> Iterator[tuple[Prediction, float]]:
     if request.channels == "each":
-        for prediction in model.predict_channels(sound, labels=request.labels):
+        for prediction in model.predict_channels(sound, labels=request.labels, profile=request.profile):
             yield prediction, 1.0
-    else:
-        yield model.predict(sound, labels=request.labels, channels=request.channels), 1.0
+        return
+    yield (
+        model.predict(sound, labels=request.labels, channels=request.channels, profile=request.profile),
+        1.0,
+    )
 
 
 def _segments(
@@ -128,6 +134,8 @@ def _segments(
         hop_s=request.hop_s,
         labels=request.labels,
         channels=request.channels,
+        profile=request.profile,
+        adapt=request.adapt,
     )
     heard: set[int | None] = set()
     for segment in segments:
