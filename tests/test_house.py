@@ -27,7 +27,7 @@ LEVELS: dict[str, int] = {
     "config": 1,
     **dict.fromkeys(("graph", "bundle", "profile", "judge", "listening", "zoo", "recognizer"), 2),
     **dict.fromkeys(("nets", "augment", "train", "classical", "selection", "tune", "export"), 3),
-    **dict.fromkeys(("evaluate", "bench", "recipe", "experiment", "comparison", "runs"), 3),
+    **dict.fromkeys(("evaluate", "bench", "recipe", "experiment", "comparison", "runs", "tracking"), 3),
     **dict.fromkeys(("linear", "calibration", "export_classical"), 3),
     **dict.fromkeys(("batch", "serve", "report", "extract"), 3),
     **dict.fromkeys(("cli", "__main__"), 4),
@@ -36,7 +36,7 @@ LEVELS: dict[str, int] = {
 
 WORKSHOP = {"nets", "augment", "train", "classical", "selection", "tune", "export", "evaluate"} | {
     *("bench", "recipe", "linear", "calibration", "export_classical"),
-    *("experiment", "comparison", "runs"),
+    *("experiment", "comparison", "runs", "tracking"),
 }
 JUDGES = {"evaluate", "bench"}
 """Of the workshop, those who ask the recogniser as a user would."""
@@ -73,7 +73,7 @@ HEAVY = {
     "huggingface_hub",
     "rich",
 }
-EXTRAS = HEAVY | {"av", "onnx", "onnxscript", "opensmile", "audiomentations", "skl2onnx", "pyarrow"}
+EXTRAS = HEAVY | {"av", "onnx", "onnxscript", "opensmile", "audiomentations", "skl2onnx", "pyarrow", "mlflow", "threadpoolctl", "optuna", "yaml"}
 
 SIBLINGS: dict[str, tuple[set[str], set[str]]] = {
     "features": ({"frames", "prosody", "voiced"}, {"families", "sets", "blocks", "encoders", "core"}),

@@ -27,8 +27,8 @@ from emovox.bench import Plan
 from emovox.bench import plan as audited
 from emovox.bundle import Abstain, Features, Input, Licence, Spec
 from emovox.config import ClassicalModel, Config
-from emovox.corpora.formats.assembly import UNKNOWN_SPEAKER
-from emovox.corpora.manifest import Manifest, Utterance
+from emovox.corpora.formats.assembly import known_speaker
+from emovox.corpora.manifest import Manifest
 from emovox.corpora.protocols import Split
 from emovox.errors import ConfigError, LabelError, ProtocolError
 from emovox.evaluate import folded, open_data
@@ -40,7 +40,6 @@ __all__ = [
     "Rows",
     "Trained",
     "classical_config",
-    "known_speaker",
     "label_choice",
     "opened",
     "planned",
@@ -125,11 +124,6 @@ def _losses(manifest: Manifest, mapping: LabelMap) -> Iterable[str]:
 
 
 # ------------------------------------------------------------------------------------------- splits
-
-
-def known_speaker(u: Utterance) -> str | None:
-    """Who speaks, or ``None`` when nobody said."""
-    return None if u.speaker == f"{u.corpus}-{UNKNOWN_SPEAKER}" else u.speaker
 
 
 def usual_protocol(manifest: Manifest) -> str:

@@ -1,4 +1,4 @@
-"""From a name to a model: the bundles inside the package, or a folder of yours."""
+"""From a name to a model: the bundles inside the package, or a folder of yours, or that of a run."""
 
 from __future__ import annotations
 
@@ -17,6 +17,8 @@ __all__ = ["DEFAULT", "EMBEDDED", "Known", "find", "load", "models"]
 
 DEFAULT = "default"
 """The model that is loaded when none is named."""
+
+_BUNDLE_OF_RUN = "bundle"
 
 EMBEDDED = Path(__file__).parent / "models"
 """The folder of the bundles that come with the package, one folder a bundle."""
@@ -44,7 +46,7 @@ def models() -> list[Known]:
 def load(
     name: str | os.PathLike[str] = DEFAULT, *, threads: int = 1, vad: Literal["on", "off"] = "on"
 ) -> Recognizer:
-    """Open a model: by its name, or by the path of a bundle folder.
+    """Open a model: by its name, by the path of a bundle folder, or by that of a run that holds one.
 
     A name wins over a folder of the same name in the working directory; write ``./default`` for the folder.
 
@@ -64,7 +66,7 @@ def load(
 
 
 def find(name: str | os.PathLike[str] = DEFAULT) -> Path:
-    """The folder of the bundle ``name`` (a name or a path).
+    """The folder of the bundle ``name`` (a name, a path, or the path of a run, whose ``bundle/`` it is).
 
     Raises:
         BundleNotFoundError: there is none; the message names what exists.
@@ -74,13 +76,19 @@ def find(name: str | os.PathLike[str] = DEFAULT) -> Path:
     try:
         path = Path(name).expanduser()
         if path.is_dir():
-            return path
+            return _inside(path)
         is_file = path.exists()
     except (OSError, RuntimeError, ValueError):  # a loop of links, no such home, a NUL in the name
         is_file = False
     what = "is a file, a bundle is a folder" if is_file else "is neither a known model nor a folder"
     known = ", ".join(_names()) or "none"
     raise BundleNotFoundError(f"{os.fspath(name)!r} {what}; models that come with emovox: {known}")
+
+
+def _inside(folder: Path) -> Path:
+    """The bundle of a run's folder; any other folder is held for a bundle itself."""
+    inner = folder / _BUNDLE_OF_RUN
+    return inner if not (folder / SPEC_FILE).exists() and (inner / SPEC_FILE).is_file() else folder
 
 
 def _names() -> list[str]:

@@ -12,7 +12,7 @@ import typer
 from typer.main import get_command
 
 import emovox
-from emovox.cli import bench, compare, doctor, evaluate, features, models, predict
+from emovox.cli import bench, compare, doctor, enroll, evaluate, features, models, predict, train, tune
 from emovox.cli.groups import Commands
 from emovox.cli.sources import AUDIO_SUFFIXES
 from emovox.cli.terminal import say
@@ -29,7 +29,7 @@ _EPILOG = (
 class _Commands(Commands):
     """Knows that a recording, too, may stand where a command should."""
 
-    LATER: ClassVar = {"data": "emovox.cli.data"}
+    LATER: ClassVar = {"data": "emovox.cli.data", "runs": "emovox.cli.runs"}
 
     def meant(self, name: str) -> str:
         if Path(name).suffix.lower() in AUDIO_SUFFIXES or Path(name).exists():
@@ -48,8 +48,11 @@ app = typer.Typer(
     context_settings={"help_option_names": ["--help", "-h"]},
 )
 app.command(epilog=_EPILOG)(predict.predict)
+app.command()(enroll.enroll)
 app.command()(evaluate.evaluate)
 app.command()(bench.bench)
+app.command()(train.train)
+app.command()(tune.tune)
 app.command()(compare.compare)
 app.command()(features.features)
 app.command()(models.models)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from emovox.evaluate import Evaluation, Folded
     from emovox.recognizer import Recognizer
 
-__all__ = ["FILES", "evaluate"]
+__all__ = ["FILES", "evaluate", "judged", "show_scores", "write_pages"]
 
 FILES = ("evaluation.json", "evaluation.md", "evaluation.html", "answers.csv")
 """What lies in the folder of an evaluation."""
@@ -97,7 +97,7 @@ def evaluate(
     question = folded(whole.keep(lambda u: u.id in tested), labels=names, mapping=fold)
     _check_labels(question.manifest, names or recognizer.labels)
     _tell_left_out(question)
-    answers = _judged(recognizer, question.manifest, names, workers)
+    answers = judged(recognizer, question.manifest, names, workers)
     document = scorecard(
         answers,
         question.manifest,
@@ -113,9 +113,9 @@ def evaluate(
             "vad": vad.value,
         },
     )
-    _show(document, form=format)
+    show_scores(document, form=format)
     if output is not None:
-        _write(output, document, answers)
+        write_pages(output, document, answers)
     return 1 if answers.errors else 0
 
 
@@ -147,9 +147,10 @@ def _tell_left_out(question: Folded) -> None:
         say(f"left out, for they are not among the labels: {told} clips")
 
 
-def _judged(
+def judged(
     recognizer: Recognizer, manifest: Manifest, names: Sequence[str] | None, workers: int
 ) -> Evaluation:
+    """The answers, with a bar while they come, and a word on clips that cannot be read."""
     from emovox.evaluate import evaluate as judge
 
     progress = Progress(len(manifest))
@@ -166,7 +167,8 @@ def _judged(
     return answers
 
 
-def _show(document: dict[str, Any], *, form: Form) -> None:
+def show_scores(document: dict[str, Any], *, form: Form) -> None:
+    """Write a scorecard to stdout."""
     from emovox.report.evaluation import evaluation_lines
 
     if form is Form.json:
@@ -189,7 +191,8 @@ def _check_output(output: Path | None, *, force: bool) -> None:
         )
 
 
-def _write(output: Path, document: dict[str, Any], answers: Evaluation) -> None:
+def write_pages(output: Path, document: dict[str, Any], answers: Evaluation) -> None:
+    """Write the files of an evaluation into a folder, each whole or not at all."""
     from emovox.report import evaluation_html, evaluation_markdown
 
     output.mkdir(parents=True, exist_ok=True)

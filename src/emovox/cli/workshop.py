@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -14,23 +14,33 @@ from emovox.cli.terminal import Progress, say
 from emovox.errors import ConfigError, ManifestError, MissingExtraError
 
 if TYPE_CHECKING:
+    from emovox.config import Config
     from emovox.corpora import Manifest
     from emovox.experiment import Problem
     from emovox.extract import FeatureTable
     from emovox.features import FeatureSet
+    from emovox.runs import Run
 
 __all__ = [
     "Changes",
     "Data",
+    "FeatureName",
+    "Force",
     "Labels",
+    "Mlflow",
+    "ModelName",
+    "Output",
+    "Protocol",
     "Seed",
     "Store",
     "Workers",
     "changed",
+    "config_of",
     "need_classical",
     "opened",
     "split_words",
     "tables_of",
+    "tracked",
 ]
 
 Changes = Annotated[
@@ -48,6 +58,30 @@ Data = Annotated[
 Labels = Annotated[
     str | None,
     typer.Option("--labels", metavar="L", help="all, common (to all corpora), 9, 7, 6, 4, or A,B,..."),
+]
+FeatureName = Annotated[
+    str | None, typer.Option("--features", metavar="SET", help="A set of `emovox features --list`.")
+]
+ModelName = Annotated[
+    str | None, typer.Option("--model", metavar="NAME", help="An estimator: svc, logistic-regression, ...")
+]
+Protocol = Annotated[
+    str | None,
+    typer.Option(
+        "--protocol",
+        metavar="P",
+        help="One split, such as emobox/ravdess/1 or given; else the data's own, or a fifth of the speakers.",
+    ),
+]
+Output = Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="The folder of the run.")]
+Force = Annotated[bool, typer.Option("--force", help="Let -o replace a run.")]
+Mlflow = Annotated[
+    str | None,
+    typer.Option(
+        "--mlflow",
+        metavar="PLACE",
+        help="Folder or server for MLflow, or off; where it is installed: mlruns beside DIR.",
+    ),
 ]
 Seed = Annotated[int | None, typer.Option("--seed", min=0, metavar="N", help="Of all that is random.")]
 Workers = Annotated[int, typer.Option("--workers", min=1, metavar="N", help="Processes to use.")]
@@ -82,6 +116,45 @@ def changed(options: Mapping[str, Any]) -> Iterator[str]:
     for key, value in options.items():
         if value is not None and value != []:
             yield f"{key}={json.dumps(value)}"
+
+
+def config_of(
+    words: Sequence[str] | None,
+    features: str | None,
+    model: str | None,
+    data: Sequence[str] | None,
+    labels: str | None,
+    protocol: str | None,
+    seed: int | None,
+    more: Iterable[str] = (),
+) -> Config:
+    """The config of one model: a file, settings as typed, and options, which win."""
+    from emovox.config import read_config
+
+    path, changes = split_words(words or [])
+    options = {
+        "features.set": features,
+        "model.name": model,
+        "data": data,
+        "labels": labels,
+        "protocol": protocol,
+        "seed": seed,
+    }
+    return read_config(path, [*changes, *changed(options), *more])
+
+
+def tracked(run: Run, place: str | None) -> None:
+    """Hand the run to MLflow, where it is installed or asked for; a failure there costs no run."""
+    from emovox.tracking import is_installed, track
+
+    if place == "off" or (place is None and not is_installed()):
+        return
+    try:
+        track(run, place or run.folder.absolute().parent / "mlruns")
+    except MissingExtraError:
+        raise
+    except Exception as error:  # a server that is down, a full disk: whatever it is, the run is complete
+        say(f"MLflow did not take the run: {error}")
 
 
 def opened(data: Sequence[str], labels: str) -> Problem:

@@ -19,11 +19,11 @@ from emovox.bench import Plan
 from emovox.classical import ESTIMATORS, ClassicalConfig, find_estimator
 from emovox.comparison.cells import Answers, Cell, System, Tell, kept_under, worked, write_json
 from emovox.config import ComparisonConfig
+from emovox.corpora.formats.assembly import known_speaker
 from emovox.corpora.manifest import Manifest
 from emovox.corpora.protocols import Split
 from emovox.errors import ConfigError
 from emovox.evaluate import NO_ANSWER
-from emovox.experiment import known_speaker
 from emovox.extract import FeatureTable
 from emovox.selection import Selection
 

@@ -21,7 +21,7 @@ from emovox.corpora.protocols import PARTS
 from emovox.errors import LabelError, ManifestError
 from emovox.labels import canonical
 
-__all__ = ["UNKNOWN_SPEAKER", "assemble", "emotion_of", "part_of", "seconds"]
+__all__ = ["UNKNOWN_SPEAKER", "assemble", "emotion_of", "known_speaker", "part_of", "seconds"]
 
 UNKNOWN_SPEAKER = "unknown"
 """Speaker of clips of which nobody said who speaks. They count as one person, so that a split of
@@ -85,6 +85,11 @@ class _RefusedError(Exception):
 
 class _UnknownError(Exception):
     """This row's emotion is none of ours."""
+
+
+def known_speaker(u: Utterance) -> str | None:
+    """Who speaks, or ``None`` when nobody said."""
+    return None if u.speaker == f"{u.corpus}-{UNKNOWN_SPEAKER}" else u.speaker
 
 
 def assemble(

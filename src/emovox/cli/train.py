@@ -1,0 +1,204 @@
+"""``emovox train``: one model from a config or from options, trained, written as a bundle, and judged."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from emovox.cli.evaluate import judged, show_scores, write_pages
+from emovox.cli.models import Form
+from emovox.cli.terminal import say
+from emovox.cli.workshop import (
+    Changes,
+    Data,
+    FeatureName,
+    Force,
+    Labels,
+    Mlflow,
+    ModelName,
+    Output,
+    Protocol,
+    Seed,
+    Store,
+    Workers,
+    config_of,
+    need_classical,
+    opened,
+    tables_of,
+    tracked,
+)
+from emovox.errors import ManifestError
+
+if TYPE_CHECKING:
+    from emovox.bench import Plan
+    from emovox.config import Config
+    from emovox.corpora import Manifest
+    from emovox.evaluate import Evaluation
+    from emovox.experiment import Problem, Trained
+    from emovox.extract import FeatureTable
+
+__all__ = ["train"]
+
+
+def train(
+    output: Output,
+    words: Changes = None,
+    features: FeatureName = None,
+    model: ModelName = None,
+    data: Data = None,
+    labels: Labels = None,
+    protocol: Protocol = None,
+    force: Force = False,
+    seed: Seed = None,
+    workers: Workers = 1,
+    store: Store = None,
+    mlflow: Mlflow = None,
+    format: Annotated[Form, typer.Option("--format", "-f", help="How the scores look.")] = Form.table,
+) -> int:
+    """Train a model, write its bundle into DIR, and judge it as `emovox evaluate` does.
+
+    Then `emovox predict --model DIR` uses it. Needs the extra `classical`.
+
+    Exit code: 0 when all worked, 1 when some clips could not be read, 2 when the request cannot be met.
+    """
+    need_classical()
+    from emovox import runs
+    from emovox.config import to_yaml
+    from emovox.experiment import classical_config, planned
+    from emovox.experiment import train as fit
+    from emovox.features import feature_set
+
+    started = time.monotonic()
+    config = config_of(words, features, model, data, labels, protocol, seed)
+    numbers = feature_set(config.features.set, config.features.overrides)
+    classical_config(config.model, config.seed)  # a typo shows before the work
+    problem = opened(config.data, config.labels)
+    plan = planned(problem.manifest, config.protocol)
+    _check_parts(problem.manifest, plan)
+    config = replace(config, protocol=plan.protocol)
+    folder = runs.start(output, to_yaml(config), force=force)
+    table = tables_of(problem.manifest, [numbers], workers=workers, store=store)[numbers.name]
+    made = fit(config, problem.manifest, plan.splits[0], table)
+    for note in made.notes:
+        say(note)
+    document, answers = _judge(folder, made, problem, plan, workers)
+    run = runs.finish(folder, _record(config, problem.manifest, plan, table, made, document, started))
+    show_scores(document, form=format)
+    tracked(run, mlflow)
+    say(f"written: {folder}; to use it:  emovox predict --model {folder} FILE")
+    return 1 if answers.errors or table.errors else 0
+
+
+def _check_parts(manifest: Manifest, plan: Plan) -> None:
+    split = plan.splits[0]
+    say(
+        f"{split.name}: {len(split.train)} clips train, {len(split.validation)} validate, "
+        f"{len(split.test)} are tested"
+    )
+    taught = set(manifest.select(split.train).emotions)
+    if strange := [name for name in manifest.select(split.test).emotions if name not in taught]:
+        raise ManifestError(
+            f"the test asks for {', '.join(strange)}, which no training clip expresses; to leave those clips "
+            f"out:  --labels {','.join(sorted(taught))}"
+        )
+
+
+def _judge(
+    folder: Path, made: Trained, problem: Problem, plan: Plan, workers: int
+) -> tuple[dict[str, Any], Evaluation]:
+    """Write the bundle, ask it about the test as a user would, write the pages and the scores."""
+    from emovox import runs, zoo
+    from emovox.bundle import write_bundle
+    from emovox.corpora.splitfile import write_splits
+    from emovox.evaluate import scorecard, stamp
+
+    split = plan.splits[0]
+    write_splits(folder / runs.SPLIT_FILE, plan.splits)
+    spec = write_bundle(folder / runs.BUNDLE_FOLDER, made.model, made.spec, replace=True)
+    answers = judged(zoo.load(folder), problem.manifest.select(split.test), None, workers)
+    document = scorecard(
+        answers,
+        problem.manifest,
+        spec=spec,
+        stamp=stamp(spec, problem.manifest, answers.ids, known=plan.splits),
+        protocol=split.name,
+        splits=plan.splits,
+        settings={
+            "merged": {new: list(old) for new, old in (problem.merged or {}).items()},
+            "left_out": dict(problem.left_out or {}),
+            "not_read": problem.n_not_read,
+            "selected_columns": list(made.selected or ()),
+        },
+    )
+    write_pages(folder, document, answers)
+    scored = replace(spec, scores=(_score(document),))
+    write_bundle(folder / runs.BUNDLE_FOLDER, made.model, scored, replace=True)
+    return document, answers
+
+
+def _score(document: dict[str, Any]) -> Any:
+    from emovox.bundle import Score
+
+    uar = document["scores"]["uar"]
+    return Score(
+        corpus="+".join(document["data"]["corpora"]),
+        protocol=f"{document['protocol']['name']} ({document['stamp']['stamp']})",
+        metric="uar",
+        value=uar["value"],
+        low=uar["low"],
+        high=uar["high"],
+        n_speakers=uar["n_speakers"],
+        n_clips=document["data"]["n_clips"],
+    )
+
+
+def _record(
+    config: Config,
+    manifest: Manifest,
+    plan: Plan,
+    table: FeatureTable,
+    made: Trained,
+    document: dict[str, Any],
+    started: float,
+) -> dict[str, Any]:
+    from emovox.runs import clips_digest
+
+    split = plan.splits[0]
+    return {
+        "kind": "train",
+        "name": config.name,
+        "model": config.model.name,
+        "seed": config.seed,
+        "seconds": round(time.monotonic() - started, 1),
+        "features": dict(table.reference),
+        "n_columns": len(made.selected or table.columns),
+        "selected_columns": None if made.selected is None else list(made.selected),
+        "data": {
+            "digest": clips_digest(manifest),
+            "corpora": list(manifest.corpora),
+            "n_clips": len(manifest),
+            "n_speakers": len(manifest.speakers),
+            "unread": _some(table.errors),
+        },
+        "split": {
+            "name": split.name,
+            "digest": split.digest,
+            "n_train": len(split.train),
+            "n_validation": len(split.validation),
+            "n_test": len(split.test),
+        },
+        "stamp": document["stamp"],
+        "validation_uar": None if made.validation_uar is None else round(made.validation_uar, 6),
+        "temperature": round(made.spec.temperature, 6),
+        "scores": document["scores"],
+        "model_sha256": document["model"]["sha256"],
+        "notes": list(made.notes),
+    }
+
+
+def _some(errors: Any) -> list[dict[str, str]]:
+    return [{"id": key, "error": why} for key, why in errors.items()]
