@@ -40,6 +40,8 @@ def work(item: Any) -> Any:
         return lambda: None
     if item == "pid":
         return os.getpid()
+    if item == "threads":
+        return os.environ.get("OPENBLAS_NUM_THREADS")
     if isinstance(item, float):
         time.sleep(item)
     return item
@@ -96,6 +98,21 @@ def test_an_item_that_kills_its_process_costs_no_other() -> None:
         else:
             assert outcome == Outcome(outcome.item, outcome.item)
     assert no_children()
+
+
+@pytest.mark.parametrize(
+    ("chosen", "theirs"), [({}, "1"), ({"OPENBLAS_NUM_THREADS": "3"}, "3"), ({"OMP_NUM_THREADS": "2"}, None)]
+)
+def test_processes_multiply_in_one_thread_unless_the_user_chose(
+    monkeypatch: pytest.MonkeyPatch, chosen: dict[str, str], theirs: str | None
+) -> None:
+    for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in chosen.items():
+        monkeypatch.setenv(name, value)
+    before = dict(os.environ)
+    assert [outcome.value for outcome in run(factory, ["threads"] * 3, workers=2)] == [theirs] * 3
+    assert dict(os.environ) == before
 
 
 def test_what_cannot_be_sent_is_an_error_of_its_own() -> None:

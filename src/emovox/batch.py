@@ -8,6 +8,7 @@ process calls it once to get the function that does the work.
 from __future__ import annotations
 
 import multiprocessing
+import os
 import signal
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -172,7 +173,7 @@ class _Worker:
         context = multiprocessing.get_context("spawn")
         self.pipe, theirs = context.Pipe()
         self._process = context.Process(target=_serve, args=(theirs, factory), daemon=True)
-        with _interrupts_held():
+        with _interrupts_held(), _one_thread_each():
             self._process.start()
         theirs.close()  # the process now holds the only other end, which closes when it dies
         self._item: Any = None
@@ -240,6 +241,24 @@ def _interrupts_held() -> Iterator[None]:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextmanager
+def _one_thread_each() -> Iterator[None]:
+    """A process started meanwhile multiplies its matrices in one thread, unless the user chose otherwise.
+
+    The processes share out the cores already. OpenBLAS, which numpy brings, would start a thread for each
+    core in each of them, and these wait for each other busily: three times the work for the same answer.
+    """
+    name = "OPENBLAS_NUM_THREADS"
+    if any(os.environ.get(one) for one in (name, "OMP_NUM_THREADS")):
+        yield
+        return
+    os.environ[name] = "1"
+    try:
+        yield
+    finally:
+        os.environ.pop(name, None)
 
 
 def _serve(pipe: Connection, factory: Callable[[], Callable[[Any], Any]]) -> None:

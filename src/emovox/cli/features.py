@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -75,6 +76,9 @@ def features(
     Exit code: 0 when all worked, 1 when some recordings failed, each a row with its error, 2 when the request
     cannot be met.
     """
+    # The matrices are small: OpenBLAS would have its threads wait for each other, at three times the work.
+    if not os.environ.get("OMP_NUM_THREADS"):
+        os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # read when numpy is loaded, which is later
     if list_ or describe is not None:
         from emovox.cli.sets import described, listed
 
