@@ -18,7 +18,9 @@ from numpy.typing import NDArray
 from emovox.audio import read
 from emovox.errors import AudioValueError, ConfigError
 from emovox.features import FEATURES, FrameSettings, ShortTime
+from emovox.features.blocks import frame_blocks
 from emovox.features.chroma import estimate_tuning
+from emovox.features.sets import Part, composed
 from emovox.features.spectral import delta
 from emovox.spectrum import mel_filters
 
@@ -245,16 +247,132 @@ def test_the_examples(librosa, path, window) -> None:
     compare_all(librosa, read(path), RATE, WINDOWS[window])
 
 
-@pytest.mark.corpora
-@pytest.mark.parametrize("corpus", ["emodb", "ravdess", "tess"])
-def test_real_speech(librosa, corpus) -> None:
+def clips_of(corpus: str, n: int) -> list[Path]:
+    """About ``n`` recordings of a corpus, spread over it."""
     root = Path(os.environ.get("EMOVOX_CORPORA", ""))
     paths = sorted(p for p in (root / corpus).rglob("*") if p.suffix in {".wav", ".flac", ".opus"})
     if not os.environ.get("EMOVOX_CORPORA") or not paths:
         pytest.skip("EMOVOX_CORPORA names no folder that holds this corpus")
-    for path in paths[:: max(1, len(paths) // 12)]:
+    return paths[:: max(1, len(paths) // n)]
+
+
+@pytest.mark.corpora
+@pytest.mark.parametrize("corpus", ["emodb", "ravdess", "tess"])
+def test_real_speech(librosa, corpus) -> None:
+    for path in clips_of(corpus, 12):
         compare_all(librosa, read(path), RATE, WINDOWS["ours"])
         compare_all(librosa, read(path), RATE, WINDOWS["librosa"])
+
+
+@st.composite
+def any_settings(draw: st.DrawFn) -> FrameSettings:
+    n_fft = 2 * draw(st.integers(50, 1024))
+    return FrameSettings(
+        window=draw(st.integers(max(32, n_fft // 4), n_fft)),
+        hop=draw(st.integers(40, 1024)),
+        n_fft=n_fft,
+        taper=draw(st.sampled_from(["hann", "hamming", "boxcar"])),
+    )
+
+
+any_parameters = st.fixed_dictionaries(
+    {
+        "n_mels": st.integers(8, 128),
+        "low_hz": st.floats(0, 500),
+        "high_hz": st.floats(2000, RATE / 2) | st.none(),
+        "scale": st.sampled_from(["slaney", "htk"]),
+        "top_db": st.floats(20, 100) | st.none(),
+        "n_mfcc": st.integers(1, 40),
+        "lifter": st.integers(0, 40),
+        "tuning": st.floats(-0.5, 0.5),
+        "n_chroma": st.sampled_from([12, 24, 36]),
+        "n_bands": st.integers(1, 6),
+        "lowest_octave_hz": st.floats(100, 400),
+        "quantile": st.floats(0.01, 0.5),
+        "share": st.floats(0.01, 0.99),
+    }
+)
+
+
+def compare_any(librosa: Any, x: Floats, s: FrameSettings, given_: dict[str, Any]) -> None:
+    """Families with parameters of their own, against librosa in double precision: the truth, to us."""
+    p, feature, kwargs, short = given_, librosa.feature, librosa_kwargs(s), ShortTime(x, RATE, s)
+    y = x.astype(np.float64)
+    bands = {name: p[name] for name in ("n_mels", "low_hz", "high_hz", "scale")}
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Empty filters")
+        theirs = {"n_mels": p["n_mels"], "fmin": p["low_hz"], "fmax": p["high_hz"]}
+        power = feature.melspectrogram(y=y, sr=RATE, htk=p["scale"] == "htk", **theirs, **kwargs)
+    level = librosa.power_to_db(power, top_db=p["top_db"])
+    n_mfcc = min(p["n_mfcc"], p["n_mels"])
+    mfcc = feature.mfcc(S=level, n_mfcc=n_mfcc, lifter=p["lifter"])
+    chroma = feature.chroma_stft(y=y, sr=RATE, tuning=p["tuning"], n_chroma=p["n_chroma"], **kwargs)
+    size = np.abs(librosa.stft(y, n_fft=s.n_fft, **{k: v for k, v in kwargs.items() if k != "n_fft"}))
+    for name, options, expected in (
+        ("mel", bands, power),
+        ("log_mel", {**bands, "top_db": p["top_db"]}, level),
+        ("mfcc", {**bands, "top_db": p["top_db"], "n_mfcc": n_mfcc, "lifter": p["lifter"]}, mfcc),
+        ("chroma", {"tuning": p["tuning"], "n_chroma": p["n_chroma"]}, chroma),
+        ("centroid", {}, feature.spectral_centroid(S=size, sr=RATE)),
+        ("bandwidth", {}, feature.spectral_bandwidth(S=size, sr=RATE)),
+        ("flatness", {}, feature.spectral_flatness(S=size)),
+    ):
+        equal(FEATURES[name](x, RATE, shared=short, **options), expected)
+    rolloff = feature.spectral_rolloff(S=short.magnitude.T, sr=RATE, roll_percent=p["share"])
+    equal(FEATURES["rolloff"](x, RATE, shared=short, share=p["share"]), rolloff)
+    octaves = {"n_bands": p["n_bands"], "quantile": p["quantile"]}
+    try:
+        got = FEATURES["contrast"](
+            x, RATE, shared=short, low_hz=p["lowest_octave_hz"], top_db=80.0, **octaves
+        )
+    except ConfigError:  # an octave beyond half the rate, or one without bins
+        return
+    equal(got, feature.spectral_contrast(S=size, sr=RATE, fmin=p["lowest_octave_hz"], **octaves))
+
+
+@given(seed=st.integers(0, 5), s=any_settings(), parameters=any_parameters)
+@hypothesis_settings(max_examples=60, deadline=None)
+def test_any_parameters(librosa, seed, s, parameters) -> None:
+    compare_any(librosa, voice(seed=seed, silence=seed == 1), s, parameters)
+
+
+@pytest.mark.corpora
+@pytest.mark.parametrize("corpus", ["emodb", "ravdess"])
+def test_any_parameters_on_real_speech(librosa, corpus) -> None:
+    sounds = [read(path) for path in clips_of(corpus, 20)]
+
+    @given(which=st.integers(0, len(sounds) - 1), s=any_settings(), parameters=any_parameters)
+    @hypothesis_settings(max_examples=60, deadline=None)
+    def compare(which: int, s: FrameSettings, parameters: dict[str, Any]) -> None:
+        compare_any(librosa, sounds[which], s, parameters)
+
+    compare()
+
+
+@pytest.mark.corpora
+def test_subband_centroids_of_real_speech() -> None:
+    psf = pytest.importorskip("python_speech_features")
+    for path in clips_of("ravdess", 12):
+        x = read(path)
+        for window, hop, n_fft, n_bands in ((400, 160, 512, 26), (320, 200, 1024, 40)):
+            s = FrameSettings(window=window, hop=hop, n_fft=n_fft, centred=False)
+            with np.errstate(divide="ignore", invalid="ignore"):
+                expected = psf.ssc(x, RATE, window / RATE, hop / RATE, n_bands, n_fft)
+            got = FEATURES["ssc"](x, RATE, settings=s, n_bands=n_bands)
+            assert np.array_equal(np.isnan(got), np.isnan(expected))
+            equal(np.nan_to_num(got), np.nan_to_num(expected).T)
+
+
+@pytest.mark.corpora
+def test_blocks_of_real_speech() -> None:
+    names = [name for name in MINE if name != "mfcc"]
+    parts = [Part(family="mfcc", parameters={"deltas": 2}), *(Part(family=name) for name in (*names, "f0"))]
+    made = composed("all", parts, description="for tests", source="")
+    x = np.concatenate([read(path) for path in clips_of("ravdess", 20)])
+    whole = made(x)
+    joined = np.concatenate(list(frame_blocks((x[i : i + 50_000] for i in range(0, x.size, 50_000)), made)))
+    assert np.array_equal(np.isnan(joined), np.isnan(whole))
+    equal(np.nan_to_num(joined), np.nan_to_num(whole).T, share=2e-6)
 
 
 # --- parity with python_speech_features ----------------------------------------------------------------

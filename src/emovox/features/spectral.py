@@ -246,7 +246,7 @@ def _octaves(sample_rate: int, n_fft: int, n_bands: int, low_hz: float) -> tuple
             f"{n_bands} octaves from {low_hz} Hz reach {edges[-2]:g} Hz, beyond half the rate {sample_rate}; "
             "take fewer bands or a lower low_hz"
         )
-    hz = np.arange(n_fft // 2 + 1) * sample_rate / n_fft
+    hz = np.fft.rfftfreq(n_fft, 1 / sample_rate)  # librosa's to the last bit: an edge may fall on a bin
     found = []
     for band in range(n_bands + 1):
         first = int(np.searchsorted(hz, edges[band], side="left")) - (band > 0)
