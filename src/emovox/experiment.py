@@ -233,7 +233,7 @@ def train(config: Config, manifest: Manifest, split: Split, table: FeatureTable)
     temperature, uar = _validated(fitted, held)
     checked = np.concatenate([rows.x[:_CHECKED], held.x[:_CHECKED]])
     model = to_onnx_classical(fitted, checked)
-    spec = _spec(config, manifest, split, table, fitted.classes, temperature)
+    spec = _spec(config, manifest, split, table, fitted, temperature)
     selected = fitted.selected_columns if config.model.select is not None else None
     return Trained(model, spec, uar, selected, fitted.notes)
 
@@ -265,9 +265,11 @@ def _spec(
     manifest: Manifest,
     split: Split,
     table: FeatureTable,
-    labels: tuple[str, ...],
+    fitted: Fitted,
     temperature: float,
 ) -> Spec:
+    seen = fitted.selected_columns  # the graph takes these alone, not those that are constant or not chosen
+    columns = None if seen == tuple(table.columns) else seen
     taught = manifest.select([*split.train, *split.validation])
     what = f"{config.model.name} on {table.reference['set']}, trained on {', '.join(taught.corpora)}"
     try:
@@ -275,8 +277,8 @@ def _spec(
             name=config.name,
             version="1",
             description=what,
-            labels=labels,
-            input=Input(kind="vector", features=Features(**table.reference)),
+            labels=fitted.classes,
+            input=Input(kind="vector", features=Features(**table.reference, columns=columns)),
             **asdict(config.windows),
             temperature=temperature,
             abstain=Abstain(confidence=0.0),

@@ -1,4 +1,4 @@
-"""How a fitted classical model becomes a graph: all that comes after the features, checked against scikit-learn.
+"""How a fitted classical model becomes a graph: all that comes after the features, held to scikit-learn's.
 
 ``features (b, d) float32 -> logits (b, n_labels) float32``: missing values (nan), scaling, clipping, the
 classifier and its calibration are inside; the logits are logarithms of scikit-learn's own probabilities. The
