@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from emovox.errors import EmovoxError
     from emovox.labels import EMOTIONS
     from emovox.listening import Stream
+    from emovox.profile import Profile
     from emovox.recognizer import Recognizer
     from emovox.results import Prediction, Quality, Segment, Window
     from emovox.zoo import load, models
@@ -27,6 +28,7 @@ __all__ = [
     "EMOTIONS",
     "EmovoxError",
     "Prediction",
+    "Profile",
     "Quality",
     "Recognizer",
     "Segment",
@@ -41,6 +43,7 @@ _HOME = {
     "EMOTIONS": "labels",
     "EmovoxError": "errors",
     "Prediction": "results",
+    "Profile": "profile",
     "Quality": "results",
     "Recognizer": "recognizer",
     "Segment": "results",
