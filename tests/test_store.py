@@ -16,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+import emovox
 from emovox.errors import ConfigError
 from emovox.features.store import Entry, Store, Tally, content_hash, default_root, entry_key
 
@@ -64,6 +65,11 @@ def test_whatever_features_depend_on_changes_the_key(change: dict[str, str]) -> 
     told = given_ | change
     assert entry_key(told.pop("content"), **told) != KEY
     assert entry_key(given_.pop("content"), **given_) == KEY
+
+
+def test_another_release_has_other_keys(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(emovox, "__version__", "99.0")
+    assert entry_key("a" * 64, cut="all", digest="d") != KEY
 
 
 def test_the_content_is_hashed_whatever_the_file_is_called(tmp_path: Path) -> None:

@@ -33,6 +33,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+import emovox
 from emovox.errors import ConfigError
 
 __all__ = ["MAX_GB", "Entry", "Store", "Tally", "content_hash", "default_root", "entry_key"]
@@ -111,13 +112,16 @@ def content_hash(path: str | os.PathLike[str]) -> str:
 def entry_key(content: str, *, cut: str, digest: str, channel: str = "mix") -> str:
     """Key of the features of one stretch of one recording, 64 hexadecimal digits.
 
+    It is another one in each release of emovox: what a release changes of the last digits must not mix.
+
     Args:
         content: `content_hash` of the recording.
         cut: names the stretch, and how it is divided.
         digest: of the set, which changes with any parameter and with its version.
         channel: what was listened to.
     """
-    return hashlib.sha256("\n".join((_FORM, content, channel, cut, digest)).encode()).hexdigest()
+    parts = (_FORM, emovox.__version__, content, channel, cut, digest)
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
 class Store:
