@@ -73,7 +73,19 @@ HEAVY = {
     "huggingface_hub",
     "rich",
 }
-EXTRAS = HEAVY | {"av", "onnx", "onnxscript", "opensmile", "audiomentations", "skl2onnx", "pyarrow", "mlflow", "threadpoolctl", "optuna", "yaml"}
+EXTRAS = HEAVY | {
+    "av",
+    "onnx",
+    "onnxscript",
+    "opensmile",
+    "audiomentations",
+    "skl2onnx",
+    "pyarrow",
+    "mlflow",
+    "threadpoolctl",
+    "optuna",
+    "yaml",
+}
 
 SIBLINGS: dict[str, tuple[set[str], set[str]]] = {
     "features": ({"frames", "prosody", "voiced"}, {"families", "sets", "blocks", "encoders", "core"}),

@@ -36,7 +36,6 @@ __all__ = [
     "BUNDLE_FOLDER",
     "CONFIG_FILE",
     "METRICS_FILE",
-    "PICKLES",
     "SCHEMA",
     "SPLIT_FILE",
     "Run",
@@ -54,9 +53,6 @@ SCHEMA = 1
 
 CONFIG_FILE, METRICS_FILE, SPLIT_FILE = "config.yaml", "metrics.json", "split.csv"
 ANSWERS_FILE, BUNDLE_FOLDER = "answers.csv", "bundle"
-
-PICKLES = frozenset({".pkl", ".pickle", ".joblib", ".pt", ".pth", ".ckpt"})
-"""What no run may leave behind."""
 
 _PACKAGES = ("numpy", "scikit-learn", "skl2onnx", "onnx", "onnxruntime", "opensmile", "torch")
 _DEPTH = 3

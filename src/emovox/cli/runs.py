@@ -34,7 +34,7 @@ Folder = Annotated[Path, typer.Argument(metavar="DIR", help="Where runs lie.")]
 
 
 @app.command("list")
-def list_(root: Folder = _ROOT, format: FormOption = Form.table) -> int:
+def _list(root: Folder = _ROOT, format: FormOption = Form.table) -> int:
     """Every complete run in DIR and below, oldest first."""
     from emovox.runs import find_runs
 
@@ -52,11 +52,11 @@ def list_(root: Folder = _ROOT, format: FormOption = Form.table) -> int:
 
 @app.callback(invoke_without_command=True)
 def _root(context: typer.Context) -> int | None:
-    return list_(_ROOT) if context.invoked_subcommand is None else None
+    return _list(_ROOT) if context.invoked_subcommand is None else None
 
 
 @app.command("show")
-def show_(
+def _show(
     folder: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a run.")],
     format: FormOption = Form.table,
 ) -> int:
@@ -69,7 +69,7 @@ def show_(
 
 
 @app.command("compare")
-def compare_(
+def _compare(
     folders: Annotated[list[Path], typer.Argument(metavar="RUN RUN...", help="Two runs or more.")],
     format: FormOption = Form.table,
 ) -> int:

@@ -1,0 +1,136 @@
+"""From a config to a bundle: labels and their losses, the split, and answers that are the model's own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+pytest.importorskip("sklearn")
+pytest.importorskip("skl2onnx")
+
+from emovox import experiment, zoo
+from emovox.bundle import write_bundle
+from emovox.classical import fit
+from emovox.config import ClassicalModel, Config, FeatureConfig, SelectionConfig, TuneConfig
+from emovox.corpora.manifest import Manifest
+from emovox.errors import ConfigError, LabelError, ProtocolError
+from emovox.evaluate import evaluate
+from emovox.extract import FeatureTable, table
+from voices import EMOTIONS, toy_corpus, toy_tree
+
+
+@pytest.fixture(scope="module")
+def toy(tmp_path_factory: pytest.TempPathFactory) -> Manifest:
+    return toy_corpus(tmp_path_factory.mktemp("toy") / "toy")
+
+
+@pytest.fixture(scope="module")
+def rows(toy: Manifest) -> FeatureTable:
+    return table(toy, "seed-180")
+
+
+def config(**model: Any) -> Config:
+    return Config(
+        name="toy",
+        features=FeatureConfig(set="seed-180"),
+        model=ClassicalModel(**({"name": "logistic-regression", "params": {"C": 0.1}} | model)),
+    )
+
+
+def test_the_bundle_answers_what_the_model_answers(toy: Manifest, rows: FeatureTable, tmp_path: Path) -> None:
+    split = experiment.planned(toy, "speaker-kfold/4/0/1").splits[0]
+    made = experiment.train(config(), toy, split, rows)
+    write_bundle(tmp_path / "bundle", made.model, made.spec)
+    answers = evaluate(zoo.load(tmp_path), toy.select(split.test))  # the folder of a run holds it
+    training = experiment.rows_of(rows, toy, split.train)
+    fitted = fit(training.x, training.y, training.speakers, experiment.classical_config(config().model, 0))
+    tested = experiment.rows_of(rows, toy, answers.ids)
+    logits = np.log(fitted.probabilities(tested.x)) / made.spec.temperature
+    expected = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+    assert answers.labels == fitted.classes
+    np.testing.assert_allclose(answers.probabilities, expected, atol=2e-5)
+    assert answers.uar().value > 0.6, "the toy is learnable"
+    assert made.spec.protocol == f"{split.name}#{split.digest}"
+
+
+def test_selected_columns_are_named(toy: Manifest, rows: FeatureTable) -> None:
+    split = experiment.planned(toy, "speaker-kfold/4/0/1").splits[0]
+    chosen = config(select=SelectionConfig(method="anova", count=12))
+    made = experiment.train(chosen, toy, split, rows)
+    assert made.selected is not None
+    assert len(made.selected) == 12
+    assert set(made.selected) < set(rows.columns)
+
+
+def test_test_clips_change_nothing_in_the_model(toy: Manifest, rows: FeatureTable) -> None:
+    split = experiment.planned(toy, "speaker-kfold/4/0/1").splits[0]
+    poisoned = rows.values.copy()
+    for key in split.test:
+        poisoned[rows.ids.index(key)] = 1e6
+    other = FeatureTable(rows.ids, poisoned, rows.columns, {}, rows.reference)
+    one, two = (experiment.train(config(), toy, split, some) for some in (rows, other))
+    assert one.model == two.model
+    assert one.spec == two.spec
+
+
+def test_the_search_sees_the_training_alone_and_is_saved_as_a_config(
+    toy: Manifest, rows: FeatureTable
+) -> None:
+    split = experiment.planned(toy, "speaker-kfold/4/0/1").splits[0]
+    kept = {*split.train}
+    values = np.where(np.isin(rows.ids, list(kept))[:, None], rows.values, np.nan)
+    blind = FeatureTable(rows.ids, values.astype(np.float32), rows.columns, {}, rows.reference)
+    wanted = Config(
+        features=FeatureConfig(set="seed-180"),
+        model=ClassicalModel(name="logistic-regression"),
+        tune=TuneConfig(draws=3, inner_folds=2),
+    )
+    best, found = experiment.searched(wanted, toy, split, rows)
+    again, _ = experiment.searched(wanted, toy, split, blind)
+    assert best == again, "without the other parts, and a second time, it finds the same"
+    assert len(found.trials) == 3
+
+
+# --- labels ---------------------------------------------------------------------------------------
+
+
+def test_labels_common_to_all_corpora_and_what_is_lost(tmp_path: Path) -> None:
+    toy_corpus(tmp_path / "a", n_speakers=2, n_takes=1, name="a")
+    other = toy_corpus(tmp_path / "b", n_speakers=2, n_takes=1, name="b")
+    other.where(emotion=("happy", "sad")).write_csv(tmp_path / "b" / "b.csv")
+    data = [str(tmp_path / "a" / "a.csv"), str(tmp_path / "b" / "b.csv")]
+    problem = experiment.opened(data, "common")
+    assert problem.manifest.emotions == ("happy", "sad")
+    assert "a: dropped: neutral (2 clips)" in problem.notes
+    assert problem.left_out == {"angry": 2, "neutral": 2}
+    assert experiment.opened(data, "all").manifest.emotions == tuple(sorted(EMOTIONS))
+    assert experiment.opened(data, "angry, sad").manifest.emotions == ("angry", "sad")
+    with pytest.raises(LabelError, match="at least two"):
+        experiment.opened(data, "angry")
+    with pytest.raises(LabelError, match="did you mean 'angry'"):
+        experiment.opened(data, "angr,sad")
+
+
+def test_no_data_are_an_error() -> None:
+    with pytest.raises(ConfigError, match="--data"):
+        experiment.opened([], "all")
+
+
+# --- splits ---------------------------------------------------------------------------------------
+
+
+def test_the_usual_protocol(toy: Manifest, tmp_path: Path) -> None:
+    assert experiment.usual_protocol(toy) == "speaker-kfold/5/0/1"
+    tree = experiment.opened([str(toy_tree(tmp_path / "mine"))], "all").manifest
+    assert experiment.usual_protocol(tree) == "given"
+    alone = toy.where(speaker="toy-1")
+    assert experiment.usual_protocol(alone) == "random"
+    assert experiment.planned(alone, None).stamp == "speaker-dependent"
+
+
+def test_several_splits_are_refused_with_the_name_of_one(toy: Manifest) -> None:
+    with pytest.raises(ProtocolError, match="speaker-kfold/5/0/1"):
+        experiment.planned(toy, "speaker-kfold")
