@@ -1,12 +1,17 @@
 """``emovox-core``: a recording's voice in one row of named numbers, in numpy, under our licence.
 
 It asks of a voice what the Geneva minimalistic set (eGeMAPS) asks, with definitions of our own: pitch,
-loudness, voice quality, formants, the balance of the spectrum, cepstra, rhythm.
+loudness, voice quality, formants, the balance of the spectrum, cepstra, rhythm. `COLUMNS` begins with its 88.
+What follows was added because it helped on validation speakers: how pitch moves from frame to frame, the
+cepstra of unvoiced speech, how long speech lasts, and the modulation of the bands, that is which share of
+the changes of a band's level is slow (words), which is syllables, and which is faster.
 
-- Frames are 25 ms every 10 ms. What tells of periods (F0, jitter, shimmer, HNR, harmonics) is heard at half
-  the rate, up to 4 kHz, which takes half the time.
+- Frames are 25 ms every 10 ms. What tells of the voice (F0, jitter, shimmer, HNR, harmonics, formants) is
+  asked every 20 ms, and what tells of periods of the sound at half the rate, up to 4 kHz: each halves the
+  time.
 - ``_cv`` is the deviation over the mean, for what is never negative; ``_std`` the deviation, for the rest.
-- ``_voiced`` and ``_unvoiced`` are of the frames with and without F0; pauses count as unvoiced.
+- ``_voiced`` and ``_unvoiced`` are of the frames with and without F0; pauses count as unvoiced, but not for
+  ``_heard``: frames at most 40 dB below the loudest one.
 - A number that has nothing to stand on is nan: all of the voice's, for a recording without one.
 - `LEVEL_COLUMNS` move with the gain of the recording; no other does.
 
@@ -17,7 +22,9 @@ Acoust. Soc. Am. 87, 1738-1752): bands weighed like the ear, their cube roots ad
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import lru_cache
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -28,7 +35,7 @@ from emovox.features.formants import resonances
 from emovox.features.frames import DEFAULT, FrameSettings, ShortTime, columns_of
 from emovox.features.functionals import columns, functionals
 from emovox.features.prosody import f0
-from emovox.features.spectral import mfcc
+from emovox.features.spectral import log_mel, mfcc
 from emovox.features.temporal import rms
 from emovox.features.voice import hnr_db, periods
 from emovox.features.voiced import Voiced
@@ -41,17 +48,26 @@ Bools = NDArray[np.bool_]
 
 VERSION = 1
 _HOP_S = DEFAULT.hop / 16_000
-_HALF = FrameSettings(window=DEFAULT.window // 2, hop=DEFAULT.hop // 2, n_fft=DEFAULT.n_fft // 2)
-"""The frames of the sound at half the rate: the same middles."""
+_STRIDE = 2
+"""Frames from one that is asked for its voice to the next."""
+_HALF = FrameSettings(window=DEFAULT.window // 2, hop=_STRIDE * DEFAULT.hop // 2, n_fft=DEFAULT.n_fft // 2)
+"""The frames of the sound at half the rate: the middles of every second one."""
 _TINY_POWER = 1e-10
 _HEARD = 0.03
 """RMS of a frame that can carry a voice, as a share of the loudest frame's: -30 dB, Praat's silence."""
+_AUDIBLE = 0.01
+"""The same for what counts as heard: -40 dB."""
 _LOWEST_PITCH_HZ = 27.5
+_RATES_HZ = (0.5, 2.0, 4.0, 8.0, 16.0, 32.0)
+"""Edges of the bands of modulation."""
+_N_BANDS = 26
+_SMALLEST_SHARE = 1e-4
 _N_CEPSTRA = 12
 
 # --- the columns -------------------------------------------------------------------------------------
 
 _CONTOUR = ("mean", "cv", "p20", "p50", "p80", "range_20_80")
+_CHANGE = ("mean", "std", "p10", "p90")
 _RUNS = ("rising_mean", "rising_std", "falling_mean", "falling_std")
 _POSITIVE_VOICE = (
     "jitter",
@@ -82,9 +98,23 @@ COLUMNS: tuple[str, ...] = (
     "voiced_segments_per_s",
     *_SEGMENTS,
     "level_db",
+    *columns(("f0_change_semitone",), _CHANGE),
+    *columns(_with(_CEPSTRA, "unvoiced_heard"), ("mean", "std")),
+    "heard_s",
+    "voiced_share",
+    "voiced_share_of_heard",
+    *(
+        f"modulation_{low:g}_{high:g}_hz_{band}"
+        for low, high in pairwise(_RATES_HZ)
+        for band in columns_of("band", _N_BANDS // 2)
+    ),
 )
 LEVEL_COLUMNS: tuple[str, ...] = (
     *(f"loudness_{what}" for what in ("mean", "p20", "p50", "p80", "range_20_80", *_RUNS)),
+    "flux_mean",
+    "flux_voiced_mean",
+    "flux_voiced_std",
+    "flux_unvoiced_mean",
     "level_db",
 )
 """Those that a gain changes."""
@@ -94,31 +124,50 @@ def core(x: Floats, sample_rate: int) -> Floats:
     """The row of `COLUMNS` for a sound ``(n,)`` at 16 kHz, nan where a number has nothing to stand on."""
     short = ShortTime(x, sample_rate)
     half = ShortTime(_half(short.x), sample_rate // 2, _HALF)
-    pitch = _pitch(half)
-    there = ~np.isnan(pitch)
-    semitone = 12 * np.log2(pitch / _LOWEST_PITCH_HZ)
-    loudness, flux, balance = _loudness(short), _flux(short), _balance(short)
+    loud = rms(short.x, sample_rate, shared=short)[:, 0]
+    heard = loud > _AUDIBLE * loud.max()
+    pitch = f0(half.x, half.sample_rate, shared=half)[:, 0]
+    # Hum and echoes far below are no voice.
+    pitch = np.where(loud[::_STRIDE] > _HEARD * loud.max(), pitch, np.float32(np.nan))
+    there = np.repeat(~np.isnan(pitch), _STRIDE)[: short.n_frames]
     cepstra = mfcc(short.x, sample_rate, shared=short, n_mfcc=_N_CEPSTRA + 1, **_BANDS)[:, 1:]
-    positive, signed = _voice(Voiced.of(half, pitch), short)
-    frames = np.column_stack([balance, flux, cepstra[:, :4]])
+    bands = log_mel(short.x, sample_rate, shared=short, **_BANDS)
+    semitone = 12 * np.log2(pitch.astype(np.float64) / _LOWEST_PITCH_HZ)
     row = [
-        _contour(semitone),
-        _contour(_smoothed(loudness)),
-        _positive(positive),
-        _statistics(signed, "mean", "std"),
-        _positive(flux[:, None]),
-        _statistics(cepstra[:, :4], "mean", "std"),
-        _statistics(frames[there], "mean", "std"),
-        _statistics(frames[~there, :5], "mean"),
-        _rhythm(loudness, there),
-        np.array([10 * np.log10(np.mean(np.square(short.x, dtype=np.float64)) + _TINY_POWER)]),
+        *_eightyeight(short, Voiced.of(half, pitch), there, semitone, cepstra),
+        _statistics(np.diff(semitone, append=np.nan)[:, None], *_CHANGE),
+        _moments(cepstra[heard & ~there]),
+        np.array([heard.sum() * _HOP_S, there.mean(), there[heard].mean() if heard.any() else np.nan]),
+        _modulation(bands[heard]),
     ]
     return np.concatenate(row).astype(np.float32)
 
 
+def _eightyeight(
+    short: ShortTime, voiced: Voiced, there: Bools, semitone: Doubles, cepstra: Floats
+) -> list[Doubles]:
+    """What eGeMAPS asks, in the order of `COLUMNS`; ``there`` are the voiced ones of all frames."""
+    loudness, flux = _loudness(short), _flux(short)
+    positive, signed = _voice(voiced, short)
+    frames = np.column_stack([_balance(short), flux, cepstra[:, :4]])
+    power = np.mean(np.square(short.x, dtype=np.float64))
+    return [
+        _contour(semitone, _STRIDE * _HOP_S),
+        _contour(_smoothed(loudness), _HOP_S),
+        _positive(positive),
+        _moments(signed),
+        _positive(flux[:, None]),
+        _moments(cepstra[:, :4]),
+        _moments(frames[there]),
+        _moments(frames[~there, :5])[:5],
+        _rhythm(loudness, there),
+        np.array([10 * np.log10(power) if power > 0 else np.nan]),
+    ]
+
+
 # --- what is heard in frames -------------------------------------------------------------------------
 
-_BANDS: dict[str, Any] = {"n_mels": 26, "low_hz": 20.0, "scale": "htk"}
+_BANDS: dict[str, Any] = {"n_mels": _N_BANDS, "low_hz": 20.0, "scale": "htk"}
 
 
 def _half(x: Floats) -> Floats:
@@ -138,13 +187,6 @@ def _half_band() -> Floats:
     taps = np.sin(np.pi * places / 2) / (np.pi * places) * np.hanning(35)[places + 17]
     weights: Floats = (0.5 * taps / taps.sum()).astype(np.float32)
     return weights
-
-
-def _pitch(half: ShortTime) -> Floats:
-    """F0 of frames that are heard in their recording, ``(t,)``: hum and echoes far below are no voice."""
-    hz = f0(half.x, half.sample_rate, shared=half)[:, 0]
-    loud = rms(half.x, half.sample_rate, shared=half)[:, 0]
-    return np.where(loud > _HEARD * loud.max(), hz, np.float32(np.nan))
 
 
 def _loudness(short: ShortTime) -> Doubles:
@@ -176,9 +218,10 @@ def _levels(short: ShortTime) -> Floats:
 
 
 def _flux(short: ShortTime) -> Doubles:
-    """Change of the spectrum's shape from frame to frame, ``(t,)``."""
-    levels = _levels(short)
-    change = np.sqrt(np.square(np.diff(levels, axis=0)).mean(1))
+    """RMS change of the magnitudes up to 5 kHz from frame to frame, ``(t,)``; 0 for the first."""
+    end = _levels(short).shape[1]
+    magnitude = np.sqrt(short.power[:, :end]) / np.float32(short.settings.taper_weights().sum())
+    change = np.sqrt(np.square(np.diff(magnitude, axis=0)).mean(1))
     return np.append(0.0, change)
 
 
@@ -209,7 +252,7 @@ def _slopes(n_bins: int, step_hz: float) -> Floats:
 def _voice(voiced: Voiced, short: ShortTime) -> tuple[Doubles, Doubles]:
     """Of every voiced frame: what is never negative and what may be, ``(v, 8)`` and ``(v, 6)``."""
     cycles = periods(voiced)
-    hz, width = resonances(short, voiced)
+    hz, width = resonances(short, replace(voiced, index=_STRIDE * voiced.index))
     first = voiced.level_db(voiced.hz)
     third = voiced.level_db(hz[:, 2])
     formant = np.stack([hz, width], axis=2).reshape(len(voiced), 6)
@@ -223,12 +266,23 @@ def _voice(voiced: Voiced, short: ShortTime) -> tuple[Doubles, Doubles]:
 
 
 def _statistics(values: ArrayLike, *names: str) -> Doubles:
-    return functionals(values, statistics=names, hop_s=_HOP_S).astype(np.float64)
+    return functionals(values, statistics=names).astype(np.float64)
+
+
+def _moments(values: ArrayLike) -> Doubles:
+    """Mean and deviation of each column of ``(t, d)``, nan left out: ``(2 * d,)``, nan for nothing."""
+    given = np.asarray(values, dtype=np.float64)
+    there = ~np.isnan(given)
+    n = there.sum(0).astype(np.float64)
+    n[n == 0] = np.nan
+    mean = np.where(there, given, 0.0).sum(0) / n
+    away = np.where(there, given - mean, 0.0)
+    return np.concatenate([mean, np.sqrt(np.einsum("td,td->d", away, away) / n)])
 
 
 def _positive(values: Doubles) -> Doubles:
     """Mean and coefficient of variation of each column."""
-    mean, std = _statistics(values, "mean", "std").reshape(2, -1)
+    mean, std = _moments(values).reshape(2, -1)
     return np.concatenate([mean, std / np.where(mean > 0, mean, np.nan)])
 
 
@@ -238,14 +292,15 @@ def _smoothed(values: Doubles) -> Doubles:
     return (padded[:-2] + padded[1:-1] + padded[2:]) / 3
 
 
-def _contour(values: Doubles) -> Doubles:
+def _contour(values: Doubles, hop_s: float) -> Doubles:
     """`_CONTOUR` and `_RUNS` of one contour ``(t,)``, nan where it is interrupted."""
-    mean, std, p20, p50, p80 = _statistics(values[:, None], "mean", "std", "p20", "p50", "p80")
+    mean, std = _moments(values[:, None])
+    p20, p50, p80 = _statistics(values[:, None], "p20", "p50", "p80")
     level = np.array([mean, std / mean if mean > 0 else np.nan, p20, p50, p80, p80 - p20])
-    return np.concatenate([level, _runs(values)])
+    return np.concatenate([level, _runs(values, hop_s)])
 
 
-def _runs(values: Doubles) -> Doubles:
+def _runs(values: Doubles, hop_s: float) -> Doubles:
     """Mean and deviation of the slopes, a second, of stretches that rise and of those that fall."""
     change = np.diff(values)
     direction = np.where(np.isnan(change), 0, np.sign(change))
@@ -253,7 +308,7 @@ def _runs(values: Doubles) -> Doubles:
     if not len(starts):
         return np.full(4, np.nan)
     lengths = np.diff(np.append(starts, len(change)))
-    slopes = np.abs(np.add.reduceat(np.nan_to_num(change), starts)) / lengths / _HOP_S
+    slopes = np.abs(np.add.reduceat(np.nan_to_num(change), starts)) / lengths / hop_s
     found = []
     for sign in (1, -1):
         of_sign = slopes[direction[starts] == sign]
@@ -275,3 +330,22 @@ def _n_peaks(loudness: Doubles) -> int:
     smooth = _smoothed(_smoothed(loudness))
     peak = (smooth[1:-1] > smooth[:-2]) & (smooth[1:-1] >= smooth[2:]) & (smooth[1:-1] > smooth.mean())
     return int(peak.sum())
+
+
+def _modulation(bands: Floats) -> Doubles:
+    """Which share of the changes of each band's level is how fast: ``ln`` of it, rates by pairs of bands.
+
+    Of levels in dB ``(t, _N_BANDS)``; nan without two frames.
+    """
+    if len(bands) < 2:
+        return np.full((len(_RATES_HZ) - 1) * _N_BANDS // 2, np.nan)
+    # A fixed length or more, so that every band of modulation holds several bins; a power of two is fast.
+    n_fft = max(512, 1 << (len(bands) - 1).bit_length())
+    spectra = np.fft.rfft((bands - bands.mean(0)).T, n_fft, axis=1)
+    edges = np.rint(np.array(_RATES_HZ) * n_fft * _HOP_S).astype(np.intp)
+    power = np.square(spectra.real) + np.square(spectra.imag)
+    fast = np.stack([power[:, a:b].sum(1) for a, b in pairwise(edges)])
+    pairs = fast.reshape(len(fast), -1, 2).sum(2, dtype=np.float64)
+    total = pairs.sum(0)
+    share: Doubles = pairs / np.where(total > 0, total, np.nan)
+    return np.log(share + _SMALLEST_SHARE).ravel()
