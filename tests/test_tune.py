@@ -1,0 +1,170 @@
+"""Searching parameters: reproducible, resumable, interruptible, and never worse than the defaults within."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+pytest.importorskip("sklearn")
+
+import emovox.tune
+from emovox.classical import ClassicalConfig
+from emovox.classical.spaces import Choice, Range, draw
+from emovox.errors import ConfigError
+from emovox.tune import Method, SearchResult, Trial, search
+
+
+def clips() -> tuple[np.ndarray, list[str], list[str]]:
+    rng = np.random.default_rng(2)
+    k = np.arange(180) % 3
+    x = rng.standard_normal((180, 12)) + 0.3 * k[:, None] * rng.standard_normal(12)
+    return (
+        x.astype(np.float32),
+        [("sad", "happy", "angry")[one] for one in k],
+        [f"s{n // 6 % 15}" for n in range(180)],
+    )
+
+
+def found(method: Method = "random", **changes: Any) -> SearchResult:
+    return search(
+        *clips(), ClassicalConfig(model="logistic-regression"), method=method, **{"draws": 9, **changes}
+    )
+
+
+def told(result: SearchResult) -> list[Any]:
+    """What a search found, without the clock."""
+    return [result.best, [(t.number, t.params, t.scores, t.complete, t.n_speakers) for t in result.trials]]
+
+
+@pytest.mark.parametrize("method", ["random", "halving", "optuna"])
+def test_a_seed_decides_all(method: Method) -> None:
+    if method == "optuna":
+        pytest.importorskip("optuna")
+    one = found(method)
+    assert told(one) == told(found(method))
+    assert [t.params for t in one.trials] != [t.params for t in found(method, seed=1).trials]
+    assert one.trials[0].params == {}, "the defaults first"
+    defaults = next(t for t in one.trials if t.number == 0 and t.complete)
+    assert one.score >= (defaults.score or 1.0)
+    assert one.score == max(t.score or 0 for t in one.trials if t.complete)
+    assert one.curve[-1] == one.score
+    best = next(t for t in one.trials if t.complete and t.score == one.score)
+    assert one.best.params == best.params
+    assert one.best.calibrate, "only the search goes without"
+
+
+def test_random_judges_every_draw_on_all_folds() -> None:
+    result = found(inner_folds=4)
+    assert len(result.trials) == 9
+    assert {len(t.scores) for t in result.trials} == {4}
+    assert all(t.complete for t in result.trials)
+    assert len({str(t.params) for t in result.trials}) == 9
+
+
+def test_halving_gives_fewer_draws_more_speakers() -> None:
+    result = found("halving", draws=9)
+    rounds: dict[int, list[Trial]] = {}
+    for trial in result.trials:
+        rounds.setdefault(trial.n_speakers, []).append(trial)
+    sizes = sorted(rounds)
+    assert len(sizes) >= 2
+    assert [t.number for t in rounds[sizes[0]]][:3] == [0, 1, 2]
+    assert len(rounds[sizes[-1]]) < len(rounds[sizes[0]])
+    assert [all(t.complete for t in rounds[n]) for n in sizes][-1]
+    assert not any(t.complete for t in rounds[sizes[0]]), "judged on a part of the speakers, it cannot win"
+    assert sizes[-1] == 10, "two thirds of fifteen"
+
+
+def test_optuna_gives_up_and_resumes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("optuna")
+    whole = found("optuna", draws=12)
+    assert any(not t.complete and 0 < len(t.scores) < 3 for t in whole.trials), "none was given up"
+    file, seen = tmp_path / "study.db", []
+    found("optuna", draws=5, study=file)
+    again = found("optuna", draws=12, study=file, tell=seen.append)
+    assert told(again) == told(whole), "resumed, it found something else than uninterrupted"
+    assert [t.number for t in seen] == list(range(12))
+    monkeypatch.setattr(emovox.tune, "fit", None)  # whoever makes one of them again fails
+    assert told(found("optuna", draws=12, study=file)) == told(whole)
+
+
+def test_optuna_stopped_in_the_middle_of_a_trial_resumes_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("optuna")
+    stop_after(monkeypatch, 11)
+    partial = found("optuna", study=tmp_path / "s.db")
+    assert partial.interrupted
+    assert 0 < len(partial.trials) < 9
+    monkeypatch.undo()
+    assert told(found("optuna", study=tmp_path / "s.db")) == told(found("optuna"))
+
+
+def test_a_study_of_other_clips_is_another_study(tmp_path: Path) -> None:
+    pytest.importorskip("optuna")
+    x, y, speakers = clips()
+    config = ClassicalConfig(model="lda")
+    one = search(x, y, speakers, config, method="optuna", draws=2, study=tmp_path / "s.db")
+    other = search(x + 1e-3, y, speakers, config, method="optuna", draws=2, study=tmp_path / "s.db")
+    assert one.trials[0].seconds != other.trials[0].seconds
+
+
+def stop_after(monkeypatch: pytest.MonkeyPatch, n_fits: int) -> None:
+    """Ctrl-C in the fit after ``n_fits``."""
+    honest, fits = emovox.tune.fit, []
+
+    def fit(*given: Any) -> Any:
+        fits.append(1)
+        if len(fits) > n_fits:
+            raise KeyboardInterrupt
+        return honest(*given)
+
+    monkeypatch.setattr(emovox.tune, "fit", fit)
+
+
+def test_ctrl_c_keeps_what_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = found()
+    stop_after(monkeypatch, 10)
+    partial = found()
+    assert partial.interrupted
+    assert not whole.interrupted
+    assert told(partial)[1] == told(whole)[1][:3]
+    stop_after(monkeypatch, 1)
+    with pytest.raises(KeyboardInterrupt):
+        found()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"method": "grid"}, "there are random, halving, optuna"),
+        ({"draws": 0}, "at least 1 and 2"),
+        ({"inner_folds": 1}, "at least 1 and 2"),
+        ({"space": {}}, "no parameters to search"),
+        ({"study": "x.db"}, "only optuna keeps a study"),
+    ],
+)
+def test_impossible_searches_are_refused(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        found(**changes)
+
+
+def test_too_few_speakers_are_refused() -> None:
+    x, y, _ = clips()
+    with pytest.raises(ConfigError, match="record more speakers"):
+        search(x, y, ["me"] * len(y), ClassicalConfig(model="lda"))
+
+
+def test_ranges_hold() -> None:
+    rng = np.random.default_rng(0)
+    wide = [Range(1e-5, 1e-1, log=True).draw(rng) for _ in range(400)]
+    assert 1e-5 <= min(wide) < 1e-4
+    assert 1e-2 < max(wide) <= 1e-1
+    assert np.log10(wide).mean() == pytest.approx(-3, abs=0.2), "evenly by its logarithm"
+    assert {Range(1, 3, whole=True).draw(rng) for _ in range(60)} == {1, 2, 3}
+    assert all(isinstance(Range(1, 40, log=True, whole=True).draw(rng), int) for _ in range(5))
+    assert {Choice(("a", "b")).draw(rng) for _ in range(30)} == {"a", "b"}
+    assert draw({"C": Range(2, 2)}, rng) == {"C": 2}
