@@ -74,8 +74,9 @@ def test_blocks_are_the_whole(centred, window, hop, n_fft) -> None:
 
 @pytest.mark.parametrize("low_hz", [40.0, 60.0])
 @pytest.mark.parametrize("seed", [0, 1, 2])
-def test_the_path_of_f0_too(low_hz, seed) -> None:
-    made = frames_set("f0", "rms", settings=FrameSettings(), f0={"low_hz": low_hz})
+def test_the_path_of_f0_too_and_what_stands_on_it(low_hz, seed) -> None:
+    voice = ("jitter", "shimmer", "hnr", "formants", "harmonics")
+    made = frames_set("f0", *voice, "rms", settings=FrameSettings(), f0={"low_hz": low_hz})
     assert assert_same(speech(12.0, seed), [2 * RATE], made) > 3
 
 
@@ -138,6 +139,16 @@ def test_the_overrides_it_asks_for_are_enough() -> None:
         overrides = {"mfcc.top_db": None, "clip_s": None}
         overrides |= {"chroma.tuning": 0.0} if name == "seed-hybrid" else {}
         assert_same(speech(), [2 * RATE], feature_set(name, overrides))
+
+
+@pytest.mark.parametrize("name", list(FEATURES))
+def test_every_family_is_vouched_for_or_refused(name) -> None:
+    made = frames_set(name, settings=FrameSettings())
+    try:
+        frame_blocks([], made)
+    except ConfigError:
+        return
+    assert_same(speech(), [RATE], made)
 
 
 def test_a_family_that_nobody_vouches_for_is_refused(monkeypatch) -> None:

@@ -30,6 +30,7 @@ EXAMPLES = Path(__file__).parents[1] / "examples"
 SPECTRAL = ("mel", "log_mel", "mfcc", "chroma", "tonnetz", "contrast", "centroid", "bandwidth")
 SPECTRAL += ("rolloff", "flatness", "ssc")
 MINE = (*SPECTRAL, "zcr", "rms")
+VOICE = ("f0", "jitter", "shimmer", "hnr", "formants", "harmonics")
 WINDOWS = {
     "ours": FrameSettings(),
     "librosa": FrameSettings(window=2048, hop=512, n_fft=2048),
@@ -366,7 +367,7 @@ def test_subband_centroids_of_real_speech() -> None:
 @pytest.mark.corpora
 def test_blocks_of_real_speech() -> None:
     names = [name for name in MINE if name != "mfcc"]
-    parts = [Part(family="mfcc", parameters={"deltas": 2}), *(Part(family=name) for name in (*names, "f0"))]
+    parts = [Part(family="mfcc", parameters={"deltas": 2}), *(Part(family=name) for name in (*names, *VOICE))]
     made = composed("all", parts, description="for tests", source="")
     x = np.concatenate([read(path) for path in clips_of("ravdess", 20)])
     whole = made(x)

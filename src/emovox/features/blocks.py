@@ -143,7 +143,7 @@ def _with_path(settings: FrameSettings, parameters: Mapping[str, Any]) -> int:
 _REACH: dict[str, Reach] = {
     **dict.fromkeys(("mel", "log_mel", "chroma", "tonnetz", "contrast", "ssc", "zcr", "rms"), _own),
     **dict.fromkeys(("centroid", "bandwidth", "rolloff", "flatness"), _own),
+    **dict.fromkeys(("f0", "jitter", "shimmer", "hnr", "formants", "harmonics"), _with_path),
     "mfcc": _with_deltas,
-    "f0": _with_path,
 }
 """Family -> how many samples away a frame looks. One that is not here is taken to need the whole."""
