@@ -15,7 +15,7 @@ import pytest
 import soundfile
 
 from emovox import audio, extract
-from emovox.cli import main, sheets
+from emovox.cli import feature_rows, main, sheets
 from emovox.corpora import Manifest
 from emovox.corpora.manifest import Utterance
 from emovox.features import SETS, feature_set
@@ -171,7 +171,7 @@ def test_frames_of_a_long_recording_come_in_pieces(
     long = tmp_path / "long.wav"
     x = np.random.default_rng(0).standard_normal(40 * RATE) * 0.1
     soundfile.write(long, x, RATE)
-    monkeypatch.setattr(extract, "LONG_S", 30.0)
+    monkeypatch.setattr(feature_rows, "LONG_S", 30.0)
     free = ("--set", "seed-lstm", "--param", "mfcc.top_db=none", "--frames")
     out = tmp_path / "out.npz"
     assert run(clips[0], long, clips[1], *free, "-o", out)[0] == 0
@@ -189,7 +189,11 @@ def test_frames_of_a_long_recording_come_in_pieces(
     assert rows[1]["mfcc_01"]
 
 
-def test_windows_have_a_row_each(run: Run, clips: list[Path], tmp_path: Path) -> None:
+@pytest.mark.parametrize("many", [1 << 23, 500])
+def test_windows_have_a_row_each(
+    run: Run, clips: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, many: int
+) -> None:
+    monkeypatch.setattr(feature_rows, "MANY_VALUES", many)  # one by one they are the same
     out = tmp_path / "out.csv"
     assert run(clips[2], "--set", "seed-180", "--window", "0.3", "--hop", "0.25", "-o", out)[0] == 0
     rows = csv_rows(out)

@@ -341,8 +341,8 @@ def test_frames_in_pieces_are_those_of_the_whole(tmp_path: Path) -> None:
         list(extract.frames(Clip("c", str(file), start_s=40.0), FRAMES))
 
 
-def test_what_is_long_goes_by_the_clip(clips: list[Path]) -> None:
-    assert not extract.is_long(Clip("c", str(clips[0])))
-    assert extract.is_long(Clip("c", "any", 10.0, 10.0 + extract.LONG_S))
-    assert not extract.is_long(Clip("c", "any", 10.0, 20.0))
-    assert not extract.is_long(Clip("c", "gone.wav"))
+def test_the_duration_is_the_clips(clips: list[Path]) -> None:
+    assert extract.duration_s(Clip("c", str(clips[0]))) == pytest.approx(0.3)
+    assert extract.duration_s(Clip("c", str(clips[0]), 0.1)) == pytest.approx(0.2)
+    assert extract.duration_s(Clip("c", "any", 10.0, 20.0)) == 10
+    assert extract.duration_s(Clip("c", "gone.wav")) is None

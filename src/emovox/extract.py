@@ -30,7 +30,6 @@ from emovox.features.blocks import frame_blocks
 from emovox.features.store import Entry, Store, Tally, content_hash, entry_key
 
 __all__ = [
-    "LONG_S",
     "Clip",
     "Extracted",
     "FeatureTable",
@@ -38,16 +37,14 @@ __all__ = [
     "Source",
     "Windows",
     "clips_of",
+    "duration_s",
     "extract",
     "frames",
-    "is_long",
     "table",
+    "windowed",
 ]
 
 Floats = NDArray[np.float32]
-LONG_S = 600.0
-"""Seconds from which the frames of a clip are had by blocks: its features would take gigabytes."""
-
 _RATE = audio.SAMPLE_RATE
 Named: TypeAlias = "str | os.PathLike[str]"
 Source: TypeAlias = "Manifest | Iterable[Named | tuple[Named, float | None, float | None]]"
@@ -231,15 +228,15 @@ def extract(
     return (_told(outcome) for outcome in outcomes)
 
 
-def is_long(clip: Clip) -> bool:
-    """Whether a clip lasts `LONG_S` or more, as far as its file says."""
+def duration_s(clip: Clip) -> float | None:
+    """How long a clip is, as far as its file says without being decoded."""
     end_s = clip.end_s
     if end_s is None:
         try:
             end_s = audio.probe(clip.path).duration_s
         except (EmovoxError, OSError):  # whoever reads it will say why it cannot be
-            return False
-    return end_s is not None and end_s - (clip.start_s or 0.0) >= LONG_S
+            return None
+    return None if end_s is None else end_s - (clip.start_s or 0.0)
 
 
 def frames(clip: Clip, features: FeatureSet) -> Iterator[Floats]:
@@ -258,6 +255,21 @@ def _told(outcome: batch.Outcome[Clip, _Computed]) -> Extracted:
         return Extracted(outcome.item, error=outcome.error or "it failed")
     got = outcome.value
     return Extracted(outcome.item, got.values, got.n_samples, tally=got.tally)
+
+
+def windowed(
+    clip: Clip, sets: Sequence[FeatureSet], windows: Windows
+) -> Iterator[tuple[int, int, tuple[Floats, ...]]]:
+    """The windows of a clip of any length, one by one; memory does not grow with the clip.
+
+    Yields:
+        First sample, one past the last, and a row ``(d,)`` of each set.
+
+    Raises:
+        AudioError: while iterating: it is not sound, or begins after its end.
+    """
+    for end, x in _cut(_blocks(clip), windows):
+        yield end - x.size, end, tuple(one(x, _RATE) for one in sets)
 
 
 # ------------------------------------------------------------------------------------ one clip
@@ -330,7 +342,7 @@ def _hash(path: str) -> str:
 
 def _entries(clip: Clip, sets: Sequence[FeatureSet], windows: Windows | None) -> list[Entry]:
     if windows is not None:
-        return _windowed(clip, sets, windows)
+        return _rows(clip, sets, windows)
     x = _sound(clip)
     return [Entry(one(x, _RATE), x.size) for one in sets]
 
@@ -366,13 +378,13 @@ def _blocks(clip: Clip) -> Iterator[Floats]:
         )
 
 
-def _windowed(clip: Clip, sets: Sequence[FeatureSet], windows: Windows) -> list[Entry]:
+def _rows(clip: Clip, sets: Sequence[FeatureSet], windows: Windows) -> list[Entry]:
     rows: list[list[Floats]] = [[] for _ in sets]
     n_samples = 0
-    for end, x in _cut(_blocks(clip), windows):
+    for _, end, values in windowed(clip, sets, windows):
         n_samples = end
-        for row, one in zip(rows, sets, strict=True):
-            row.append(one(x, _RATE))
+        for row, value in zip(rows, values, strict=True):
+            row.append(value)
     return [Entry(np.stack(row), n_samples) for row in rows]
 
 

@@ -21,7 +21,13 @@ from emovox.extract import Clip, Extracted, Windows
 from emovox.features import FeatureSet
 from emovox.features.store import Store, Tally
 
-__all__ = ["Job", "Plan", "of_manifest", "of_paths", "write"]
+__all__ = ["LONG_S", "MANY_VALUES", "Job", "Plan", "of_manifest", "of_paths", "write"]
+
+LONG_S = 600.0
+"""Seconds from which the frames of a recording come in pieces."""
+
+MANY_VALUES = 1 << 23
+"""Features of windows, 32 MiB, from which those of a recording come one by one."""
 
 _ABOUT = ("file", "id", "corpus", "speaker", "emotion")
 """What stands about a clip in its rows; without a manifest the file alone."""
@@ -144,10 +150,8 @@ class _Counts:
 def _rows(plan: Plan, layout: Layout, counts: _Counts) -> Iterator[Rows]:
     """The rows of all jobs in their order; long recordings' frames come in pieces."""
     numbers = count()
-    by_pieces = groupby(
-        plan.jobs, lambda job: plan.frames and job.clip is not None and extraction.is_long(job.clip)
-    )
-    for long, some in by_pieces:
+    in_pieces = groupby(plan.jobs, lambda job: _is_long(plan, len(layout.features), job.clip))
+    for long, some in in_pieces:
         rows = _streamed if long else _extracted
         yield from rows(plan, list(some), layout, counts, lambda: next(numbers))
 
@@ -167,23 +171,43 @@ def _extracted(
         yield Rows(number(), job.about, _times(plan, one, len(values)), values)
 
 
+def _is_long(plan: Plan, n_columns: int, clip: Clip | None) -> bool:
+    """Whether all rows of a recording at once would be too much."""
+    if clip is None or not (plan.frames or plan.windows):
+        return False
+    seconds = extraction.duration_s(clip) or 0.0
+    if plan.windows is None:
+        return seconds >= LONG_S
+    return seconds / plan.windows.hop_s * n_columns >= MANY_VALUES
+
+
 def _streamed(
     plan: Plan, jobs: Sequence[Job], layout: Layout, counts: _Counts, number: Callable[[], int]
 ) -> Iterator[Rows]:
-    """Frames of long recordings, in bounded memory; they are not kept."""
-    (one,) = plan.sets
+    """Rows of long recordings, in bounded memory; they are not kept."""
     for job in jobs:
         assert job.clip is not None
-        clip, n_done = number(), 0
+        clip = number()
         try:
-            for values in extraction.frames(job.clip, one):
-                times = _frame_times(plan, job.clip, n_done, len(values))
-                n_done += len(values)
+            for times, values in _pieces(plan, job.clip):
                 yield Rows(clip, job.about, times, values)
         except EmovoxError as error:
             yield _failed(job, layout, clip, str(error))
         else:
-            counts.tally += Tally(made=1)
+            counts.tally += Tally(made=len(plan.sets))
+
+
+def _pieces(plan: Plan, clip: Clip) -> Iterator[tuple[NDArray[np.float64], NDArray[np.float32]]]:
+    """Times and values of some rows after the other."""
+    if plan.windows is not None:
+        begin_s = clip.start_s or 0.0
+        for start, end, values in extraction.windowed(clip, plan.sets, plan.windows):
+            yield begin_s + np.array([[start, end]]) / audio.SAMPLE_RATE, np.concatenate(values)[None]
+        return
+    n_done = 0
+    for frames in extraction.frames(clip, plan.sets[0]):
+        yield _frame_times(plan, clip, n_done, len(frames)), frames
+        n_done += len(frames)
 
 
 def _failed(job: Job, layout: Layout, clip: int, error: str | None) -> Rows:
