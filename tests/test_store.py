@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -42,6 +42,7 @@ def file_of(store: Store, key: str) -> Path:
 # ---------------------------------------------------------------------------------- what comes back
 
 
+@settings(max_examples=40)
 @given(values=VALUES, n_samples=st.integers(0, 1 << 40))
 def test_what_is_put_comes_back_bit_by_bit(
     tmp_path_factory: pytest.TempPathFactory, values: np.ndarray, n_samples: int
@@ -86,6 +87,7 @@ def test_the_content_is_hashed_whatever_the_file_is_called(tmp_path: Path) -> No
 # ------------------------------------------------------------------------------------------- damage
 
 
+@settings(max_examples=40)
 @given(data=st.binary(max_size=300))
 def test_any_bytes_in_an_entrys_place_are_no_entry(
     tmp_path_factory: pytest.TempPathFactory, data: bytes
@@ -101,6 +103,7 @@ def test_any_bytes_in_an_entrys_place_are_no_entry(
     assert again.values[0] == 2
 
 
+@settings(max_examples=40)
 @given(place=st.integers(0, 10_000), bit=st.integers(0, 7), cut=st.booleans())
 def test_a_flipped_bit_or_a_missing_end_is_noticed(
     tmp_path_factory: pytest.TempPathFactory, place: int, bit: int, cut: bool
