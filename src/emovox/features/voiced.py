@@ -73,7 +73,8 @@ class Voiced:
 
     def spread(self, values: ArrayLike) -> Floats:
         """``(v,)`` or ``(v, d)`` of the voiced frames -> ``(t, 1)`` or ``(t, d)``, nan in the others."""
-        given = np.asarray(values, dtype=np.float32).reshape(len(self), -1)
+        given = np.asarray(values, dtype=np.float32)
+        given = given[:, None] if given.ndim == 1 else given
         every = np.full((self.n_frames, given.shape[1]), np.nan, dtype=np.float32)
         every[self.index] = given
         return every
