@@ -52,7 +52,7 @@ def check_parity(fitted: Fitted, model: bytes, rows: ArrayLike, *, name: str = "
     """Largest difference between scikit-learn's and the graph's probabilities, over rows alone and together.
 
     Raises:
-        BundleError: it is above 1e-5.
+        BundleError: it is above 1e-5, or the graph does not run.
         ConfigError: there are no rows.
     """
     x = np.asarray(rows, np.float32)
@@ -60,8 +60,13 @@ def check_parity(fitted: Fitted, model: bytes, rows: ArrayLike, *, name: str = "
         raise ConfigError("got no rows to check the graph on; expected some")
     expected = fitted.probabilities(x)
     chosen = np.ascontiguousarray(x[:, fitted.selected])
-    together = _run(model, [chosen])
-    alone = _run(model, [row[None] for row in chosen[:_ALONE]])
+    try:
+        together = _run(model, [chosen])
+        alone = _run(model, [row[None] for row in chosen[:_ALONE]])
+    except Exception as error:  # onnxruntime's exceptions share no base class
+        raise BundleError(
+            f"the graph of {name} cannot be used: {' '.join(str(error).split())[:300]}"
+        ) from error
     worst = max(float(np.abs(together - expected).max()), float(np.abs(alone - expected[: len(alone)]).max()))
     if not worst <= TOLERANCE:
         raise BundleError(

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import onnx
 
-from emovox.errors import MissingExtraError
+from emovox.errors import BundleError, MissingExtraError
 from emovox.export_classical.builder import Builder
 
 __all__ = ["catboost", "lightgbm", "sklearn_trees"]
@@ -19,12 +19,19 @@ _OPSETS = {"": 17, "ai.onnx.ml": 3}
 
 
 def sklearn_trees(b: Builder, model: Any, x: str) -> str:
-    """Forests, boosting, bagging: ``x (b, d)`` -> ``(b, k)`` float64."""
+    """Forests, boosting, bagging: ``x (b, d)`` -> ``(b, k)`` float64.
+
+    Raises:
+        BundleError: skl2onnx has no translation of its settings.
+    """
     from skl2onnx import convert_sklearn
     from skl2onnx.common.data_types import FloatTensorType
 
     wanted = [("x", FloatTensorType([None, model.n_features_in_]))]
-    made = convert_sklearn(model, initial_types=wanted, options={"zipmap": False}, target_opset=_OPSETS)
+    try:
+        made = convert_sklearn(model, initial_types=wanted, options={"zipmap": False}, target_opset=_OPSETS)
+    except (RuntimeError, NotImplementedError, ValueError) as error:
+        raise BundleError(f"a {type(model).__name__} with these settings has no graph: {error}") from error
     return b.to_double(b.built_in(made, x, "probabilities"))
 
 
