@@ -73,6 +73,7 @@ def compare(
     from emovox.comparison import Comparison, comparison_document, comparison_times, compute, models_of
     from emovox.config import read_comparison
     from emovox.features import feature_set
+    from emovox.runs import finish
 
     path, changes = split_words(words or [])
     options = {
@@ -98,6 +99,7 @@ def compare(
     results = compute(made, output, workers=workers, tell=say)
     document, times = comparison_document(made, results), comparison_times(results)
     _write(output, config, document, times)
+    finish(output, _record(document, config.seed))
     _show(document, times, format)
     failed = any(row["error"] for one in document["protocols"] for row in one["systems"])
     return 1 if failed or document["data"]["unread"] else 0
@@ -125,6 +127,22 @@ def _write(
         half.write_text(text, encoding="utf-8", errors="backslashreplace")
         half.replace(output / name)
     say(f"written: {output / 'compare.html'} and beside it compare.md, compare.json, times.json, chosen.json")
+
+
+def _record(document: dict[str, Any], seed: int) -> dict[str, Any]:
+    """What `emovox runs` lists: the first protocol's headline."""
+    one = document["protocols"][0]
+    chosen, headline = one["chosen"], one["headline"] or {}
+    return {
+        "kind": "compare",
+        "seed": seed,
+        "model": chosen["model"],
+        "features": {"set": chosen["features"]},
+        "split": {"name": one["protocol"]},
+        "stamp": {"stamp": one["stamp"], "reasons": one["reasons"]},
+        "scores": {"uar": {"value": headline.get("uar"), **{k: headline.get(k) for k in ("low", "high")}}},
+        "n_systems": len(one["systems"]),
+    }
 
 
 def _show(document: dict[str, Any], times: list[dict[str, Any]], form: Form) -> None:

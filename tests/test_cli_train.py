@@ -1,0 +1,209 @@
+"""``emovox train``, ``tune``, ``compare`` and ``runs`` as people type them; nothing of theirs is a pickle."""
+
+from __future__ import annotations
+
+import io
+import json
+import pickletools
+import zipfile
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("sklearn")
+pytest.importorskip("skl2onnx")
+pytest.importorskip("yaml")
+
+from emovox import zoo
+from emovox.cli import main
+from emovox.config import read_config
+from voices import toy_corpus, toy_tree
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A newcomer's folders, a corpus with speakers, and room for runs."""
+    root = tmp_path_factory.mktemp("workshop")
+    toy_tree(root / "mine")
+    toy_corpus(root / "toy")
+    return root
+
+
+@pytest.fixture(autouse=True)
+def cache(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EMOVOX_CACHE", str(place / "cache"))
+    monkeypatch.chdir(place)
+
+
+@pytest.fixture(scope="module")
+def newcomer(place: Path) -> Path:
+    """The run of the README's first command."""
+    args = ["--features", "seed-180", "--model", "logistic-regression", "--data", str(place / "mine")]
+    assert main(["train", *args, "-o", str(place / "runs" / "mine"), "--mlflow", "off"]) == 0
+    return place / "runs" / "mine"
+
+
+def test_a_newcomers_folders_become_a_model(newcomer: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    record = json.loads((newcomer / "metrics.json").read_text())
+    assert record["split"]["name"] == "given", "their own train and test folders are honoured"
+    assert (record["split"]["n_train"] + record["split"]["n_validation"], record["split"]["n_test"]) == (
+        36,
+        12,
+    )
+    assert record["scores"]["uar"]["value"] > 0.5
+    assert record["stamp"]["stamp"] == "speaker-dependent"
+    page = (newcomer / "evaluation.html").read_text()
+    assert "cannot be called strict: nobody says who speaks in 12 of the 12 clips" in page
+    assert main(["evaluate", "--model", str(newcomer), "--data", "mine", "--protocol", "given"]) == 0
+    assert "cannot be called strict" in capsys.readouterr().out
+    assert main(["predict", "--model", str(newcomer), "mine/test/angry", "--format", "json"]) == 0
+    answers = json.loads(capsys.readouterr().out)
+    assert len(answers) == 3
+    assert all(set(answer["scores"]) == {"neutral", "happy", "sad", "angry"} for answer in answers)
+
+
+def test_the_run_says_all_that_it_was_made_of(newcomer: Path) -> None:
+    record = json.loads((newcomer / "metrics.json").read_text())
+    config = read_config(newcomer / "config.yaml")
+    assert (config.protocol, config.features.set) == ("given", "seed-180"), "resolved, not as typed"
+    spec = zoo.load(newcomer).spec
+    assert record["model_sha256"] == spec.sha256
+    assert spec.protocol == f"given#{record['split']['digest']}"
+    assert spec.scores[0].value == record["scores"]["uar"]["value"]
+    assert {"numpy", "scikit-learn", "emovox"} <= record["versions"].keys()
+    assert len((newcomer / "split.csv").read_text().splitlines()) == 1 + 48
+
+
+def test_a_config_and_changes_and_the_seed_decide_everything(place: Path) -> None:
+    args = ["train", str(ROOT / "configs/seed-mlp.yaml"), "--data", "toy/toy.csv", "--mlflow", "off"]
+    args += [
+        "--protocol",
+        "speaker-kfold/4/0/1",
+        "model.params.max_iter=200",
+        "model.params.hidden_layer_sizes=[16]",
+    ]
+    for name in ("one", "two"):
+        assert main([*args, "-o", f"runs/{name}"]) == 0
+    one, two = (Path("runs") / name for name in ("one", "two"))
+    assert (one / "answers.csv").read_bytes() == (two / "answers.csv").read_bytes()
+    assert (one / "bundle/model.onnx").read_bytes() == (two / "bundle/model.onnx").read_bytes()
+    assert read_config(one / "config.yaml").model.params["max_iter"] == 200
+
+
+@pytest.mark.parametrize(
+    ("args", "told"),
+    [
+        (["train", "-o", "x", "modle.name=svc"], "did you mean 'model.name'"),
+        (["train", "-o", "x", "--model", "scv", "--data", "mine"], "did you mean 'svc'"),
+        (["train", "-o", "x", "--features", "seed-ful", "--data", "mine"], "did you mean 'seed-full'"),
+        (["train", "-o", "x", "model.params.max_itr=1", "--data", "mine"], "did you mean 'max_iter'"),
+        (["train", "-o", "x", "--data", "mine", "--labels", "angri,sad"], "did you mean 'angry'"),
+        (["train", "-o", "x", "--data", "mine", "--protocol", "givn"], "did you mean 'given'"),
+        (["train", "-o", "x"], "--data PATH"),
+        (["train", "-o", "x", "no.yaml"], "there is no config"),
+        (["train", "-o", "x", "seed=1", "no.yaml"], "stands first"),
+        (["train", "-o", "mine", "--data", "mine", "--features", "seed-180"], "--force"),
+        (["tune", "-o", "x", "--data", "mine", "--method", "optna"], "did you mean 'optuna'"),
+        (["compare", "--models", "knn,ldaa", "--data", "mine"], "did you mean 'lda'"),
+        (["compare", "protocol=emobox"], "did you mean 'protocols'"),
+        (["runs", "show", "mine"], "is no run"),
+        (["runs", "list", "nowhere"], "there is no folder"),
+        (["runs", "lst"], "did you mean 'list'"),
+    ],
+)
+def test_what_cannot_be_met_is_refused_before_the_work(
+    args: list[str], told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(args) == 2
+    assert told in capsys.readouterr().err
+    assert not Path("x").exists()
+
+
+def test_a_test_of_untaught_emotions_is_refused(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = (place / "toy/toy.csv").read_text().splitlines()
+    kept = [row for row in rows if "toy-0" in row or "angry" not in row]
+    (place / "toy/few.csv").write_text("\n".join(kept) + "\n")
+    args = ["--data", "toy/few.csv", "--features", "seed-180", "--protocol", "speakers/toy-0"]
+    assert main(["train", "-o", "x", *args]) == 2
+    assert "the test asks for angry" in capsys.readouterr().err
+
+
+def test_a_search_goes_on_and_its_best_is_a_config(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("optuna")
+    args = ["tune", "--data", "toy/toy.csv", "--features", "seed-180", "--model", "knn", "--mlflow", "off"]
+    args += ["--method", "optuna", "tune.inner_folds=2", "-o", "runs/tuned"]
+    assert main([*args, "--draws", "3"]) == 0
+    first = json.loads(Path("runs/tuned/trials.json").read_text())
+    Path("runs/tuned/metrics.json").unlink()  # as if it had been killed before the end
+    assert main([*args, "--draws", "3"]) == 0
+    assert "going on" in capsys.readouterr().err
+    again = json.loads(Path("runs/tuned/trials.json").read_text())
+    assert [trial["params"] for trial in again] == [trial["params"] for trial in first]
+    best = read_config("runs/tuned/best.yaml")
+    assert best.model.name == "knn"
+    assert main(["train", "runs/tuned/best.yaml", "-o", "runs/best", "--mlflow", "off"]) == 0
+    assert json.loads(Path("runs/best/metrics.json").read_text())["model"] == "knn"
+
+
+def test_a_comparison_and_its_folder(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    args = ["compare", "--data", "toy/toy.csv", "--features", "seed-180", "--models", "knn,lda"]
+    args += ["--protocol", "speaker-kfold/3,random", "-f", "json"]
+    assert main([*args, "-o", "runs/compared"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert [one["stamp"] for one in document["protocols"]] == ["strict", "speaker-dependent"]
+    assert main([*args, "-o", "runs/compared"]) == 0
+    assert "from before" in capsys.readouterr().err
+    names = {path.name for path in Path("runs/compared").iterdir()}
+    assert {
+        "config.yaml",
+        "chosen.json",
+        "compare.md",
+        "compare.html",
+        "compare.json",
+        "metrics.json",
+    } <= names
+
+
+def test_runs_are_listed_and_compared(
+    newcomer: Path, place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    args = ["train", "--features", "seed-180", "--model", "knn", "--data", "mine", "--mlflow", "off"]
+    assert main([*args, "-o", "runs/knn"]) == 0
+    capsys.readouterr()
+    assert main(["runs", "list", "runs"]) == 0
+    listed = capsys.readouterr().out
+    assert "runs/knn" in listed
+    assert "speaker-dependent" in listed
+    assert main(["runs", "compare", "runs/knn", "runs/mine"]) == 0
+    told = capsys.readouterr().out
+    assert "model.name" in told
+    assert "logistic-regression" in told
+    assert main(["runs", "show", "runs/knn", "--format", "json"]) == 0
+    assert json.loads(capsys.readouterr().out)["model"] == "knn"
+
+
+# --- nothing is a pickle --------------------------------------------------------------------------
+
+
+def is_pickle(data: bytes) -> bool:
+    """Whether ``data`` is one, or holds one, as PyTorch's and joblib's files do."""
+    if zipfile.is_zipfile(io.BytesIO(data)):
+        with zipfile.ZipFile(io.BytesIO(data)) as inside:
+            return any(is_pickle(inside.read(name)) for name in inside.namelist())
+    try:
+        return sum(1 for _ in pickletools.genops(data)) > 0
+    except Exception:
+        return False
+
+
+def test_no_bundle_and_no_run_holds_a_pickle(newcomer: Path, place: Path) -> None:
+    import pickle
+
+    assert is_pickle(pickle.dumps({"a": 1})), "the test can fail"
+    assert is_pickle(pickle.dumps([1], protocol=0))
+    files = [path for path in (place / "runs").rglob("*") if path.is_file()]
+    files += [path for path in (ROOT / "src/emovox/models").rglob("*") if path.is_file()]
+    assert {"model.onnx", "spec.json", "metrics.json", "config.yaml"} <= {path.name for path in files}
+    assert [path for path in files if is_pickle(path.read_bytes())] == []
