@@ -79,7 +79,7 @@ def bend_spec(rng: random.Random, text: bytes) -> bytes:
     where: Any = spec
     keys = list(spec)
     if rng.random() < 0.2:
-        where = spec[rng.choice(["input", "abstain", "licence"])]
+        where = spec[rng.choice(["input", "abstain", "licence", "normaliser"])] or spec["input"]
         keys = list(where)
     elif spec["input"]["features"] and rng.random() < 0.5:
         where = rng.choice([spec["input"]["features"], spec["input"]["features"]["overrides"]])
@@ -222,15 +222,20 @@ def put_case(folder: Path, case: int, model: bytes, spec: bytes) -> None:
 
 def whole_bundles() -> list[tuple[bytes, bytes]]:
     """A model and its spec for every kind of input; half of the cases are waveforms."""
-    from emovox.bundle import Features, Input
+    from emovox.bundle import Features, Input, Normaliser, Population
     from emovox.features import feature_set
 
     made = [(tiny_onnx(), tiny_spec())] * 2
     for kind, name in (("vector", "seed-180"), ("frames", "seed-lstm")):
         features = feature_set(name)
         wanted = Features(**features.reference(), columns=features.columns)
-        spec = tiny_spec(input=Input(kind=kind, features=wanted))
-        made.append((tiny_features_onnx(len(features.columns), frames=kind == "frames"), spec))
+        n = len(features.columns)
+        population = Population(mean=(0.5,) * n, std=(2.0,) * n)
+        normaliser = Normaliser(kind="speaker", shrink=5.0, population=population)
+        spec = tiny_spec(
+            input=Input(kind=kind, features=wanted), normaliser=normaliser if kind == "vector" else None
+        )
+        made.append((tiny_features_onnx(n, frames=kind == "frames"), spec))
     return [
         (model, replace(spec, sha256=hashlib.sha256(model).hexdigest()).to_json().encode())
         for model, spec in made

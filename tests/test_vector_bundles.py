@@ -115,19 +115,22 @@ def test_predict_timeline_and_stream_answer(model: Recognizer) -> None:
     clip = model.predict(voice(3.0), sample_rate=16_000)
     assert clip.label in LABELS
     assert sum(clip.scores.values()) == pytest.approx(1)
-    long = model.predict(talk(), sample_rate=16_000)
-    assert long.label in LABELS
-    segments = list(model.timeline(talk(), sample_rate=16_000))
+    x = talk()
+    assert model.predict(x, sample_rate=16_000).label in LABELS
+    segments = list(model.timeline(x, sample_rate=16_000))
     assert segments
     stream = model.stream(sample_rate=16_000)
-    found = [e for at in range(0, len(talk()), 7001) for e in stream.push(talk()[at : at + 7001])]
+    found = [e for at in range(0, len(x), 7001) for e in stream.push(x[at : at + 7001])]
     assert [e for e in found + stream.flush() if isinstance(e, Segment)] == segments
 
 
-@settings(max_examples=25)
+TWO_VOICES = np.concatenate([voice(3.3), pause(0.7), voice(2.0, pitch_hz=210, formants_hz=DARK)])
+
+
+@settings(max_examples=15)
 @given(sizes=st.lists(st.integers(1, 40_000), min_size=1, max_size=6))
 def test_any_chunking_gives_the_same_windows(model: Recognizer, sizes: list[int]) -> None:
-    x = np.concatenate([voice(3.3), pause(0.7), voice(2.0, pitch_hz=210, formants_hz=DARK)])
+    x = TWO_VOICES
     whole = model.stream(sample_rate=16_000)
     expected = whole.push(x) + whole.flush()
     stream, found, at = model.stream(sample_rate=16_000), [], 0
@@ -358,6 +361,20 @@ def test_a_waveform_model_loads_no_features(tiny_bundle: Path) -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
     assert emovox.features  # it would have been found
+
+
+def test_predicting_on_features_needs_numpy_alone(folder: Path) -> None:
+    import subprocess
+    import sys
+
+    heavy = ("sklearn", "scipy", "pandas", "librosa", "torch", "onnx", "opensmile", "matplotlib")
+    code = f"""
+import emovox, numpy, sys
+x = (0.1 * numpy.sin(numpy.arange(16000) / 20)).astype("f4")
+assert emovox.load({str(folder)!r}).predict(x, sample_rate=16000, vad="off").scores
+print(*[name for name in {heavy!r} if name in sys.modules])"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == ""
 
 
 JSON = st.recursive(
