@@ -10,13 +10,14 @@ import hashlib
 import json
 import os
 import signal
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from importlib.metadata import version
-from multiprocessing import active_children, get_context
+from multiprocessing import active_children, get_context, parent_process
 from pathlib import Path
 from typing import Any
 
@@ -127,7 +128,7 @@ def _results(cells: Sequence[Cell], todo: Sequence[int], workers: int) -> Iterat
         yield from ((n, _work(cells[n])) for n in todo)
         return
     before = set(active_children())
-    pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_leave_ctrl_c)
+    pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_begin)
     try:
         futures = {pool.submit(_work, cells[n]): n for n in todo}
         yield from ((futures[done], done.result()) for done in as_completed(futures))
@@ -139,9 +140,17 @@ def _results(cells: Sequence[Cell], todo: Sequence[int], workers: int) -> Iterat
         pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _leave_ctrl_c() -> None:
-    """Ctrl-C reaches every process of the terminal; the first of them answers it."""
+def _begin() -> None:
+    """In a worker: Ctrl-C is left to the first process, and when that one was killed, this one goes too."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    parent = parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)  # it would wait for work for ever: its queue stays open in its brothers
 
 
 def _work(cell: Cell) -> Answers:
