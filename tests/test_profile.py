@@ -295,7 +295,9 @@ def test_it_is_statistics_never_sound(me: Profile) -> None:
         ({"counts": [1]}, "180 means"),
         ({"counts": [4] * 180}, "expected 0 to n_clips, 3"),
         ({"mean": [None] * 180}, "belong to a count"),
-        ({"variance": [-1.0] * 180}, "0 or more"),
+        ({"variance": [-1.0] * 180}, "expected 0 to"),
+        ({"variance": [1e300] * 180}, "expected 0 to"),
+        ({"mean": [1e300] * 180}, r"mean\.0: 1e\+300; expected"),
         ({"mean": ["a"] * 180}, r"mean\.0: expected a finite number"),
         ({"sound": []}, "sound: unknown key"),
         ({"features": {"set": SET, "digest": "0" * 16, "columns": ["a"]}}, "names 1 columns"),
@@ -308,6 +310,13 @@ def test_a_wrong_profile_is_refused_and_the_key_is_named(
     file.write_text(json.dumps(json.loads(me.to_json()) | changes))
     with pytest.raises(ProfileError, match=rf"me\.json: it is no voice profile: .*{told}"):
         Profile.load(file)
+
+
+def test_the_wildest_profile_that_is_taken_gives_an_answer(model: Recognizer, me: Profile) -> None:
+    wild = {"mean": [1e18, -1e18] * 90, "variance": [1e36, 0.0] * 90, "counts": [1] * 180}
+    profile = Profile.from_json(json.dumps(json.loads(me.to_json()) | wild))
+    answer = model.predict(SPEECH[0], sample_rate=RATE, profile=profile.merged(me))
+    assert sum(answer.scores.values()) == pytest.approx(1)
 
 
 def test_any_damage_is_taken_or_refused_in_words(me: Profile) -> None:

@@ -341,7 +341,9 @@ def normaliser(n: int = 180, **changes: Any) -> Normaliser:
     [
         (lambda: normaliser(kind="clip"), "expected 'speaker'"),
         (lambda: normaliser(shrink=0), "expected more than 0"),
-        (lambda: Population(mean=(0.0,), std=(-1.0,)), "0 or more"),
+        (lambda: Population(mean=(0.0,), std=(-1.0,)), "std: expected 0, or"),
+        (lambda: Population(mean=(0.0,), std=(1e-300,)), "std: expected 0, or"),
+        (lambda: Population(mean=(1e300,), std=(1.0,)), "mean: expected"),
         (lambda: Population(mean=(0.0,), std=(1.0, 1.0)), "2 values, mean has 1"),
         (lambda: spec_of(wanted(FRAMES), "frames", normaliser=normaliser(13)), "not for frames"),
         (lambda: spec_of(wanted(VECTOR, columns=("mel_001_mean",)), normaliser=normaliser(2)), "2 columns"),

@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 
 from emovox.bundle import Bundle, Features
 from emovox.bundle.record import Record, parsed
+from emovox.bundle.spec import LARGEST
 from emovox.errors import ProfileError
 
 if TYPE_CHECKING:
@@ -82,8 +83,10 @@ class Profile(Record):
                 raise ValueError(f"counts.{place}: {count}; expected 0 to n_clips, {self.n_clips}")
             if (count == 0) != (mean is None) or (count == 0) != (variance is None):
                 raise ValueError(f"mean.{place}: a mean and a variance belong to a count above 0, no others")
-            if variance is not None and variance < 0:
-                raise ValueError(f"variance.{place}: {variance:g}; expected 0 or more")
+            if mean is not None and not abs(mean) <= LARGEST:
+                raise ValueError(f"mean.{place}: {mean:g}; expected {-LARGEST:g} to {LARGEST:g}")
+            if variance is not None and not 0 <= variance <= LARGEST**2:
+                raise ValueError(f"variance.{place}: {variance:g}; expected 0 to {LARGEST**2:g}")
 
     def __repr__(self) -> str:
         return (
@@ -178,7 +181,7 @@ class Enrolment:
 
     def push(self, row: NDArray[np.float32], seconds: float) -> None:
         """Take the features ``(d,)`` of one clip of that length; nan is missing."""
-        known = np.isfinite(row)
+        known = np.abs(row) <= LARGEST  # neither nan nor infinite
         counts, mean = known.astype(np.int64), np.where(known, row, 0.0).astype(np.float64)
         self._merge(1, seconds, counts, mean, np.zeros(len(row)))
 

@@ -11,12 +11,28 @@ from emovox.bundle.record import Record, parsed
 from emovox.errors import BundleVersionError
 from emovox.labels import ALIASES
 
-__all__ = ["SCHEMA", "Abstain", "Features", "Input", "Licence", "Normaliser", "Population", "Score", "Spec"]
+__all__ = [
+    "LARGEST",
+    "SCHEMA",
+    "Abstain",
+    "Features",
+    "Input",
+    "Licence",
+    "Normaliser",
+    "Population",
+    "Score",
+    "Spec",
+]
 
 SCHEMA = 1
 """Version of ``spec.json`` that this code writes and reads."""
 
 _MAX_TIME_S = 3600.0
+LARGEST = 1e18
+"""No feature is larger; openSMILE's reach 1e12."""
+
+_LEAST_STD = 1e-16
+"""Divided by less, the largest would leave the range of float32; openSMILE's deviate by 4e-9 and more."""
 _KINDS = ("waveform", "frames", "vector")
 
 
@@ -67,8 +83,10 @@ class Population(Record):
     def _agree(self) -> None:
         if len(self.mean) != len(self.std):
             raise ValueError(f"std: it has {len(self.std)} values, mean has {len(self.mean)}")
-        if not all(value >= 0 for value in self.std):
-            raise ValueError("std: expected values of 0 or more")
+        if not all(value == 0 or _LEAST_STD <= value <= LARGEST for value in self.std):
+            raise ValueError(f"std: expected 0, or values from {_LEAST_STD:g} to {LARGEST:g}")
+        if not all(-LARGEST <= value <= LARGEST for value in self.mean):
+            raise ValueError(f"mean: expected values from {-LARGEST:g} to {LARGEST:g}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
