@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from concurrent.futures import Future
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +19,7 @@ from emovox.bench import plan
 from emovox.comparison import Comparison, System, cells, comparison_document, compute, models_of
 from emovox.config import ComparisonConfig, TuneConfig
 from emovox.corpora.manifest import Manifest
-from emovox.errors import ConfigError
+from emovox.errors import ConfigError, EmovoxError
 from emovox.extract import FeatureTable, table
 from emovox.report import comparison_html, comparison_markdown
 from voices import toy_corpus
@@ -115,6 +117,26 @@ def test_one_worker_is_two(toy: Manifest, rows: FeatureTable, tmp_path: Path) ->
     one = compute(compared, tmp_path / "1")
     two = compute(compared, tmp_path / "2", workers=2)
     assert comparison_document(compared, one) == comparison_document(compared, two)
+
+
+def test_a_worker_that_dies_is_told(
+    toy: Manifest, rows: FeatureTable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Pool:
+        """Whatever is submitted, its process dies."""
+
+        def __init__(self, *_: object, **__: object) -> None: ...
+
+        def submit(self, *_: object) -> Future[object]:
+            lost: Future[object] = Future()
+            lost.set_exception(BrokenProcessPool("gone"))
+            return lost
+
+        def shutdown(self, **_: object) -> None: ...
+
+    monkeypatch.setattr(cells, "ProcessPoolExecutor", Pool)
+    with pytest.raises(EmovoxError, match="start the comparison again"):
+        compute(made(toy, rows), tmp_path, workers=2)
 
 
 def test_the_figures_are_those_of_the_answers(toy: Manifest, rows: FeatureTable, tmp_path: Path) -> None:

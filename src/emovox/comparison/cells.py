@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from importlib.metadata import version
@@ -111,6 +112,9 @@ def worked(cells: Sequence[Cell], *, workers: int, tell: Tell) -> list[Answers]:
     Args:
         workers: processes, each of one thread, so that the numbers do not depend on how many there are.
         tell: called with a line of text as a cell is done.
+
+    Raises:
+        EmovoxError: a process died.
     """
     found = {n: kept for n, cell in enumerate(cells) if (kept := _kept(cell)) is not None}
     todo = [n for n in range(len(cells)) if n not in found]
@@ -132,6 +136,11 @@ def _results(cells: Sequence[Cell], todo: Sequence[int], workers: int) -> Iterat
     try:
         futures = {pool.submit(_work, cells[n]): n for n in todo}
         yield from ((futures[done], done.result()) for done in as_completed(futures))
+    except BrokenProcessPool:
+        raise EmovoxError(
+            "a process that was fitting a model has died, of too little memory perhaps; what was done is "
+            "kept: start the comparison again, with --workers 1"
+        ) from None
     except BaseException:  # a fit may take minutes, and nothing but itself is lost with it
         for process in set(active_children()) - before:
             process.terminate()
