@@ -15,11 +15,12 @@ pytest.importorskip("sklearn")
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import QuantileTransformer, RobustScaler
-from sklearn.svm import LinearSVC
+from sklearn.svm import SVC, LinearSVC
 
 from emovox.classical import ESTIMATORS, ClassicalConfig, fit, speaker_folds
 from emovox.classical.fitting import speaker_numbers
 from emovox.classical.preparing import Fill, Ranks, Scale
+from emovox.classical.vectors import KernelSVC
 from emovox.errors import ConfigError, MissingExtraError
 from emovox.linear import DiscriminantInSpan, InSpan, LogisticInSpan, span
 from emovox.selection import Selection
@@ -131,6 +132,9 @@ def test_a_config_survives_plain_types() -> None:
 
 def test_values_that_scikit_learn_refuses_are_a_sentence() -> None:
     x, y, speakers = clips()
+    for wrong in ({"kernel": "rfb"}, {"gamma": "scales"}, {"gamma": -1.0}):
+        with pytest.raises(ConfigError, match=r"svc cannot be fitted: (kernel|gamma) is"):
+            fit(x, y, speakers, config("svc", params=wrong))
     with pytest.raises(ConfigError, match=r"svc cannot be fitted: .*'C'"):
         fit(x, y, speakers, config("svc", params={"C": -1.0}))
 
@@ -182,6 +186,21 @@ def test_linear_models_in_the_span_are_scikit_learns(n_classes: int, d: int) -> 
         LinearDiscriminantAnalysis("lsqr", shrinkage=0.3).fit(x, y),
     )
     np.testing.assert_allclose(ours.predict_proba(x), theirs.predict_proba(x), atol=1e-6)
+
+
+@pytest.mark.parametrize("n_classes", [2, 4])
+@pytest.mark.parametrize(
+    "params",
+    [{}, {"gamma": "auto"}, {"kernel": "linear"}, {"kernel": "poly", "coef0": 1.0}, {"kernel": "sigmoid"}],
+)
+def test_support_vectors_are_scikit_learns(params: dict[str, Any], n_classes: int) -> None:
+    rng = np.random.default_rng(3)
+    y = np.arange(60) % n_classes
+    x, weights = rng.standard_normal((60, 90)) + 0.3 * y[:, None], rng.uniform(0.5, 2, 60)
+    new = rng.standard_normal((40, 90)) + 0.3 * y[:40, None]
+    ours, theirs = (kind(C=0.7, **params).fit(x, y, weights) for kind in (KernelSVC, SVC))
+    np.testing.assert_allclose(ours.decision_function(new), theirs.decision_function(new), atol=2e-3)
+    np.testing.assert_array_equal(ours.predict(new), theirs.predict(new))
 
 
 # --- before the classifier ------------------------------------------------------------------------

@@ -111,7 +111,7 @@ def test_what_cannot_be_written_is_refused() -> None:
         to_onnx_classical(fit(x, y, speakers, config("gradient-boosting", params={"init": "zero"})), x)
     with pytest.raises(ConfigError, match="no rows"):
         to_onnx_classical(fit(x, y, speakers, config("lda")), x[:0])
-    with pytest.raises(BundleError, match="SVC cannot be written as a graph"):
+    with pytest.raises(BundleError, match="KernelSVC cannot be written as a graph"):
         to_onnx_classical(fit(x, y, speakers, config("svc", calibrate=False)), x)
 
 

@@ -26,10 +26,11 @@ from sklearn.ensemble import (
 from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.neural_network import MLPClassifier
-from sklearn.svm import SVC, LinearSVC
+from sklearn.svm import LinearSVC
 from sklearn.tree import DecisionTreeClassifier
 
 from emovox.classical.spaces import Choice, Range, Space
+from emovox.classical.vectors import KernelSVC
 from emovox.errors import ConfigError, MissingExtraError
 from emovox.linear import DiscriminantInSpan, InSpan, LogisticInSpan
 
@@ -163,7 +164,7 @@ ESTIMATORS: dict[str, Estimator] = {
         Estimator(
             name="svc",
             description="support vectors with a Gaussian kernel",
-            build=_plain(SVC),
+            build=_plain(KernelSVC),
             defaults={"C": 3.0, "gamma": "scale"},
             space={"C": Range(0.3, 100, log=True), "gamma": Choice(("scale", 3e-5, 1e-4, 3e-4, 1e-3))},
             calibrated=True,
@@ -255,7 +256,7 @@ ESTIMATORS: dict[str, Estimator] = {
             name="lda",
             description="linear discriminants with a shrunken covariance",
             build=_plain(DiscriminantInSpan),
-            defaults={"shrinkage": 0.5},
+            defaults={"shrinkage": 0.8},
             space={"shrinkage": Range(0.01, 1.0, log=True)},
             weighs=False,
         ),

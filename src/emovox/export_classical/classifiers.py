@@ -23,8 +23,8 @@ from sklearn.ensemble import (
 from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.neural_network import MLPClassifier
-from sklearn.svm import SVC
 
+from emovox.classical.vectors import KernelSVC
 from emovox.errors import BundleError
 from emovox.export_classical import foreign
 from emovox.export_classical.builder import Builder
@@ -52,7 +52,7 @@ def probabilities(b: Builder, model: Any, x: str) -> str:
 
 def _scores(b: Builder, model: Any, x: str) -> str:
     """What ``decision_function`` answers: ``(b, k)`` float64, ``(b, 1)`` for two classes."""
-    return _support_vectors(b, model, x) if isinstance(model, SVC) else _linear(b, model, x)
+    return _support_vectors(b, model, x) if isinstance(model, KernelSVC) else _linear(b, model, x)
 
 
 # ------------------------------------------------------------------------------- scores and probabilities
@@ -121,13 +121,13 @@ def _shares(b: Builder, amounts: str) -> str:
     return b.node("Div", amounts, b.node("ReduceSum", amounts, b.number([1], np.int64), keepdims=1))
 
 
-def _support_vectors(b: Builder, model: SVC, x: str) -> str:
+def _support_vectors(b: Builder, model: KernelSVC, x: str) -> str:
     """One against one, then the votes of all pairs with their confidences, as scikit-learn's ``ovr``."""
-    kernel, n_classes = _kernel(b, model, x), len(model.classes_)
+    kernel, n_classes, machine = _kernel(b, model, x), len(model.classes_), model.machine_
     if n_classes == 2:
-        return b.affine(kernel, model.dual_coef_.T, model.intercept_)
+        return b.affine(kernel, machine.dual_coef_.T, machine.intercept_)
     pairs = list(combinations(range(n_classes), 2))
-    decisions = b.affine(kernel, _pairwise(model, pairs), model.intercept_)
+    decisions = b.affine(kernel, _pairwise(machine, pairs), machine.intercept_)
     first, second = (np.eye(n_classes)[[pair[side] for pair in pairs]] for side in (0, 1))
     won = b.to_double(b.node("GreaterOrEqual", decisions, b.double(0)))
     votes = b.affine(won, first - second, second.sum(0))
@@ -136,7 +136,7 @@ def _support_vectors(b: Builder, model: SVC, x: str) -> str:
     return b.node("Add", votes, b.node("Div", confidence, b.node("Mul", size, b.double(3))))
 
 
-def _pairwise(model: SVC, pairs: list[tuple[int, int]]) -> Any:
+def _pairwise(model: Any, pairs: list[tuple[int, int]]) -> Any:
     """Weights ``(n support vectors, n pairs)``: libsvm keeps, for each class, those against every other."""
     of_class = np.repeat(np.arange(len(model.classes_)), model.n_support_)
     dual = np.asarray(model.dual_coef_, np.float64)
@@ -147,25 +147,19 @@ def _pairwise(model: SVC, pairs: list[tuple[int, int]]) -> Any:
     return weights
 
 
-def _kernel(b: Builder, model: SVC, x: str) -> str:
+def _kernel(b: Builder, model: KernelSVC, x: str) -> str:
     """``(b, n support vectors)`` float64."""
     if model.kernel == "rbf":
         return b.node(
-            "Exp", b.node("Mul", _squared_distances(b, x, model.support_vectors_), b.double(-model._gamma))
+            "Exp", b.node("Mul", _squared_distances(b, x, model.support_vectors_), b.double(-model.gamma_))
         )
     product = b.node(
         "MatMul", b.to_double(x), b.node("Transpose", b.double(model.support_vectors_), perm=[1, 0])
     )
     if model.kernel == "linear":
         return product
-    inner = b.node("Add", b.node("Mul", product, b.double(model._gamma)), b.double(model.coef0))
-    if model.kernel == "poly":
-        return b.node("Pow", inner, b.double(model.degree))
-    if model.kernel == "sigmoid":
-        return b.node("Tanh", inner)
-    raise BundleError(
-        f"svc with kernel {model.kernel!r} cannot be written as a graph; expected rbf or linear"
-    )
+    inner = b.node("Add", b.node("Mul", product, b.double(model.gamma_)), b.double(model.coef0))
+    return b.node("Pow", inner, b.double(model.degree)) if model.kernel == "poly" else b.node("Tanh", inner)
 
 
 # ------------------------------------------------------------------------------------- around others
