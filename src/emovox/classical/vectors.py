@@ -84,9 +84,9 @@ class KernelSVC(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     def _width(self, rows: Floats) -> float:
         """What ``gamma`` stands for, as in scikit-learn."""
         if self.gamma == "scale":
-            return 1.0 / (rows.shape[1] * (rows.var() or 1.0))
+            return 1.0 / (int(rows.shape[1]) * (float(rows.var()) or 1.0))
         if self.gamma == "auto":
-            return 1.0 / rows.shape[1]
+            return 1.0 / int(rows.shape[1])
         if isinstance(self.gamma, str) or not self.gamma > 0:
             raise ValueError(f"gamma is {self.gamma!r}; expected scale, auto or a number over 0")
         return float(self.gamma)
