@@ -147,6 +147,28 @@ def test_a_search_goes_on_and_its_best_is_a_config(place: Path, capsys: pytest.C
     assert json.loads(Path("runs/best/metrics.json").read_text())["model"] == "knn"
 
 
+def test_a_search_that_is_interrupted_keeps_what_it_found(
+    place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("optuna")
+    from emovox.cli import tune
+
+    args = ["tune", "--data", "toy/toy.csv", "--features", "seed-180", "--model", "knn", "--mlflow", "off"]
+    args += ["--method", "optuna", "--draws", "3", "tune.inner_folds=2", "-o", "runs/stopped"]
+
+    def ctrl_c(trial: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(tune, "_told", ctrl_c)
+        assert main(args) == 130
+    assert len(json.loads(Path("runs/stopped/trials.json").read_text())) == 1
+    assert not Path("runs/stopped/metrics.json").exists(), "it is not complete"
+    assert main(args) == 0
+    assert "going on" in capsys.readouterr().err
+    assert len(json.loads(Path("runs/stopped/trials.json").read_text())) == 3
+
+
 def test_a_comparison_and_its_folder(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     args = ["compare", "--data", "toy/toy.csv", "--features", "seed-180", "--models", "knn,lda"]
     args += ["--protocol", "speaker-kfold/3,random", "-f", "json"]

@@ -71,6 +71,7 @@ def tune(
     from emovox.config import to_yaml
     from emovox.experiment import classical_config, planned, searched
     from emovox.features import feature_set
+    from emovox.runs import finish
 
     started = time.monotonic()
     more = changed({"tune.method": method, "tune.draws": draws})
@@ -92,10 +93,9 @@ def tune(
     )
     _write(folder / BEST_FILE, to_yaml(best))
     _write(folder / TRIALS_FILE, json.dumps([trial.to_dict() for trial in found.trials], indent=1) + "\n")
-    from emovox import runs
-
-    run = runs.finish(folder, _record(config, best, plan.splits[0], found, started))
-    tracked(run, mlflow)
+    if not found.interrupted:  # else it is no complete run, and the same command goes on with it
+        run = finish(folder, _record(config, best, plan.splits[0], found, started))
+        tracked(run, mlflow)
     settings = best.model.params or "its defaults"
     typer.echo(f"{config.model.name} on {numbers.name}: inner UAR {found.score:.1%} with {settings}")
     say(f"written: {folder / BEST_FILE}; to train it:  emovox train {folder / BEST_FILE} -o DIR")
@@ -138,7 +138,6 @@ def _record(config: Config, best: Config, split: Any, found: SearchResult, start
         "best": {"params": best.model.params, "inner_uar": round(found.score, 6)},
         "n_trials": len(found.trials),
         "curve": [None if value is None else round(value, 6) for value in found.curve],
-        "interrupted": found.interrupted,
     }
 
 
