@@ -42,7 +42,7 @@ from scipy import linalg
 
 from emovox import audio, metrics
 from emovox.corpora import Manifest, protocols, scan
-from emovox.features.sets import feature_set
+from emovox.features.sets import FeatureSet, feature_set
 from emovox.nets import functionals
 
 Floats = NDArray[np.float64]
@@ -57,7 +57,6 @@ SHRINKAGES = (0.5, 0.7)
 BOUND = 5.0
 """Standardised features end here, in deviations."""
 TRIM_DB = 30.0
-TRIM_FRAME, TRIM_HOP = 2048, 512
 N_PER_WORKER = 40
 
 
@@ -75,16 +74,6 @@ CHOICES = tuple(Choice(*each) for each in itertools.product((1, len(SPEEDS)), SH
 # ---------------------------------------------------------------------------------------------- features
 
 
-def trimmed(x: NDArray[np.float32]) -> NDArray[np.float32]:
-    """From the first to the last frame within `TRIM_DB` of the loudest; ``(n,) -> (m,)``."""
-    power = np.pad(x.astype(np.float64) ** 2, TRIM_FRAME // 2)
-    total = np.concatenate([[0.0], np.cumsum(power)])
-    start = np.arange(0, len(power) - TRIM_FRAME + 1, TRIM_HOP)
-    level = 10 * np.log10(np.maximum((total[start + TRIM_FRAME] - total[start]) / TRIM_FRAME, 1e-10))
-    heard = np.flatnonzero(level > level.max() - TRIM_DB)
-    return x[heard[0] * TRIM_HOP : (heard[-1] + 1) * TRIM_HOP]
-
-
 def played(x: NDArray[np.float32], speed: float) -> NDArray[np.float32]:
     """The sound at another speed: tempo, pitch and formants move together."""
     if speed == 1.0:
@@ -93,8 +82,8 @@ def played(x: NDArray[np.float32], speed: float) -> NDArray[np.float32]:
     return np.asarray(soxr.resample(x, rate * speed, rate, quality="MQ"), np.float32)
 
 
-def _compare(x: NDArray[np.float32]) -> NDArray[np.float32]:
-    return feature_set("ComParE_2016")(np.ascontiguousarray(trimmed(x)))
+def _compare() -> FeatureSet:
+    return feature_set("ComParE_2016", {"trim_db": TRIM_DB})
 
 
 def _functionals() -> Callable[[NDArray[np.float32]], NDArray[np.float32]]:
@@ -111,7 +100,7 @@ def _functionals() -> Callable[[NDArray[np.float32]], NDArray[np.float32]]:
 
 def _rows(job: tuple[str, float, Sequence[str]]) -> NDArray[np.float32]:
     name, speed, files = job
-    row = _compare if name == "ComParE_2016" else _functionals()
+    row = _compare() if name == "ComParE_2016" else _functionals()
     return np.stack([row(played(audio.read(file), speed)) for file in files])
 
 
@@ -119,7 +108,7 @@ def _key(manifest: Manifest, name: str) -> str:
     """Changes with the clips and with what is computed of them."""
     seen = hashlib.sha256()
     if name == "ComParE_2016":
-        seen.update(f"{feature_set(name).digest} {TRIM_DB} {TRIM_FRAME} {TRIM_HOP}".encode())
+        seen.update(_compare().digest.encode())
     else:
         seen.update(Path(functionals.__file__ or "").read_bytes())
     for u in manifest:

@@ -130,18 +130,6 @@ def test_equal_choices_take_the_first(recipe: ModuleType) -> None:
     assert recipe.chosen({1: row | {recipe.CHOICES[2]: 0.6}}) == {1: recipe.CHOICES[2]}
 
 
-def test_silent_ends_go_and_what_lies_between_stays(recipe: ModuleType) -> None:
-    t = np.arange(RATE) / RATE
-    tone = (0.3 * np.sin(2 * np.pi * 200 * t)).astype(np.float32)
-    pause = np.zeros(RATE // 2, np.float32)
-    x = np.concatenate([np.zeros(RATE, np.float32), tone, pause, tone, np.zeros(RATE, np.float32)])
-    kept = recipe.trimmed(x)
-    assert abs(len(kept) - 2.5 * RATE) < 2 * recipe.TRIM_FRAME
-    assert np.count_nonzero(kept) == np.count_nonzero(x)
-    np.testing.assert_array_equal(recipe.trimmed(tone), tone)
-    assert recipe.trimmed(np.zeros(4000, np.float32)).size
-
-
 @pytest.mark.parametrize("speed", [0.93, 1.07])
 def test_another_speed_moves_tempo_and_pitch(recipe: ModuleType, speed: float) -> None:
     tone = np.sin(2 * np.pi * 500 * np.arange(RATE) / RATE).astype(np.float32)

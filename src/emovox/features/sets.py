@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from emovox.errors import AudioValueError, ConfigError
-from emovox.features import core, encoders, smile
+from emovox.features import core, encoders, joined, smile
 from emovox.features.families import FEATURES
 from emovox.features.frames import DEFAULT, FrameSettings, ShortTime
 from emovox.features.functionals import ELEVEN, columns, functionals
@@ -353,13 +353,56 @@ def _encoder(name: str, overrides: Mapping[str, Any]) -> FeatureSet:
     )
 
 
+_JOIN, _TRIM = "+", "trim_db"
+
+
+def _joined(name: str, overrides: Mapping[str, Any]) -> FeatureSet:
+    """Sets side by side, of the recording as it is or without its silent ends."""
+    trim_db, own = overrides.get(_TRIM), {k: v for k, v in overrides.items() if k != _TRIM}
+    if trim_db is not None and not (isinstance(trim_db, int | float) and 0 < trim_db <= 120):
+        raise ConfigError(f"trim_db is {trim_db!r}; expected decibels below the loudest, over 0 to 120")
+    given = name.split(_JOIN)
+    if len(set(given)) < len(given):
+        raise ConfigError(f"{name!r} names a set twice")
+    if len(given) > 1 and own:
+        raise ConfigError(f"sets side by side take {_TRIM} alone, got {', '.join(own)}")
+    parts = tuple(feature_set(each, own) for each in given)
+    if frames := [part.name for part in parts if part.kind == "frames"]:
+        raise ConfigError(f"{frames[0]!r} is a set of frames; {_JOIN} and {_TRIM} are for sets of one row")
+    extras = {part.extra for part in parts if part.extra}
+    return FeatureSet(
+        name=name,
+        kind="vector",
+        description=" beside ".join(part.description for part in parts),
+        source="; ".join(dict.fromkeys(part.source for part in parts)),
+        columns=partial(_names, parts),
+        compute=partial(joined.side_by_side, parts=parts, trim_db=trim_db),
+        definition={_TRIM: trim_db, "frames": [joined.WINDOW, joined.HOP]},
+        depends=partial(_digests, parts),
+        overrides=dict(overrides),
+        size=sum(part.n_columns for part in parts),
+        extra=",".join(sorted(extras)) or None,
+        licence="; ".join(dict.fromkeys(part.licence for part in parts)),
+    )
+
+
+def _names(parts: tuple[FeatureSet, ...]) -> tuple[str, ...]:
+    return joined.names([(part.name, part.columns) for part in parts])
+
+
+def _digests(parts: tuple[FeatureSet, ...]) -> dict[str, Any]:
+    return {"sets": [part.digest for part in parts]}
+
+
 def feature_set(name: str, overrides: Mapping[str, Any] | None = None) -> FeatureSet:
     """The set of that name, with parameters of its own where ``overrides`` has some.
 
     Args:
-        name: one of `SETS`, or ``encoder:NAME_OR_FOLDER`` for the embeddings of a pretrained encoder.
+        name: one of `SETS`, several of one row as ``A+B``, or ``encoder:NAME_OR_FOLDER`` for the embeddings
+            of a pretrained encoder.
         overrides: ``{"mfcc.n_mfcc": 13, "window": 800}``: parameters of a family, or frame settings of all;
             of an encoder ``layer``, ``pooling``, ``revision`` and ``download`` (see `encoders.opened`).
+            ``{"trim_db": 30}`` cuts a recording's silent ends first, for sets of one row.
 
     Raises:
         ConfigError: the set, the family or a parameter is unknown; the encoder is not on this machine.
@@ -367,6 +410,8 @@ def feature_set(name: str, overrides: Mapping[str, Any] | None = None) -> Featur
     """
     if name.startswith(_ENCODER):
         return _encoder(name, overrides or {})
+    if _JOIN in name or _TRIM in (overrides or {}):
+        return _joined(name, overrides or {})
     if name not in SETS:
         near = difflib.get_close_matches(name, SETS, n=1)
         hint = f"; did you mean {near[0]!r}?" if near else ""
