@@ -319,3 +319,18 @@ def test_numpy_alone() -> None:
         "assert all(m.startswith('emovox.metrics') for m in ours), ours"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_recall_intervals_are_those_of_each_class() -> None:
+    true, pred, who = _clips(np.random.default_rng(3), 12, 40)
+    found = m.recall_intervals(true, pred, who, 200)
+    labels = sorted(set(true))
+    assert [found[name].value for name in labels] == pytest.approx(m.recalls(true, pred).tolist())
+    own = [i for i, label in enumerate(true) if label == labels[0]]
+    alone = m.speaker_interval(*([x[i] for i in own] for x in (true, pred, who)), "wa", 200)
+    assert found[labels[0]] == alone
+    assert alone.low < alone.value < alone.high
+    few = m.recall_intervals(["a", "b"], ["a", "a"], ["x", "x"])
+    assert (few["a"].low, few["b"].value) == (None, 0.0)
+    with pytest.raises(ValueError, match="got 1 speakers for 2 clips"):
+        m.recall_intervals(["a", "b"], ["a", "a"], ["x"])

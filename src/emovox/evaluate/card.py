@@ -180,6 +180,7 @@ def _classes(answers: Evaluation) -> list[dict[str, Any]]:
     precisions = metrics.precisions(answers.y_true, answers.y_pred, labels=names)
     true, probs = _answered(answers)
     areas = metrics.auc(true, probs, labels=list(answers.labels)) if true else [math.nan] * len(names)
+    ranges = metrics.recall_intervals(answers.y_true, answers.y_pred, answers.speakers)
     table = zip(answers.labels, recalls, precisions, _f1(answers), areas, strict=False)
     return [
         {
@@ -187,6 +188,8 @@ def _classes(answers: Evaluation) -> list[dict[str, Any]]:
             "n": answers.y_true.count(label),
             "n_answers": answers.y_pred.count(label),
             "recall": recall,
+            "recall_low": ranges[label].low if label in ranges else None,
+            "recall_high": ranges[label].high if label in ranges else None,
             "precision": precision,
             "f1": f1,
             "auc": area,

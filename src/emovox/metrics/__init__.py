@@ -50,7 +50,13 @@ from emovox.metrics.probabilities import (
     reliability,
     risk_coverage,
 )
-from emovox.metrics.speakers import Difference, Interval, paired_difference, speaker_interval
+from emovox.metrics.speakers import (
+    Difference,
+    Interval,
+    paired_difference,
+    recall_intervals,
+    speaker_interval,
+)
 
 __all__ = [
     "METRICS",
@@ -68,6 +74,7 @@ __all__ = [
     "macro_f1",
     "paired_difference",
     "precisions",
+    "recall_intervals",
     "recalls",
     "reliability",
     "risk_coverage",

@@ -23,7 +23,15 @@ from emovox.metrics.counts import (
     pair,
 )
 
-__all__ = ["MIN_SPEAKERS", "Difference", "Interval", "Scorer", "paired_difference", "speaker_interval"]
+__all__ = [
+    "MIN_SPEAKERS",
+    "Difference",
+    "Interval",
+    "Scorer",
+    "paired_difference",
+    "recall_intervals",
+    "speaker_interval",
+]
 
 MIN_SPEAKERS = 10
 """Below this many speakers an interval over them would be a guess."""
@@ -103,6 +111,33 @@ def speaker_interval(
     value = float(score(np.ones((1, n_speakers)))[0, 0])
     per_speaker = {str(name): float(x) for name, x in zip(names, alone, strict=True)}
     return Interval(value, low, high, n_speakers, len(true), level, per_speaker)
+
+
+def recall_intervals(
+    y_true: Labels,
+    y_pred: Labels,
+    speakers: Sequence[Hashable],
+    n: int = 2000,
+    seed: int = 0,
+    *,
+    level: float = 0.95,
+    min_speakers: int = MIN_SPEAKERS,
+) -> dict[Hashable, Interval]:
+    """Recall of every class that occurs, with its interval over the speakers who express it.
+
+    Arguments and errors as in ``speaker_interval``.
+    """
+    true, pred = pair(y_true, y_pred)
+    who = as_list("speakers", speakers)
+    if len(who) != len(true):
+        raise ValueError(f"got {len(who)} speakers for {len(true)} clips; expected one for each clip")
+    found = {}
+    for name in classes_of(true, None):
+        own = [i for i, label in enumerate(true) if label == name]
+        t, p, s = ([values[i] for i in own] for values in (true, pred, who))
+        # Of clips of one class, the share that is right is the recall of that class.
+        found[name] = speaker_interval(t, p, s, "wa", n, seed, level=level, min_speakers=min_speakers)
+    return found
 
 
 def paired_difference(
