@@ -7,7 +7,7 @@ whoever splits the rows splits the choice of columns with them.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -18,9 +18,10 @@ from sklearn.feature_selection import mutual_info_classif
 from sklearn.linear_model import LogisticRegression
 
 from emovox.errors import ConfigError, MissingExtraError
+from emovox.features.normalise import Standard
 from emovox.linear import LogisticInSpan
 
-__all__ = ["METHODS", "Select", "Selection"]
+__all__ = ["METHODS", "Select", "Selection", "column_scores"]
 
 Rows = NDArray[np.float32]
 Scores = NDArray[np.float64]
@@ -119,6 +120,27 @@ METHODS: Mapping[str, Callable[[Rows, NDArray[Any], int], Scores]] = {
     "catboost": _catboost,
 }
 """Name -> ``(rows (n, d), labels (n,), seed) -> scores (d,)``, larger for columns that matter more."""
+
+
+def column_scores(rows: Rows, labels: Sequence[str], method: str, *, seed: int = 0) -> Scores:
+    """What a method says of each column, to look at: ``(d,)``; nan where a column is constant.
+
+    Args:
+        rows: of the training alone, ``(n, d)``; they are brought to one scale, nan becomes the mean.
+        labels: ``(n,)``.
+
+    Raises:
+        ConfigError: the method is unknown.
+        MissingExtraError: it needs an extra that is not installed.
+    """
+    chosen = Selection(method, count=1).method  # refuses an unknown one
+    scale = Standard.fit(rows)
+    varies = np.nan_to_num(scale.std) > 0
+    scores = np.full(rows.shape[1], np.nan)
+    if varies.any():
+        x = np.nan_to_num(scale.transform(rows)[:, varies])
+        scores[varies] = METHODS[chosen](x, np.array(labels), seed)
+    return scores
 
 
 @dataclass(frozen=True, slots=True)

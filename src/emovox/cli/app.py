@@ -29,7 +29,7 @@ _EPILOG = (
 class _Commands(Commands):
     """Knows that a recording, too, may stand where a command should."""
 
-    LATER: ClassVar = {"data": "emovox.cli.data", "runs": "emovox.cli.runs"}
+    LATER: ClassVar = {"data": "emovox.cli.data", "plot": "emovox.cli.plot", "runs": "emovox.cli.runs"}
 
     def meant(self, name: str) -> str:
         if Path(name).suffix.lower() in AUDIO_SUFFIXES or Path(name).exists():

@@ -29,9 +29,11 @@ class System:
     low: float | None = None
     high: float | None = None
     difference: float | None = None
-    """Less the one that all are compared with; ``None`` for that one."""
+    """UAR less that of the reference, on the same clips; ``None`` where there is no such figure."""
     p: float | None = None
     """Two-sided, paired over speakers; ``None`` with too few of them."""
+    is_reference: bool = False
+    """The one that the others are compared with: it was chosen, or named first."""
 
 
 def comparison_systems(
@@ -69,6 +71,7 @@ def _system(row: Mapping[str, Any], features: str, chosen: Mapping[str, Any]) ->
         test["high"],
         None if mine else against.get("value"),
         against.get("p"),
+        is_reference=mine,
     )
 
 
@@ -97,8 +100,7 @@ def comparison_figure(systems: Sequence[System], *, title: str, caption: str = "
 
 
 def _range(axes: Axes, place: int, one: System) -> None:
-    chosen = one.difference is None
-    tone = _RED if chosen else _BLUE
+    tone = _RED if one.is_reference else _BLUE
     if one.low is not None and one.high is not None:
         axes.plot([100 * one.low, 100 * one.high], [place, place], color=tone, linewidth=2)
     axes.plot(
@@ -107,7 +109,7 @@ def _range(axes: Axes, place: int, one: System) -> None:
         marker="o",
         markersize=7,
         color=tone,
-        markerfacecolor="white" if chosen else tone,
+        markerfacecolor="white" if one.is_reference else tone,
         markeredgewidth=2,
     )
 

@@ -50,9 +50,10 @@ def learning_figure(points: Sequence[Point], *, title: str, caption: str = "") -
     for point in rows:
         axes.annotate(
             f"{100 * point.uar:.1f}",
-            (point.n_train, 100 * point.uar),
-            xytext=(7, 5),
+            (point.n_train, 100 * (point.uar if point.high is None else point.high)),
+            xytext=(0, 5),
             textcoords="offset points",
+            ha="center",
             fontsize=8.5,
             color=INK,
         )
@@ -128,8 +129,16 @@ def training_figure(history: Sequence[Mapping[str, Any]], *, title: str, caption
     for place, (lines, unit) in enumerate(drawn, start=1):
         axes = panel(figure, len(drawn), 1, place, grid="both")
         _lines(axes, lines)
+        axes.set_xlim(*_reach(history, clock))
         label_axes(axes, clock if place == len(drawn) else "", unit)
     return figure
+
+
+def _reach(history: Sequence[Mapping[str, Any]], clock: str) -> tuple[float, float]:
+    """The ends of the time axis, the same for all panels."""
+    first, last = (end(row[clock] for row in history) for end in (min, max))
+    room = 0.02 * (last - first) or 0.5
+    return first - room, last + room
 
 
 _Line = list[tuple[float, float]]
@@ -149,7 +158,7 @@ def _columns(
 
 def _lines(axes: Axes, lines: Mapping[str, _Line]) -> None:
     for n, (name, points) in enumerate(lines.items()):
-        tone, style = _STYLES[n % len(_STYLES)]
+        tone, style = _style(name, n)
         axes.plot(
             *zip(*points, strict=True),
             color=tone,
@@ -160,8 +169,14 @@ def _lines(axes: Axes, lines: Mapping[str, _Line]) -> None:
             label=plain(name.replace("_", " ").replace("uar", "UAR")),
         )
     _whole_numbers(axes)
-    axes.margins(x=0.02, y=0.1)
+    axes.margins(y=0.1)
     axes.legend(fontsize=8.5, frameon=False, loc="best")
+
+
+def _style(name: str, place: int) -> tuple[str, str]:
+    """What is of training speakers, or of validation speakers, looks the same in every panel."""
+    parts = [n for n, word in enumerate(("train", "val")) if word in name.lower()]
+    return _STYLES[parts[0] if parts else 2 + place % 2]
 
 
 def _whole_numbers(axes: Any) -> None:

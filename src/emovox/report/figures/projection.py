@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from emovox.errors import ConfigError, MissingExtraError
+from emovox.features.normalise import Standard
 from emovox.labels import EMOTIONS, EXTRAS
 from emovox.report.colours import colour, marker
 from emovox.report.figures.canvas import label_axes, panel, plain, sheet
@@ -18,7 +19,7 @@ from emovox.report.figures.canvas import label_axes, panel, plain, sheet
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["MOST_GROUPS", "PROJECTIONS", "Projection", "project", "projection_figure"]
+__all__ = ["MOST_GROUPS", "PROJECTIONS", "Projection", "known_method", "project", "projection_figure"]
 
 MOST_GROUPS = 12
 """Groups that can be told apart; those of most clips are drawn, the others together."""
@@ -44,7 +45,7 @@ class Projection:
 
 
 def project(rows: ArrayLike, method: str = "pca", *, seed: int = 0) -> Projection:
-    """Rows ``(n, d)`` brought to one scale, a missing value being its column's median, then to the plane.
+    """Rows ``(n, d)`` brought to one scale, a missing value being its column's mean, then to the plane.
 
     Args:
         method: ``pca`` (principal components, by singular values), or ``umap`` (McInnes et al., 2018).
@@ -54,27 +55,34 @@ def project(rows: ArrayLike, method: str = "pca", *, seed: int = 0) -> Projectio
         ConfigError: an unknown method, fewer than three rows, or fewer than two columns that vary.
         MissingExtraError: the method needs an extra that is not installed.
     """
-    if method not in PROJECTIONS:
-        near = difflib.get_close_matches(method, PROJECTIONS, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(PROJECTIONS)}"
-        raise ConfigError(f"no projection {method!r}; {hint}")
+    known_method(method)
     scaled = _scaled(np.asarray(rows, dtype=np.float64))
     points, explained = PROJECTIONS[method](scaled, seed)
     return Projection(method, points, explained, scaled.shape[1])
 
 
+def known_method(method: str) -> None:
+    """Refuse an unknown one, before the work.
+
+    Raises:
+        ConfigError: there is none of that name; the message names the nearest.
+    """
+    if method not in PROJECTIONS:
+        near = difflib.get_close_matches(method, PROJECTIONS, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(PROJECTIONS)}"
+        raise ConfigError(f"no projection {method!r}; {hint}")
+
+
 def _scaled(rows: Points) -> Points:
-    """Columns that vary, with mean 0 and deviation 1."""
+    """Columns that vary, with mean 0 and deviation 1; a missing value is the mean."""
     if rows.ndim != 2 or len(rows) < 3:
         raise ConfigError(f"the rows have the shape {rows.shape}; expected (n, d) with three rows or more")
     known = np.where(np.isfinite(rows), rows, np.nan)
-    known = known[:, ~np.isnan(known).all(axis=0)]
-    filled = np.where(np.isnan(known), np.nanmedian(known, axis=0) if known.size else 0.0, known)
-    deviation = filled.std(axis=0)
-    varying = deviation > 1e-9 * np.maximum(np.abs(filled).max(axis=0, initial=0.0), 1e-12)
+    scale = Standard.fit(known)
+    varying = np.nan_to_num(scale.std) > 0
     if varying.sum() < 2:
         raise ConfigError(f"{int(varying.sum())} of {rows.shape[1]} columns vary; expected two or more")
-    kept: Points = (filled[:, varying] - filled[:, varying].mean(axis=0)) / deviation[varying]
+    kept: Points = np.nan_to_num(scale.transform(known)[:, varying].astype(np.float64))
     return kept
 
 

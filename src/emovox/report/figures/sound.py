@@ -67,7 +67,7 @@ def waveform_figure(
             one.start_s + start_s, one.end_s + start_s, color=colour(one.label), alpha=0.16, linewidth=0
         )
     _time_axis(axes, start_s, len(sound) / _RATE)
-    label_axes(axes, "time, s", "amplitude\n(full scale = 1)")
+    label_axes(axes, "time, s", "amplitude, full scale = 1")
     _strip(top, segments, start_s, len(sound) / _RATE)
     return figure
 

@@ -1,0 +1,148 @@
+"""``emovox plot importance | projection``: figures of features."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from emovox.cli.plot.common import Force, Output, check_output, finish, table_at
+from emovox.cli.workshop import Labels, Store, Workers, need_classical, opened, tables_of
+from emovox.errors import ConfigError
+
+__all__ = ["importance", "projection"]
+
+_BY = ("emotion", "speaker", "sex", "corpus", "language")
+
+
+def importance(
+    source: Annotated[
+        Path, typer.Argument(metavar="RUN", help="What `emovox train` wrote; or a table: column, importance.")
+    ],
+    output: Output,
+    method: Annotated[
+        str, typer.Option("--method", metavar="M", help="anova, mutual-information, permutation, catboost.")
+    ] = "anova",
+    n: Annotated[int, typer.Option("--count", "-n", min=1, metavar="N", help="How many columns.")] = 20,
+    workers: Workers = 1,
+    store: Store = None,
+    force: Force = False,
+) -> int:
+    """Which features matter most, judged on the run's training clips alone."""
+    from emovox.report.figures import importance_figure
+
+    check_output(output, force=force)
+    if source.is_file():
+        scores, unit = _read(source), "importance, as in the table"
+        title, caption = f"Importance of features: {source.name}", ""
+    else:
+        scores, title, caption = _scored(source, method, workers, store)
+        unit = _UNITS[method]
+    return finish(importance_figure(scores, n=n, unit=unit, title=title, caption=caption), output, title)
+
+
+_UNITS: Mapping[str, str] = {
+    "anova": "F of an analysis of variance between the emotions",
+    "mutual-information": "mutual information with the emotion, nats",
+    "permutation": "loss of log-likelihood when shuffled, nats a clip",
+    "catboost": "change of the answers of boosted trees, % of all columns",
+}
+"""Methods that score columns (recursive elimination only ranks them) -> what a score is."""
+
+
+def _read(file: Path) -> dict[str, float]:
+    rows = table_at(file, [], "a table of importance")
+    try:
+        return {
+            str(row["column"]): float("nan" if row["importance"] is None else row["importance"])
+            for row in rows
+        }
+    except (KeyError, TypeError, ValueError) as error:
+        raise ConfigError(f"{file} has no columns named 'column' and 'importance' ({error!r})") from error
+
+
+def _scored(folder: Path, method: str, workers: int, store: Path | None) -> tuple[dict[str, float], str, str]:
+    """Scores, title and caption of a run's columns."""
+    if method not in _UNITS:
+        near = difflib.get_close_matches(method, _UNITS, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(_UNITS)}"
+        raise ConfigError(f"no method {method!r} that scores columns; {hint}")
+    need_classical()
+    from emovox.config import read_config
+    from emovox.experiment import planned, rows_of
+    from emovox.features import feature_set
+    from emovox.runs import CONFIG_FILE, read_run
+    from emovox.selection import column_scores
+
+    run = read_run(folder)
+    if run.kind != "train":
+        raise ConfigError(f"{str(folder)!r} is no model that was trained, but {run.kind or 'nothing'}")
+    config = read_config(run.folder / CONFIG_FILE)
+    manifest = opened(config.data, config.labels).manifest
+    split = planned(manifest, config.protocol).splits[0]
+    _check_same(run.record, split.digest)
+    numbers = feature_set(config.features.set, config.features.overrides)
+    table = tables_of(manifest, [numbers], workers=workers, store=store)[numbers.name]
+    rows = rows_of(table, manifest, split.train)
+    scores = column_scores(rows.x, rows.y, method, seed=config.seed)
+    caption = (
+        f"{method} on the {len(rows.ids)} training clips of {', '.join(manifest.corpora)}, {split.name}; no "
+        "test clip was looked at. Columns are judged as they are, not as this model weighs them."
+    )
+    title = f"Importance of features: {numbers.name}, {run.name}"
+    return dict(zip(table.columns, map(float, scores), strict=True)), title, caption
+
+
+def _check_same(record: Mapping[str, Any], digest: str) -> None:
+    if record["split"]["digest"] != digest:
+        raise ConfigError(
+            f"the data have changed since the run: its split was {record['split']['digest']}, "
+            f"now it is {digest}"
+        )
+
+
+def projection(
+    output: Output,
+    data: Annotated[
+        list[str], typer.Option("--data", metavar="PATH", help="A manifest, tree or corpus; repeatable.")
+    ],
+    features: Annotated[
+        str, typer.Option("--set", metavar="SET", help="A set of `emovox features --list`.")
+    ] = "emovox-core",
+    method: Annotated[str, typer.Option("--method", metavar="M", help="pca, or umap (extra).")] = "pca",
+    by: Annotated[
+        str, typer.Option("--by", metavar="WHAT", help="Colour by emotion, speaker, sex, corpus, language.")
+    ] = "emotion",
+    labels: Labels = None,
+    seed: Annotated[int, typer.Option("--seed", min=0, metavar="N", help="Of UMAP.")] = 0,
+    workers: Workers = 1,
+    store: Store = None,
+    force: Force = False,
+) -> int:
+    """How clips lie in the space of their features: a point a clip."""
+    from emovox.features import feature_set
+    from emovox.report.figures import project, projection_figure
+    from emovox.report.figures.projection import known_method
+
+    check_output(output, force=force)
+    _check_by(by)
+    known_method(method)
+    numbers = feature_set(features)
+    manifest = opened(data, labels or "all").manifest
+    table = tables_of(manifest, [numbers], workers=workers, store=store)[numbers.name]
+    found = project(table.values[table.ok], method, seed=seed)
+    kept = [u for u, ok in zip(manifest, table.ok, strict=True) if ok]
+    title = f"{numbers.name} of {', '.join(manifest.corpora)}, by {by}"
+    caption = f"{len(manifest.speakers)} speakers; no model, nothing was trained."
+    groups = [getattr(u, by) or None for u in kept]
+    return finish(projection_figure(found, groups, by=by, title=title, caption=caption), output, title)
+
+
+def _check_by(by: str) -> None:
+    if by not in _BY:
+        near = difflib.get_close_matches(by, _BY, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(_BY)}"
+        raise typer.BadParameter(f"--by {by!r}; {hint}")
