@@ -33,7 +33,8 @@ import numpy as np
 import torch
 
 import emovox
-from emovox import audio, augment, metrics
+from emovox import audio, metrics
+from emovox.augment import chain
 from emovox.bundle import MODEL_FILE, Abstain, Input, Licence, Score, Spec, load_bundle, write_bundle
 from emovox.calibration import fit_temperature, log_softmax
 from emovox.corpora import Manifest, protocols, scan
@@ -116,7 +117,7 @@ def vectors(manifest: Manifest, cache: Path, variant: int) -> np.ndarray:
 
 def _key(manifest: Manifest) -> str:
     seen = hashlib.sha256()
-    for module in (functionals, augment):
+    for module in (functionals, chain):
         seen.update(Path(module.__file__ or "").read_bytes())
     for u in manifest:
         seen.update(f"{u.id}:{manifest.file(u).stat().st_size}\n".encode())
@@ -143,7 +144,7 @@ def _vectors_of(items: Sequence[tuple[str, str, int]]) -> np.ndarray:
     for file, key, variant in items:
         x = audio.read(file)
         if variant:
-            x = augment.channel_chain(x, np.random.default_rng([variant, zlib.crc32(key.encode())]))
+            x = chain.channel_chain(x, np.random.default_rng([variant, zlib.crc32(key.encode())]))
         with torch.inference_mode():
             rows.append(front(torch.from_numpy(x)[None], torch.tensor([len(x)]))[0].numpy())
     return np.stack(rows)

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from emovox import augment
-from emovox.augment import AUGMENTATIONS, ChainConfig, channel_chain
+from emovox.augment import AUGMENTATIONS, ChainConfig, chain, channel_chain
 
 RATE = 16_000
 KEEPS_LENGTH = sorted(set(AUGMENTATIONS) - {"crop", "speed"})
@@ -241,7 +241,7 @@ def test_mu_law_is_a_telephone_of_8_khz() -> None:
 def test_codecs_keep_time_and_voice(form: tuple[str, str]) -> None:
     x = speech()
     for level in (0.5, 0.9):
-        y = augment._through_file(x, RATE, *form, level, len(x))
+        y = chain._through_file(x, RATE, *form, level, len(x))
         assert len(y) == len(x)
         assert delay(x, y) == 0
         assert np.corrcoef(x, y)[0, 1] > 0.8
@@ -250,14 +250,14 @@ def test_codecs_keep_time_and_voice(form: tuple[str, str]) -> None:
 
 def test_both_codecs_are_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
     x, drawn = speech(0.5), set()
-    through_file = augment._through_file
+    through_file = chain._through_file
 
     def told(y: np.ndarray, rate: int, form: str, *rest: object) -> np.ndarray:
         drawn.add(form)
         assert np.abs(y).max() < 1  # else the encoder would clip
         return through_file(y, rate, form, *rest)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(augment, "_through_file", told)
+    monkeypatch.setattr(chain, "_through_file", told)
     for seed in range(10):
         y = augment.encode_decode(10 * x, draw(seed))
         assert np.corrcoef(x, y)[0, 1] > 0.7
@@ -278,12 +278,12 @@ def test_a_chain_of_nothing_changes_nothing() -> None:
 @pytest.mark.parametrize("name", AUGMENTATIONS)
 def test_a_chain_of_one_link_is_that_link(name: str) -> None:
     x = speech(0.4)
-    alone, chain = draw(3), draw(3)
+    alone, chained = draw(3), draw(3)
     order = list(ChainConfig.__dataclass_fields__)
     for _ in range(order.index(name) + 1):
         alone.random()  # a draw for each link, taken or not
     expected = AUGMENTATIONS[name](x, alone)
-    np.testing.assert_array_equal(channel_chain(x, chain, ChainConfig(**NOTHING | {name: 1.0})), expected)
+    np.testing.assert_array_equal(channel_chain(x, chained, ChainConfig(**NOTHING | {name: 1.0})), expected)
 
 
 def test_the_whole_chain_gives_usable_sound() -> None:

@@ -105,6 +105,7 @@ SIBLINGS: dict[str, tuple[set[str], set[str]]] = {
             "record",
         },
     ),
+    "augment": ({"base"}, {"kinds"}),
     "serve": ({"schemas"}, set()),
 }
 """Room -> (what its files may share, files that join the others)."""

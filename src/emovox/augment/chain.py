@@ -1,9 +1,8 @@
-"""Changes to a recording that leave its expressed emotion alone.
+"""How the default model was trained: a random chain of functions, each of random strength.
 
-Each transform is a function ``(x (n,) float32, rng, ...) -> (m,) float32`` at 16 kHz; randomness comes only
-from the numpy ``Generator`` it is given. ``channel_chain`` is what training uses: it puts every corpus
-through the same random rooms, bands, codecs and noises, so that a net cannot tell corpora apart by how they
-were recorded.
+``channel_chain`` puts every corpus through the same random rooms, bands, codecs and noises, so that a net
+cannot tell corpora apart by how they were recorded. Released weights hang on these functions to the last bit:
+what is to sound otherwise belongs into the transforms beside them. Levels may leave [-1, 1].
 """
 
 from __future__ import annotations
@@ -12,16 +11,16 @@ import io
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import soundfile
 import soxr
 
+from emovox.audio import SAMPLE_RATE
+from emovox.augment.base import Rng, Sound, bins_hz, filtered, with_noise
+
 __all__ = [
     "AUGMENTATIONS",
-    "SAMPLE_RATE",
     "ChainConfig",
     "add_noise",
     "band_limit",
@@ -35,10 +34,6 @@ __all__ = [
     "reverberate",
     "speed",
 ]
-
-Sound = npt.NDArray[np.float32]
-Rng = np.random.Generator
-SAMPLE_RATE = 16_000
 
 
 def gain(x: Sound, rng: Rng, *, low_db: float = -12.0, high_db: float = 12.0) -> Sound:
@@ -65,22 +60,22 @@ def crop(x: Sound, rng: Rng, *, shortest_s: float = 1.2, least: float = 0.5) -> 
 def add_noise(x: Sound, rng: Rng, *, low_db: float = 5.0, high_db: float = 40.0) -> Sound:
     """Add noise of a random colour (power ~ 1/f^0..2), sometimes swelling, at a random SNR in dB."""
     slope = rng.uniform(0.0, 2.0)
-    colour = np.maximum(_bins_hz(len(x)), 40.0) ** (-slope / 2)
-    noise = _filtered(rng.standard_normal(len(x)), colour)
+    colour = np.maximum(bins_hz(len(x)), 40.0) ** (-slope / 2)
+    noise = filtered(rng.standard_normal(len(x)), colour)
     if rng.random() < 0.3:
         noise *= 1 + 0.8 * np.sin(2 * np.pi * rng.uniform(0.2, 4.0) * np.arange(len(x)) / SAMPLE_RATE)
-    return _at_snr(x, noise, rng.uniform(low_db, high_db))
+    return with_noise(x, noise, rng.uniform(low_db, high_db))
 
 
 def equalise(x: Sound, rng: Rng, *, depth_db: float = 6.0) -> Sound:
     """A smooth random frequency response: a tilt and a few broad bumps, up to about ``depth_db``."""
-    hz = _bins_hz(len(x))
+    hz = bins_hz(len(x))
     octave = np.log2(np.maximum(hz, 50.0) / 1000.0)
     response_db = rng.uniform(-depth_db, depth_db) / 3 * octave
     for _ in range(3):
         centre, width = rng.uniform(-4, 3), rng.uniform(0.5, 1.5)
         response_db += rng.uniform(-depth_db, depth_db) * np.exp(-0.5 * ((octave - centre) / width) ** 2)
-    return _filtered(x, 10 ** (response_db / 20))
+    return filtered(x, 10 ** (response_db / 20))
 
 
 def band_limit(x: Sound, rng: Rng) -> Sound:
@@ -89,10 +84,10 @@ def band_limit(x: Sound, rng: Rng) -> Sound:
         low, high = 300.0, 3400.0
     else:
         low, high = rng.uniform(20.0, 250.0), rng.uniform(3400.0, 8000.0)
-    hz = np.maximum(_bins_hz(len(x)), 1.0)
+    hz = np.maximum(bins_hz(len(x)), 1.0)
     rise = 1 / (1 + (low / hz) ** 12)
     fall = 1 / (1 + (hz / high) ** 24)
-    return _filtered(x, np.sqrt(rise * fall))
+    return filtered(x, np.sqrt(rise * fall))
 
 
 def reverberate(x: Sound, rng: Rng, *, longest_s: float = 0.5) -> Sound:
@@ -172,28 +167,6 @@ def channel_chain(x: Sound, rng: Rng, config: ChainConfig | None = None) -> Soun
         if rng.random() < getattr(config, name):
             x = AUGMENTATIONS[name](x, rng)
     return x
-
-
-def _at_snr(x: Sound, noise: npt.NDArray[Any], snr_db: float) -> Sound:
-    signal_power = float(np.mean(x.astype(np.float64) ** 2))
-    noise_power = float(np.mean(noise.astype(np.float64) ** 2)) + 1e-20
-    scale = (signal_power / noise_power / 10 ** (snr_db / 10)) ** 0.5
-    return np.asarray(x + scale * noise, np.float32)
-
-
-def _fft_size(n: int) -> int:
-    # A power of two: a prime length would cost ten times as much.
-    return 1 << max(n - 1, 1).bit_length()
-
-
-def _bins_hz(n: int) -> npt.NDArray[np.float64]:
-    return np.asarray(np.fft.rfftfreq(_fft_size(n), 1 / SAMPLE_RATE), np.float64)
-
-
-def _filtered(x: npt.NDArray[Any], response: npt.NDArray[np.float64]) -> Sound:
-    """``x`` through a zero-phase ``response``, one value for each of ``_bins_hz(len(x))``."""
-    size = _fft_size(len(x))
-    return np.fft.irfft(np.fft.rfft(x, size) * response, size)[: len(x)].astype(np.float32)
 
 
 def _through_file(x: Sound, rate: int, form: str, subtype: str, level: float | None, n: int) -> Sound:
