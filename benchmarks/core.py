@@ -1,12 +1,14 @@
 """emovox-core next to openSMILE's eGeMAPSv02: column by column, in time, and what an SVM makes of either.
 
-    python benchmarks/core.py --corpora DIR [--repeats N] [--table FILE.md]
+    python benchmarks/core.py --corpora DIR [--repeats N] [--workers N] [--store DIR] [--table FILE.md]
 
-Needs the extras opensmile and classical, RAVDESS and EMO-DB under DIR.
+Needs the extras opensmile and classical, RAVDESS and EMO-DB under DIR. The rows of all clips come through
+`emovox.extract.table`, hence from the store when they are there; what is timed is always computed.
 
 - *Columns*: Pearson's correlation over all clips of a corpus. Where ours is a deviation and theirs a
   coefficient of variation, theirs is multiplied by the size of its mean first.
-- *Time*: 3 s of RAVDESS, one core, in turns.
+- *Time*: 3 s each of sixteen clips of RAVDESS, one core, in turns; next to openSMILE's own Python interface,
+  and next to the call of its library that our set of the name makes.
 - *Worth*: the same pipeline for both sets (median for what is missing, standardised, clipped at 8 deviations,
   RBF-SVM) under EmoBox's six folds of RAVDESS and leave-one-speaker-out on EMO-DB. Its C is chosen
   once for each set and corpus, among 1, 3 and 10, by five groups of speakers within the training part of the
@@ -34,12 +36,15 @@ from sklearn.svm import SVC
 from emovox import audio
 from emovox.corpora import Manifest, scan
 from emovox.corpora.plans import splits
+from emovox.extract import table as rows_of
 from emovox.features import feature_set
 from emovox.features.core import COLUMNS
+from emovox.features.store import Store, default_root
 from emovox.metrics import paired_difference, speaker_interval
 
 PROTOCOLS = {"ravdess": "emobox/ravdess", "emodb": "loso"}
 COSTS = (1.0, 3.0, 10.0)
+SETS = ("emovox-core", "eGeMAPSv02")
 Sets = dict[str, np.ndarray]
 
 # --- our names and theirs ----------------------------------------------------------------------------
@@ -199,31 +204,50 @@ def markdown(found: dict[str, dict[str, float]]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def values(manifest: Manifest, name: str, store: Store, workers: int) -> np.ndarray:
+    """Rows of a set, one a clip.
+
+    Raises:
+        SystemExit: a clip failed.
+    """
+    found = rows_of(manifest, name, store=store, workers=workers)
+    if found.errors:
+        raise SystemExit(f"{name}: {len(found.errors)} clips failed, {next(iter(found.errors.values()))}")
+    return found.values.astype(float)
+
+
+def timed_clips(manifest: Manifest) -> list[np.ndarray]:
+    """The first 3 s of sixteen clips that last as long, from all over the corpus."""
+    found: list[np.ndarray] = []
+    for utterance in list(manifest)[:: max(1, len(manifest) // 20)]:
+        sound = audio.read(manifest.file(utterance))
+        if sound.size >= 48_000:
+            found.append(sound[:48_000])
+    return found[:16]
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--corpora", type=Path, required=True)
     parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--workers", type=int, default=1)
+    parser.add_argument("--store", type=Path, help="where rows are kept; default: the command's store")
     parser.add_argument("--table", type=Path, help="write the correlations as Markdown")
     wanted = parser.parse_args()
+    store = Store(wanted.store or default_root())
+    manifests = {corpus: scan(corpus, wanted.corpora)[0] for corpus in PROTOCOLS}
+    found, figures = {}, {}
+    for corpus, manifest in manifests.items():
+        sets = {name: values(manifest, name, store, wanted.workers) for name in SETS}
+        found[corpus] = correlations(*sets.values(), list(feature_set("eGeMAPSv02").columns))
+        figures[corpus] = worth(manifest, sets, PROTOCOLS[corpus])
     smile = opensmile.Smile(opensmile.FeatureSet.eGeMAPSv02, opensmile.FeatureLevel.Functionals)
-    core = feature_set("emovox-core")
-    found, figures, clips = {}, {}, []
-    for corpus, protocol in PROTOCOLS.items():
-        manifest, _ = scan(corpus, wanted.corpora)
-        sounds = [audio.read(manifest.file(u)) for u in manifest]
-        clips = clips or [sound[:48_000] for sound in sounds if sound.size >= 48_000][::97]
-        sets = {
-            "emovox-core": np.stack([core(x) for x in sounds]).astype(float),
-            "eGeMAPSv02": np.stack([smile.process_signal(x, 16_000).to_numpy()[0] for x in sounds]),
-        }
-        found[corpus] = correlations(*sets.values(), list(smile.feature_names))
-        figures[corpus] = worth(manifest, sets, protocol)
+    ways = {
+        **{name: feature_set(name) for name in SETS},
+        "opensmile.Smile": lambda x: smile.process_signal(x, 16_000),
+    }
     with one_core():
-        taken = times_ms(
-            clips,
-            wanted.repeats,
-            {"emovox-core": core, "eGeMAPSv02": lambda x: smile.process_signal(x, 16_000)},
-        )
+        taken = times_ms(timed_clips(manifests["ravdess"]), wanted.repeats, ways)
     table(["correlation", *found], [[name, *(found[c][name] for c in found)] for name in COLUMNS[:88]])
     medians = {corpus: statistics.median(values.values()) for corpus, values in found.items()}
     table(["", *found], [["median", *medians.values()]])
@@ -231,12 +255,16 @@ def main() -> int:
     for corpus, told in figures.items():
         for name, row in told.items():
             print(corpus, PROTOCOLS[corpus], name, row)
-    ratio = taken["eGeMAPSv02"] / taken["emovox-core"]
-    print(f"\n3 s, one core, ms: {taken}; {ratio:.1f} times faster")
+    ratios = {name: ms / taken["emovox-core"] for name, ms in taken.items() if name != "emovox-core"}
+    print()
+    table(
+        ["3 s, one core", "ms", "emovox-core is faster"],
+        [[name, ms, ratios.get(name, 1.0)] for name, ms in taken.items()],
+    )
     if wanted.table:
         wanted.table.write_text(markdown(found), encoding="utf-8")
     targets = {
-        "5 times faster than eGeMAPSv02": ratio >= 5,
+        "5 times faster than eGeMAPSv02": min(ratios.values()) >= 5,
         **{
             f"{corpus}: within 2 points of eGeMAPSv02, or better": told["difference"]["value"] >= -2
             for corpus, told in figures.items()
@@ -248,7 +276,7 @@ def main() -> int:
             "worth": figures,
             "correlation_median": {c: round(v, 3) for c, v in medians.items()},
             "ms": {name: round(ms, 2) for name, ms in taken.items()},
-            "times_faster": round(ratio, 1),
+            "times_faster": {name: round(ratio, 1) for name, ratio in ratios.items()},
         },
         targets,
     )
