@@ -173,20 +173,32 @@ _BANDS: dict[str, Any] = {"n_mels": _N_BANDS, "low_hz": 20.0, "scale": "htk"}
 def _half(x: Floats) -> Floats:
     """The sound at half its rate, ``(n,) -> (max(1, n // 2),)``, by a half-band filter: 4 kHz is halfway."""
     n = max(1, x.size // 2)
-    taps = _half_band()
+    bands = _half_bands()
+    n_rows = -(-n // _N_BESIDE)
     # Every second tap of such a filter is 0: the other samples are the odd ones, beside each even one.
-    beside = np.convolve(np.append(x[1::2], np.float32(0)), taps)[len(taps) // 2 - 1 :]
-    half: Floats = np.float32(0.5) * x[: 2 * n : 2] + beside[:n]
+    odd = np.zeros(n_rows * _N_BESIDE + _N_TAPS, np.float32)
+    odd[_N_TAPS // 2 :][: x.size // 2] = x[1::2]
+    beside = np.lib.stride_tricks.sliding_window_view(odd, len(bands))[::_N_BESIDE] @ bands
+    half: Floats = np.float32(0.5) * x[: 2 * n : 2] + beside.ravel()[:n]
     return half
 
 
+_N_TAPS, _N_BESIDE = 16, 64
+"""Taps beside the middle one; samples that one row of the filter's matrix gives."""
+
+
 @lru_cache(maxsize=1)
-def _half_band() -> Floats:
-    """The taps beside the middle one, every second of a windowed sinc, ``(16,)``."""
-    places = np.arange(-15, 16, 2)
+def _half_bands() -> Floats:
+    """Every second tap of a windowed sinc, as a band in each column, ``(79, 64)``.
+
+    A product of matrices takes a fifth of the time of a convolution.
+    """
+    places = np.arange(1 - _N_TAPS, _N_TAPS, 2)
     taps = np.sin(np.pi * places / 2) / (np.pi * places) * np.hanning(35)[places + 17]
-    weights: Floats = (0.5 * taps / taps.sum()).astype(np.float32)
-    return weights
+    bands = np.zeros((_N_BESIDE + _N_TAPS - 1, _N_BESIDE), np.float32)
+    for column in range(_N_BESIDE):
+        bands[column : column + _N_TAPS, column] = 0.5 * taps / taps.sum()
+    return bands
 
 
 def _loudness(short: ShortTime) -> Doubles:
@@ -253,13 +265,11 @@ def _voice(voiced: Voiced, short: ShortTime) -> tuple[Doubles, Doubles]:
     """Of every voiced frame: what is never negative and what may be, ``(v, 8)`` and ``(v, 6)``."""
     cycles = periods(voiced)
     hz, width = resonances(short, replace(voiced, index=_STRIDE * voiced.index))
-    first = voiced.level_db(voiced.hz)
-    third = voiced.level_db(hz[:, 2])
     formant = np.stack([hz, width], axis=2).reshape(len(voiced), 6)
     positive = np.column_stack([cycles.jitter, cycles.shimmer_db, formant])
-    above = [first - voiced.level_db(2 * voiced.hz), first - third]
-    levels = [voiced.level_db(hz[:, 0]) - first, voiced.level_db(hz[:, 1]) - first, third - first]
-    return positive, np.column_stack([hnr_db(voiced), *above, *levels])
+    first, second, *levels = voiced.level_db(np.column_stack([voiced.hz, 2 * voiced.hz, hz])).T
+    above = [first - second, first - levels[2]]
+    return positive, np.column_stack([hnr_db(voiced), *above, *(level - first for level in levels)])
 
 
 # --- and how a recording sums it up ------------------------------------------------------------------
@@ -288,7 +298,7 @@ def _positive(values: Doubles) -> Doubles:
 
 def _smoothed(values: Doubles) -> Doubles:
     """The mean over three frames, ``(t,)``; the outermost are repeated."""
-    padded = np.pad(values, 1, mode="edge")
+    padded = np.concatenate([values[:1], values, values[-1:]])
     return (padded[:-2] + padded[1:-1] + padded[2:]) / 3
 
 

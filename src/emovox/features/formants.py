@@ -66,8 +66,7 @@ def formants(
     short = ShortTime.of(x, sample_rate, settings=settings, shared=shared)
     voiced = Voiced.of(short, pitch_hz)
     hz, width = resonances(short, voiced, top_hz=top_hz, order=order)
-    first = voiced.level_db(voiced.hz)
-    level = np.stack([voiced.level_db(hz[:, k]) - first for k in range(_N)], axis=1)
+    level = voiced.level_db(hz) - voiced.level_db(voiced.hz)[:, None]
     return voiced.spread(np.stack([hz, width, level], axis=2).reshape(len(voiced), 3 * _N))
 
 

@@ -156,11 +156,10 @@ def _next(sound: Floats, mark: Ints, step: Doubles, template: int) -> tuple[Ints
     leeway = int(np.ceil(_LEEWAY * np.abs(step).max())) + 1
     shifts = np.arange(-leeway, leeway + 1)
     expected = np.rint(step).astype(np.intp)
-    stretches = np.lib.stride_tricks.sliding_window_view(sound, 2 * template + 1)
-    own = stretches[mark - template]
-    wide = np.lib.stride_tricks.sliding_window_view(sound, 2 * (template + leeway) + 1)
+    own = sound[mark[:, None] + np.arange(-template, template + 1)]
+    far = np.arange(-template - leeway, template + leeway + 1)
     there = np.lib.stride_tricks.sliding_window_view(
-        wide[mark + expected - template - leeway], 2 * template + 1, axis=1
+        sound[(mark + expected)[:, None] + far], 2 * template + 1, axis=1
     )
     dot = np.einsum("vlj,vj->vl", there, own, optimize=False)
     norm = np.sqrt(np.einsum("vlj,vlj->vl", there, there) * np.einsum("vj,vj->v", own, own)[:, None])
