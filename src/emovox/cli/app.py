@@ -12,7 +12,19 @@ import typer
 from typer.main import get_command
 
 import emovox
-from emovox.cli import bench, compare, doctor, enroll, evaluate, features, models, predict, train, tune
+from emovox.cli import (
+    augment,
+    bench,
+    compare,
+    doctor,
+    enroll,
+    evaluate,
+    features,
+    models,
+    predict,
+    train,
+    tune,
+)
 from emovox.cli.groups import Commands
 from emovox.cli.sources import AUDIO_SUFFIXES
 from emovox.cli.terminal import say
@@ -55,6 +67,7 @@ app.command()(train.train)
 app.command()(tune.tune)
 app.command()(compare.compare)
 app.command()(features.features)
+app.command(context_settings={"ignore_unknown_options": True})(augment.augment)
 app.command()(models.models)
 app.command()(doctor.doctor)
 

@@ -17,7 +17,7 @@ from emovox.labels import canonical_all, label_map
 
 if TYPE_CHECKING:
     from emovox.corpora import Manifest
-    from emovox.evaluate import Evaluation, Folded
+    from emovox.evaluate import Evaluation, Folded, Robustness
     from emovox.recognizer import Recognizer
 
 __all__ = ["FILES", "evaluate", "judged", "show_scores", "write_pages"]
@@ -72,6 +72,19 @@ def evaluate(
     format: Annotated[Form, typer.Option("--format", "-f", help="How the answer looks.")] = Form.table,
     workers: Annotated[int, typer.Option("--workers", min=1, metavar="N", help="Processes to use.")] = 1,
     vad: Annotated[Switch, typer.Option("--vad", help="Voice activity detection.")] = Switch.on,
+    robustness: Annotated[
+        bool,
+        typer.Option("--robustness", help="Judge again under noise, codecs, rooms, ... (15 times the work)."),
+    ] = False,
+    robustness_clips: Annotated[
+        int | None,
+        typer.Option(
+            "--robustness-clips",
+            min=1,
+            metavar="N",
+            help="On N clips, dealt evenly over speakers and emotions.",
+        ),
+    ] = None,
 ) -> int:
     """Judge known clips as a user would, and say what the score is worth.
 
@@ -98,6 +111,9 @@ def evaluate(
     _check_labels(question.manifest, names or recognizer.labels)
     _tell_left_out(question)
     answers = judged(recognizer, question.manifest, names, workers)
+    worse = None
+    if robustness or robustness_clips is not None:
+        worse = _worse(recognizer, question.manifest, names, workers, robustness_clips)
     document = scorecard(
         answers,
         question.manifest,
@@ -112,6 +128,7 @@ def evaluate(
             "not_read": sum(one.n_not_read for one in found),
             "vad": vad.value,
         },
+        robustness=worse,
     )
     show_scores(document, form=format)
     if output is not None:
@@ -165,6 +182,22 @@ def judged(
     if answers.errors:
         say(f"{len(answers.errors)} of {len(answers)} clips could not be read; they count as wrong")
     return answers
+
+
+def _worse(
+    recognizer: Recognizer, manifest: Manifest, names: Sequence[str] | None, workers: int, n: int | None
+) -> Robustness:
+    """The answers when the sound is worse, with a bar of its own."""
+    from emovox.evaluate import robustness, sample
+
+    some = manifest if n is None else sample(manifest, n)
+    progress = Progress(len(some))
+    try:
+        return robustness(
+            recognizer, some, labels=names, workers=workers, progress=lambda done, _: progress.at(done)
+        )
+    finally:
+        progress.hide()
 
 
 def show_scores(document: dict[str, Any], *, form: Form) -> None:

@@ -1,8 +1,8 @@
 """Would a user get this score? The answers, what they amount to, what the test had in common with training.
 
 ``answers`` puts clips to the recogniser that users run, ``data`` finds the clips, ``stamps`` compares them
-with what the model says it was trained on, and ``card`` makes one document of it all, which
-``emovox.report`` turns into pages.
+with what the model says it was trained on, ``robustness`` asks again when the sound is worse, and ``card``
+makes one document of it all, which ``emovox.report`` turns into pages.
 """
 
 from __future__ import annotations
@@ -10,18 +10,24 @@ from __future__ import annotations
 from emovox.evaluate.answers import NO_ANSWER, Evaluation, evaluate
 from emovox.evaluate.card import SCHEMA, scorecard
 from emovox.evaluate.data import Folded, Opened, folded, open_data
+from emovox.evaluate.robustness import CONDITIONS, Condition, Robustness, robustness, sample
 from emovox.evaluate.stamps import Stamp, stamp
 
 __all__ = [
+    "CONDITIONS",
     "NO_ANSWER",
     "SCHEMA",
+    "Condition",
     "Evaluation",
     "Folded",
     "Opened",
+    "Robustness",
     "Stamp",
     "evaluate",
     "folded",
     "open_data",
+    "robustness",
+    "sample",
     "scorecard",
     "stamp",
 ]

@@ -16,13 +16,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emovox import audio, metrics
-from emovox.corpora.manifest import Manifest
+from emovox.corpora.manifest import Manifest, Utterance
 from emovox.errors import AudioError, ManifestError
 from emovox.labels import canonical_all
 from emovox.recognizer import Recognizer
 from emovox.results import Prediction
 
-__all__ = ["NO_ANSWER", "Evaluation", "evaluate"]
+__all__ = ["NO_ANSWER", "Evaluation", "asked", "collected", "evaluate", "sound_of"]
 
 NO_ANSWER = "(none)"
 
@@ -148,6 +148,21 @@ def evaluate(
     Raises:
         ManifestError: the manifest is empty, or has an emotion that cannot be answered.
     """
+    names = asked(recognizer, manifest, labels)
+    answers: list[Prediction] = []
+    for answer in _answers(recognizer, manifest, names, workers):
+        answers.append(answer)
+        if progress is not None:
+            progress(len(answers), len(manifest))
+    return collected(manifest, names, answers)
+
+
+def asked(recognizer: Recognizer, manifest: Manifest, labels: Sequence[str] | None) -> tuple[str, ...]:
+    """The labels to decide among: ``labels``, or all that the recogniser knows.
+
+    Raises:
+        ManifestError: the manifest is empty, or has an emotion that is not among them.
+    """
     names = canonical_all(labels, recognizer.labels) if labels is not None else recognizer.labels
     if not len(manifest):
         raise ManifestError("nothing to evaluate: the manifest is empty")
@@ -156,12 +171,18 @@ def evaluate(
             f"the manifest has {strange[0]!r}, which cannot be answered among {', '.join(names)}; "
             "map or leave out those clips and say so beside the score"
         )
-    answers: list[Prediction] = []
-    for answer in _answers(recognizer, manifest, tuple(names), workers):
-        answers.append(answer)
-        if progress is not None:
-            progress(len(answers), len(manifest))
-    return _collected(manifest, tuple(names), answers)
+    return tuple(names)
+
+
+def sound_of(manifest: Manifest, u: Utterance) -> NDArray[np.float32]:
+    """A clip ``(n,)`` at 16 kHz, cut out of its file where it is a stretch of one.
+
+    Raises:
+        AudioError: it cannot be read.
+    """
+    x = audio.read(manifest.file(u))
+    start = round((u.start or 0.0) * audio.SAMPLE_RATE)
+    return x[start : len(x) if u.end is None else round(u.end * audio.SAMPLE_RATE)]
 
 
 def _answers(
@@ -172,15 +193,14 @@ def _answers(
         return
     for u in manifest:  # a stretch of a longer file goes in as an array
         try:
-            x = audio.read(manifest.file(u))
-            start = round((u.start or 0.0) * audio.SAMPLE_RATE)
-            end = len(x) if u.end is None else round(u.end * audio.SAMPLE_RATE)
-            yield recognizer.predict(x[start:end], sample_rate=audio.SAMPLE_RATE, labels=names)
+            x = sound_of(manifest, u)
+            yield recognizer.predict(x, sample_rate=audio.SAMPLE_RATE, labels=names)
         except AudioError as error:
             yield Prediction(None, file=str(manifest.file(u)), error=str(error))
 
 
-def _collected(manifest: Manifest, names: tuple[str, ...], answers: Sequence[Prediction]) -> Evaluation:
+def collected(manifest: Manifest, names: tuple[str, ...], answers: Sequence[Prediction]) -> Evaluation:
+    """The answers to the clips of ``manifest``, one for each in their order, among ``names``."""
     probabilities = np.full((len(answers), len(names)), np.nan)
     for row, answer in zip(probabilities, answers, strict=True):
         if answer.scores:

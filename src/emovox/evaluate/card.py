@@ -9,6 +9,7 @@ Keys of the document, scores being fractions rounded to six digits and ``None`` 
 - ``classes``, ``confusion``, ``groups``, ``speakers``, ``splits``: tables.
 - ``reliability``, ``risk_coverage``: curves.
 - ``errors``: clips that could not be read; they count as wrong.
+- ``robustness``, where it was asked for: UAR, its loss and the share of changed answers under each condition.
 
 Macro F1 and AUC are means over the emotions that occur in the data: a label that the data cannot show is no
 class of it, though answering it is wrong.
@@ -29,6 +30,7 @@ from emovox.bundle import Spec
 from emovox.corpora.manifest import Manifest, Utterance
 from emovox.corpora.protocols import Split
 from emovox.evaluate.answers import NO_ANSWER, Evaluation
+from emovox.evaluate.robustness import Robustness
 from emovox.evaluate.stamps import Stamp
 
 __all__ = ["AGE_BANDS", "CURVE_POINTS", "GROUPS", "N_BINS", "SCHEMA", "scorecard"]
@@ -74,6 +76,7 @@ def scorecard(
     protocol: str,
     splits: Sequence[Split] = (),
     settings: Mapping[str, Any] | None = None,
+    robustness: Robustness | None = None,
 ) -> dict[str, Any]:
     """The document of an evaluation.
 
@@ -82,6 +85,7 @@ def scorecard(
         protocol: as it was asked for.
         splits: of the protocol; where there are several, each gets its row.
         settings: what else was asked for, in plain JSON types.
+        robustness: the answers when the sound is worse.
     """
     rows = manifest.select(answers.ids)
     document = {
@@ -108,6 +112,8 @@ def scorecard(
         "risk_coverage": _risk_coverage(answers),
         "errors": [{"id": key, "error": why} for key, why in answers.errors],
     }
+    if robustness is not None:
+        document["robustness"] = robustness.to_dict()
     plain: dict[str, Any] = _plain(document)
     return plain
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from emovox.report.html import badge, escape, heat_table, page, section, table
+from emovox.report.robustness import robustness_html, robustness_lines, robustness_table
 from emovox.report.svg import Plot, strip
 from emovox.report.text import MISSING, figure, markdown_table, percent, signed
 
@@ -38,6 +39,8 @@ def evaluation_lines(document: Document) -> Iterator[str]:
     if scores["uar"]["low"] is None and len(document["speakers"]) > 1:
         each = ", ".join(f"{row['speaker']} {percent(row['uar'])}" for row in document["speakers"])
         yield f"  speakers  {each}"
+    if "robustness" in document:
+        yield from robustness_lines(document["robustness"])
 
 
 def evaluation_markdown(document: Document) -> str:
@@ -57,6 +60,8 @@ def evaluation_markdown(document: Document) -> str:
     lines += _block("Splits", *_split_table(document)) if document["splits"] else []
     lines += _block("Speakers", *_speaker_table(document))
     lines += _block("Reliability", *_reliability_table(document))
+    if "robustness" in document:
+        lines += _robustness_block(document["robustness"])
     lines += _block("Of what", ["", ""], _facts(document))
     errors = document["errors"]
     lines += (
@@ -80,6 +85,9 @@ def evaluation_html(document: Document) -> str:
         section("Groups", *_groups(document)),
         section("Splits", table(*_split_table(document))) if document["splits"] else "",
         section("Can the confidence be trusted?", _curves(document)),
+        section("When the sound is worse", *robustness_html(document["robustness"]))
+        if "robustness" in document
+        else "",
         section("Of what", _definitions(_facts(document))),
         section("Clips that could not be read", *_unread(document["errors"])),
         f"<footer>{escape(_FOOT)} {escape(document['emovox'])}.</footer>",
@@ -242,6 +250,11 @@ def _told(value: object) -> str:
     if isinstance(value, Mapping):
         return ", ".join(f"{key}: {_told(item)}" for key, item in value.items())
     return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def _robustness_block(part: Mapping[str, Any]) -> list[str]:
+    told = [f"{part['n_clips']} clips of {part['n_speakers']} speakers.", *part["notes"]]
+    return [*_block("When the sound is worse", *robustness_table(part)), *told, ""]
 
 
 def _errors(errors: Sequence[Mapping[str, str]]) -> list[list[object]]:

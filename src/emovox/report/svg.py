@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from emovox.report.html import escape
 
-__all__ = ["Plot", "strip"]
+__all__ = ["Plot", "ladder", "strip"]
 
 
 @dataclass
@@ -119,6 +119,38 @@ def strip(
     drawn.append(f'<circle class="mark" cx="{_along(value):.1f}" cy="27" r="4.5"/>')
     drawn.append(_text(_along(value), 15, f"all: {value:.1%}", kind="marked"))
     drawn.append(_text(_STRIP_WIDTH / 2, base + 36, title))
+    return (
+        f'<svg class="long" viewBox="0 0 {_STRIP_WIDTH} {base + 44}" role="img" '
+        f'aria-label="{escape(title)}">{"".join(drawn)}</svg>'
+    )
+
+
+_NAMES = 190
+_RUNG = 26
+
+
+def ladder(
+    rungs: Sequence[tuple[str, float, float | None, float | None, str]], *, title: str, mark: float
+) -> str:
+    """A line for each ``(name, score, low, high, what it says when pointed at)``, scores from 0 to 1, and a
+    broken line through all at ``mark``.
+    """
+    base = 14 + _RUNG * len(rungs)
+
+    def x(value: float) -> float:
+        return _NAMES + value * (_STRIP_WIDTH - _NAMES - 30)
+
+    drawn = [f'<line class="axis" x1="{x(0):.1f}" x2="{x(1):.1f}" y1="{base}" y2="{base}"/>']
+    drawn += [_text(x(tick), base + 17, f"{100 * tick:g}") for tick in _ticks((0.0, 1.0))]
+    drawn.append(f'<line class="even" x1="{x(mark):.1f}" x2="{x(mark):.1f}" y1="4" y2="{base}"/>')
+    for k, (name, score, low, high, told) in enumerate(rungs):
+        y = 16 + _RUNG * k
+        drawn.append(f'<text x="{_NAMES - 12}" y="{y + 4}" text-anchor="end">{escape(name)}</text>')
+        if low is not None and high is not None:
+            drawn.append(f'<line class="range" x1="{x(low):.1f}" x2="{x(high):.1f}" y1="{y}" y2="{y}"/>')
+        dot = f'<circle class="dot" cx="{x(score):.1f}" cy="{y}" r="4.5">'
+        drawn.append(f"{dot}<title>{escape(told)}</title></circle>")
+    drawn.append(_text((x(0) + x(1)) / 2, base + 36, title))
     return (
         f'<svg class="long" viewBox="0 0 {_STRIP_WIDTH} {base + 44}" role="img" '
         f'aria-label="{escape(title)}">{"".join(drawn)}</svg>'

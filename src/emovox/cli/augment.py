@@ -1,0 +1,161 @@
+"""``emovox augment``: hear what a transform does to a recording."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from emovox.cli.models import Form
+from emovox.errors import ConfigError
+
+__all__ = ["SUFFIXES", "augment"]
+
+SUFFIXES = (".wav", ".flac")
+"""What ``-o`` may be: what keeps every sample as it was made."""
+
+
+def augment(
+    words: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="FILE [--SETTING VALUE]...", help="The recording, and how it is changed."),
+    ] = None,
+    kind: Annotated[
+        str | None, typer.Option("--kind", "-k", metavar="K", help="The transform; --list shows them.")
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", metavar="FILE", help="A .wav or .flac to write.")
+    ] = None,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Where chance begins.")] = 0,
+    list_: Annotated[bool, typer.Option("--list", help="List the transforms and their settings.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Let -o replace a file that exists.")] = False,
+    format: Annotated[Form, typer.Option("--format", "-f", help="How --list looks.")] = Form.table,
+) -> int:
+    """Change a recording as training or a robustness test would, to hear it.
+
+    Settings of the transform are options too: --snr-db 10, or a range to draw from, --snr-db 5..20. The
+    answer is mono at 16 kHz. Exit code: 0, or 2 when the request cannot be met.
+    """
+    if list_:
+        typer.echo(_listed(format))
+        return 0
+    if not words or kind is None or output is None:
+        raise typer.BadParameter("expected FILE, --kind K and -o FILE; or --list")
+    from emovox import audio
+    from emovox.augment import generator, transform
+
+    file, settings = _typed(words, switches=_switches(kind))
+    change = transform(kind, **settings)
+    _check_output(output, file, force=force)
+    x = audio.read(file)
+    y = change(x, generator(seed, ""))
+    _write(output, y)
+    times = f"{len(x) / audio.SAMPLE_RATE:.2f} s, now {len(y) / audio.SAMPLE_RATE:.2f} s"
+    typer.echo(f"{output}: {change}, seed {seed}; {times}")
+    return 0
+
+
+# ------------------------------------------------------------------------------------ what was typed
+
+
+def _typed(words: Sequence[str], *, switches: frozenset[str]) -> tuple[str, dict[str, Any]]:
+    """The recording, and settings out of ``--snr-db 10 --wrap``, whose ``switches`` need no value."""
+    rest, files, settings = list(words), [], {}
+    while rest:
+        word = rest.pop(0)
+        if not word.startswith("--"):
+            files.append(word)
+            continue
+        typed, equals, value = word[2:].partition("=")
+        name = typed.replace("-", "_")
+        if name in switches and not equals:
+            value = "true"
+        elif not equals:
+            if not rest or rest[0].startswith("--"):
+                raise typer.BadParameter(f"{word} needs a value")
+            value = rest.pop(0)
+        settings[name] = _value(value)
+    if len(files) != 1:
+        raise typer.BadParameter(
+            f"got {len(files)} recordings ({', '.join(files) or 'none'}); expected one FILE"
+        )
+    return files[0], settings
+
+
+def _switches(kind: str) -> frozenset[str]:
+    from emovox.augment import KINDS, settings_of
+
+    known = settings_of(kind) if kind in KINDS else {}
+    return frozenset(name for name, value in known.items() if isinstance(value, bool))
+
+
+def _value(text: str) -> Any:
+    """A number, a range ``low..high``, true, false, or a word."""
+    if text in ("true", "false"):
+        return text == "true"
+    low, dots, high = text.partition("..")
+    try:
+        return (float(low), float(high)) if dots else float(text)
+    except ValueError:
+        return text
+
+
+def _check_output(output: Path, file: str, *, force: bool) -> None:
+    """Refuse, before the work, a file that cannot be made or would be destroyed."""
+    if output.suffix.lower() not in SUFFIXES:
+        raise ConfigError(f"-o {str(output)!r}: expected a name that ends in {' or '.join(SUFFIXES)}")
+    if output.is_dir() or not output.parent.is_dir():
+        raise ConfigError(f"-o {str(output)!r}: expected a file in a folder that exists")
+    if output.exists() and Path(file).exists() and output.samefile(file):
+        raise ConfigError(f"-o {str(output)!r} is the recording itself; name another file")
+    if output.exists() and not force:
+        raise ConfigError(f"-o {str(output)!r} exists; name another file, or add --force to replace it")
+
+
+def _write(output: Path, y: Any) -> None:
+    """Whole or not at all; 24 bits a sample, so that nothing is lost that could be heard."""
+    import soundfile
+
+    from emovox.audio import SAMPLE_RATE
+
+    half = output.with_name(f"{output.name}.part")
+    try:
+        form = output.suffix[1:].upper()
+        soundfile.write(half, y, SAMPLE_RATE, format=form, subtype="PCM_24")
+        half.replace(output)
+    except soundfile.LibsndfileError as error:
+        raise ConfigError(f"{str(output)!r} cannot be written: {error}") from None
+    finally:
+        half.unlink(missing_ok=True)
+
+
+# ------------------------------------------------------------------------------------ the list
+
+
+def _listed(form: Form) -> str:
+    from emovox.augment import KINDS, settings_of
+
+    if form is Form.json:
+        rows = [
+            {"kind": name, "does": _does(kind), "settings": settings_of(name)} for name, kind in KINDS.items()
+        ]
+        return json.dumps(rows, ensure_ascii=False, indent=2)
+    lines = []
+    for name, kind in KINDS.items():
+        lines.append(f"{name:<12} {_does(kind)}")
+        lines += [f"{'':<15}{_option(key, value)}" for key, value in settings_of(name).items()]
+    return "\n".join(lines)
+
+
+def _does(kind: type) -> str:
+    """The first paragraph of its docstring, on one line."""
+    return " ".join((kind.__doc__ or "").split("\n\n")[0].replace("``", "").split())
+
+
+def _option(name: str, value: object) -> str:
+    shown = f"{value[0]:g}..{value[1]:g}" if isinstance(value, tuple) else value
+    told = "true or false" if isinstance(value, bool) else ("FOLDER" if name == "folder" else shown)
+    return f"--{name.replace('_', '-')} {told}"
