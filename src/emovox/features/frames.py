@@ -27,7 +27,7 @@ __all__ = ["DEFAULT", "Family", "FrameSettings", "ShortTime", "columns_of", "div
 
 Floats = NDArray[np.float32]
 Doubles = NDArray[np.float64]
-_CACHED_VALUES = 1 << 15
+_CACHED_VALUES = 1 << 14
 Taper = Literal["hann", "hamming", "boxcar"]
 
 
