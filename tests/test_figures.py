@@ -1,0 +1,559 @@
+"""Figures show what the results say: their words and numbers are read back out of the axes."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from emovox.errors import ConfigError, MissingExtraError
+from emovox.labels import EMOTIONS, EXTRAS
+from emovox.report.colours import COLOURS, MARKERS, NONE, colour, marker
+from emovox.results import Prediction, Segment
+
+pytest.importorskip("matplotlib")
+
+from matplotlib.axes import Axes
+from matplotlib.colors import to_hex, to_rgb
+from matplotlib.figure import Figure
+from matplotlib.text import Text
+
+from emovox.report.figures import (
+    Point,
+    System,
+    class_figure,
+    comparison_figure,
+    comparison_systems,
+    confusion_figure,
+    figure_bytes,
+    figure_part,
+    importance_figure,
+    learning_figure,
+    project,
+    projection_figure,
+    radar_figure,
+    search_figure,
+    spectrogram_figure,
+    training_figure,
+    waveform_figure,
+    write_figure,
+)
+
+GOLDEN = Path(__file__).parent / "golden" / "evaluation.json"
+RATE = 16_000
+
+
+@pytest.fixture
+def document() -> dict[str, Any]:
+    loaded: dict[str, Any] = json.loads(GOLDEN.read_text(encoding="utf-8"))
+    return loaded
+
+
+def nine(document: dict[str, Any]) -> dict[str, Any]:
+    """The same evaluation with all nine emotions, each mostly right."""
+    counts = (np.eye(9, dtype=int) * 1234 + 7).tolist()
+    row = document["classes"][0]
+    return {
+        **document,
+        "confusion": {
+            "true": list(EMOTIONS),
+            "answered": [*EMOTIONS, "no answer"],
+            "counts": [[*c, 3] for c in counts],
+        },
+        "classes": [{**row, "label": name} for name in EMOTIONS],
+    }  # fmt: skip
+
+
+def words(figure: Figure) -> list[str]:
+    return [t.get_text() for t in figure.findobj(Text) if isinstance(t, Text) and t.get_text()]
+
+
+def all_words(figure: Figure) -> str:
+    """In one line, as they are read: long titles and captions are broken into lines."""
+    return " ".join(" ".join(words(figure)).split())
+
+
+def main_axes(figure: Figure) -> Axes:
+    return figure.axes[-1]
+
+
+def overlaps(figure: Figure, texts: list[Text]) -> list[tuple[str, str]]:
+    """Pairs of words that stand on each other, once drawn."""
+    figure.canvas.draw()
+    boxes = [(t.get_text(), t.get_window_extent()) for t in texts if t.get_text() and t.get_visible()]
+    return [(a, b) for (a, one), (b, other) in itertools.combinations(boxes, 2) if one.overlaps(other)]
+
+
+def whole(figure: Figure) -> bool:
+    """Whether every word is inside of the sheet."""
+    figure.canvas.draw()
+    width, height = figure.canvas.get_width_height()
+    return all(
+        box.x0 >= -1 and box.y0 >= -1 and box.x1 <= width + 1 and box.y1 <= height + 1
+        for box in (t.get_window_extent() for t in figure.findobj(Text) if t.get_text() and t.get_visible())
+    )
+
+
+# --- colours --------------------------------------------------------------------------------------
+
+# Machado, Oliveira and Fernandes (2009), severity 1, on linear RGB.
+SIGHTS = {
+    "normal": np.eye(3),
+    "protanopia": np.array(
+        [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]]
+    ),
+    "deuteranopia": np.array(
+        [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.011820, 0.042940, 0.968881]]
+    ),
+    "tritanopia": np.array(
+        [[1.255528, -0.076749, -0.178779], [-0.078411, 0.930809, 0.147602], [0.004733, 0.691367, 0.303900]]
+    ),
+}
+TO_XYZ = np.array(
+    [[0.4124564, 0.3575761, 0.1804375], [0.2126729, 0.7151522, 0.0721750], [0.0193339, 0.1191920, 0.9503041]]
+)
+
+
+def linear(hexadecimal: str) -> np.ndarray:
+    c = np.array(to_rgb(hexadecimal))
+    return np.where(c <= 0.04045, c / 12.92, ((c + 0.055) / 1.055) ** 2.4)
+
+
+def lab(rgb: np.ndarray) -> np.ndarray:
+    x = TO_XYZ @ rgb / np.array([0.95047, 1, 1.08883])
+    f = np.where(x > 216 / 24389, np.cbrt(x), (24389 / 27 * x + 16) / 116)
+    return np.array([116 * f[1] - 16, 500 * (f[0] - f[1]), 200 * (f[1] - f[2])])
+
+
+@pytest.mark.parametrize("sight", SIGHTS)
+def test_emotions_can_be_told_apart(sight: str) -> None:
+    seen = {name: lab(np.clip(SIGHTS[sight] @ linear(tone), 0, 1)) for name, tone in COLOURS.items()}
+    apart = {(a, b): np.linalg.norm(seen[a] - seen[b]) for a, b in itertools.combinations(seen, 2)}
+    assert min(apart.values()) >= 30, min(apart, key=apart.__getitem__)
+
+
+def test_colours_are_seen_on_white_and_every_emotion_has_one() -> None:
+    assert tuple(COLOURS) == tuple(MARKERS) == EMOTIONS
+    assert len(set(MARKERS.values())) == 9
+    for tone in COLOURS.values():
+        assert 1.05 / (linear(tone) @ TO_XYZ[1] + 0.05) >= 2.3
+    assert all(colour(name) != NONE and colour(name) not in COLOURS.values() for name in EXTRAS)
+    assert all(marker(name) not in (*MARKERS.values(), ".") for name in EXTRAS)
+    assert (colour("no answer"), marker(None)) == (NONE, ".")
+
+
+# --- scores ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("shares", [False, True])
+def test_cells_are_those_of_the_matrix(document: dict[str, Any], shares: bool) -> None:
+    figure = confusion_figure(document, shares=shares)
+    counts = np.array(document["confusion"]["counts"])
+    wanted = 100 * counts / counts.sum(1, keepdims=True) if shares else counts
+    cells = {t.get_position(): t.get_text() for t in main_axes(figure).texts}
+    for (row, column), value in np.ndenumerate(wanted):
+        assert cells[column, row] == (f"{value:.0f}" if value else "·")
+    assert [t for t in words(figure) if t.startswith("of ")] == [f"of {n}" for n in counts.sum(1)]
+    image = main_axes(figure).images[0].get_array()
+    np.testing.assert_allclose(image.sum(axis=1), 1)
+    assert ("per cent of each row" if shares else "Numbers: clips") in all_words(figure)
+
+
+@pytest.mark.parametrize("draw", [confusion_figure, class_figure])
+def test_no_number_without_its_protocol(document: dict[str, Any], draw: Any) -> None:
+    text = all_words(draw(document))
+    uar = document["scores"]["uar"]
+    assert "protocol speaker-kfold/3" in text
+    assert "on hand" in text
+    assert f"stamp: {document['stamp']['stamp']}" in text
+    assert f"[{100 * uar['low']:.1f}, {100 * uar['high']:.1f}]" in text
+
+
+def test_bars_are_recalls_with_their_intervals(document: dict[str, Any]) -> None:
+    figure = class_figure(document)
+    axes = main_axes(figure)
+    assert axes.get_xlabel() == "recall, %"
+    for bar, row in zip(axes.patches, document["classes"], strict=True):
+        assert bar.get_width() == pytest.approx(100 * row["recall"])
+        assert to_hex(bar.get_facecolor()).upper() == COLOURS[row["label"]]
+        line = [100 * row["recall_low"], 100 * row["recall_high"]]
+        assert any(list(each.get_xdata()) == pytest.approx(line) for each in axes.lines)
+        assert f"[{line[0]:.1f}, {line[1]:.1f}]" in all_words(figure)
+    chance = next(line for line in axes.lines if line.get_linestyle() == "--")
+    assert chance.get_xdata()[0] == pytest.approx(100 * document["scores"]["chance"])
+
+
+def test_few_speakers_have_no_interval(document: dict[str, Any]) -> None:
+    none = {"recall_low": None, "recall_high": None}
+    few = {**document, "classes": [{**row, **none} for row in document["classes"]]}
+    few["scores"] = {**few["scores"], "uar": {**few["scores"]["uar"], "low": None, "high": None}}
+    text = all_words(class_figure(few))
+    assert "under ten speakers: no interval" in text
+    assert "[" not in text
+    assert len(main_axes(class_figure(few)).lines) == 1  # chance alone
+
+
+def test_nine_emotions_do_not_overlap(document: dict[str, Any]) -> None:
+    for draw in (confusion_figure, class_figure):
+        figure = draw(nine(document))
+        axes = main_axes(figure)
+        assert whole(figure)
+        assert not overlaps(figure, [*axes.texts])
+        assert not overlaps(figure, axes.get_yticklabels())
+    answers = [Prediction("sad", dict.fromkeys(EMOTIONS, 1 / 9), 1 / 9, file=f"{n}.wav") for n in range(5)]
+    figure = radar_figure(answers)
+    assert whole(figure)
+    legend = main_axes(figure).get_legend()
+    assert not overlaps(figure, [*main_axes(figure).texts, *legend.get_texts()])
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"kind": "comparison"}, "expected 'evaluation'"),
+        ({"confusion": {"true": [], "answered": ["sad"], "counts": []}}, "no clip was judged"),
+        ({"confusion": {"true": ["sad"], "answered": ["sad"], "counts": [[0]]}}, "no clip was judged"),
+    ],
+)
+def test_no_matrix_of_nothing(document: dict[str, Any], change: dict[str, Any], says: str) -> None:
+    with pytest.raises(ConfigError, match=says):
+        confusion_figure({**document, **change})
+    silent = {**document, "kind": change.get("kind", "evaluation"), "classes": []}
+    with pytest.raises(ConfigError, match=r"expected 'evaluation'|no clip was judged"):
+        class_figure(silent)
+
+
+def test_one_class_is_drawn(document: dict[str, Any]) -> None:
+    one = {"true": ["sad"], "answered": ["sad"], "counts": [[5]]}
+    alone = {**document, "confusion": one, "classes": document["classes"][2:3]}
+    assert "5" in words(confusion_figure(alone))
+    assert any(text.startswith("sad") for text in words(class_figure(alone)))
+
+
+def compared(**changes: Any) -> dict[str, Any]:
+    def row(model: str, uar: float, against: Any) -> dict[str, Any]:
+        test = {"uar": uar, "low": uar - 0.05, "high": uar + 0.05}
+        return {
+            "features": "seed-180",
+            "model": model,
+            "error": None,
+            "test": test,
+            "against_chosen": against,
+        }
+
+    systems = [
+        row("svc", 0.5, {"value": -0.02, "low": -0.1, "high": 0.1, "p": 0.41}),
+        row("lda", 0.52, None),
+        row("knn", 0.3, {"value": -0.22, "low": -0.3, "high": -0.1, "p": 0.0004}),
+        {"features": "seed-180", "model": "mlp", "error": "it failed"},
+    ]
+    one = {"protocol": "emobox", "stamp": "strict", "chosen": {"features": "seed-180", "model": "lda"}}
+    data = {"corpora": ["toy"], "n_clips": 90, "n_speakers": 12, "emotions": {"sad": 45, "happy": 45}}
+    return {"kind": "comparison", "data": data, "protocols": [{**one, "systems": systems}], **changes}
+
+
+def test_systems_stand_in_their_order_with_difference_and_p() -> None:
+    systems, title, caption = comparison_systems(compared())
+    figure = comparison_figure(systems, title=title, caption=caption)
+    axes = main_axes(figure)
+    assert [t.get_text().split()[0] for t in axes.get_yticklabels()] == ["lda", "svc", "knn"]
+    text = all_words(figure)
+    for told in ("52.0 [47.0, 57.0]", "-22.0", "< 0.001", "0.410", "protocol emobox", "stamp: strict", "toy"):
+        assert told in text
+    rings = [line for line in axes.lines if line.get_markerfacecolor() == "white"]
+    assert [list(ring.get_xdata()) for ring in rings] == [[52.0]], "the chosen one alone is a ring"
+    assert whole(figure)
+    assert not overlaps(figure, list(axes.texts))
+
+
+def test_comparisons_that_cannot_be_drawn() -> None:
+    with pytest.raises(ConfigError, match=r"no protocol 'loso'.*emobox"):
+        comparison_systems(compared(), "loso")
+    with pytest.raises(ConfigError, match="no protocol ''"):
+        comparison_systems(compared(protocols=[]))
+    with pytest.raises(ConfigError, match="at least one"):
+        comparison_figure([], title="x")
+    alone = comparison_figure([System("a", 0.5, is_reference=True)], title="x")
+    assert "Too few speakers for intervals" in all_words(alone)
+
+
+def test_the_highest_columns_are_named() -> None:
+    scores = {f"column_{n}": float(n) for n in range(30)} | {"lost": float("nan")}
+    figure = importance_figure(scores, n=5, unit="F", title="Importance")
+    axes = main_axes(figure)
+    assert [t.get_text() for t in axes.get_yticklabels()] == [f"column_{n}" for n in (29, 28, 27, 26, 25)]
+    assert [bar.get_width() for bar in axes.patches] == [29, 28, 27, 26, 25]
+    assert "The 5 highest of 31 columns. 1 have no score" in all_words(figure)
+    assert axes.get_xlabel() == "F"
+    for nothing in ({}, {"a": float("nan")}):
+        with pytest.raises(ConfigError, match=r"0 of \d columns have a score"):
+            importance_figure(nothing, title="x")
+
+
+# --- sound ----------------------------------------------------------------------------------------
+
+
+def answer(scores: dict[str, float], **fields: Any) -> Prediction:
+    return Prediction(max(scores, key=scores.__getitem__), scores, **{"file": "a/clip.wav", **fields})
+
+
+def test_the_radar_shows_the_probabilities() -> None:
+    scores = {"neutral": 0.1, "happy": 0.2, "sad": 0.7}
+    figure = radar_figure([answer(scores)])
+    line = next(line for line in main_axes(figure).lines if len(line.get_xdata()) == 4)
+    assert list(line.get_ydata()) == pytest.approx([10, 20, 70, 10])
+    assert "clip.wav: sad 70 %" in words(figure)
+    assert set(scores) <= set(words(figure))
+    unsure = Prediction(None, scores, 0.7, reason="uncertain", file="clip.wav")
+    assert "clip.wav: no answer (uncertain); most likely sad 70 %" in words(radar_figure([unsure]))
+
+
+@pytest.mark.parametrize(
+    ("answers", "says"),
+    [
+        ([], "got 0 clips"),
+        ([answer({"sad": 0.2, "happy": 0.3, "calm": 0.5})] * 6, "got 6 clips"),
+        ([Prediction(None, reason="silence", file="x.wav")], "x.wav has no probabilities.*silence"),
+        ([Prediction(None, error="no such file", file="x.wav")], "no such file"),
+        ([answer({"sad": float("nan"), "happy": 0.3, "calm": 0.5})], "no numbers"),
+        ([answer({"sad": 0.5, "happy": 0.5})], "three emotions"),
+        ([answer({"sad": 0.2, "happy": 0.3, name: 0.5}) for name in ("calm", "fear")], "different labels"),
+    ],
+)  # fmt: skip
+def test_radars_that_cannot_be_drawn(answers: list[Prediction], says: str) -> None:
+    with pytest.raises(ConfigError, match=says):
+        radar_figure(answers)
+
+
+def tone(seconds: float, hz: float = 440.0) -> np.ndarray:
+    return (0.5 * np.sin(2 * np.pi * hz * np.arange(int(seconds * RATE)) / RATE)).astype(np.float32)
+
+
+SEGMENTS = (
+    Segment(0.0, 1.2, "sad", 0.8, {}),
+    Segment(1.4, 2.0, None, 0.3, {}, reason="uncertain"),
+    Segment(2.0, 2.05, "surprise", 0.8, {}),
+)
+
+
+def test_no_peak_of_a_waveform_is_lost() -> None:
+    x = np.zeros(5 * RATE, np.float32)
+    x[12_345] = 0.9
+    axes = main_axes(waveform_figure(x, start_s=10.0))
+    drawn = axes.collections[0].get_paths()[0].vertices
+    assert drawn[:, 1].max() == pytest.approx(0.9)
+    assert drawn[drawn[:, 1].argmax(), 0] == pytest.approx(10 + 12_345 / RATE, abs=0.01)
+    assert axes.get_xlim() == pytest.approx((10, 15))
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("time, s", "amplitude, full scale = 1")
+
+
+@pytest.mark.parametrize("hz", [150, 1000, 4000])
+def test_a_tone_is_at_its_frequency(hz: int) -> None:
+    axes = spectrogram_figure(tone(2.0, hz)).axes[0]
+    image = axes.images[0]
+    level = np.asarray(image.get_array())
+    peak = level.mean(axis=1).argmax() + 0.5
+    ticks = dict(zip((100, 200, 500, 1000, 2000, 4000, 8000), axes.get_yticks(), strict=True))
+    mel = {f: 2595 * np.log10(1 + f / 700) for f in (*ticks, hz)}
+    wanted = np.interp(mel[hz], [mel[f] for f in ticks], list(ticks.values()))
+    assert abs(peak - wanted) <= 1
+    assert image.get_extent()[:2] == [0, 2.0]
+
+
+@pytest.mark.parametrize("draw", [waveform_figure, spectrogram_figure])
+def test_segments_have_the_colours_of_their_emotions(draw: Any) -> None:
+    figure = draw(tone(3.0), SEGMENTS, title="a$b$.wav", caption="by tiny")
+    strip = next(axes for axes in figure.axes if len(axes.patches) == 3 and not axes.axison)
+    assert [to_hex(bar.get_facecolor()).upper() for bar in strip.patches] == [
+        COLOURS["sad"],
+        NONE,
+        COLOURS["surprise"],
+    ]
+    assert [bar.get_x() for bar in strip.patches] == [0.0, 1.4, 2.0]
+    named = [t.get_text() for t in (*strip.texts, *strip.get_legend().get_texts())]
+    assert sorted(named) == ["no answer (uncertain)", "sad", "surprise"]
+    assert whole(figure)
+    assert b"a$b$.wav" in figure_bytes(figure, ".svg")
+
+
+@pytest.mark.parametrize("draw", [waveform_figure, spectrogram_figure])
+@pytest.mark.parametrize(
+    ("x", "says"),
+    [
+        (np.zeros(0), "expected"),
+        (np.zeros((2, 100)), "expected"),
+        (np.array([0.0, np.nan]), "numbers alone"),
+        (np.zeros(601 * RATE, np.float32), "601 s"),
+    ],
+)
+def test_sound_that_cannot_be_drawn(draw: Any, x: np.ndarray, says: str) -> None:
+    with pytest.raises(ConfigError, match=says):
+        draw(x)
+
+
+@pytest.mark.parametrize("draw", [waveform_figure, spectrogram_figure])
+@pytest.mark.parametrize("n", [1, 100, 16_000])
+def test_silence_and_crumbs_are_drawn(draw: Any, n: int) -> None:
+    assert figure_bytes(draw(np.zeros(n, np.float32)))[:4] == b"\x89PNG"
+
+
+# --- curves ---------------------------------------------------------------------------------------
+
+
+def test_the_learning_curve_rises_with_its_data() -> None:
+    points = [Point(200, 0.4, 0.3, 0.5), Point(100, 0.3)]
+    axes = main_axes(learning_figure(points, title="x"))
+    assert [list(v) for v in axes.lines[0].get_data()] == [[100, 200], [30, 40]]
+    assert [list(v) for v in axes.lines[1].get_data()] == [[200, 200], [30, 50]]
+    assert [axes.get_xlabel(), axes.get_ylabel()] == ["clips trained on", "UAR on the test, %"]
+    with pytest.raises(ConfigError, match="two sizes"):
+        learning_figure(points[:1], title="x")
+
+
+def test_a_search_shows_each_trial_and_the_best_so_far() -> None:
+    scores = [0.3, 0.5, None, 0.9, 0.4]
+    trials = [{"score": s, "complete": n != 3} for n, s in enumerate(scores)]
+    axes = main_axes(search_figure(trials, title="x"))
+    lines = {line.get_label(): [list(v) for v in line.get_data()] for line in axes.lines}
+    assert lines["trial"] == [[1, 2, 5], [30, 50, 40]]
+    assert lines["given up early"] == [[4], [90]]
+    assert lines["best so far"] == [[1, 2, 5, 5], [30, 50, 50, 50]], "one given up cannot win"
+    for nothing in ([], [{"score": None}], [{"score": float("nan")}]):
+        with pytest.raises(ConfigError, match="nothing to draw"):
+            search_figure(nothing, title="x")
+
+
+def test_a_training_shows_losses_and_scores() -> None:
+    history = [
+        {"epoch": n, "train_loss": 2.0 - n, "validation_uar": u} for n, u in enumerate((0.2, None, 0.4))
+    ]
+    top, bottom = training_figure(history, title="x").axes
+    assert [list(v) for v in top.lines[0].get_data()] == [[0, 1, 2], [2, 1, 0]]
+    assert [list(v) for v in bottom.lines[0].get_data()] == [[0, 2], [20, 40]], "what is missing is no 0"
+    assert (bottom.get_xlabel(), top.get_ylabel(), bottom.get_ylabel()) == ("epoch", "loss, nats", "UAR, %")
+    assert top.get_xlim() == bottom.get_xlim()
+    for nothing in ([], [{"epoch": 1}], [{"loss": 1.0}], [{"epoch": 1, "loss": None}]):
+        with pytest.raises(ConfigError, match="expected epoch or step"):
+            training_figure(nothing, title="x")
+
+
+# --- projection -----------------------------------------------------------------------------------
+
+
+def test_principal_components_are_those_of_the_covariance() -> None:
+    dice = np.random.default_rng(1)
+    rows = dice.standard_normal((60, 3)) @ dice.standard_normal((3, 7)) * 10.0 ** np.arange(7)
+    rows = np.column_stack([rows, np.full(60, 4.0)])
+    found = project(rows)
+    z = (rows[:, :7] - rows[:, :7].mean(0)) / rows[:, :7].std(0)
+    values, vectors = np.linalg.eigh(np.cov(z.T))
+    np.testing.assert_allclose(found.explained, values[::-1][:2] / values.sum(), rtol=1e-4)
+    for k in range(2):
+        wanted = z @ vectors[:, -1 - k]
+        sign = np.sign(wanted @ found.points[:, k])
+        np.testing.assert_allclose(found.points[:, k], sign * wanted, atol=1e-3)
+    assert found.n_columns == 7, "a constant column says nothing"
+
+
+def test_missing_values_do_not_move_a_row() -> None:
+    rows = np.random.default_rng(2).standard_normal((20, 5))
+    rows[3, 1] = np.nan
+    found = project(np.column_stack([rows, np.full(20, np.nan)]))
+    assert np.isfinite(found.points).all()
+    np.testing.assert_allclose(found.points.mean(0), 0, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "rows", [np.zeros((2, 5)), np.zeros(5), np.zeros((9, 5)), np.full((9, 5), np.nan), np.zeros((0, 4))]
+)
+def test_rows_that_cannot_be_projected(rows: np.ndarray) -> None:
+    with pytest.raises(ConfigError, match="expected"):
+        project(rows)
+
+
+def test_unknown_projections_and_missing_extras(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = np.random.default_rng(2).standard_normal((20, 5))
+    with pytest.raises(ConfigError, match="did you mean 'pca'"):
+        project(rows, "pcaa")
+    monkeypatch.setitem(sys.modules, "umap", None)
+    with pytest.raises(MissingExtraError, match=re.escape("pip install 'emovox[umap]'")):
+        project(rows, "umap")
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    with pytest.raises(MissingExtraError, match=re.escape("pip install 'emovox[plot]'")):
+        radar_figure([answer({"sad": 0.2, "happy": 0.3, "calm": 0.5})])
+
+
+def test_every_clip_is_a_point_in_its_groups_colour() -> None:
+    found = project(np.random.default_rng(2).standard_normal((40, 5)))
+    groups = ["sad"] * 15 + ["happy"] * 20 + [None] * 5
+    figure = projection_figure(found, groups, title="x")
+    axes = main_axes(figure)
+    drawn = {c.get_label(): c for c in axes.collections}
+    assert {name: len(c.get_offsets()) for name, c in drawn.items()} == {
+        "sad (15)": 15, "happy (20)": 20, "not known (5)": 5,
+    }  # fmt: skip
+    assert to_hex(drawn["sad (15)"].get_facecolor()[0]).upper() == COLOURS["sad"]
+    np.testing.assert_array_equal(drawn["sad (15)"].get_offsets(), found.points[:15])
+    assert f"component 1, standard units ({100 * found.explained[0]:.1f} % of the variance)" in words(figure)
+    with pytest.raises(ConfigError, match="39 groups for 40 points"):
+        projection_figure(found, groups[1:], title="x")
+
+
+def test_many_speakers_are_drawn_together() -> None:
+    found = project(np.random.default_rng(2).standard_normal((60, 5)))
+    groups = [f"s{min(n, 24):02}" for n in range(60)]
+    axes = main_axes(projection_figure(found, groups, by="speaker", title="x"))
+    assert len(axes.collections) == 12
+    assert sum(len(c.get_offsets()) for c in axes.collections) == 60
+    looks = {(to_hex(c.get_facecolor()[0]), c.get_paths()[0].vertices.tobytes()) for c in axes.collections}
+    assert len(looks) == 12, "no two groups look the same"
+
+
+# --- files ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("suffix", "magic"), [(".png", b"\x89PNG"), (".svg", b"<?xml"), (".pdf", b"%PDF")])
+def test_a_figure_becomes_a_file_and_always_the_same(
+    document: dict[str, Any], tmp_path: Path, suffix: str, magic: bytes
+) -> None:
+    file = tmp_path / f"figure{suffix}"
+    write_figure(confusion_figure(document), file)
+    assert file.read_bytes().startswith(magic)
+    assert file.read_bytes() == figure_bytes(confusion_figure(document), suffix.upper())
+    assert [path.name for path in tmp_path.iterdir()] == [file.name]
+
+
+def test_other_files_are_refused_and_pages_hold_the_picture(document: dict[str, Any], tmp_path: Path) -> None:
+    figure = class_figure(document)
+    with pytest.raises(ConfigError, match=r"'.gif'; expected .png"):
+        write_figure(figure, tmp_path / "x.gif")
+    part = figure_part(figure, 'of "hand" & <co>')
+    assert 'src="data:image/png;base64,' in part
+    assert 'alt="of &quot;hand&quot; &amp; &lt;co&gt;"' in part
+
+
+def test_letters_that_the_font_lacks_are_no_alarm() -> None:
+    figure = importance_figure({"特徵\n一": 1.0}, title="音.wav")
+    assert figure_bytes(figure)[:4] == b"\x89PNG"
+
+
+def test_nothing_is_imported_before_a_figure_is_drawn() -> None:
+    code = (
+        "import sys, emovox.report.figures, emovox.cli.plot\n"
+        "assert not {m.split('.')[0] for m in sys.modules} & {'matplotlib', 'umap', 'sklearn'}\n"
+        "from emovox.report.figures import importance_figure\n"
+        "importance_figure({'a': 1.0}, title='x')\n"
+        "assert 'matplotlib.figure' in sys.modules\n"
+        "assert 'matplotlib.pyplot' not in sys.modules"
+    )
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
