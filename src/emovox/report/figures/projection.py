@@ -129,7 +129,7 @@ def projection_figure(
     names = np.array(_few([group or "not known" for group in groups]))
     figure = sheet(7.4, 5.6, title=title, caption=f"{_told(found)} {caption}")
     axes = panel(figure)
-    size = float(np.clip(9000 / len(names), 8, 40))
+    size = float(np.clip(20000 / len(names), 15, 45))
     for name in _ordered(names):
         x, y = found.points[names == name].T
         tone, mark = _style(name, _ordered(names))
