@@ -1,0 +1,87 @@
+"""``emovox plot``: every kind is written, nothing is replaced unasked, and mistakes are named."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import soundfile
+
+from emovox.cli import main
+from voices import toy_corpus, voice
+
+pytest.importorskip("matplotlib")
+
+GOLDEN = Path(__file__).parent / "golden" / "evaluation.json"
+
+
+@pytest.mark.parametrize(("kind", "suffix"), [("confusion", ".svg"), ("classes", ".html")])
+def test_figures_of_an_evaluation(kind: str, suffix: str, tmp_path: Path) -> None:
+    file = tmp_path / f"figure{suffix}"
+    argv = ["plot", kind, str(GOLDEN), "-o", str(file)]
+    assert main(argv) == 0
+    first = file.read_bytes()
+    assert (b"protocol speaker-kfold/3" if suffix == ".svg" else b"data:image/png;base64,") in first
+    assert main(argv) == 2
+    assert file.read_bytes() == first
+    assert main([*argv, "--force"]) == 0
+
+
+@pytest.mark.parametrize("kind", ["radar", "waveform", "spectrogram"])
+def test_figures_of_a_recording(kind: str, tiny_bundle: Path, tmp_path: Path) -> None:
+    clip, file = tmp_path / "clip.wav", tmp_path / "figure.svg"
+    soundfile.write(clip, voice(1, 2, 3), 16_000)
+    assert main(["plot", kind, str(clip), "-o", str(file), "--model", str(tiny_bundle)]) == 0
+    assert "clip.wav" in file.read_text(encoding="utf-8")
+
+
+def test_a_projection_of_a_corpus(tmp_path: Path) -> None:
+    toy_corpus(tmp_path / "toy", n_speakers=3, n_takes=1)
+    file = tmp_path / "figure.svg"
+    data = ["--data", str(tmp_path / "toy" / "toy.csv"), "--set", "seed-180", "--store", str(tmp_path / "s")]
+    assert main(["plot", "projection", *data, "-o", str(file)]) == 0
+    assert "angry (3)" in file.read_text(encoding="utf-8")
+
+
+def test_tables_become_curves_and_bars(tmp_path: Path) -> None:
+    (tmp_path / "history.csv").write_text("epoch,train_loss,validation_uar\n0,2,\n1,1,0.5\n")
+    (tmp_path / "importance.csv").write_text("column,importance\nmfcc_1,2.5\nmfcc_2,\n")
+    for kind, source in (("training", tmp_path), ("importance", tmp_path / "importance.csv")):
+        file = tmp_path / f"{kind}.svg"
+        assert main(["plot", kind, str(source), "-o", str(file)]) == 0
+        assert ("validation UAR" if kind == "training" else "mfcc_1") in file.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("argv", "says"),
+    [
+        (["confusoin"], "did you mean 'confusion'"),
+        (["confusion", "gone", "-o", "x.png"], "nothing there"),
+        (["confusion", str(GOLDEN), "-o", "x.gif"], "ends with .png"),
+        (["comparison", str(GOLDEN), "-o", "x.png"], "expected 'comparison'"),
+        (["learning", "one", "-o", "x.png"], "name another one"),
+        (["projection", "--data", "x", "--method", "pcaa", "-o", "x.png"], "did you mean 'pca'"),
+        (["projection", "--data", "x", "--by", "speakr", "-o", "x.png"], "did you mean 'speaker'"),
+    ],
+)
+def test_mistakes_are_named(
+    argv: list[str],
+    says: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["plot", *argv]) == 2
+    assert says in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_search_is_drawn_from_its_run(tmp_path: Path) -> None:
+    record = {"schema": 1, "kind": "tune", "model": "svc", "split": {"name": "emobox/toy/1"}}
+    (tmp_path / "metrics.json").write_text(json.dumps(record))
+    (tmp_path / "trials.json").write_text(json.dumps([{"score": 0.4, "complete": True}]))
+    file = tmp_path / "search.svg"
+    assert main(["plot", "search", str(tmp_path), "-o", str(file)]) == 0
+    assert "emobox/toy/1" in file.read_text(encoding="utf-8")
