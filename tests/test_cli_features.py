@@ -5,6 +5,9 @@ from __future__ import annotations
 import csv
 import errno
 import json
+import os
+import socket
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -244,13 +247,16 @@ def test_a_store_that_cannot_be_written_to_is_told(run: Run, clips: list[Path], 
         (["--set", "seed-180", "-o", "nowhere/out.csv"], "a folder that exists"),
         (["--set", "seed-180", "-o", "out.csv", "--param", "mfc.n=1"], "nothing called 'mfc.n'"),
         (["--set", "seed-180", "-o", "out.csv", "--param", "hop"], "KEY=VALUE"),
-        (["--set", "seed-180", "-o", "out.csv", "--frames"], "gives vector"),
+        (["--set", "seed-180", "-o", "out.csv", "--frames"], "leave out --frames"),
         (["--set", "seed-lstm", "-o", "out.csv"], "add --frames"),
         (["--set", "seed-lstm,seed-hybrid", "--frames", "-o", "out.csv"], "one set"),
         (["--set", "seed-180", "-o", "out.csv", "--hop", "1"], "--window-s"),
         (["--set", "seed-180", "-o", "out.csv", "--window", "1", "--hop", "2"], "hop <= window"),
         (["--set", "seed-180", "-o", "out.csv", "--data", "m.csv"], "either PATH or --data"),
         (["--set", "seed-180", "-o", "out.csv", "--store-max-gb", "0"], "more than 0"),
+        (["--set", "seed-180", "-o", "out.csv", "--param", "mfcc.n_mfcc=x"], "the wrong type"),
+        (["--set", "encoder:", "-o", "out.csv"], "expected encoder:NAME"),
+        (["--describe", ""], "--describe ''"),
     ],
 )
 def test_what_cannot_be_is_refused_before_the_work(
@@ -272,6 +278,27 @@ def test_nothing_is_replaced_unasked(run: Run, clips: list[Path], tmp_path: Path
     assert out.read_text() == "mine"
     assert run(*clips, "--set", "seed-180", "-o", out, "--force")[0] == 0
     assert len(csv_rows(out)) == 3
+
+
+def test_what_a_killed_run_left_beside_the_file_goes(run: Run, clips: list[Path], tmp_path: Path) -> None:
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    out, host = tmp_path / "out.csv", socket.gethostname()
+    running = f"out.csv.{host}-{os.getppid()}.part"
+    kept = [running, f"out.csv.elsewhere-{ended.pid}.part", "out.csv.part"]
+    for name in (*kept, f"out.csv.{host}-{ended.pid}.part"):
+        (tmp_path / name).touch()
+    assert run(clips[0], "--set", "seed-180", "-o", out)[0] == 0
+    assert sorted(p.name for p in tmp_path.glob("*.part")) == sorted(kept)
+
+
+def test_a_failed_recording_is_named_once(run: Run, tmp_path: Path) -> None:
+    broken = tmp_path / "broken.wav"
+    broken.write_text("no sound")
+    code, told, said = run(broken, "--set", "seed-180", "-o", tmp_path / "out.csv")
+    assert code == 1
+    assert said.count(str(broken)) == 1
+    assert told.startswith("1 row of 180 features of 1 recording (0 computed, 0 from the store, 1 recording ")
 
 
 @pytest.mark.parametrize("suffix", ["csv", "npz", "parquet"])

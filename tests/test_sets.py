@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pickle
-from dataclasses import fields
+from dataclasses import fields, replace
 
 import numpy as np
 import pytest
@@ -90,7 +90,15 @@ def test_digests_differ_between_sets_and_ignore_nothing_of_a_part() -> None:
         ("seed-full", {"mfc.n_mfcc": 3}, "nothing called 'mfc.n_mfcc'"),
         ("seed-full", {"windw": 3}, "nothing called 'windw'"),
         ("seed-full", {"window": 4096}, "n_fft"),
-        ("seed-full", {"mfcc.n_mfc": 13}, "n_mfc"),
+        ("seed-full", {"mfcc.n_mfc": 13}, "did you mean 'mfcc.n_mfcc'"),
+        ("seed-full", {"windw": 3}, "did you mean 'window'"),
+        ("seed-full", {"mfcc.n_mfcc": "x"}, "wrong type"),
+        ("seed-full", {"window": "x"}, "whole samples"),
+        ("seed-full", {"hop": 160.5}, "whole samples"),
+        ("seed-full", {"hop": True}, "whole samples"),
+        ("seed-full", {"clip_s": -1.0}, "seconds above 0"),
+        ("seed-full", {"trim_db": True}, "trim_db is True"),
+        ("encoder:", None, "expected encoder:NAME"),
         ("seed-full", {"mel.n_mels": -1}, "cannot take"),
     ],
 )
@@ -116,6 +124,10 @@ def test_parts_that_do_not_go_together_are_refused() -> None:
         composed("x", [Part(family="zcr"), Part(family="rms", statistics=("mean",))], **said)
     with pytest.raises(ConfigError, match="one hop"):
         composed("x", [Part(family="zcr"), Part(family="rms", settings=FrameSettings(hop=80))], **said)
+    left = FrameSettings(centred=False)
+    parts = [Part(family="zcr", settings=left), Part(family="rms", settings=replace(left, window=320))]
+    with pytest.raises(ConfigError, match="one window"):
+        composed("x", parts, **said)
     with pytest.raises(ConfigError, match="unknown family"):
         composed("x", [Part(family="zrc")], **said)
 

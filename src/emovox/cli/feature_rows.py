@@ -106,10 +106,15 @@ def write(plan: Plan, output: Path) -> int:
     for line in counts.warnings(plan.store):
         say(line)
     typer.echo(
-        f"{counts.n_rows} rows of {len(layout.features)} features of {len(plan.jobs)} recordings "
+        f"{_many(counts.n_rows, 'row')} of {len(layout.features)} features of "
+        f"{_many(len(plan.jobs), 'recording')} "
         f"({counts.origin()}): {output}"
     )
     return 1 if counts.failed else 0
+
+
+def _many(n: int, what: str) -> str:
+    return f"{n} {what}" if n == 1 else f"{n} {what}s"
 
 
 def _add(sheet: Sheet, rows: Rows, counts: _Counts, progress: Progress) -> None:
@@ -118,7 +123,8 @@ def _add(sheet: Sheet, rows: Rows, counts: _Counts, progress: Progress) -> None:
     if rows.error is not None:
         counts.failed.add(rows.clip)
         progress.hide()
-        say(f"{rows.about[0]}: {rows.error}")
+        name = f"{rows.about[0]}: "  # which most errors begin with
+        say(name + rows.error.removeprefix(name))
     progress.at(rows.clip + 1)
 
 
@@ -132,7 +138,7 @@ class _Counts:
 
     def origin(self) -> str:
         """Where the features came from."""
-        failed = f", {len(self.failed)} recordings failed" if self.failed else ""
+        failed = f", {_many(len(self.failed), 'recording')} failed" if self.failed else ""
         return f"{self.tally.made} computed, {self.tally.found} from the store{failed}"
 
     def warnings(self, store: Store | None) -> Iterator[str]:

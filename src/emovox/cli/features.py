@@ -82,10 +82,12 @@ def features(
     if list_ or describe is not None:
         from emovox.cli.sets import described, listed
 
-        typer.echo(listed(format) if describe is None else described(_chosen(describe, params or ()), format))
+        if describe is None:
+            typer.echo(listed(format))
+        else:
+            typer.echo(described(_chosen(describe, params or (), option="--describe"), format))
         return 0
-    if sets is None or output is None or (data is None) == (not paths):
-        raise typer.BadParameter("expected --set NAME, -o FILE, and either PATH or --data; or --list")
+    sets, output = _asked(paths, data, sets, output)
     from emovox.cli.feature_rows import Plan, of_manifest, of_paths, write
 
     _check_output(output, data, force=force)
@@ -100,13 +102,29 @@ def features(
 # ------------------------------------------------------------------------------------ what was typed
 
 
-def _chosen(names: str, params: Sequence[str]) -> list[FeatureSet]:
+def _asked(
+    paths: Sequence[str] | None, data: Path | None, sets: str | None, output: Path | None
+) -> tuple[str, Path]:
+    """What has to be given; the message names all of it that is not."""
+    lacking = [
+        *(["--set NAME (--list names them)"] if sets is None else []),
+        *(["-o FILE"] if output is None else []),
+        *(["recordings, either PATH or --data"] if data is None and not paths else []),
+    ]
+    if sets is None or output is None or lacking:
+        raise typer.BadParameter(f"not given: {'; '.join(lacking)}")
+    if data is not None and paths:
+        raise typer.BadParameter(f"got {paths[0]!r} and --data {str(data)!r}; expected either PATH or --data")
+    return sets, output
+
+
+def _chosen(names: str, params: Sequence[str], *, option: str = "--set") -> list[FeatureSet]:
     """The sets between the commas, changed by ``KEY=VALUE``, or ``SET:KEY=VALUE`` for one of them."""
     from emovox.features import feature_set
 
     found = [name.strip() for name in names.split(",") if name.strip()]
     if not found or len(set(found)) < len(found):
-        raise typer.BadParameter(f"--set {names!r}: expected different names, with commas between them")
+        raise typer.BadParameter(f"{option} {names!r}: expected different names, with commas between them")
     changes: dict[str, dict[str, Any]] = {name: {} for name in found}
     for text in params:
         key, sign, value = text.partition("=")
@@ -141,8 +159,10 @@ def _check_kinds(chosen: Sequence[FeatureSet], *, frames: bool, windows: Windows
         raise typer.BadParameter("--frames takes one set, and no windows")
     for one in chosen:
         if one.kind != kind:
-            how = "without --frames" if frames else "add --frames"
-            raise typer.BadParameter(f"the set {one.name!r} gives {one.kind}: {how}, or see --list")
+            gives, how = ("one row a recording", "leave out") if frames else ("frames", "add")
+            raise typer.BadParameter(
+                f"the set {one.name!r} gives {gives}: {how} --frames, or take another set (--list)"
+            )
 
 
 def _check_output(output: Path, data: Path | None, *, force: bool) -> None:

@@ -15,6 +15,10 @@ if TYPE_CHECKING:
 __all__ = ["described", "listed"]
 
 _COLUMNS_OF_TEXT = 100
+_BESIDES = (
+    "encoder:NAME or encoder:FOLDER: embeddings of a pretrained encoder (extra ssl)",
+    "A+B: sets that give a row, side by side as one set",
+)
 
 
 def listed(form: Form) -> str:
@@ -27,7 +31,8 @@ def listed(form: Form) -> str:
         (s.name, "frames" if s.kind == "frames" else "row", s.n_columns, s.extra or "", s.description)
         for s in SETS.values()
     ]
-    return "\n".join(table(("set", "gives", "columns", "extra", "what it is"), rows))
+    lines = table(("set", "gives", "columns", "extra", "what it is"), rows)
+    return "\n".join([*lines, "", *_BESIDES])
 
 
 def described(sets: Sequence[FeatureSet], form: Form) -> str:

@@ -8,13 +8,15 @@ few megabytes are held at once.
 from __future__ import annotations
 
 import csv
+import glob
 import json
 import os
 import shutil
+import socket
 import tempfile
 import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -92,7 +94,8 @@ def opened_sheet(path: Path, layout: Layout) -> Iterator[Sheet]:
         ".npz": NpzSheet,
         ".parquet": ParquetSheet,
     }
-    half = path.with_name(f"{path.name}.{os.getpid()}.part")
+    _sweep(path)
+    half = path.with_name(f"{path.name}.{socket.gethostname()}-{os.getpid()}.part")
     try:
         half.touch()  # shows before the work whether there may be a file
         with closing(kinds[path.suffix.lower()](half, layout)) as sheet:
@@ -101,6 +104,29 @@ def opened_sheet(path: Path, layout: Layout) -> Iterator[Sheet]:
         half.replace(path)
     finally:
         half.unlink(missing_ok=True)
+
+
+def _sweep(path: Path) -> None:
+    """Delete what runs left beside ``path`` that were killed on this machine."""
+    start = f"{path.name}.{socket.gethostname()}-"
+    for left in path.parent.glob(f"{glob.escape(start)}*.part"):
+        number = left.name.removeprefix(start).removesuffix(".part")
+        if number.isdecimal() and not _runs(int(number)):
+            with suppress(OSError):
+                left.unlink()
+
+
+def _runs(pid: int) -> bool:
+    """Whether there is a process of that number; elsewhere than on POSIX there is no harmless way to ask."""
+    if os.name != "posix":
+        return True
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except (OSError, OverflowError):  # somebody else's, or no number of a process
+        return True
+    return True
 
 
 class CsvSheet:

@@ -299,7 +299,8 @@ def _positive(values: Doubles) -> Doubles:
 def _smoothed(values: Doubles) -> Doubles:
     """The mean over three frames, ``(t,)``; the outermost are repeated."""
     padded = np.concatenate([values[:1], values, values[-1:]])
-    return (padded[:-2] + padded[1:-1] + padded[2:]) / 3
+    smooth: Doubles = (padded[:-2] + padded[1:-1] + padded[2:]) / 3
+    return smooth
 
 
 def _contour(values: Doubles, hop_s: float) -> Doubles:

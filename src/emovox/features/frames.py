@@ -50,6 +50,11 @@ class FrameSettings:
     """``y[n] = x[n] - preemphasis * x[n - 1]`` before anything else; 0 is none."""
 
     def __post_init__(self) -> None:
+        lengths = (self.window, self.hop, self.n_fft)
+        if any(isinstance(n, bool) or not isinstance(n, int | np.integer) for n in lengths):
+            raise ConfigError(
+                f"window {self.window!r}, hop {self.hop!r}, n_fft {self.n_fft!r}; expected whole samples"
+            )
         if not (1 <= self.window <= self.n_fft and self.hop >= 1) or self.n_fft % 2:
             raise ConfigError(
                 f"window {self.window!r}, hop {self.hop!r}, n_fft {self.n_fft!r}; expected a hop of 1 or "

@@ -14,8 +14,9 @@ from __future__ import annotations
 
 import difflib
 import hashlib
+import inspect
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from functools import partial
 from typing import Any, Literal
@@ -145,7 +146,8 @@ def composed(
     """A set made of families, all of them on one shared transform.
 
     Args:
-        parts: with statistics all of them (a vector), or none (frames, which then need the same hop).
+        parts: with statistics all of them (a vector), or none (frames, which then need the same hop, and
+            the same window unless they are centred).
         clip_s: cut the sound, or fill it with zeros, to this many seconds before anything else.
 
     Raises:
@@ -159,9 +161,12 @@ def composed(
     if len(kinds) != 1:
         raise ConfigError(f"{name}: expected parts, either all with statistics or all without")
     kind: Kind = "vector" if kinds.pop() else "frames"
-    hops = {(part.settings.hop, part.settings.centred) for part in parts}
-    if kind == "frames" and len(hops) != 1:
-        raise ConfigError(f"{name}: frames side by side need one hop, got {sorted(hops)}")
+    if kind == "frames":
+        _check_side_by_side(name, parts)
+    if clip_s is not None and not (_is_number(clip_s) and 0 < clip_s < np.inf):
+        raise ConfigError(
+            f"{name}: clip_s is {clip_s!r}; expected seconds above 0, or None for all of a sound"
+        )
     return FeatureSet(
         name=name,
         kind=kind,
@@ -172,6 +177,22 @@ def composed(
         definition={"parts": [asdict(part) for part in parts], "clip_s": clip_s},
         hop_s=parts[0].settings.hop / SAMPLE_RATE if kind == "frames" else None,
     )
+
+
+def _check_side_by_side(name: str, parts: Sequence[Part]) -> None:
+    hops = {(part.settings.hop, part.settings.centred) for part in parts}
+    if len(hops) != 1:
+        raise ConfigError(f"{name}: frames side by side need one hop, got {sorted(hops)}")
+    windows = {part.settings.window for part in parts}
+    if len(windows) != 1 and not parts[0].settings.centred:
+        raise ConfigError(
+            f"{name}: windows of {sorted(windows)} samples give different numbers of frames; expected one "
+            "window, or centred=True"
+        )
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _compute(x: Floats, sample_rate: int, *, parts: tuple[Part, ...], clip_s: float | None) -> Floats:
@@ -197,30 +218,65 @@ def _changed(given: FeatureSet, overrides: Mapping[str, Any]) -> FeatureSet:
         raise ConfigError(
             f"the set {given.name!r} is fixed: it takes no overrides, got {', '.join(overrides)}"
         )
-    parts, clip_s = list(compute.keywords["parts"]), compute.keywords["clip_s"]
-    frame_settings = {f.name for f in fields(FrameSettings)}
-    known = [*sorted(frame_settings), "clip_s", *(f"{part.family}.<parameter>" for part in parts)]
-    for key, value in overrides.items():
-        family, _, parameter = key.rpartition(".")
-        if key == "clip_s":
-            clip_s = value
-        elif key in frame_settings:
-            parts = [replace(p, settings=replace(p.settings, **{key: value})) for p in parts]
-        elif any(p.family == family for p in parts):
-            parts = [
-                replace(p, parameters={**p.parameters, parameter: value}) if p.family == family else p
-                for p in parts
-            ]
-        else:
-            raise ConfigError(
-                f"the set {given.name!r} has nothing called {key!r}; expected {', '.join(known)}"
-            )
-    made = composed(given.name, parts, description=given.description, source=given.source, clip_s=clip_s)
+    parts: tuple[Part, ...] = compute.keywords["parts"]
+    _check_names(given.name, parts, overrides)
+    clip_s = overrides.get("clip_s", compute.keywords["clip_s"])
     try:
-        made(np.zeros(SAMPLE_RATE // 10, np.float32))  # a parameter that is unknown or out of range shows now
-    except (TypeError, ValueError) as error:
+        made = composed(
+            given.name,
+            [_replaced(part, overrides) for part in parts],
+            description=given.description,
+            source=given.source,
+            clip_s=clip_s,
+        )
+        made(np.zeros(SAMPLE_RATE // 10, np.float32))  # a parameter that is out of range shows now
+    except TypeError as error:
+        raise ConfigError(
+            f"the set {given.name!r} cannot take {dict(overrides)}: a value has the wrong type ({error})"
+        ) from None
+    except ValueError as error:
         raise ConfigError(f"the set {given.name!r} cannot take {dict(overrides)}: {error}") from None
     return replace(made, overrides=dict(overrides), version=given.version)
+
+
+_FRAME_SETTINGS = tuple(sorted(f.name for f in fields(FrameSettings)))
+
+
+def _check_names(name: str, parts: Sequence[Part], overrides: Mapping[str, Any]) -> None:
+    known = {*_FRAME_SETTINGS, "clip_s"}
+    known |= {f"{part.family}.{parameter}" for part in parts for parameter in _parameters(part.family)}
+    for key in overrides:
+        if key not in known:
+            listed = (*_FRAME_SETTINGS, "clip_s", *(f"{part.family}.PARAMETER" for part in parts))
+            raise ConfigError(
+                f"the set {name!r} has nothing called {key!r}{_nearest(key, known)}; "
+                f"expected one of {', '.join(listed)}"
+            )
+
+
+def _nearest(word: str, known: Iterable[str]) -> str:
+    near = difflib.get_close_matches(word, sorted(known), n=1)
+    return f", did you mean {near[0]!r}" if near else ""
+
+
+def _parameters(family: str) -> set[str]:
+    """What a family takes beside its settings; what it hands on is a parameter of the mel bands."""
+    found: set[str] = set()
+    for name in (family, *_HANDED_ON.get(family, ())):
+        told = inspect.signature(FEATURES[name].function).parameters.values()
+        found |= {p.name for p in told if p.kind is p.KEYWORD_ONLY}
+    return found - {"settings", "shared", "pitch_hz"}
+
+
+_HANDED_ON = {"log_mel": ("mel",), "mfcc": ("log_mel", "mel")}
+"""Family -> those to which it hands the parameters that it does not know itself."""
+
+
+def _replaced(part: Part, overrides: Mapping[str, Any]) -> Part:
+    settings = {key: value for key, value in overrides.items() if key in _FRAME_SETTINGS}
+    start = f"{part.family}."
+    own = {key.removeprefix(start): value for key, value in overrides.items() if key.startswith(start)}
+    return replace(part, settings=replace(part.settings, **settings), parameters={**part.parameters, **own})
 
 
 # ------------------------------------------------------------------------------------------ the table
@@ -331,6 +387,8 @@ _ENCODER_OPTIONS = ("layer", "pooling", "revision", "download")
 
 def _encoder(name: str, overrides: Mapping[str, Any]) -> FeatureSet:
     """The embeddings of a pretrained encoder, as a set."""
+    if name == _ENCODER:
+        raise ConfigError("'encoder:' names none; expected encoder:NAME of the Hub, or encoder:FOLDER")
     if unknown := sorted(set(overrides) - set(_ENCODER_OPTIONS)):
         raise ConfigError(
             f"an encoder has nothing called {unknown[0]!r}; expected {', '.join(_ENCODER_OPTIONS)}"
@@ -359,7 +417,7 @@ _JOIN, _TRIM = "+", "trim_db"
 def _joined(name: str, overrides: Mapping[str, Any]) -> FeatureSet:
     """Sets side by side, of the recording as it is or without its silent ends."""
     trim_db, own = overrides.get(_TRIM), {k: v for k, v in overrides.items() if k != _TRIM}
-    if trim_db is not None and not (isinstance(trim_db, int | float) and 0 < trim_db <= 120):
+    if trim_db is not None and not (_is_number(trim_db) and 0 < trim_db <= 120):
         raise ConfigError(f"trim_db is {trim_db!r}; expected decibels below the loudest, over 0 to 120")
     given = name.split(_JOIN)
     if len(set(given)) < len(given):
@@ -413,8 +471,9 @@ def feature_set(name: str, overrides: Mapping[str, Any] | None = None) -> Featur
     if _JOIN in name or _TRIM in (overrides or {}):
         return _joined(name, overrides or {})
     if name not in SETS:
-        near = difflib.get_close_matches(name, SETS, n=1)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
-        raise ConfigError(f"unknown feature set {name!r}{hint}; there are {', '.join(SETS)}")
+        raise ConfigError(
+            f"unknown feature set {name!r}{_nearest(name, SETS)}; expected one of {', '.join(SETS)}, "
+            "several as A+B, or encoder:NAME"
+        )
     found = SETS[name]
     return _changed(found, overrides) if overrides else found
