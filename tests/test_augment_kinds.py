@@ -364,6 +364,16 @@ def test_codecs_lose_more_at_lower_rates(kind: str) -> None:
     assert np.corrcoef(x, transform(kind, kbps=16)(x, draw(0)))[0, 1] > 0.8
 
 
+@pytest.mark.parametrize("kind", ["mp3", "opus"])
+def test_a_library_without_the_codec_says_so(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def old(*_: object, **options: object) -> None:
+        raise TypeError(f"unexpected keyword argument {next(iter(options))!r}")
+
+    monkeypatch.setattr(soundfile, "SoundFile", old)
+    with pytest.raises(ConfigError, match=r"cannot write .*; expected soundfile 0\.13"):
+        transform(kind)(speech(0.1), draw(0))
+
+
 # ------------------------------------------------------------------------------------ vocal tract
 
 

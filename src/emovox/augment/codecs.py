@@ -13,6 +13,7 @@ import soundfile
 
 from emovox.audio import SAMPLE_RATE
 from emovox.augment.base import Amount, Rng, Sound, Transform, drawn, fitted
+from emovox.errors import AudioDecodeError, ConfigError
 
 __all__ = ["Mp3", "Opus", "mp3_bytes", "opus_bytes"]
 
@@ -64,13 +65,19 @@ def opus_bytes(x: Sound, kbps: float) -> bytes:
 
 def _encoded(x: Sound, form: str, subtype: str, **options: Any) -> bytes:
     file = io.BytesIO()
-    with soundfile.SoundFile(file, "w", SAMPLE_RATE, 1, format=form, subtype=subtype, **options) as sink:
-        sink.write(x)
+    try:
+        with soundfile.SoundFile(file, "w", SAMPLE_RATE, 1, format=form, subtype=subtype, **options) as sink:
+            sink.write(x)
+    except (TypeError, ValueError, soundfile.LibsndfileError) as error:
+        here = f"soundfile {soundfile.__version__} with libsndfile {soundfile.__libsndfile_version__}"
+        raise ConfigError(
+            f"{here} cannot write {subtype} at a rate: {error}; expected soundfile 0.13 or newer"
+        ) from None
     return file.getvalue()
 
 
 def _decoded(data: bytes) -> npt.NDArray[Any]:
     y, rate = soundfile.read(io.BytesIO(data), dtype="float32")
     if rate != SAMPLE_RATE:  # libsndfile gives back the rate that it was handed, Opus or not
-        raise RuntimeError(f"the codec answered at {rate} Hz instead of {SAMPLE_RATE}")
+        raise AudioDecodeError(f"the codec answered at {rate} Hz; expected {SAMPLE_RATE}")
     return np.asarray(y)

@@ -240,7 +240,7 @@ class _Trial:
     def _judged(self, sound: Callable[[], Sound], file: str) -> Prediction:
         try:
             return self.recognizer.predict(sound(), sample_rate=audio.SAMPLE_RATE, labels=self.names)
-        except (EmovoxError, OSError, RuntimeError) as error:  # libsndfile's errors are RuntimeErrors
+        except EmovoxError as error:
             return Prediction(None, file=file, error=str(error))
 
     def _changed(self, x: Sound, u: Utterance, condition: Condition, change: Transform | None) -> Sound:
