@@ -43,6 +43,7 @@ from emovox.features.store import Store, default_root
 from emovox.metrics import paired_difference, speaker_interval
 
 PROTOCOLS = {"ravdess": "emobox/ravdess", "emodb": "loso"}
+TITLES = {"ravdess": "RAVDESS", "emodb": "EMO-DB"}
 COSTS = (1.0, 3.0, 10.0)
 SETS = ("emovox-core", "eGeMAPSv02")
 Sets = dict[str, np.ndarray]
@@ -198,7 +199,7 @@ def times_ms(
 
 def markdown(found: dict[str, dict[str, float]]) -> str:
     """The table of correlations."""
-    heads = ["column", *found]
+    heads = ["column", *(TITLES[corpus] for corpus in found)]
     rows = [[f"`{name}`", *(f"{found[c][name]:.2f}" for c in found)] for name in COLUMNS[:88]]
     lines = ["| " + " | ".join(cells) + " |" for cells in (heads, ["---"] * len(heads), *rows)]
     return "\n".join(lines) + "\n"
