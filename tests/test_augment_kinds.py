@@ -478,6 +478,18 @@ def test_a_plan_is_its_steps_in_turn() -> None:
     assert 30 < taken < 70
 
 
+def test_variants_are_the_clip_and_copies_of_its_own() -> None:
+    x, plan = speech(0.3), Plan.of([{"kind": "noise"}])
+    copies = plan.variants(x, "a", 3, seed=2)
+    assert copies[0] is x
+    assert len({y.tobytes() for y in copies}) == 4
+    for y, again in zip(copies, plan.variants(x, "a", 3, seed=2), strict=True):
+        np.testing.assert_array_equal(y, again)
+    np.testing.assert_array_equal(copies[1], plan.variants(x, "a", 1, seed=2)[1])  # more copies change none
+    for other in (plan.variants(x, "b", 1, seed=2), plan.variants(x, "a", 1, seed=3)):
+        assert (other[1] != copies[1]).any()
+
+
 def test_a_wrong_plan_says_which_step() -> None:
     with pytest.raises(
         ConfigError, match=r"step 2 of the augmentation: no transform 'nosie'; did you mean 'noise'"

@@ -124,6 +124,14 @@ class Plan:
                 x = step.change(x, rng)
         return x
 
+    def variants(self, x: Sound, key: str, n: int, *, seed: int = 0) -> list[Sound]:
+        """``x`` as it is and ``n`` changed copies of it, the same whenever they are made.
+
+        Args:
+            key: of the recording, such as its id.
+        """
+        return [x, *(self(x, generator(seed, f"{key}#{number}")) for number in range(1, n + 1))]
+
     def to_list(self) -> list[dict[str, Any]]:
         """Rows as ``of`` reads them, in plain types, every setting spelt out."""
         names = {kind: name for name, kind in KINDS.items()}
