@@ -96,6 +96,11 @@ def test_a_plan_says_what_is_shared(toy: Manifest) -> None:
     assert (strict.stamp, leaky.stamp) == ("strict", "speaker-dependent")
     assert strict.reasons == ("nobody listened for copies",)
     assert "10 speakers on both sides" in leaky.reasons
+    nameless = replace(toy, utterances=tuple(replace(u, speaker="toy-unknown") for u in toy))
+    told = planned(nameless, "random").reasons
+    unknown = f"nobody says who speaks in {len(toy)} of the {len(toy)} clips"
+    assert told[0] == f"{unknown}, so the same voices may be on both sides"
+    assert not any("speakers on both sides" in reason for reason in told)
     heard = planned(toy, prints=listen(toy)[0])
     assert (heard.stamp, heard.reasons) == ("strict", ("nothing is shared that is known",))
 

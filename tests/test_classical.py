@@ -387,3 +387,12 @@ def test_an_inner_fold_never_hears_its_own_held_out_speakers(
     chosen = config("logistic-regression", select=Selection("anova", ratio=1.0), scaler="none")
     search(marked, labels, voices, chosen, draws=2, inner_folds=3)
     assert heard == [8] * 6, "two draws on three folds; each was given two thirds of the twelve speakers"
+
+
+@pytest.mark.parametrize(("name", "params"), [("catboost", {"depth": 99}), ("knn", {"n_neighbors": "many"})])
+def test_a_value_that_a_library_refuses_is_a_named_error(name: str, params: dict[str, Any]) -> None:
+    if name == "catboost":
+        pytest.importorskip("catboost")
+    x, y = np.random.default_rng(0).standard_normal((8, 3)), ["sad", "happy"] * 4
+    with pytest.raises(ConfigError, match=f"{name} cannot be fitted: "):
+        fit(x, y, [None] * 8, ClassicalConfig(model=name, params=params))

@@ -188,6 +188,18 @@ def test_a_comparison_and_its_folder(place: Path, capsys: pytest.CaptureFixture[
     } <= names
 
 
+def test_a_comparison_destroys_no_other_run(
+    newcomer: Path, place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = (newcomer / "metrics.json").read_bytes()
+    args = ["--data", "mine", "--features", "seed-180", "--models", "knn", "--protocol", "given"]
+    assert main(["compare", *args, "-o", str(newcomer)]) == 2
+    assert "name another folder" in capsys.readouterr().err
+    assert main(["compare", *args, "-o", "toy/toy.csv"]) == 2
+    assert "is a file" in capsys.readouterr().err
+    assert (newcomer / "metrics.json").read_bytes() == before
+
+
 def test_runs_are_listed_and_compared(
     newcomer: Path, place: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

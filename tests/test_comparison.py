@@ -16,6 +16,7 @@ pytest.importorskip("sklearn")
 
 from emovox import comparison, metrics
 from emovox.bench import plan
+from emovox.classical import ESTIMATORS
 from emovox.comparison import Comparison, System, cells, comparison_document, compute, models_of
 from emovox.config import ComparisonConfig, TuneConfig
 from emovox.corpora.manifest import Manifest
@@ -89,6 +90,17 @@ def test_what_is_done_is_kept_and_what_changed_is_not(
     values[0, 0] += 1
     compute(made(toy, FeatureTable(rows.ids, values, rows.columns, {}, rows.reference)), tmp_path)
     assert len(watched.done) == 12, "other numbers are other cells"
+
+
+def test_other_defaults_are_other_cells(
+    toy: Manifest, rows: FeatureTable, tmp_path: Path, watched: Watched, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compute(made(toy, rows), tmp_path)
+    watched.done.clear()
+    knn = replace(ESTIMATORS["knn"], defaults={"n_neighbors": 3})
+    monkeypatch.setitem(ESTIMATORS, "knn", knn)
+    compute(made(toy, rows), tmp_path)
+    assert {model for _, _, model, _ in watched.done} == {"knn"}, "nothing was typed otherwise"
 
 
 def test_a_killed_comparison_goes_on(

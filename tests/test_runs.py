@@ -54,6 +54,14 @@ def test_nothing_is_replaced_unasked(tmp_path: Path) -> None:
         runs.start(tmp_path / "file", "")
 
 
+def test_a_run_that_replaces_another_takes_its_model_away_first(tmp_path: Path) -> None:
+    spec = runs.start(tmp_path / "x", "") / "bundle" / "spec.json"
+    spec.parent.mkdir()
+    spec.write_text("{}")
+    runs.start(tmp_path / "x", "", force=True)
+    assert not spec.exists(), "else an interrupted run would answer with the model of the one before"
+
+
 def test_a_record_that_is_no_json_is_refused(tmp_path: Path) -> None:
     runs.start(tmp_path / "x", "")
     with pytest.raises(ConfigError, match="no JSON"):

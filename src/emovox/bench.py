@@ -23,11 +23,13 @@ import emovox
 from emovox import metrics
 from emovox.bundle import load_bundle
 from emovox.corpora.audit import Audit, Fingerprint, audit
+from emovox.corpora.formats.assembly import known_speaker
 from emovox.corpora.manifest import Manifest
 from emovox.corpora.plans import splits
 from emovox.corpora.protocols import STAMPS, Split
 from emovox.errors import ConfigError, MissingExtraError, ProtocolError
 from emovox.evaluate import Evaluation, evaluate
+from emovox.files import write_json
 from emovox.recognizer import Recognizer
 
 __all__ = ["RECIPES", "Job", "Plan", "Recipe", "Settings", "find_recipe", "plan", "run"]
@@ -112,8 +114,11 @@ class Plan:
     @property
     def reasons(self) -> tuple[str, ...]:
         """What tests and trainings have in common, over all splits."""
+        nameless = [u for u in self.manifest if known_speaker(u) is None]
+        unknown = {u.speaker for u in nameless}
+        speakers = {name for one in self.audits for name in one.shared_speakers}
         kinds: tuple[tuple[str, Iterable[str]], ...] = (
-            ("speakers", (name for one in self.audits for name in one.shared_speakers)),
+            ("speakers", sorted(speakers - unknown)),
             ("sentences", (name for one in self.audits for name in one.shared_texts)),
             ("recordings", (f"{c.one} = {c.other}" for one in self.audits for c in one.copies)),
         )
@@ -123,6 +128,11 @@ class Plan:
             for kind, names in told
             if names
         ]
+        if speakers & unknown:
+            reasons.append(
+                f"nobody says who speaks in {len(nameless)} of the {len(self.manifest)} clips, so the same "
+                "voices may be on both sides"
+            )
         if not all(one.heard for one in self.audits):
             reasons.append("nobody listened for copies")
         return tuple(reasons) or ("nothing is shared that is known",)
@@ -186,7 +196,7 @@ def run(
         if fold is None:
             job = Job(made.manifest, split, home / f"{number}", Path(out) / "cache", settings, workers)
             fold = {"key": key, "stamp": found.stamp, **_fold(job, trainer)}
-            _write(file, fold)
+            write_json(file, fold)
             tell(f"{split.name}: UAR {fold['uar']:.1%}, {fold['seconds']:.0f} s")
         else:
             tell(f"{split.name}: UAR {fold['uar']:.1%}, from before")
@@ -267,13 +277,6 @@ def _kept(file: Path, key: str) -> dict[str, Any] | None:
         return fold if fold.get("key") == key else None
     except (OSError, ValueError, AttributeError):
         return None
-
-
-def _write(file: Path, fold: Mapping[str, Any]) -> None:
-    file.parent.mkdir(parents=True, exist_ok=True)
-    half = file.with_name(f"{file.name}.part")
-    half.write_text(json.dumps(fold, ensure_ascii=False) + "\n", encoding="utf-8")
-    half.replace(file)
 
 
 def _plain_name(protocol: str) -> str:

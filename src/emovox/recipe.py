@@ -7,7 +7,6 @@ learnt from the test, and from the validation only the temperature.
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
@@ -25,6 +24,7 @@ from emovox.bundle import Abstain, Input, Licence, Spec, write_bundle
 from emovox.calibration import fit_temperature
 from emovox.corpora.manifest import Manifest, Utterance
 from emovox.export import to_onnx
+from emovox.files import replaced
 from emovox.labels import EMOTIONS, EXTRAS
 from emovox.nets import functionals
 from emovox.nets.vox import Vox, VoxConfig
@@ -148,11 +148,8 @@ def _vectors(job: Job) -> npt.NDArray[np.float32]:
         seen.update(f"{u.id}\t{u.start}\t{u.end}\t{size}\n".encode("utf-8", "surrogateescape"))
     file = job.cache / f"vox-{seen.hexdigest()[:16]}.npy"
     if not file.exists():
-        job.cache.mkdir(parents=True, exist_ok=True)
-        half = file.with_suffix(f".{os.getpid()}.part")
-        with half.open("wb") as stream:
+        with replaced(file) as half, half.open("wb") as stream:
             np.save(stream, _computed(job))
-        half.replace(file)
     kept: npt.NDArray[np.float32] = np.load(file, allow_pickle=False)
     return kept
 

@@ -17,7 +17,6 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
-import os
 import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -28,8 +27,10 @@ from typing import Any
 
 import emovox
 from emovox import metrics
+from emovox.bundle import SPEC_FILE
 from emovox.corpora.manifest import Manifest
 from emovox.errors import ConfigError
+from emovox.files import write_text
 
 __all__ = [
     "ANSWERS_FILE",
@@ -97,7 +98,8 @@ def start(folder: str | Path, config: str, *, force: bool = False) -> Path:
         )
     place.mkdir(parents=True, exist_ok=True)
     (place / METRICS_FILE).unlink(missing_ok=True)
-    _put(place / CONFIG_FILE, config)
+    (place / BUNDLE_FOLDER / SPEC_FILE).unlink(missing_ok=True)  # an older model must not pass for this one
+    write_text(place / CONFIG_FILE, config)
     return place
 
 
@@ -118,7 +120,7 @@ def finish(folder: str | Path, record: Mapping[str, Any]) -> Run:
         text = json.dumps(whole, indent=1, ensure_ascii=False, allow_nan=False)
     except (TypeError, ValueError) as error:
         raise ConfigError(f"the record of {str(place)!r} is no JSON: {error}") from error
-    _put(place / METRICS_FILE, text + "\n")
+    write_text(place / METRICS_FILE, text + "\n")
     return Run(place, whole)
 
 
@@ -210,12 +212,3 @@ def _answers(run: Run) -> dict[str, tuple[str, str, str]]:
         return {row["id"]: (row["speaker"], row["true"], row["answer"]) for row in rows}
     except (OSError, csv.Error, KeyError) as error:
         raise ConfigError(f"the answers of {str(run.folder)!r} cannot be read: {error!r}") from error
-
-
-def _put(file: Path, text: str) -> None:
-    half = file.with_name(f"{file.name}.{os.getpid()}.part")
-    try:
-        half.write_text(text, encoding="utf-8")
-        half.replace(file)
-    finally:
-        half.unlink(missing_ok=True)

@@ -27,7 +27,7 @@ from sklearn.utils.class_weight import compute_sample_weight
 
 from emovox.classical.config import ClassicalConfig
 from emovox.classical.preparing import Clip, Fill, Ranks, Rows, Scale
-from emovox.errors import ConfigError
+from emovox.errors import ConfigError, EmovoxError
 from emovox.labels import EMOTIONS, EXTRAS
 from emovox.selection import Select
 
@@ -122,7 +122,9 @@ def fit(
         warnings.simplefilter("always")
         try:
             pipeline.fit(rows, truth, **({} if weights is None else {"classify__sample_weight": weights}))
-        except ValueError as error:
+        except EmovoxError:
+            raise
+        except Exception as error:  # what the libraries of the table raise has no common kin
             raise ConfigError(f"{config.model} cannot be fitted: {error}") from error
     return Fitted(config, classes, names, pipeline, tuple(dict.fromkeys(_notes(told))))
 

@@ -24,6 +24,8 @@ from emovox.cli.workshop import (
     split_words,
     tables_of,
 )
+from emovox.errors import ConfigError
+from emovox.files import write_text
 
 if TYPE_CHECKING:
     from emovox.config import ComparisonConfig
@@ -94,6 +96,7 @@ def compare(
     plans = tuple(audited(manifest, one, corpus=name, allow=("missing",)) for one in config.protocols)
     for plan in plans:
         say(f"{plan.protocol}: {len(plan.splits)} splits; {plan.stamp}")
+    _check_folder(output)
     tables = tables_of(manifest, sets, workers=workers, store=store)
     made = Comparison(config, plans, tables)
     results = compute(made, output, workers=workers, tell=say)
@@ -103,6 +106,21 @@ def compare(
     _show(document, times, format)
     failed = any(row["error"] for one in document["protocols"] for row in one["systems"])
     return 1 if failed or document["data"]["unread"] else 0
+
+
+def _check_folder(output: Path) -> None:
+    """Refuse, before the work, a folder that holds something else than a comparison."""
+    if output.exists() and not output.is_dir():
+        raise ConfigError(f"-o {str(output)!r} is a file; expected a folder, new or of a comparison")
+    there = sorted(path.name for path in output.iterdir()) if output.is_dir() else []
+    if there and not _OWN & {*there}:
+        raise ConfigError(
+            f"-o {str(output)!r} holds {there[0]}, not a comparison; name another folder, new or begun"
+        )
+
+
+_OWN = {"cells", "cache", "chosen.json"}
+"""Of these one at least lies in the folder of a comparison that was begun."""
 
 
 def _listed(text: str | None) -> list[str] | None:
@@ -123,9 +141,7 @@ def _write(
         "compare.json": json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False) + "\n",
     }
     for name, text in texts.items():
-        half = output / f"{name}.part"
-        half.write_text(text, encoding="utf-8", errors="backslashreplace")
-        half.replace(output / name)
+        write_text(output / name, text)
     say(f"written: {output / 'compare.html'} and beside it compare.md, compare.json, times.json, chosen.json")
 
 

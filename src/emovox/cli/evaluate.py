@@ -13,6 +13,7 @@ from emovox.cli.models import Form
 from emovox.cli.predict import Switch
 from emovox.cli.terminal import Progress, clean, say
 from emovox.errors import ConfigError, ManifestError
+from emovox.files import write_text
 from emovox.labels import canonical_all, label_map
 
 if TYPE_CHECKING:
@@ -236,7 +237,5 @@ def write_pages(output: Path, document: dict[str, Any], answers: Evaluation) -> 
         answers.to_csv(),
     )
     for name, text in zip(FILES, texts, strict=True):
-        half = output / f"{name}.part"
-        half.write_text(text, encoding="utf-8", errors="backslashreplace", newline="")
-        half.replace(output / name)
+        write_text(output / name, text)
     say(f"written: {output / 'evaluation.html'} and beside it {', '.join(FILES[:2])}, {FILES[3]}")

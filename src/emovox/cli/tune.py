@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -32,6 +31,7 @@ from emovox.cli.workshop import (
     tracked,
 )
 from emovox.errors import ConfigError
+from emovox.files import write_json, write_text
 
 if TYPE_CHECKING:
     from emovox.config import Config
@@ -91,8 +91,8 @@ def tune(
         study=folder / STUDY_FILE,
         tell=_told,
     )
-    _write(folder / BEST_FILE, to_yaml(best))
-    _write(folder / TRIALS_FILE, json.dumps([trial.to_dict() for trial in found.trials], indent=1) + "\n")
+    write_text(folder / BEST_FILE, to_yaml(best))
+    write_json(folder / TRIALS_FILE, [trial.to_dict() for trial in found.trials])
     if not found.interrupted:  # else it is no complete run, and the same command goes on with it
         run = finish(folder, _record(config, best, plan.splits[0], found, started))
         tracked(run, mlflow)
@@ -139,9 +139,3 @@ def _record(config: Config, best: Config, split: Any, found: SearchResult, start
         "n_trials": len(found.trials),
         "curve": [None if value is None else round(value, 6) for value in found.curve],
     }
-
-
-def _write(file: Path, text: str) -> None:
-    half = file.with_name(f"{file.name}.part")
-    half.write_text(text, encoding="utf-8")
-    half.replace(file)

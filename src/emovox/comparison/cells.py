@@ -30,8 +30,9 @@ import emovox
 from emovox.classical import ClassicalConfig, fit
 from emovox.config import TuneConfig
 from emovox.errors import EmovoxError
+from emovox.files import write_json
 
-__all__ = ["Answers", "Cell", "System", "kept_under", "worked", "write_json"]
+__all__ = ["Answers", "Cell", "System", "kept_under", "worked"]
 
 Tell = Callable[[str], None]
 
@@ -95,15 +96,31 @@ def kept_under(cell: Cell) -> Cell:
     what = {
         "content": cell.content,
         "config": cell.config.to_dict(),
+        "resolved": _resolved(cell.config),
         "tune": None if cell.tune is None else asdict(cell.tune),
         "training": cell.training,
         "y": cell.y,
         "speakers": cell.speakers,
         "asked": cell.asked_ids,
-        "versions": [emovox.__version__, *(version(name) for name in ("numpy", "scikit-learn"))],
+        "versions": [emovox.__version__, *(version(name) for name in _packages(cell.config))],
     }
     text = json.dumps(what, sort_keys=True).encode("utf-8", "surrogatepass")
     return replace(cell, key=hashlib.sha256(text).hexdigest()[:16])
+
+
+def _resolved(config: ClassicalConfig) -> dict[str, str]:
+    """Every parameter of the classifier, the defaults that nobody typed among them."""
+    made = config.estimator.make(config.seed, config.n_jobs, **config.params)
+    return {name: repr(value) for name, value in made.get_params().items()}
+
+
+def _packages(config: ClassicalConfig) -> Iterator[str]:
+    """Those that the numbers depend on."""
+    yield from ("numpy", "scikit-learn")
+    if config.estimator.extra is not None:
+        yield config.estimator.extra  # the extras of the table are named like their packages
+    if config.select is not None and config.select.method == "catboost":
+        yield "catboost"
 
 
 def worked(cells: Sequence[Cell], *, workers: int, tell: Tell) -> list[Answers]:
@@ -225,13 +242,3 @@ def _kept(cell: Cell) -> Answers | None:
         return Answers(**found)
     except (OSError, ValueError, TypeError, KeyError, AttributeError):
         return None
-
-
-def write_json(file: Path, document: Any) -> None:
-    """Write it so that it is found whole or not at all."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    half = file.with_name(f"{file.name}.{os.getpid()}.part")
-    half.write_text(
-        json.dumps(document, ensure_ascii=True, indent=1, allow_nan=False) + "\n", encoding="utf-8"
-    )
-    half.replace(file)

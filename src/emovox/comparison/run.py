@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -17,7 +16,7 @@ import numpy as np
 from emovox import metrics
 from emovox.bench import Plan
 from emovox.classical import ESTIMATORS, ClassicalConfig, find_estimator
-from emovox.comparison.cells import Answers, Cell, System, Tell, kept_under, worked, write_json
+from emovox.comparison.cells import Answers, Cell, System, Tell, kept_under, worked
 from emovox.config import ComparisonConfig
 from emovox.corpora.formats.assembly import known_speaker
 from emovox.corpora.manifest import Manifest
@@ -25,6 +24,7 @@ from emovox.corpora.protocols import Split
 from emovox.errors import ConfigError
 from emovox.evaluate import NO_ANSWER
 from emovox.extract import FeatureTable
+from emovox.files import replaced, write_json
 from emovox.selection import Selection
 
 __all__ = ["CHOSEN_FILE", "Comparison", "Results", "compute", "models_of", "truth_and_answers"]
@@ -278,11 +278,8 @@ def _saved(table: FeatureTable, folder: Path, name: str) -> tuple[Path, str]:
     digest = hashlib.sha256(values.tobytes() + names).hexdigest()[:16]
     file = folder / f"{name}-{digest}.npy"
     if not file.exists():
-        folder.mkdir(parents=True, exist_ok=True)
-        half = file.with_suffix(f".{os.getpid()}.part")
-        with half.open("wb") as stream:
+        with replaced(file) as half, half.open("wb") as stream:
             np.save(stream, values)
-        half.replace(file)
     return file, digest
 
 

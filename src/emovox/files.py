@@ -1,0 +1,48 @@
+"""Files that are found whole or not at all: written under another name, then renamed."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+__all__ = ["replaced", "write_json", "write_text"]
+
+
+@contextmanager
+def replaced(file: Path) -> Iterator[Path]:
+    """A path beside ``file`` to write to; it becomes ``file`` at the end, and goes when anything fails.
+
+    ::
+
+        with replaced(Path("rows.npy")) as half, half.open("wb") as stream:
+            np.save(stream, rows)
+
+    The folder is made where it is missing. Of several processes that write one file, one wins, whole.
+    """
+    file.parent.mkdir(parents=True, exist_ok=True)
+    half = file.with_name(f"{file.name}.{os.getpid()}.part")
+    try:
+        yield half
+        half.replace(file)
+    finally:
+        half.unlink(missing_ok=True)
+
+
+def write_text(file: Path, text: str) -> None:
+    """Write UTF-8, line ends as they are; bytes of a file name that are none become escapes, ``\\udcff``."""
+    with replaced(file) as half:
+        half.write_text(text, encoding="utf-8", errors="backslashreplace", newline="")
+
+
+def write_json(file: Path, document: Any) -> None:
+    """Write plain JSON types.
+
+    Raises:
+        ValueError: nan or infinity, which JSON has no word for.
+        TypeError: another type.
+    """
+    write_text(file, json.dumps(document, ensure_ascii=True, indent=1, allow_nan=False) + "\n")
