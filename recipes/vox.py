@@ -36,7 +36,7 @@ import emovox
 from emovox import audio, metrics
 from emovox.augment import chain
 from emovox.bundle import MODEL_FILE, Abstain, Input, Licence, Score, Spec, load_bundle, write_bundle
-from emovox.calibration import fit_temperature, log_softmax
+from emovox.calibration import abstention, fit_temperature, log_softmax
 from emovox.corpora import Manifest, protocols, scan
 from emovox.evaluate import Evaluation, evaluate
 from emovox.export import to_onnx
@@ -257,9 +257,7 @@ def calibrated(pool: Pool, rows: np.ndarray, logits: np.ndarray, names: Sequence
     weights = 1 / size[home]
     temperature = fit_temperature(logits, truth, weights)
     confidence = np.exp(log_softmax(logits / temperature)).max(1)
-    order = np.argsort(confidence)
-    place = np.searchsorted(np.cumsum(weights[order]) / weights.sum(), 1 - COVERAGE)
-    return temperature, float(confidence[order][place])
+    return temperature, abstention(confidence, COVERAGE, weights)
 
 
 def bundled(

@@ -1,13 +1,21 @@
-"""How sure may a model be? The temperature that makes its probabilities honest (numpy only)."""
+"""How sure may a model be? A temperature that makes its probabilities honest, and when it had better abstain.
+
+numpy only. Both are set on clips that were not trained on, by speakers who were not.
+"""
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from emovox.errors import ConfigError
 
-__all__ = ["fit_temperature", "log_softmax"]
+__all__ = ["FEWEST", "Calibration", "abstention", "calibrated", "fit_temperature", "log_softmax"]
+
+FEWEST = 30
+"""Clips that say anything about a temperature: a handful, all right, would make any model certain."""
 
 
 def log_softmax(logits: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
@@ -37,3 +45,49 @@ def fit_temperature(
     grid = np.exp(np.linspace(np.log(0.2), np.log(5.0), 400))
     losses = [-np.average(log_softmax(logits / t)[rows, labels], weights=weights) for t in grid]
     return float(grid[int(np.argmin(losses))])
+
+
+def abstention(
+    confidence: npt.NDArray[np.float64], coverage: float, weights: npt.NDArray[np.float64] | None = None
+) -> float:
+    """The confidence from which on a share ``coverage`` of the clips gets an answer; 0 when all of them do.
+
+    Args:
+        confidence: ``(n,)``, of the likeliest label, 0 to 1.
+        coverage: over 0, at most 1.
+        weights: ``(n,)``, how much each clip counts; evenly when ``None``.
+    """
+    if coverage >= 1:
+        return 0.0
+    counts = np.ones(len(confidence)) if weights is None else weights
+    order = np.argsort(confidence)
+    place = np.searchsorted(np.cumsum(counts[order]) / counts.sum(), 1 - coverage)
+    return float(confidence[order][place])
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """How sure a model may be."""
+
+    temperature: float = 1.0
+    threshold: float = 0.0
+    """Below this confidence it abstains."""
+    notes: tuple[str, ...] = ()
+    """A word to people where there was too little to go by."""
+
+
+def calibrated(
+    logits: npt.NDArray[np.float64], labels: npt.NDArray[np.int64], coverage: float = 0.9
+) -> Calibration:
+    """Temperature and abstention of logits ``(n, n_labels)``; neither with fewer than `FEWEST` clips.
+
+    Args:
+        labels: ``(n,)`` indices.
+        coverage: share of the clips that get an answer.
+    """
+    if len(labels) < FEWEST:
+        told = f"{len(labels)} validation clips do not say how sure it may be (expected {FEWEST} or more)"
+        return Calibration(notes=(f"{told}: its probabilities stay as they are, and it always answers",))
+    temperature = fit_temperature(logits, labels)
+    confidence = np.exp(log_softmax(logits / temperature)).max(1)
+    return Calibration(temperature, abstention(confidence, coverage))
