@@ -112,8 +112,14 @@ class Config:
     features: FeatureConfig = field(default_factory=FeatureConfig)
     model: ClassicalModel = field(default_factory=ClassicalModel)
     windows: WindowConfig = field(default_factory=WindowConfig)
+    coverage: float = 0.9
+    """Share of the validation clips that get an answer, the least sure being ``uncertain``; 1: all."""
     tune: TuneConfig = field(default_factory=TuneConfig)
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not 0 < self.coverage <= 1:
+            raise ConfigError(f"coverage is {self.coverage}; expected a share over 0, at most 1")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,7 +8,7 @@
     trained = train(config, problem.manifest, plan.splits[0], rows)
     write_bundle(folder, trained.model, trained.spec)
 
-Only the split's training part is learnt from, and its validation part sets the temperature alone. Nobody
+Only the split's training part is learnt from; its validation part says how sure the model may be. Nobody
 looks at the test here: ``emovox.evaluate`` does, through the recogniser that users run.
 """
 
@@ -26,13 +26,16 @@ from emovox import metrics
 from emovox.bench import Plan
 from emovox.bench import plan as audited
 from emovox.bundle import Abstain, Features, Input, Licence, Spec
+from emovox.calibration import Calibration, calibrated
 from emovox.config import ClassicalModel, Config
+from emovox.corpora import CORPORA
 from emovox.corpora.formats.assembly import known_speaker
 from emovox.corpora.manifest import Manifest
 from emovox.corpora.protocols import Split
 from emovox.errors import ConfigError, LabelError, ProtocolError
 from emovox.evaluate import folded, open_data
 from emovox.extract import FeatureTable
+from emovox.features import FeatureSet, feature_set
 from emovox.labels import EMOTIONS, EXTRAS, LABEL_MAPS, LabelMap, canonical_all, label_map
 
 __all__ = [
@@ -41,6 +44,7 @@ __all__ = [
     "Trained",
     "classical_config",
     "label_choice",
+    "licence_of",
     "opened",
     "planned",
     "rows_of",
@@ -143,7 +147,13 @@ def planned(manifest: Manifest, protocol: str | None) -> Plan:
 
     Raises:
         ProtocolError: there is no such protocol, or it has several splits; the message names the first.
+        ConfigError: all clips express the same.
     """
+    if len(manifest.emotions) < 2:
+        raise ConfigError(
+            f"all {len(manifest)} clips express {', '.join(manifest.emotions)}; expected at least two "
+            "emotions to tell apart"
+        )
     name = protocol or usual_protocol(manifest)
     made = audited(manifest, name, corpus="+".join(manifest.corpora), allow=("missing",))
     if len(made.splits) > 1:
@@ -214,7 +224,7 @@ def classical_config(model: ClassicalModel, seed: int) -> ClassicalConfig:
 
 
 def train(config: Config, manifest: Manifest, split: Split, table: FeatureTable) -> Trained:
-    """Fit on the split's training part, set the temperature on its validation part, export.
+    """Fit on the split's training part, calibrate on its validation part, export.
 
     Args:
         table: features of (at least) these two parts' clips.
@@ -230,30 +240,28 @@ def train(config: Config, manifest: Manifest, split: Split, table: FeatureTable)
     if not rows.ids:
         raise ConfigError(f"{split.name}: none of the {len(split.train)} training clips could be read")
     fitted = fit(rows.x, rows.y, rows.speakers, classical_config(config.model, config.seed), table.columns)
-    temperature, uar = _validated(fitted, held)
+    calibration, uar = _validated(fitted, held, config.coverage)
     checked = np.concatenate([rows.x[:_CHECKED], held.x[:_CHECKED]])
     model = to_onnx_classical(fitted, checked)
-    spec = _spec(config, manifest, split, table, fitted, temperature)
+    spec = _spec(config, manifest, split, table, fitted, calibration)
     selected = fitted.selected_columns if config.model.select is not None else None
-    return Trained(model, spec, uar, selected, fitted.notes)
+    return Trained(model, spec, uar, selected, (*fitted.notes, *calibration.notes))
 
 
 _CHECKED = 64
 """Rows of the training, and as many of the validation, on which graph and model must agree."""
 
 
-def _validated(fitted: Fitted, held: Rows) -> tuple[float, float | None]:
-    """The temperature, and the UAR; on clips of the emotions that were trained."""
-    from emovox.calibration import fit_temperature
-
+def _validated(fitted: Fitted, held: Rows, coverage: float) -> tuple[Calibration, float | None]:
+    """How sure it may be, and the UAR; on clips of the emotions that were trained."""
     known = [n for n, name in enumerate(held.y) if name in fitted.classes]
     if not known:
-        return 1.0, None
+        return calibrated(np.zeros((0, len(fitted.classes))), np.zeros(0, np.int64), coverage), None
     logits = np.log(np.maximum(fitted.probabilities(held.x[known]), _LEAST))
     truth = np.array([fitted.classes.index(held.y[n]) for n in known])
     answers = np.array(fitted.classes)[logits.argmax(1)]
     uar = metrics.uar([held.y[n] for n in known], answers.tolist(), labels=list(fitted.classes))
-    return fit_temperature(logits, truth), uar
+    return calibrated(logits, truth, coverage), uar
 
 
 _LEAST = 1e-12
@@ -266,7 +274,7 @@ def _spec(
     split: Split,
     table: FeatureTable,
     fitted: Fitted,
-    temperature: float,
+    calibration: Calibration,
 ) -> Spec:
     seen = fitted.selected_columns  # the graph takes these alone, not those that are constant or not chosen
     columns = None if seen == tuple(table.columns) else seen
@@ -280,14 +288,30 @@ def _spec(
             labels=fitted.classes,
             input=Input(kind="vector", features=Features(**table.reference, columns=columns)),
             **asdict(config.windows),
-            temperature=temperature,
-            abstain=Abstain(confidence=0.0),
+            temperature=calibration.temperature,
+            abstain=Abstain(confidence=calibration.threshold),
             corpora=taught.corpora,
             protocol=f"{split.name}#{split.digest}",
-            licence=Licence(code="Apache-2.0", weights="as its corpora", commercial=False),
+            licence=licence_of(taught.corpora, feature_set(config.features.set, config.features.overrides)),
         )
     except ValueError as error:
         raise ConfigError(f"no bundle can be made of this config: {error}") from error
+
+
+def licence_of(corpora: Sequence[str], features: FeatureSet) -> Licence:
+    """What binds weights that these corpora taught: their licences, and that of what computes the features.
+
+    Commercial use is granted only where every one of them is known to allow it.
+    """
+    terms = {name: CORPORA[name].licence if name in CORPORA else "not stated" for name in corpora}
+    free = all(name in CORPORA and CORPORA[name].commercial for name in corpora)
+    weights = "as its corpora: " + ", ".join(f"{name} ({licence})" for name, licence in terms.items())
+    if features.licence != _OURS:
+        weights += f"; features: {features.licence}"
+    return Licence(code=_OURS, weights=weights, commercial=free and features.licence == _OURS)
+
+
+_OURS = "Apache-2.0"
 
 
 def searched(

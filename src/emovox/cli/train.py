@@ -135,14 +135,16 @@ def _judge(
         },
     )
     write_pages(folder, document, answers)
-    scored = replace(spec, scores=(_score(document),))
+    scored = replace(spec, scores=(_score(document, problem.manifest.select(split.test)),))
     write_bundle(folder / runs.BUNDLE_FOLDER, made.model, scored, replace=True)
     return document, answers
 
 
-def _score(document: dict[str, Any]) -> Any:
+def _score(document: dict[str, Any], tested: Manifest) -> Any:
     from emovox.bundle import Score
+    from emovox.corpora.formats.assembly import known_speaker
 
+    named = all(known_speaker(u) is not None for u in tested)
     uar = document["scores"]["uar"]
     return Score(
         corpus="+".join(document["data"]["corpora"]),
@@ -151,7 +153,7 @@ def _score(document: dict[str, Any]) -> Any:
         value=uar["value"],
         low=uar["low"],
         high=uar["high"],
-        n_speakers=uar["n_speakers"],
+        n_speakers=uar["n_speakers"] if named else None,
         n_clips=document["data"]["n_clips"],
     )
 
