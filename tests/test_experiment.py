@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from emovox.corpora.manifest import Manifest
 from emovox.errors import ConfigError, LabelError, ProtocolError
 from emovox.evaluate import evaluate
 from emovox.extract import FeatureTable, table
+from emovox.features import feature_set
 from voices import EMOTIONS, toy_corpus, toy_tree
 
 
@@ -134,3 +136,54 @@ def test_the_usual_protocol(toy: Manifest, tmp_path: Path) -> None:
 def test_several_splits_are_refused_with_the_name_of_one(toy: Manifest) -> None:
     with pytest.raises(ProtocolError, match="speaker-kfold/5/0/1"):
         experiment.planned(toy, "speaker-kfold")
+
+
+def test_emotions_to_tell_apart_are_asked_for_before_the_work(toy: Manifest) -> None:
+    with pytest.raises(ConfigError, match="express sad; expected at least two"):
+        experiment.planned(toy.where(emotion="sad"), None)
+
+
+# --- what the bundle says of itself ---------------------------------------------------------------
+
+
+def test_validation_clips_say_how_sure_the_model_may_be(toy: Manifest, rows: FeatureTable) -> None:
+    every = experiment.planned(toy, "speaker-kfold/4/0/1").splits[0]
+    rest = sorted({*every.train, *every.validation})
+    held = tuple(rest[16:])
+    split = replace(every, train=tuple(rest[:16]), validation=held)
+    made = experiment.train(config(), toy, split, rows)
+    answers = experiment.train(replace(config(), coverage=1.0), toy, split, rows).spec
+    assert 0.25 < made.spec.abstain.confidence < 1
+    assert answers.abstain.confidence == 0
+    assert answers.temperature == made.spec.temperature != 1
+    few = experiment.train(config(), toy, replace(split, validation=held[:5]), rows)
+    assert (few.spec.temperature, few.spec.abstain.confidence) == (1, 0)
+    assert "5 validation clips do not say how sure" in few.notes[-1]
+
+
+def test_a_coverage_is_a_share() -> None:
+    with pytest.raises(ConfigError, match=r"coverage is 1\.5; expected a share"):
+        replace(config(), coverage=1.5)
+
+
+@pytest.mark.parametrize(
+    ("corpora", "commercial", "told"),
+    [
+        (("banglaser",), True, "banglaser (CC BY 4.0)"),
+        (("banglaser", "ravdess"), False, "ravdess (CC BY-NC-SA 4.0)"),
+        (("mine",), False, "mine (not stated)"),
+    ],
+)
+def test_weights_are_bound_by_what_taught_them(corpora: tuple[str, ...], commercial: bool, told: str) -> None:
+    licence = experiment.licence_of(corpora, feature_set("emovox-core"))
+    assert licence.commercial is commercial
+    assert told in licence.weights
+
+
+def test_opensmile_binds_the_weights_too() -> None:
+    features = replace(feature_set("emovox-core"), licence="openSMILE's own")
+    licence = experiment.licence_of(("banglaser",), features)
+    assert (licence.commercial, licence.weights) == (
+        False,
+        "as its corpora: banglaser (CC BY 4.0); features: openSMILE's own",
+    )
