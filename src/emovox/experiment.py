@@ -42,6 +42,7 @@ __all__ = [
     "Problem",
     "Rows",
     "Trained",
+    "check_bundle",
     "classical_config",
     "label_choice",
     "licence_of",
@@ -293,6 +294,30 @@ def _spec(
             corpora=taught.corpora,
             protocol=f"{split.name}#{split.digest}",
             licence=licence_of(taught.corpora, feature_set(config.features.set, config.features.overrides)),
+        )
+    except ValueError as error:
+        raise ConfigError(f"no bundle can be made of this config: {error}") from error
+
+
+def check_bundle(config: Config) -> None:
+    """See before the work whether a bundle may be called, and listen, as the config says.
+
+    Raises:
+        ConfigError: its name or its windows are impossible.
+    """
+    try:
+        Spec(
+            name=config.name,
+            version="1",
+            description="",
+            labels=EMOTIONS[:2],
+            input=Input(kind="waveform"),
+            **asdict(config.windows),
+            temperature=1.0,
+            abstain=Abstain(confidence=0.0),
+            corpora=(),
+            protocol="",
+            licence=Licence(code=_OURS, weights=_OURS, commercial=True),
         )
     except ValueError as error:
         raise ConfigError(f"no bundle can be made of this config: {error}") from error

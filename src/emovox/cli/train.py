@@ -68,12 +68,13 @@ def train(
     need_classical()
     from emovox import runs
     from emovox.config import to_yaml
-    from emovox.experiment import classical_config, planned
+    from emovox.experiment import check_bundle, classical_config, planned
     from emovox.experiment import train as fit
     from emovox.features import feature_set
 
     started = time.monotonic()
     config = config_of(words, features, model, data, labels, protocol, seed)
+    check_bundle(config)
     numbers = feature_set(config.features.set, config.features.overrides)
     classical_config(config.model, config.seed)  # a typo shows before the work
     problem = opened(config.data, config.labels)
