@@ -26,6 +26,7 @@ LEVELS: dict[str, int] = {
     **dict.fromkeys(("audio", "spectrum", "vad", "windows", "features", "corpora", "metrics"), 1),
     "config": 1,
     **dict.fromkeys(("graph", "bundle", "profile", "judge", "listening", "zoo", "recognizer"), 2),
+    **dict.fromkeys(("hub", "modelcard"), 2),
     **dict.fromkeys(("nets", "augment", "train", "classical", "selection", "tune", "export"), 3),
     **dict.fromkeys(
         ("evaluate", "bench", "recipe", "experiment", "experiment_nets", "comparison", "runs", "tracking"), 3

@@ -28,7 +28,9 @@ __all__ = [
     "ComparisonConfig",
     "Config",
     "FeatureConfig",
+    "NetModel",
     "SelectionConfig",
+    "TrainingConfig",
     "TuneConfig",
     "WindowConfig",
     "read_comparison",
@@ -77,6 +79,80 @@ class ClassicalModel:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class NetModel:
+    """A net of `emovox.nets.table`; how it is taught stands in ``train``."""
+
+    kind: str = "net"
+    name: str = "gru"
+    params: dict[str, Any] = field(default_factory=dict)
+    """Of the net, where they differ from its defaults."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingConfig:
+    """How a net is taught.
+
+    Raises:
+        ConfigError: a value is out of its range.
+    """
+
+    epochs: int = 60
+    """At most."""
+    patience: int = 15
+    """Epochs without a better UAR on validation speakers after which it ends."""
+    batch_size: int = 32
+    learning_rate: float = 1e-3
+    """The highest."""
+    schedule: Literal["one-cycle", "cosine", "constant"] = "one-cycle"
+    warm_up: float = 0.1
+    """Share of all steps in which the learning rate climbs; with ``cosine`` none."""
+    weight_decay: float = 0.01
+    gradient_norm: float = 1.0
+    """Gradients longer than this are shortened."""
+    balance: Literal["draws", "weights", "none"] = "draws"
+    """Labels count alike: by how often their clips are drawn, by what those weigh, or not."""
+    label_smoothing: float = 0.1
+    mixup: float = 0.0
+    """Of the Beta distribution of shares; 0 for none."""
+    mask_time: float = 0.0
+    """SpecAugment: longest hidden stretch as a share of a clip; 0 for none."""
+    mask_columns: float = 0.0
+    """SpecAugment: widest hidden stretch as a share of the columns; 0 for none."""
+    crop: int = 0
+    """Frames (samples of a net on waveforms) of a random stretch of longer clips; 0 for all."""
+    clean: float = 0.25
+    """Share of draws from clips as they are, where there are augmented ones."""
+    ema: float = 0.0
+    """Decay of the average of weights that is judged and kept; 0 for none."""
+    precision: Literal["float32", "bf16"] = "float32"
+    device: Literal["auto", "cpu", "gpu"] = "cpu"
+    tensorboard: bool = True
+
+    def __post_init__(self) -> None:
+        for name, (low, high) in _TRAINING.items():
+            if not low <= getattr(self, name) <= high:  # nan is in no range
+                raise ConfigError(f"train.{name} is {getattr(self, name)}; expected {low:g} to {high:g}")
+
+
+_TRAINING: Mapping[str, tuple[float, float]] = {
+    "epochs": (1, 1e6),
+    "patience": (1, 1e6),
+    "batch_size": (2, 1e6),
+    "learning_rate": (1e-9, 10),
+    "warm_up": (0, 0.99),
+    "weight_decay": (0, 10),
+    "gradient_norm": (1e-9, 1e9),
+    "label_smoothing": (0, 1),
+    "mixup": (0, 100),
+    "mask_time": (0, 1),
+    "mask_columns": (0, 1),
+    "crop": (0, 1e9),
+    "clean": (0, 1),
+    "ema": (0, 0.999999),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class WindowConfig:
     """How the finished model listens: seconds."""
 
@@ -110,7 +186,9 @@ class Config:
     protocol: str | None = None
     """Names one split; ``None``: the data's own parts, else a fifth of the speakers is tested."""
     features: FeatureConfig = field(default_factory=FeatureConfig)
-    model: ClassicalModel = field(default_factory=ClassicalModel)
+    model: ClassicalModel | NetModel = field(default_factory=ClassicalModel)
+    train: TrainingConfig = field(default_factory=TrainingConfig)
+    """For nets alone."""
     windows: WindowConfig = field(default_factory=WindowConfig)
     coverage: float = 0.9
     """Share of the validation clips that get an answer, the least sure being ``uncertain``; 1: all."""
@@ -145,7 +223,7 @@ class ComparisonConfig:
     seed: int = 0
 
 
-_MODELS: Mapping[str, type] = {"classical": ClassicalModel}
+_MODELS: Mapping[str, type] = {"classical": ClassicalModel, "net": NetModel}
 """``model.kind`` -> the section that describes such a model."""
 
 _Section = TypeVar("_Section")
@@ -268,8 +346,6 @@ def _section(cls: type[_Section], values: Any, where: str) -> _Section:
     """``values`` as the dataclass ``cls``; ``where`` it stood is for the messages."""
     if not isinstance(values, Mapping):
         raise ConfigError(f"{where or 'the config'}: expected keys and values, got {_shown(values)}")
-    if cls is ClassicalModel:
-        _check_kind(values, where)
     hints = get_type_hints(cls)
     for key in values:
         if key not in hints:
@@ -280,10 +356,15 @@ def _section(cls: type[_Section], values: Any, where: str) -> _Section:
     return cls(**{key: _fitted(hints[key], value, _join(where, key)) for key, value in values.items()})
 
 
-def _check_kind(values: Mapping[str, Any], where: str) -> None:
-    kind = values.get("kind", "classical")
+def _class_of(hint: Any, values: Any, where: str = "model") -> Any:
+    """The section that ``hint`` means: of several, the one that ``kind`` names."""
+    options = [one for one in get_args(hint) if is_dataclass(one)]
+    if len(options) < 2:
+        return options[0] if options else hint
+    kind = values.get("kind", "classical") if isinstance(values, Mapping) else "classical"
     if kind not in _MODELS:
         raise ConfigError(f"{where}.kind is {kind!r}; expected one of {', '.join(_MODELS)}")
+    return _MODELS[kind]
 
 
 def _is_required(one: Any) -> bool:
@@ -293,7 +374,10 @@ def _is_required(one: Any) -> bool:
 def _fitted(hint: Any, value: Any, where: str) -> Any:
     """``value`` as the type ``hint`` has it. Nothing is bent but whole numbers, to floats and to texts."""
     if get_origin(hint) is UnionType:
-        return None if value is None else _fitted(get_args(hint)[0], value, where)
+        if value is None and type(None) in get_args(hint):
+            return None
+        inner = _class_of(hint, value, where)
+        return _fitted(get_args(hint)[0] if inner is hint else inner, value, where)
     if get_origin(hint) is Literal:
         return _one_of(get_args(hint), value, where)
     if is_dataclass(hint):
@@ -346,7 +430,7 @@ def _put(cls: Any, values: dict[str, Any], key: str, value: Any) -> None:
             return
         inside = at.get(name)
         at[name] = inside = dict(inside) if isinstance(inside, Mapping) else {}
-        inner = get_args(inner)[0] if get_origin(inner) is UnionType else inner
+        inner = _class_of(inner, inside)
         if get_origin(inner) is dict:
             inside[".".join(path[n + 1 :])] = value
             return
@@ -358,10 +442,10 @@ def _put(cls: Any, values: dict[str, Any], key: str, value: Any) -> None:
 def _keys(cls: Any, where: str = "") -> Iterator[str]:
     """Every dotted key that there is."""
     for name, hint in get_type_hints(cls).items():
-        inner = get_args(hint)[0] if get_origin(hint) is UnionType else hint
         yield _join(where, name)
-        if is_dataclass(inner):
-            yield from _keys(inner, _join(where, name))
+        for inner in get_args(hint) or (hint,):
+            if is_dataclass(inner):
+                yield from _keys(inner, _join(where, name))
 
 
 def _hint(key: str, hints: Mapping[str, Any], where: str) -> str:

@@ -27,7 +27,7 @@ from emovox.bench import Plan
 from emovox.bench import plan as audited
 from emovox.bundle import Abstain, Features, Input, Licence, Spec
 from emovox.calibration import Calibration, calibrated
-from emovox.config import ClassicalModel, Config
+from emovox.config import ClassicalModel, Config, NetModel
 from emovox.corpora import CORPORA
 from emovox.corpora.formats.assembly import known_speaker
 from emovox.corpora.manifest import Manifest
@@ -209,14 +209,19 @@ class Trained:
     notes: tuple[str, ...] = ()
 
 
-def classical_config(model: ClassicalModel, seed: int) -> ClassicalConfig:
+def classical_config(model: ClassicalModel | NetModel, seed: int) -> ClassicalConfig:
     """What `emovox.classical.fit` is given.
 
     Raises:
-        ConfigError: an estimator, a parameter or a value is unknown; the message names the nearest.
+        ConfigError: an estimator, a parameter or a value is unknown; the message names the nearest. Or it is
+            a net.
     """
     from emovox.classical import ClassicalConfig
 
+    if isinstance(model, NetModel):
+        raise ConfigError(
+            f"model.kind is 'net' ({model.name}); expected classical: a net is made by emovox train"
+        )
     values = {key: value for key, value in asdict(model).items() if key not in ("kind", "name")}
     select = values["select"]
     if select is not None:
@@ -245,7 +250,8 @@ def train(config: Config, manifest: Manifest, split: Split, table: FeatureTable)
     checked = np.concatenate([rows.x[:_CHECKED], held.x[:_CHECKED]])
     model = to_onnx_classical(fitted, checked)
     spec = _spec(config, manifest, split, table, fitted, calibration)
-    selected = fitted.selected_columns if config.model.select is not None else None
+    chosen = isinstance(config.model, ClassicalModel) and config.model.select is not None
+    selected = fitted.selected_columns if chosen else None
     return Trained(model, spec, uar, selected, (*fitted.notes, *calibration.notes))
 
 

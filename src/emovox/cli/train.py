@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +12,7 @@ import typer
 
 from emovox.cli.evaluate import judged, show_scores, write_pages
 from emovox.cli.models import Form
-from emovox.cli.terminal import say
+from emovox.cli.terminal import Progress, say
 from emovox.cli.workshop import (
     Changes,
     Data,
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from emovox.corpora import Manifest
     from emovox.evaluate import Evaluation
     from emovox.experiment import Problem, Trained
+    from emovox.experiment_nets import ClipTable
     from emovox.extract import FeatureTable
 
 __all__ = ["train"]
@@ -53,6 +55,9 @@ def train(
     labels: Labels = None,
     protocol: Protocol = None,
     force: Force = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with a net whose training in DIR was stopped.")
+    ] = False,
     seed: Seed = None,
     workers: Workers = 1,
     store: Store = None,
@@ -61,37 +66,113 @@ def train(
 ) -> int:
     """Train a model, write its bundle into DIR, and judge it as `emovox evaluate` does.
 
-    Then `emovox predict --model DIR` uses it. Needs the extra `classical`.
+    Then `emovox predict --model DIR` uses it. Needs the extra `classical`, or for nets `train`.
 
     Exit code: 0 when all worked, 1 when some clips could not be read, 2 when the request cannot be met.
     """
     need_classical()
     from emovox import runs
-    from emovox.config import to_yaml
-    from emovox.experiment import check_bundle, classical_config, planned
-    from emovox.experiment import train as fit
-    from emovox.features import feature_set
+    from emovox.config import NetModel, to_yaml
+    from emovox.experiment import check_bundle, planned
 
     started = time.monotonic()
     config = config_of(words, features, model, data, labels, protocol, seed)
     check_bundle(config)
-    numbers = feature_set(config.features.set, config.features.overrides)
-    classical_config(config.model, config.seed)  # a typo shows before the work
+    _check(config)
     problem = opened(config.data, config.labels)
     plan = planned(problem.manifest, config.protocol)
     _check_parts(problem.manifest, plan)
     config = replace(config, protocol=plan.protocol)
-    folder = runs.start(output, to_yaml(config), force=force)
-    table = tables_of(problem.manifest, [numbers], workers=workers, store=store)[numbers.name]
-    made = fit(config, problem.manifest, plan.splits[0], table)
+    folder = _folder(output, to_yaml(config), force, resume)
+    way = _net if isinstance(config.model, NetModel) else _estimator
+    made, table = way(config, problem.manifest, plan, folder, workers, store)
     for note in made.notes:
         say(note)
     document, answers = _judge(folder, made, problem, plan, workers)
     run = runs.finish(folder, _record(config, problem.manifest, plan, table, made, document, started))
     show_scores(document, form=format)
+    _tell_test(document)
     tracked(run, mlflow)
     say(f"written: {folder}; to use it:  emovox predict --model {folder} FILE")
     return 1 if answers.errors or table.errors else 0
+
+
+def _check(config: Config) -> None:
+    """See a typo before the work."""
+    from emovox.config import NetModel
+    from emovox.experiment import classical_config
+    from emovox.features import feature_set
+
+    feature_set(config.features.set, config.features.overrides)
+    if isinstance(config.model, NetModel):
+        from emovox.experiment_nets import check_net
+
+        check_net(config)
+    else:
+        classical_config(config.model, config.seed)
+
+
+def _folder(output: Path, config: str, force: bool, resume: bool) -> Path:
+    """A new run; or the one that was stopped, when the same is asked for."""
+    from emovox import runs
+    from emovox.errors import ConfigError
+
+    if resume:
+        kept = output / runs.CONFIG_FILE
+        if not kept.is_file() or (output / runs.METRICS_FILE).exists():
+            raise ConfigError(f"{str(output)!r} holds no run that was stopped; expected one for --resume")
+        if kept.read_text(encoding="utf-8") != config:
+            raise ConfigError(f"{str(kept)!r} says something else than this command; go on with that config")
+    elif force:
+        shutil.rmtree(output / _TRAINING, ignore_errors=True)
+    return runs.start(output, config, force=force or resume)
+
+
+_TRAINING = "training"
+"""Where a net's checkpoint and curves lie in its run."""
+
+
+def _estimator(
+    config: Config, manifest: Manifest, plan: Plan, folder: Path, workers: int, store: Path | None
+) -> tuple[Trained, FeatureTable]:
+    from emovox.experiment import train as fit
+    from emovox.features import feature_set
+
+    numbers = feature_set(config.features.set, config.features.overrides)
+    table = tables_of(manifest, [numbers], workers=workers, store=store)[numbers.name]
+    return fit(config, manifest, plan.splits[0], table), table
+
+
+def _net(
+    config: Config, manifest: Manifest, plan: Plan, folder: Path, workers: int, store: Path | None
+) -> tuple[Trained, ClipTable]:
+    from emovox.experiment_nets import clip_table, train_net
+    from emovox.features.store import Store as Kept
+    from emovox.features.store import default_root
+
+    progress = Progress(len(manifest))
+    try:
+        kept = Kept(default_root() if store is None else store)
+        table = clip_table(
+            manifest, config, workers=workers, store=kept, progress=lambda n, _: progress.at(n)
+        )
+    finally:
+        progress.hide()
+    for key, why in table.errors.items():
+        say(f"{key}: {why}")
+    try:
+        made = train_net(
+            config,
+            manifest,
+            plan.splits[0],
+            table,
+            folder=folder / _TRAINING,
+            tell=lambda epoch: say(epoch.line()),
+        )
+    except KeyboardInterrupt:
+        say(f"stopped, and saved up to the last whole epoch; to go on add  --resume -o {folder}")
+        raise
+    return made, table
 
 
 def _check_parts(manifest: Manifest, plan: Plan) -> None:
@@ -159,11 +240,18 @@ def _score(document: dict[str, Any], tested: Manifest) -> Any:
     )
 
 
+def _tell_test(document: dict[str, Any]) -> None:
+    scores = document["scores"]
+    accuracy, loss = scores["wa"]["value"], scores["log_loss"]
+    parts = [f"accuracy {accuracy:.1%}", *([] if loss is None else [f"loss {loss:.3f}"])]
+    say(f"test: {', '.join(parts)}")
+
+
 def _record(
     config: Config,
     manifest: Manifest,
     plan: Plan,
-    table: FeatureTable,
+    table: FeatureTable | ClipTable,
     made: Trained,
     document: dict[str, Any],
     started: float,

@@ -1,0 +1,238 @@
+"""From a config of a net to a bundle: clips as frames, a split, a training, a graph (extra ``train``).
+
+::
+
+    table = clip_table(problem.manifest, config)
+    trained = train_net(config, problem.manifest, plan.splits[0], table, folder=Path("runs/x/training"))
+
+As in `emovox.experiment`: the weights are learnt from the training part alone, the validation part says which
+epoch is kept and what temperature, and nobody looks at the test.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from emovox.bundle import Abstain, Features, Input, Licence, Spec
+from emovox.config import Config, NetModel
+from emovox.corpora.manifest import Manifest
+from emovox.corpora.protocols import Split
+from emovox.errors import ConfigError, MissingExtraError
+from emovox.experiment import Trained
+from emovox.extract import clips_of, extract
+from emovox.features import FeatureSet, feature_set
+from emovox.features.store import Store
+from emovox.labels import EMOTIONS, EXTRAS
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from emovox.nets.table import NetEntry
+    from emovox.train.clips import ClipSet
+    from emovox.train.epochs import Epoch
+
+__all__ = ["ClipTable", "check_net", "clip_table", "train_net"]
+
+Floats: TypeAlias = NDArray[np.float32]
+Kind: TypeAlias = Literal["frames", "vector"]
+
+_TRACED = 6
+"""Clips on which graph and net must agree."""
+
+
+@dataclass(frozen=True, eq=False)
+class ClipTable:
+    """Features of clips along their time."""
+
+    ids: tuple[str, ...]
+    clips: Mapping[str, Floats]
+    """id -> ``(t, d)``, one row for a set of the kind vector; clips that failed are not in it."""
+    columns: tuple[str, ...]
+    errors: Mapping[str, str]
+    """id -> why there are no features."""
+    reference: Mapping[str, Any]
+    kind: Kind
+
+
+def check_net(config: Config) -> None:
+    """See early that the net can be made.
+
+    Raises:
+        ConfigError: the net, a setting or a value is unknown, or it takes no features.
+        MissingExtraError: PyTorch is not installed.
+    """
+    _made(config, n_in=1, n_labels=2)
+
+
+def clip_table(
+    manifest: Manifest,
+    config: Config,
+    *,
+    workers: int = 1,
+    store: Store | None = None,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> ClipTable:
+    """The features of every clip; see `emovox.extract.extract`.
+
+    Raises:
+        ConfigError: the set is unknown.
+    """
+    features = feature_set(config.features.set, config.features.overrides)
+    found, errors = {}, {}
+    clips = clips_of(manifest)
+    for n, one in enumerate(extract(clips, [features], workers=workers, store=store)):
+        if one.error is not None:
+            errors[one.clip.id] = one.error
+        elif not len(one.values[0]):
+            errors[one.clip.id] = "it is too short for a frame"
+        else:
+            found[one.clip.id] = np.atleast_2d(one.values[0])
+        progress(n + 1, len(clips))
+    ids = tuple(clip.id for clip in clips)
+    return ClipTable(ids, found, features.columns, errors, features.reference(), _kind(features))
+
+
+def train_net(
+    config: Config,
+    manifest: Manifest,
+    split: Split,
+    table: ClipTable,
+    *,
+    folder: Path | None = None,
+    tell: Callable[[Epoch], None] = lambda epoch: None,
+) -> Trained:
+    """Teach the net, set the temperature on the validation part, export.
+
+    Args:
+        folder: where checkpoints lie; a training that was stopped there goes on.
+        tell: called after each epoch.
+
+    Raises:
+        ConfigError: a setting is impossible, or there is too little to train on.
+        BundleError: graph and net disagree.
+        KeyboardInterrupt: what was finished is saved in ``folder``.
+    """
+    from emovox.export import to_onnx
+    from emovox.train.trainer import fit_net
+
+    labels = _labels(manifest, split)
+    taught, held = (_clip_set(manifest, table, ids, labels) for ids in (split.train, split.validation))
+    if taught is None:
+        raise ConfigError(f"{split.name}: none of the {len(split.train)} training clips could be read")
+    net = _made(config, n_in=len(table.columns), n_labels=len(labels))
+    fitted = fit_net(net, taught, held, config.train, seed=config.seed, folder=folder, tell=tell)
+    temperature = 1.0 if held is None else _temperature(fitted.net, held)
+    model = to_onnx(*_traced(fitted.net, taught, table.kind), name=config.name, kind=table.kind)
+    spec = _spec(config, manifest, split, table, labels, temperature)
+    n_weights = sum(weight.numel() for weight in fitted.net.parameters())
+    notes = (
+        f"{config.model.name}: {n_weights} parameters, epoch {fitted.best} of {len(fitted.epochs)} is kept",
+    )
+    return Trained(model, spec, fitted.uar, None, notes)
+
+
+def _made(config: Config, *, n_in: int, n_labels: int) -> nn.Module:
+    """A net with fresh weights, always the same for one seed."""
+    try:
+        import torch
+
+        from emovox.nets.table import find_net, make
+    except ImportError as error:
+        raise MissingExtraError("training a net", "train") from error
+    if not isinstance(config.model, NetModel):
+        raise ConfigError(f"model.kind is {config.model.kind!r}; expected net")
+    _refuse_waveform(config.model.name, find_net(config.model.name))
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed)
+        return make(config.model.name, config.model.params, n_in=n_in, n_labels=n_labels)
+
+
+def _refuse_waveform(name: str, entry: NetEntry) -> None:
+    if entry.takes != "frames":
+        raise ConfigError(
+            f"the net {name!r} takes the waveform; a config trains nets on features (see docs/neural.md)"
+        )
+
+
+def _kind(features: FeatureSet) -> Kind:
+    return "frames" if features.kind == "frames" else "vector"
+
+
+def _labels(manifest: Manifest, split: Split) -> tuple[str, ...]:
+    """Emotions of the training, in the order of the house."""
+    there = {u.emotion for u in manifest.select(split.train)}
+    labels = tuple(name for name in (*EMOTIONS, *EXTRAS) if name in there)
+    if len(labels) < 2:
+        raise ConfigError(
+            f"{split.name}: the training shows {', '.join(labels) or 'nothing'}; expected two emotions"
+        )
+    return labels
+
+
+def _clip_set(
+    manifest: Manifest, table: ClipTable, ids: Sequence[str], labels: Sequence[str]
+) -> ClipSet | None:
+    """Clips that could be read and whose emotion is known; ``None`` if there are none."""
+    from emovox.train.clips import ClipSet
+    from emovox.train.vectors import label_mask
+
+    kept = [key for key in ids if key in table.clips and manifest[key].emotion in labels]
+    if not kept:
+        return None
+    truth = np.array([labels.index(manifest[key].emotion) for key in kept], np.int64)
+    homes = np.array([manifest.corpora.index(manifest[key].corpus) for key in kept], np.int64)
+    return ClipSet([[table.clips[key] for key in kept]], truth, homes, label_mask(truth, homes, len(labels)))
+
+
+def _temperature(net: nn.Module, held: ClipSet) -> float:
+    from emovox.calibration import fit_temperature
+    from emovox.train.trainer import logits_of
+
+    return fit_temperature(logits_of(net, held).astype(np.float64), held.labels)
+
+
+def _traced(net: nn.Module, taught: ClipSet, kind: Kind) -> tuple[nn.Module, list[Floats]]:
+    """What is exported, and items of different lengths to try it on."""
+    from emovox.nets.framed import OneRow
+
+    clips = list(taught.variants[0])
+    some = clips[:: max(1, len(clips) // _TRACED)][:_TRACED]
+    if kind == "vector":
+        rows = [clip[0] for clip in some]
+        return OneRow(net), rows if len(rows) > 1 else rows * 2
+    longest = max(some, key=len)
+    return net, [np.concatenate([longest, longest]), longest, *some, longest[: max(1, len(longest) // 3)]]
+
+
+def _spec(
+    config: Config,
+    manifest: Manifest,
+    split: Split,
+    table: ClipTable,
+    labels: tuple[str, ...],
+    temperature: float,
+) -> Spec:
+    taught = manifest.select([*split.train, *split.validation])
+    what = f"{config.model.name} on {table.reference['set']}, trained on {', '.join(taught.corpora)}"
+    try:
+        return Spec(
+            name=config.name,
+            version="1",
+            description=what,
+            labels=labels,
+            input=Input(kind=table.kind, features=Features(**table.reference)),
+            **asdict(config.windows),
+            temperature=temperature,
+            abstain=Abstain(confidence=0.0),
+            corpora=taught.corpora,
+            protocol=f"{split.name}#{split.digest}",
+            licence=Licence(code="Apache-2.0", weights="as its corpora", commercial=False),
+        )
+    except ValueError as error:
+        raise ConfigError(f"no bundle can be made of this config: {error}") from error

@@ -1,0 +1,57 @@
+"""``lstm``, ``bilstm``, ``gru``: a memory walks along the frames (Hochreiter 1997, Cho 2014)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+from torch import Tensor
+
+from emovox.errors import ConfigError
+from emovox.nets.framed import FrameConfig, FrameNet
+from emovox.nets.layers import Recurrent
+
+__all__ = ["BiLstmConfig", "GruConfig", "RecurrentConfig", "RecurrentNet"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecurrentConfig(FrameConfig):
+    """Cell, units a direction, layers, one direction or both."""
+
+    cell: Literal["lstm", "gru"] = "lstm"
+    hidden: int = 128
+    n_layers: int = 2
+    both: bool = False
+
+    _RANGES: ClassVar[dict[str, tuple[float, float]]] = {"hidden": (1, 1e5), "n_layers": (1, 100)}
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.cell not in ("lstm", "gru"):
+            raise ConfigError(f"cell is {self.cell!r}; expected lstm or gru")
+
+
+@dataclass(frozen=True, kw_only=True)
+class BiLstmConfig(RecurrentConfig):
+    """As `RecurrentConfig`; both directions unless told otherwise."""
+
+    both: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class GruConfig(RecurrentConfig):
+    """As `RecurrentConfig`; gated units unless told otherwise."""
+
+    cell: Literal["lstm", "gru"] = "gru"
+
+
+class RecurrentNet(FrameNet):
+    """Layers of LSTM or GRU."""
+
+    def __init__(self, config: RecurrentConfig) -> None:
+        c = config
+        super().__init__(c, c.hidden * (2 if c.both else 1))
+        self.memory = Recurrent(c.cell, c.n_in, c.hidden, c.n_layers, both=c.both, dropout=c.dropout)
+
+    def encode(self, z: Tensor, n_frames: Tensor) -> tuple[Tensor, Tensor]:
+        return self.memory(z, n_frames), n_frames
