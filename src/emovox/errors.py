@@ -16,6 +16,7 @@
     ├── ManifestError               a corpus or a manifest does not hold what it should (also a ValueError)
     ├── ProtocolError               a split that may not be used as asked (also a ValueError)
     ├── DownloadError               a file could not be fetched whole
+    ├── UploadError                 a bundle could not be put on the Hub
     ├── ConfigError                 a setting is unknown or out of range (also a ValueError)
     └── MissingExtraError           an optional dependency is not installed (also an ImportError)
 
@@ -41,6 +42,7 @@ __all__ = [
     "MissingExtraError",
     "ProfileError",
     "ProtocolError",
+    "UploadError",
     "install_command",
 ]
 
@@ -99,6 +101,10 @@ class ProtocolError(EmovoxError, ValueError):
 
 class DownloadError(EmovoxError):
     """A file could not be fetched whole; nothing half-written was taken for it."""
+
+
+class UploadError(EmovoxError):
+    """A bundle could not be put on the Hugging Face Hub."""
 
 
 class ConfigError(EmovoxError, ValueError):

@@ -1,4 +1,4 @@
-"""From a name to a model: the bundles inside the package, or a folder of yours, or that of a run."""
+"""From a name to a model: the bundles inside the package, a folder of yours, that of a run, the Hub."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ DEFAULT = "default"
 """The model that is loaded when none is named."""
 
 _BUNDLE_OF_RUN = "bundle"
+_HUB = "hf://"
 
 EMBEDDED = Path(__file__).parent / "models"
 """The folder of the bundles that come with the package, one folder a bundle."""
@@ -48,16 +49,18 @@ def load(
 ) -> Recognizer:
     """Open a model: by its name, by the path of a bundle folder, or by that of a run that holds one.
 
+    ``hf://owner/name`` or ``hf://owner/name@revision`` is one on the Hugging Face Hub (see `emovox.hub`).
     A name wins over a folder of the same name in the working directory; write ``./default`` for the folder.
 
     Args:
-        name: one of `models`, or a path.
+        name: one of `models`, a path, or ``hf://owner/name``.
         threads: threads that one judgement may use; 1 is best for small nets and for many files.
         vad: whether a voice activity detector looks for speech, unless a call says otherwise.
 
     Raises:
         BundleNotFoundError: neither a known name nor a folder; the message names what exists.
         BundleError: the bundle is damaged, or newer than this emovox.
+        DownloadError, MissingExtraError: a model on the Hub cannot be fetched; the extra ``hub`` is missing.
         ConfigError: ``threads`` is not a positive whole number, or ``vad`` neither "on" nor "off".
     """
     from emovox.recognizer import Recognizer
@@ -68,9 +71,16 @@ def load(
 def find(name: str | os.PathLike[str] = DEFAULT) -> Path:
     """The folder of the bundle ``name`` (a name, a path, or the path of a run, whose ``bundle/`` it is).
 
+    What ``hf://owner/name`` names is downloaded where it is not in the cache.
+
     Raises:
         BundleNotFoundError: there is none; the message names what exists.
+        EmovoxError: as `emovox.hub.fetch`.
     """
+    if isinstance(name, str) and name.startswith(_HUB):
+        from emovox.hub import fetch  # nobody else needs the Hub
+
+        return fetch(name)
     if isinstance(name, str) and name in _names():
         return EMBEDDED / name
     try:

@@ -22,6 +22,7 @@ from emovox.cli import (
     features,
     models,
     predict,
+    push,
     train,
     tune,
 )
@@ -69,6 +70,7 @@ app.command()(compare.compare)
 app.command()(features.features)
 app.command(context_settings={"ignore_unknown_options": True})(augment.augment)
 app.command()(models.models)
+app.command()(push.push)
 app.command()(doctor.doctor)
 
 
