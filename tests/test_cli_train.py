@@ -104,7 +104,6 @@ def test_a_config_and_changes_and_the_seed_decide_everything(place: Path) -> Non
         (["train", "-o", "x", "--data", "mine", "name=../evil"], "'../evil'; expected small letters"),
         (["train", "-o", "x", "--data", "mine", "windows.hop_s=9"], "hop_s: 9 is longer than window_s"),
         (["train", "-o", "x", "--data", "mine", "coverage=90"], "expected a share"),
-        (["train", "-o", "x", "--data", "mine/train/sad"], "expected at least two"),
         (["train", "-o", "x"], "--data PATH"),
         (["train", "-o", "x", "no.yaml"], "there is no config"),
         (["train", "-o", "x", "seed=1", "no.yaml"], "stands first"),
