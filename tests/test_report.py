@@ -12,10 +12,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from emovox.report import bench_markdown, evaluation_html, evaluation_markdown
+from emovox.report import bench_markdown, comparison_html, evaluation_html, evaluation_markdown
+from emovox.report.classes import confusion_html, recalls_html
+from emovox.report.colours import COLOURS
 from emovox.report.evaluation import evaluation_lines
 from emovox.report.html import escape, heat_table, page
-from emovox.report.svg import Plot, strip
+from emovox.report.svg import Plot, Rung, ladder, strip
 from emovox.report.text import markdown_table, percent
 
 GOLDEN = Path(__file__).parent / "golden" / "evaluation.json"
@@ -63,7 +65,7 @@ class Checker(HTMLParser):
 def test_the_page_is_whole_and_stands_alone(document: dict[str, Any]) -> None:
     text = evaluation_html(document)
     found = Checker(text)
-    assert found.seen.count("svg") == 3
+    assert found.seen.count("svg") == 4
     assert not {"script", "link", "img", "iframe"} & set(found.seen)
     assert not re.search(r"https?://|url\(|@import", text)
     assert "prefers-color-scheme: dark" in text
@@ -165,6 +167,98 @@ def test_the_depth_of_a_cell_is_its_share_of_the_row() -> None:
     text = heat_table(["a", "b"], ["a", "b"], [[9, 1], [0, 0]], caption="it")
     assert re.findall(r"--deep:([\d.]+)", text) == ["0.900", "0.100", "0.000", "0.000"]
     assert text.count("right") == 2
+
+
+def test_shares_of_a_matrix_stand_beside_its_clips() -> None:
+    matrix = {"true": ["sad"], "answered": ["sad", "happy", "calm"], "counts": [[5, 3, 0]]}
+    clips, shares = confusion_html(matrix)
+    cells = [re.findall(r"<td[^>]*>([^<]*)</td>", each) for each in (clips, shares)]
+    assert cells == [["5", "3", "·", "8"], ["62", "38", "·", "8"]]
+    assert re.findall(r'title="([^"]*)"', shares) == ["5 clips", "3 clips", "0 clips"]
+
+
+def lines(svg: str, kind: str) -> list[tuple[float, float]]:
+    """Ends of the lines of a kind, from the left."""
+    found = re.findall(rf'<line class="{kind}" x1="([\d.]+)" x2="([\d.]+)"', svg)
+    return [(float(a), float(b)) for a, b in found]
+
+
+def test_a_bar_of_the_page_is_as_long_as_the_recall(document: dict[str, Any]) -> None:
+    drawing = next(recalls_html(document))
+    ((left, right),) = lines(drawing, "axis")
+    bars = re.findall(r'fill="(#\w+)" x="([\d.]+)" y="[\d.]+" width="([\d.]+)"', drawing)
+    rows = document["classes"]
+    assert [tone for tone, _, _ in bars] == [COLOURS[row["label"]] for row in rows]
+    assert {float(x) for _, x, _ in bars} == {left}
+    for (_, _, width), ends, row in zip(bars, lines(drawing, "over"), rows, strict=True):
+        assert float(width) == pytest.approx(row["recall"] * (right - left), abs=0.1)
+        wanted = [left + row[key] * (right - left) for key in ("recall_low", "recall_high")]
+        assert ends == pytest.approx(wanted, abs=0.1)
+    unsure = [{**row, "recall_low": None, "recall_high": None} for row in rows]
+    alone = next(recalls_html({**document, "classes": unsure}))
+    assert lines(alone, "over") == []
+    assert "Too few speakers" in alone
+
+
+def test_words_of_a_ladder_have_their_room() -> None:
+    name = "gradient-boosting on ComParE_2016"
+    text = ladder([Rung(name, 0.5, shown="50.0 [40.0, 60.0]")], title="UAR", span=(0.4, 0.6))
+    ((left, right),) = lines(text, "axis")
+    assert left > 6 * len(name), "letters are six units wide and more"
+    assert re.search(rf'cx="{(left + right) / 2:.1f}"', text), "half of the way from 40 to 60"
+    assert float(re.findall(r"--wide: (\d+)", text)[0]) > right + 6 * 17
+    assert re.findall(r'middle">([\d.]+)</text>', text) == ["40", "45", "50", "55", "60"]
+
+
+def compared() -> dict[str, Any]:
+    """A comparison of three systems, one of which failed."""
+    base = {"features": "seed-180", "error": None, "n_columns": [180], "validation_uar": 0.5}
+    test = {"uar": 0.52, "low": 0.47, "high": 0.57, "mean_uar": 0.51}
+    worse = {"uar": 0.3, "low": 0.25, "high": 0.35, "mean_uar": 0.3}
+    against = {"value": -0.22, "low": -0.31, "high": -0.12, "p": 0.0004}
+    systems = [
+        {**base, "model": "knn", "validation_uar": 0.4, "test": worse, "against_chosen": against},
+        {**base, "model": "lda", "test": test, "against_chosen": None},
+        {**base, "model": "mlp", "error": "it failed"},
+    ]
+    one = {
+        "protocol": "emobox",
+        "stamp": "strict",
+        "reasons": ["why"],
+        "splits": [{}],
+        "chosen": {"features": "seed-180", "model": "lda"},
+        "headline": test,
+        "each_fold_its_own": None,
+        "systems": systems,
+    }
+    data = {"corpora": ["toy"], "n_clips": 90, "n_speakers": 12, "emotions": {"sad": 45, "happy": 45}}
+    return {"kind": "comparison", "data": data, "protocols": [one]}
+
+
+def test_a_comparison_draws_scores_and_differences() -> None:
+    text = comparison_html(compared())
+    scores, gaps = re.findall(r"<svg.*?</svg>", text, re.DOTALL)
+    assert (scores.count('class="mark"'), scores.count('class="dot"')) == (1, 1), "the ring is the chosen"
+    assert [scores.index(name) for name in ("lda on", "knn on")] == sorted(
+        scores.index(name) for name in ("lda on", "knn on")
+    )
+    ((left, right),) = lines(gaps, "axis")
+    ((low, high),) = lines(gaps, "range")
+    step = (right - left) / 0.4  # from -40 to 0
+    assert (low, high) == pytest.approx((left + 0.09 * step, left + 0.28 * step), abs=0.1)
+    assert "-22.0 [-31.0, -12.0]" in gaps
+    assert "it failed" in Checker(text).text
+
+
+def test_a_comparison_of_few_speakers_has_no_intervals() -> None:
+    few = compared()
+    for one in few["protocols"][0]["systems"][:2]:
+        one["test"] = {**one["test"], "low": None, "high": None}
+    few["protocols"][0]["systems"][0]["against_chosen"] = None
+    text = comparison_html(few)
+    assert text.count("<svg") == 1
+    assert "Too few speakers for intervals" in text
+    assert lines(text, "range") == []
 
 
 def row(corpus: str, protocol: str, stamp: str, value: float, low: float | None = None) -> dict[str, Any]:

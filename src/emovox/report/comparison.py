@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from emovox.report.html import badge, escape, page, section, table
-from emovox.report.text import MISSING, markdown_table, percent, signed
+from emovox.report.svg import Rung, ladder
+from emovox.report.text import MISSING, markdown_table, percent, signed, span
 
 __all__ = ["comparison_html", "comparison_markdown"]
 
@@ -52,6 +54,7 @@ def comparison_html(document: Document, times: Times = ()) -> str:
                 one["protocol"],
                 badge(one["stamp"], one["reasons"]),
                 told,
+                *_drawings(one),
                 table(_HEADS, _rows(one, times)),
                 "".join(f"<p>{escape(line)}</p>" for line in failed),
             )
@@ -82,25 +85,32 @@ def _told(one: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _rows(one: Mapping[str, Any], times: Times) -> list[list[str]]:
-    """Best validation first, as they would have been chosen."""
-    known = [row for row in one["systems"] if not row["error"]]
     spent = {(t["protocol"], t["features"], t["model"]): t for t in times}
     return [
-        _row(row, one["chosen"], spent.get((one["protocol"], row["features"], row["model"])))
-        for row in sorted(known, key=lambda row: -row["validation_uar"])
+        _row(row, _is_chosen(row, one), spent.get((one["protocol"], row["features"], row["model"])))
+        for row in _known(one)
     ]
 
 
-def _row(row: Mapping[str, Any], chosen: Mapping[str, Any], spent: Mapping[str, Any] | None) -> list[str]:
-    mine = {key: row[key] for key in ("features", "model")} == dict(chosen)
+def _known(one: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """Systems that did not fail, best validation first, as they would have been chosen."""
+    known = [row for row in one["systems"] if not row["error"]]
+    return sorted(known, key=lambda row: -row["validation_uar"])
+
+
+def _is_chosen(row: Mapping[str, Any], one: Mapping[str, Any]) -> bool:
+    return {key: row[key] for key in ("features", "model")} == dict(one["chosen"])
+
+
+def _row(row: Mapping[str, Any], mine: bool, spent: Mapping[str, Any] | None) -> list[str]:
     against = row["against_chosen"]
     return [
-        f"{row['model']} on {row['features']}{' (chosen)' if mine else ''}",
+        f"{_name(row)}{' (chosen)' if mine else ''}",
         _counts(row["n_columns"]),
         percent(row["validation_uar"]),
         _span(row["test"]),
         percent(row["test"]["mean_uar"]),
-        signed(against["value"]) if against else MISSING,
+        _gap(against) if against else MISSING,
         f"{against['p']:.3f}" if against and against["p"] is not None else MISSING,
         f"{max(spent['fit_s'], spent['first_fit_s']):.1f}" if spent else MISSING,
         f"{spent['predict_ms']:.2f}" if spent else MISSING,
@@ -117,6 +127,55 @@ def _failed(one: Mapping[str, Any]) -> list[Mapping[str, Any]]:
 
 
 def _span(test: Mapping[str, Any]) -> str:
-    low, high = test["low"], test["high"]
-    interval = "" if low is None else f" [{percent(low)}, {percent(high)}]"
-    return f"{percent(test['uar'])}{interval}"
+    return span(test["uar"], test["low"], test["high"])
+
+
+def _gap(against: Mapping[str, Any]) -> str:
+    """A difference in points, with its interval."""
+    low, high = against.get("low"), against.get("high")
+    told = "" if low is None or high is None else f" [{signed(low)}, {signed(high)}]"
+    return f"{signed(against['value'])}{told}"
+
+
+# --- drawings -------------------------------------------------------------------------------------
+
+
+def _drawings(one: Mapping[str, Any]) -> Iterator[str]:
+    """Scores, and differences from the chosen system, each with its interval."""
+    scores = [_scored(row, mine=_is_chosen(row, one)) for row in _known(one)]
+    gaps = [_differing(row) for row in _known(one) if row["against_chosen"] and not _is_chosen(row, one)]
+    ring = next((rung.value for rung in scores if rung.is_ring), None)
+    yield _figure(scores, "UAR on the test, %", ring, "Ring: chosen.")
+    yield _figure(gaps, "difference in UAR, points", 0.0, "Against the chosen, on the same clips.")
+
+
+def _figure(rungs: Sequence[Rung], title: str, mark: float | None, told: str) -> str:
+    if not rungs:
+        return ""
+    drawing = ladder(rungs, title=title, mark=mark, span=_reach(rungs, mark))
+    ranged = any(rung.low is not None for rung in rungs)
+    told += " Lines: 95 % intervals over speakers." if ranged else " Too few speakers for intervals."
+    return f'<figure class="wide">{drawing}<figcaption>{escape(told)}</figcaption></figure>'
+
+
+def _reach(rungs: Sequence[Rung], mark: float | None) -> tuple[float, float]:
+    """The ends of the axis: tenths around everything that is drawn."""
+    ends = [v for rung in rungs for v in (rung.value, rung.low, rung.high, mark) if v is not None]
+    low, high = math.floor(10 * min(ends) + 1e-9) / 10, math.ceil(10 * max(ends) - 1e-9) / 10
+    return low, max(high, low + 0.1)
+
+
+def _scored(row: Mapping[str, Any], *, mine: bool) -> Rung:
+    test, shown = row["test"], _span(row["test"])
+    name = _name(row)
+    return Rung(name, test["uar"], test["low"], test["high"], f"{name}: {shown} %", shown, is_ring=mine)
+
+
+def _differing(row: Mapping[str, Any]) -> Rung:
+    against, shown = row["against_chosen"], _gap(row["against_chosen"])
+    told = f"{_name(row)}: {shown} points"
+    return Rung(_name(row), against["value"], against.get("low"), against.get("high"), told, shown)
+
+
+def _name(row: Mapping[str, Any]) -> str:
+    return f"{row['model']} on {row['features']}"

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from emovox.report.html import badge, escape, heat_table, page, section, table
+from emovox.report.classes import class_table, confusion_html, recalls_html
+from emovox.report.html import badge, escape, page, section, table
 from emovox.report.robustness import robustness_html, robustness_lines, robustness_table
 from emovox.report.svg import Plot, strip
-from emovox.report.text import MISSING, figure, markdown_table, percent, signed
+from emovox.report.text import MISSING, figure, markdown_table, percent, signed, span
 
 __all__ = ["evaluation_html", "evaluation_lines", "evaluation_markdown"]
 
@@ -50,7 +51,7 @@ def evaluation_markdown(document: Document) -> str:
     lines += ["", *_block("Scores", _score_heads(), _score_rows(document))]
     if document["scores"]["uar"]["low"] is None:
         lines += [_FEW, ""]
-    lines += _block("Classes", *_class_table(document))
+    lines += _block("Classes", *class_table(document))
     confusion = document["confusion"]
     rows = [[name, *counts] for name, counts in zip(confusion["true"], confusion["counts"], strict=True)]
     lines += _block("Confusion (rows true, columns answered)", ["", *confusion["answered"]], rows)
@@ -81,7 +82,8 @@ def evaluation_html(document: Document) -> str:
         badge(document["stamp"]["stamp"], document["stamp"]["reasons"]),
         _figures(document),
         section("Speakers", *_speakers(document)),
-        section("Which emotions are told apart", *_confusion(document)),
+        section("Which emotions are recognised", *recalls_html(document)),
+        section("Which are taken for which", *confusion_html(document["confusion"])),
         section("Groups", *_groups(document)),
         section("Splits", table(*_split_table(document))) if document["splits"] else "",
         section("Can the confidence be trusted?", _curves(document)),
@@ -114,9 +116,7 @@ def _summary(document: Document) -> str:
 
 def _span(interval: Mapping[str, Any]) -> str:
     """A score with its interval."""
-    if interval["low"] is None:
-        return percent(interval["value"])
-    return f"{percent(interval['value'])} [{percent(interval['low'])}, {percent(interval['high'])}]"
+    return span(interval["value"], interval["low"], interval["high"])
 
 
 def _known(group: str | None) -> str:
@@ -149,23 +149,6 @@ def _score_rows(document: Document) -> list[list[str]]:
         ["UAR of what it answered, %", percent(scores["answered_uar"]), ""],
         ["clips without any answer", str(scores["n_unanswered"]), ""],
         [f"most frequent answer, {frequent['label']}, %", percent(frequent["share"]), ""],
-    ]
-
-
-def _class_table(document: Document) -> tuple[list[str], list[list[object]]]:
-    heads = ["emotion", "clips", "answers", "recall %", "precision %", "F1 %", "AUC"]
-    return heads, [
-        [
-            row["label"],
-            row["n"],
-            row["n_answers"],
-            percent(row["recall"]),
-            percent(row["precision"]) if row["n_answers"] else MISSING,
-            percent(row["f1"]) if row["n"] else MISSING,
-            figure(row["auc"]),
-        ]
-        for row in document["classes"]
-        if row["n"] or row["n_answers"]
     ]
 
 
@@ -304,17 +287,6 @@ def _speakers(document: Document) -> Iterator[str]:
         yield table(*_speaker_table(document))
     else:
         yield f"<details><summary>Each speaker</summary>{table(*_speaker_table(document))}</details>"
-
-
-def _confusion(document: Document) -> Iterator[str]:
-    confusion = document["confusion"]
-    yield heat_table(
-        confusion["true"],
-        confusion["answered"],
-        confusion["counts"],
-        caption="Confusion matrix in clips; the deeper the colour, the larger the share of the row.",
-    )
-    yield table(*_class_table(document))
 
 
 def _groups(document: Document) -> Iterator[str]:

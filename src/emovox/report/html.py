@@ -36,11 +36,12 @@ p { margin: .4rem 0 .8rem; max-width: 46rem; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: .93rem;
   margin: .3rem 0 .8rem; }
 caption { text-align: left; padding-bottom: .35rem; }
-th, td { padding: .28rem .7rem; text-align: right; border-bottom: 1px solid var(--line);
+th, td { padding: .28rem .6rem; text-align: right; border-bottom: 1px solid var(--line);
   white-space: nowrap; }
-tbody th { font-weight: 500; }
-thead th { color: var(--soft); font-weight: 500; vertical-align: bottom; }
+th { font-weight: 500; white-space: normal; }
+thead th { color: var(--soft); vertical-align: bottom; }
 th:first-child, td:first-child { text-align: left; padding-left: .1rem; }
+.wide tbody th, .wide thead th:first-child { position: sticky; left: 0; background: var(--paper); }
 .words td { text-align: left; white-space: normal; }
 tfoot td { color: var(--soft); border-bottom: 0; }
 .heat td { min-width: 3.9rem; text-align: center; border: 1px solid var(--paper); padding: .38rem .3rem; }
@@ -51,7 +52,8 @@ tfoot td { color: var(--soft); border-bottom: 0; }
 .pair { display: grid; grid-template-columns: repeat(auto-fit, minmax(19rem, 1fr)); gap: 1.6rem;
   align-items: start; }
 figure { margin: .3rem 0 1rem; } svg { display: block; width: 100%; height: auto; max-width: 30rem; }
-svg.long { max-width: 58rem; min-width: 34rem; }
+svg.long { max-width: 58rem; min-width: 34rem; } svg.sized { max-width: calc(1.3px * var(--wide));
+  min-width: calc(.67px * var(--wide)); }
 svg text { fill: var(--soft); font: 12px system-ui, -apple-system, "Segoe UI", Roboto, "Noto Sans",
   sans-serif; }
 svg .axis { stroke: var(--soft); fill: none; } svg .grid { stroke: var(--line); fill: none; }
@@ -59,16 +61,21 @@ svg .curve { stroke: var(--blue); stroke-width: 2; fill: none; stroke-linejoin: 
 svg .even { stroke: var(--soft); stroke-dasharray: 4 4; fill: none; }
 svg .bar { fill: var(--blue); fill-opacity: .28; } svg .dot { fill: var(--blue); }
 svg .mark { fill: var(--paper); stroke: var(--red); stroke-width: 2; } svg .marked { fill: var(--red); }
-svg .range { stroke: var(--blue); stroke-width: 2; }
+svg .range { stroke: var(--blue); stroke-width: 2; } svg .filled { stroke: var(--soft); stroke-width: .7; }
+svg .under { stroke: var(--paper); stroke-width: 4; } svg .over { stroke: var(--ink); stroke-width: 1.8; }
+svg .named { text-anchor: end; fill: var(--ink); } svg .shown { fill: var(--ink); font-variant-numeric:
+  tabular-nums; }
 dl { display: grid; grid-template-columns: max-content 1fr; gap: .15rem 1.1rem; margin: .4rem 0;
   font-size: .93rem; }
 dt { color: var(--soft); } dd { margin: 0; overflow-wrap: anywhere; }
 footer { margin-top: 3rem; border-top: 1px solid var(--line); padding-top: .8rem; color: var(--soft);
   font-size: .85rem; }
+@media (max-width: 40rem) { th, td { padding: .28rem .5rem; } .heat td { min-width: 2.7rem; }
+  .heat thead th { font-size: .8rem; } }
 @media print { :root { --paper: #fff; --ink: #000; --soft: #444; --line: #bbb; --wash: #fff; --blue: #1f5fa8;
   --heat: 31 95 168; --green: #1a7f4b; --amber: #8a5700; --red: #b3261e; }
   body { padding: 0; max-width: none; font-size: 10.5pt; } * { print-color-adjust: exact; }
-  .wide { overflow: visible; } svg.long { min-width: 0; }
+  .wide { overflow: visible; } svg.long, svg.sized { min-width: 0; }
   details::details-content { content-visibility: visible; }
   section, figure, table, .stamp { break-inside: avoid; } h2 { break-after: avoid; } }
 """
@@ -120,13 +127,25 @@ def table(
 
 
 def heat_table(
-    rows: Sequence[str], columns: Sequence[str], counts: Sequence[Sequence[int]], *, caption: str
+    rows: Sequence[str],
+    columns: Sequence[str],
+    counts: Sequence[Sequence[int]],
+    *,
+    caption: str,
+    shares: bool = False,
 ) -> str:
-    """Counts on a ground as deep as their share of the row; the diagonal in bold."""
+    """Counts on a ground as deep as their share of the row; the diagonal in bold.
+
+    Args:
+        shares: show the share in per cent; the count stays where it is pointed at.
+    """
     head = "".join(f'<th scope="col">{escape(name)}</th>' for name in columns)
     body = "\n".join(
         f'<tr><th scope="row">{escape(name)}</th>'
-        + "".join(_heat(n, sum(line), right=name == column) for column, n in zip(columns, line, strict=True))
+        + "".join(
+            _heat(n, sum(line), right=name == column, shares=shares)
+            for column, n in zip(columns, line, strict=True)
+        )
         + f"<td>{sum(line)}</td></tr>"
         for name, line in zip(rows, counts, strict=True)
     )
@@ -137,9 +156,10 @@ def heat_table(
     )
 
 
-def _heat(n: int, whole: int, *, right: bool) -> str:
+def _heat(n: int, whole: int, *, right: bool, shares: bool) -> str:
     share = n / whole if whole else 0.0
     classes = " ".join(name for name, is_so in (("deep", share > 0.8), ("right", right)) if is_so)
     kind = f' class="{classes}"' if classes else ""
-    text = str(n) if n else "·"
-    return f'<td{kind} style="--deep:{share:.3f}" title="{share:.1%}">{text}</td>'
+    told = f"{n} clips" if shares else f"{share:.1%}"
+    text = (f"{100 * share:.0f}" if shares else str(n)) if n else "·"
+    return f'<td{kind} style="--deep:{share:.3f}" title="{told}">{text}</td>'

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from emovox.report.html import escape, table
-from emovox.report.svg import ladder
-from emovox.report.text import percent, signed
+from emovox.report.svg import Rung, ladder
+from emovox.report.text import percent, signed, span
 
 __all__ = ["robustness_html", "robustness_lines", "robustness_table"]
 
@@ -37,16 +37,20 @@ def robustness_table(part: Part) -> tuple[list[str], list[list[str]]]:
 def robustness_html(part: Part) -> Iterator[str]:
     """The drawing and the table."""
     plain = part["plain"]
-    rungs = [("as it is", plain["value"], plain["low"], plain["high"], f"{percent(plain['value'])} %")]
+    rungs = [_rung("as it is", plain, "", is_ring=True)]
     for row in part["rows"]:
-        uar = row["uar"]
-        told = f"{percent(uar['value'])} %, {percent(row['changed'])} % of the answers changed"
-        rungs.append((row["condition"], uar["value"], uar["low"], uar["high"], told))
+        told = f", {percent(row['changed'])} % of the answers changed"
+        rungs.append(_rung(row["condition"], row["uar"], told))
     drawing = ladder(rungs, title="UAR under each condition, %", mark=plain["value"])
     yield f'<figure class="wide">{drawing}</figure>'
     yield f'<p class="soft">{escape(_of_what(part))}.</p>'
     yield table(*robustness_table(part))
     yield from (f"<p>{escape(note)}</p>" for note in part["notes"])
+
+
+def _rung(name: str, uar: Mapping[str, Any], told: str, *, is_ring: bool = False) -> Rung:
+    value, low, high = uar["value"], uar["low"], uar["high"]
+    return Rung(name, value, low, high, f"{percent(value)} %{told}", span(value, low, high), is_ring=is_ring)
 
 
 def _of_what(part: Part) -> str:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from emovox.report.html import escape
 
-__all__ = ["Plot", "ladder", "strip"]
+__all__ = ["Plot", "Rung", "ladder", "strip"]
 
 
 @dataclass
@@ -93,9 +94,11 @@ class Plot:
         )
 
 
-_STRIP_WIDTH = 860
+_STRIP_WIDTH = 520
 _STRIP_TOP = 40
 _STEP = 11
+_COLUMNS = 46
+"""Of dots: as many as stand side by side."""
 
 
 def strip(
@@ -120,41 +123,84 @@ def strip(
     drawn.append(_text(_along(value), 15, f"all: {value:.1%}", kind="marked"))
     drawn.append(_text(_STRIP_WIDTH / 2, base + 36, title))
     return (
-        f'<svg class="long" viewBox="0 0 {_STRIP_WIDTH} {base + 44}" role="img" '
-        f'aria-label="{escape(title)}">{"".join(drawn)}</svg>'
+        f'<svg class="sized" style="--wide: {_STRIP_WIDTH}" viewBox="0 0 {_STRIP_WIDTH} {base + 44}" '
+        f'role="img" aria-label="{escape(title)}">{"".join(drawn)}</svg>'
     )
 
 
-_NAMES = 190
+_AXIS = 235
 _RUNG = 26
+_LETTER = 6.7
+"""Drawing units that a letter takes, on average."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rung:
+    """One line of a `ladder`; scores are fractions."""
+
+    name: str
+    value: float
+    low: float | None = None
+    high: float | None = None
+    told: str = ""
+    """What it says when pointed at."""
+    shown: str = ""
+    """Words at its right end."""
+    tone: str = ""
+    """Colour of its bar, as ``#rrggbb``; without one it is a dot."""
+    is_ring: bool = False
+    """A ring instead of a dot: the one that the others are compared with."""
 
 
 def ladder(
-    rungs: Sequence[tuple[str, float, float | None, float | None, str]], *, title: str, mark: float
+    rungs: Sequence[Rung], *, title: str, mark: float | None = None, span: tuple[float, float] = (0.0, 1.0)
 ) -> str:
-    """A line for each ``(name, score, low, high, what it says when pointed at)``, scores from 0 to 1, and a
-    broken line through all at ``mark``.
+    """A line for each score, with its interval, and a broken line through all at ``mark``.
+
+    Args:
+        span: the scores at the ends of the axis.
     """
+    left = 20 + _LETTER * max((len(rung.name) for rung in rungs), default=0)
+    right = left + _AXIS
+    wide = right + 20 + _LETTER * max((len(rung.shown) for rung in rungs), default=0)
     base = 14 + _RUNG * len(rungs)
 
     def x(value: float) -> float:
-        return _NAMES + value * (_STRIP_WIDTH - _NAMES - 30)
+        return left + (value - span[0]) / (span[1] - span[0]) * (right - left)
 
-    drawn = [f'<line class="axis" x1="{x(0):.1f}" x2="{x(1):.1f}" y1="{base}" y2="{base}"/>']
-    drawn += [_text(x(tick), base + 17, f"{100 * tick:g}") for tick in _ticks((0.0, 1.0))]
-    drawn.append(f'<line class="even" x1="{x(mark):.1f}" x2="{x(mark):.1f}" y1="4" y2="{base}"/>')
-    for k, (name, score, low, high, told) in enumerate(rungs):
+    drawn = [_line("grid", x(tick), x(tick), 4, base) for tick in _ticks(span)]
+    drawn += [_text(x(tick), base + 17, f"{100 * tick:g}") for tick in _ticks(span)]
+    drawn.append(_line("axis", left, right, base, base))
+    if mark is not None:
+        drawn.append(_line("even", x(mark), x(mark), 4, base))
+    for k, rung in enumerate(rungs):
         y = 16 + _RUNG * k
-        drawn.append(f'<text x="{_NAMES - 12}" y="{y + 4}" text-anchor="end">{escape(name)}</text>')
-        if low is not None and high is not None:
-            drawn.append(f'<line class="range" x1="{x(low):.1f}" x2="{x(high):.1f}" y1="{y}" y2="{y}"/>')
-        dot = f'<circle class="dot" cx="{x(score):.1f}" cy="{y}" r="4.5">'
-        drawn.append(f"{dot}<title>{escape(told)}</title></circle>")
-    drawn.append(_text((x(0) + x(1)) / 2, base + 36, title))
+        drawn.append(f'<text class="named" x="{left - 10:.1f}" y="{y + 4}">{escape(rung.name)}</text>')
+        drawn += _rung(rung, x, y, left)
+        drawn.append(f'<text class="shown" x="{right + 16:.1f}" y="{y + 4}">{escape(rung.shown)}</text>')
+    drawn.append(_text((left + right) / 2, base + 36, title))
     return (
-        f'<svg class="long" viewBox="0 0 {_STRIP_WIDTH} {base + 44}" role="img" '
-        f'aria-label="{escape(title)}">{"".join(drawn)}</svg>'
+        f'<svg class="sized" style="--wide: {wide:.0f}" viewBox="0 0 {wide:.0f} {base + 44}" '
+        f'role="img" aria-label="{escape(title)}">{"".join(drawn)}</svg>'
     )
+
+
+def _rung(rung: Rung, x: Callable[[float], float], y: float, left: float) -> Iterator[str]:
+    told = f"<title>{escape(rung.told)}</title>" if rung.told else ""
+    if rung.tone:
+        box = f'x="{left:.1f}" y="{y - 8}" width="{x(rung.value) - left:.1f}" height="16"'
+        yield f'<rect class="filled" fill="{escape(rung.tone)}" {box}>{told}</rect>'
+    if rung.low is not None and rung.high is not None:
+        # On a bar, paper below ink: the line is seen on a dark bar and beside it.
+        for kind in ("under", "over") if rung.tone else ("range",):
+            yield _line(kind, x(rung.low), x(rung.high), y, y)
+    if not rung.tone:
+        kind = "mark" if rung.is_ring else "dot"
+        yield f'<circle class="{kind}" cx="{x(rung.value):.1f}" cy="{y}" r="4.5">{told}</circle>'
+
+
+def _line(kind: str, x1: float, x2: float, y1: float, y2: float) -> str:
+    return f'<line class="{kind}" x1="{x1:.1f}" x2="{x2:.1f}" y1="{y1:g}" y2="{y2:g}"/>'
 
 
 def _along(value: float) -> float:
@@ -165,8 +211,8 @@ def _stacked(dots: Sequence[tuple[float, str]]) -> Iterable[tuple[float, int, st
     """Scores on a grid as wide as a dot, and how many lie below each."""
     below: dict[int, int] = {}
     for score, name in sorted(dots):
-        column = round(score * 72)
-        yield column / 72, below.get(column, 0), f"{name}: {score:.1%}"
+        column = round(score * _COLUMNS)
+        yield column / _COLUMNS, below.get(column, 0), f"{name}: {score:.1%}"
         below[column] = below.get(column, 0) + 1
 
 
@@ -178,5 +224,5 @@ def _ticks(span: tuple[float, float]) -> list[float]:
     """Round values in the span, about five."""
     low, high = span
     step = next(s for s in (0.02, 0.05, 0.1, 0.2, 0.25, 0.5, 1.0, 1e9) if (high - low) / s <= 6)
-    n = int((high - low) / step + 1e-9)
-    return [round(low + k * step, 6) for k in range(n + 1)]
+    first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
+    return [round(k * step, 6) for k in range(first, last + 1)]

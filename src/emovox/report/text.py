@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-__all__ = ["MISSING", "figure", "markdown_table", "percent", "signed"]
+__all__ = ["MISSING", "figure", "markdown_table", "percent", "signed", "span"]
 
 MISSING = "–"
 """Stands where there is no figure."""
@@ -26,6 +26,19 @@ def signed(value: float | None) -> str:
     '+16.1'
     """
     return MISSING if value is None else f"{100 * value:+.1f}"
+
+
+def span(value: float | None, low: float | None, high: float | None) -> str:
+    """A score with its interval, in per cent.
+
+    >>> span(0.5, 0.25, 0.75), span(0.5, None, None)
+    ('50.0 [25.0, 75.0]', '50.0')
+    """
+    return (
+        percent(value)
+        if low is None or high is None
+        else f"{percent(value)} [{percent(low)}, {percent(high)}]"
+    )
 
 
 def figure(value: float | None, digits: int = 3) -> str:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 from emovox.errors import ConfigError
 from emovox.report.colours import colour
 from emovox.report.figures.canvas import INK, SOFT, label_axes, panel, plain, sheet
-from emovox.report.figures.words import evaluation_caption, evaluation_title, section_of, span
+from emovox.report.figures.words import evaluation_caption, evaluation_title, section_of
+from emovox.report.text import span
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

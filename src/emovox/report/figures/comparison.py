@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from emovox.errors import ConfigError
 from emovox.report.figures.canvas import INK, SOFT, label_axes, panel, plain, sheet
-from emovox.report.figures.words import section_of, span
-from emovox.report.text import MISSING, signed
+from emovox.report.figures.words import section_of
+from emovox.report.text import MISSING, signed, span
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from emovox.errors import ConfigError
-from emovox.report.text import percent
+from emovox.report.text import span
 
-__all__ = ["evaluation_caption", "evaluation_title", "section_of", "span"]
+__all__ = ["evaluation_caption", "evaluation_title", "section_of"]
 
 
 def section_of(document: Mapping[str, Any], name: str, kind: str) -> Any:
@@ -37,19 +37,6 @@ def evaluation_caption(document: Mapping[str, Any]) -> str:
         f"{data['n_clips']} clips of {data['n_speakers']} speakers, stamp: {document['stamp']['stamp']}. "
         f"UAR {span(uar['value'], uar['low'], uar['high'])} %"
         f"{_unsure(uar['low'])}."
-    )
-
-
-def span(value: float | None, low: float | None, high: float | None) -> str:
-    """A score with its interval, in per cent.
-
-    >>> span(0.5, 0.25, 0.75), span(0.5, None, None)
-    ('50.0 [25.0, 75.0]', '50.0')
-    """
-    return (
-        percent(value)
-        if low is None or high is None
-        else f"{percent(value)} [{percent(low)}, {percent(high)}]"
     )
 
 
