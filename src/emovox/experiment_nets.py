@@ -19,12 +19,12 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from emovox.bundle import Abstain, Features, Input, Licence, Spec
+from emovox.bundle import Abstain, Features, Input, Spec
 from emovox.config import Config, NetModel
 from emovox.corpora.manifest import Manifest
 from emovox.corpora.protocols import Split
 from emovox.errors import ConfigError, MissingExtraError
-from emovox.experiment import Trained
+from emovox.experiment import Trained, licence_of
 from emovox.extract import clips_of, extract
 from emovox.features import FeatureSet, feature_set
 from emovox.features.store import Store
@@ -33,6 +33,7 @@ from emovox.labels import EMOTIONS, EXTRAS
 if TYPE_CHECKING:
     from torch import nn
 
+    from emovox.calibration import Calibration
     from emovox.nets.table import NetEntry
     from emovox.train.clips import ClipSet
     from emovox.train.epochs import Epoch
@@ -127,9 +128,9 @@ def train_net(
         raise ConfigError(f"{split.name}: none of the {len(split.train)} training clips could be read")
     net = _made(config, n_in=len(table.columns), n_labels=len(labels))
     fitted = fit_net(net, taught, held, config.train, seed=config.seed, folder=folder, tell=tell)
-    temperature = 1.0 if held is None else _temperature(fitted.net, held)
+    calibration = _calibrated(fitted.net, held, len(labels), config.coverage)
     model = to_onnx(*_traced(fitted.net, taught, table.kind), name=config.name, kind=table.kind)
-    spec = _spec(config, manifest, split, table, labels, temperature)
+    spec = _spec(config, manifest, split, table, labels, calibration)
     n_weights = sum(weight.numel() for weight in fitted.net.parameters())
     notes = (
         f"{config.model.name}: {n_weights} parameters, epoch {fitted.best} of {len(fitted.epochs)} is kept",
@@ -190,11 +191,13 @@ def _clip_set(
     return ClipSet([[table.clips[key] for key in kept]], truth, homes, label_mask(truth, homes, len(labels)))
 
 
-def _temperature(net: nn.Module, held: ClipSet) -> float:
-    from emovox.calibration import fit_temperature
+def _calibrated(net: nn.Module, held: ClipSet | None, n_labels: int, coverage: float) -> Calibration:
+    from emovox.calibration import calibrated
     from emovox.train.trainer import logits_of
 
-    return fit_temperature(logits_of(net, held).astype(np.float64), held.labels)
+    if held is None:
+        return calibrated(np.zeros((0, n_labels)), np.zeros(0, np.int64), coverage)
+    return calibrated(logits_of(net, held).astype(np.float64), held.labels, coverage)
 
 
 def _traced(net: nn.Module, taught: ClipSet, kind: Kind) -> tuple[nn.Module, list[Floats]]:
@@ -216,7 +219,7 @@ def _spec(
     split: Split,
     table: ClipTable,
     labels: tuple[str, ...],
-    temperature: float,
+    calibration: Calibration,
 ) -> Spec:
     taught = manifest.select([*split.train, *split.validation])
     what = f"{config.model.name} on {table.reference['set']}, trained on {', '.join(taught.corpora)}"
@@ -228,11 +231,11 @@ def _spec(
             labels=labels,
             input=Input(kind=table.kind, features=Features(**table.reference)),
             **asdict(config.windows),
-            temperature=temperature,
-            abstain=Abstain(confidence=0.0),
+            temperature=calibration.temperature,
+            abstain=Abstain(confidence=calibration.threshold),
             corpora=taught.corpora,
             protocol=f"{split.name}#{split.digest}",
-            licence=Licence(code="Apache-2.0", weights="as its corpora", commercial=False),
+            licence=licence_of(taught.corpora, feature_set(config.features.set, config.features.overrides)),
         )
     except ValueError as error:
         raise ConfigError(f"no bundle can be made of this config: {error}") from error
