@@ -62,6 +62,7 @@ def test_tables_become_curves_and_bars(tmp_path: Path) -> None:
         (["comparison", str(GOLDEN), "-o", "x.png"], "expected 'comparison'"),
         (["learning", "one", "-o", "x.png"], "name another one"),
         (["projection", "--data", "x", "--method", "pcaa", "-o", "x.png"], "did you mean 'pca'"),
+        (["projection", "--data", "x", "--scale", "nune", "-o", "x.png"], "did you mean 'none'"),
         (["projection", "--data", "x", "--by", "speakr", "-o", "x.png"], "did you mean 'speaker'"),
     ],
 )

@@ -28,6 +28,7 @@ from matplotlib.text import Text
 from emovox.report.figures import (
     Point,
     System,
+    canvas,
     class_figure,
     comparison_figure,
     comparison_systems,
@@ -84,21 +85,31 @@ def main_axes(figure: Figure) -> Axes:
     return figure.axes[-1]
 
 
-def overlaps(figure: Figure, texts: list[Text]) -> list[tuple[str, str]]:
-    """Pairs of words that stand on each other, once drawn."""
-    figure.canvas.draw()
+def laid_out(figure: Figure) -> Figure:
+    """Every word in its place; no picture is painted, which would take most of the time."""
+    figure.draw_without_rendering()
+    return figure
+
+
+def overlaps(texts: list[Text]) -> list[tuple[str, str]]:
+    """Pairs of words that stand on each other, once laid out."""
     boxes = [(t.get_text(), t.get_window_extent()) for t in texts if t.get_text() and t.get_visible()]
     return [(a, b) for (a, one), (b, other) in itertools.combinations(boxes, 2) if one.overlaps(other)]
 
 
 def whole(figure: Figure) -> bool:
-    """Whether every word is inside of the sheet."""
-    figure.canvas.draw()
+    """Whether every word is inside of the sheet, once laid out."""
     width, height = figure.canvas.get_width_height()
     return all(
         box.x0 >= -1 and box.y0 >= -1 and box.x1 <= width + 1 and box.y1 <= height + 1
         for box in (t.get_window_extent() for t in figure.findobj(Text) if t.get_text() and t.get_visible())
     )
+
+
+@pytest.fixture
+def coarse(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Few pixels: what is asked is whether a picture comes out, not how fine it is."""
+    monkeypatch.setattr(canvas, "DPI", 40)
 
 
 # --- colours --------------------------------------------------------------------------------------
@@ -202,16 +213,16 @@ def test_few_speakers_have_no_interval(document: dict[str, Any]) -> None:
 
 def test_nine_emotions_do_not_overlap(document: dict[str, Any]) -> None:
     for draw in (confusion_figure, class_figure):
-        figure = draw(nine(document))
+        figure = laid_out(draw(nine(document)))
         axes = main_axes(figure)
         assert whole(figure)
-        assert not overlaps(figure, [*axes.texts])
-        assert not overlaps(figure, axes.get_yticklabels())
+        assert not overlaps([*axes.texts])
+        assert not overlaps(axes.get_yticklabels())
     answers = [Prediction("sad", dict.fromkeys(EMOTIONS, 1 / 9), 1 / 9, file=f"{n}.wav") for n in range(5)]
-    figure = radar_figure(answers)
+    figure = laid_out(radar_figure(answers))
     assert whole(figure)
     legend = main_axes(figure).get_legend()
-    assert not overlaps(figure, [*main_axes(figure).texts, *legend.get_texts()])
+    assert not overlaps([*main_axes(figure).texts, *legend.get_texts()])
 
 
 @pytest.mark.parametrize(
@@ -261,7 +272,7 @@ def compared(**changes: Any) -> dict[str, Any]:
 
 def test_systems_stand_in_their_order_with_difference_and_p() -> None:
     systems, title, caption = comparison_systems(compared())
-    figure = comparison_figure(systems, title=title, caption=caption)
+    figure = laid_out(comparison_figure(systems, title=title, caption=caption))
     axes = main_axes(figure)
     assert [t.get_text().split()[0] for t in axes.get_yticklabels()] == ["lda", "svc", "knn"]
     text = all_words(figure)
@@ -270,7 +281,7 @@ def test_systems_stand_in_their_order_with_difference_and_p() -> None:
     rings = [line for line in axes.lines if line.get_markerfacecolor() == "white"]
     assert [list(ring.get_xdata()) for ring in rings] == [[52.0]], "the chosen one alone is a ring"
     assert whole(figure)
-    assert not overlaps(figure, list(axes.texts))
+    assert not overlaps(list(axes.texts))
 
 
 def test_comparisons_that_cannot_be_drawn() -> None:
@@ -379,7 +390,7 @@ def test_segments_have_the_colours_of_their_emotions(draw: Any) -> None:
     assert [bar.get_x() for bar in strip.patches] == [0.0, 1.4, 2.0]
     named = [t.get_text() for t in (*strip.texts, *strip.get_legend().get_texts())]
     assert sorted(named) == ["no answer (uncertain)", "sad", "surprise"]
-    assert whole(figure)
+    assert whole(laid_out(figure))
     assert b"a$b$.wav" in figure_bytes(figure, ".svg")
 
 
@@ -398,6 +409,7 @@ def test_sound_that_cannot_be_drawn(draw: Any, x: np.ndarray, says: str) -> None
         draw(x)
 
 
+@pytest.mark.usefixtures("coarse")
 @pytest.mark.parametrize("draw", [waveform_figure, spectrogram_figure])
 @pytest.mark.parametrize("n", [1, 100, 16_000])
 def test_silence_and_crumbs_are_drawn(draw: Any, n: int) -> None:
@@ -462,6 +474,35 @@ def test_principal_components_are_those_of_the_covariance() -> None:
     assert found.n_columns == 7, "a constant column says nothing"
 
 
+def test_long_tails_do_not_squash_the_rest() -> None:
+    dice = np.random.default_rng(3)
+    rows = dice.standard_normal((200, 6))
+    rows[:3] *= 1e6
+    inner = {}
+    for scale in ("standard", "robust", "none"):
+        found = project(rows, scale=scale)
+        assert found.scale == scale
+        np.testing.assert_allclose(found.points.mean(0), 0, atol=1e-6 * np.abs(found.points).max())
+        span = np.ptp(found.points, axis=0)
+        inner[scale] = float((np.ptp(found.points[3:], axis=0) / span).max())
+    assert inner["none"] < 1e-4, "three clips make the picture"
+    assert inner["robust"] > 0.2, "the others have room"
+    tail = np.column_stack([dice.standard_normal((400, 2)), dice.standard_normal(400) ** 31])
+    assert np.abs(project(tail).points).max() < 12, "no value is more than 5 deviations away"
+    assert np.abs(project(tail, scale="none").points).max() > 1e6
+
+
+def test_a_projection_in_own_units_is_that_of_the_plain_covariance() -> None:
+    rows = np.random.default_rng(4).standard_normal((50, 4)) * [1, 10, 100, 1000]
+    values = np.linalg.eigvalsh(np.cov(rows.T))[::-1]
+    found = project(rows, scale="none")
+    np.testing.assert_allclose(found.explained, values[:2] / values.sum(), rtol=1e-6)
+    text = all_words(projection_figure(found, ["sad"] * 50, title="x"))
+    assert "4 columns in their own units" in text
+    with pytest.raises(ConfigError, match="did you mean 'robust'"):
+        project(rows, scale="robst")
+
+
 def test_missing_values_do_not_move_a_row() -> None:
     rows = np.random.default_rng(2).standard_normal((20, 5))
     rows[3, 1] = np.nan
@@ -519,6 +560,7 @@ def test_many_speakers_are_drawn_together() -> None:
 # --- files ----------------------------------------------------------------------------------------
 
 
+@pytest.mark.usefixtures("coarse")
 @pytest.mark.parametrize(("suffix", "magic"), [(".png", b"\x89PNG"), (".svg", b"<?xml"), (".pdf", b"%PDF")])
 def test_a_figure_becomes_a_file_and_always_the_same(
     document: dict[str, Any], tmp_path: Path, suffix: str, magic: bytes
@@ -530,6 +572,7 @@ def test_a_figure_becomes_a_file_and_always_the_same(
     assert [path.name for path in tmp_path.iterdir()] == [file.name]
 
 
+@pytest.mark.usefixtures("coarse")
 def test_other_files_are_refused_and_pages_hold_the_picture(document: dict[str, Any], tmp_path: Path) -> None:
     figure = class_figure(document)
     with pytest.raises(ConfigError, match=r"'.gif'; expected .png"):

@@ -116,6 +116,9 @@ def projection(
     by: Annotated[
         str, typer.Option("--by", metavar="WHAT", help="Colour by emotion, speaker, sex, corpus, language.")
     ] = "emotion",
+    scale: Annotated[
+        str, typer.Option("--scale", metavar="S", help="Of the columns: standard, robust, or none.")
+    ] = "standard",
     labels: Labels = None,
     seed: Annotated[int, typer.Option("--seed", min=0, metavar="N", help="Of UMAP.")] = 0,
     workers: Workers = 1,
@@ -125,15 +128,16 @@ def projection(
     """How clips lie in the space of their features: a point a clip."""
     from emovox.features import feature_set
     from emovox.report.figures import project, projection_figure
-    from emovox.report.figures.projection import known_method
+    from emovox.report.figures.projection import known_method, known_scale
 
     check_output(output, force=force)
     _check_by(by)
     known_method(method)
+    known_scale(scale)
     numbers = feature_set(features)
     manifest = opened(data, labels or "all").manifest
     table = tables_of(manifest, [numbers], workers=workers, store=store)[numbers.name]
-    found = project(table.values[table.ok], method, seed=seed)
+    found = project(table.values[table.ok], method, scale=scale, seed=seed)
     kept = [u for u, ok in zip(manifest, table.ok, strict=True) if ok]
     title = f"{numbers.name} of {', '.join(manifest.corpora)}, by {by}"
     caption = f"{len(manifest.speakers)} speakers; no model, nothing was trained."

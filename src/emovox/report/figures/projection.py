@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from emovox.errors import ConfigError, MissingExtraError
-from emovox.features.normalise import Standard
+from emovox.features.normalise import Robust, Standard
 from emovox.labels import EMOTIONS, EXTRAS
 from emovox.report.colours import colour, marker
 from emovox.report.figures.canvas import label_axes, panel, plain, sheet
@@ -19,10 +19,24 @@ from emovox.report.figures.canvas import label_axes, panel, plain, sheet
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["MOST_GROUPS", "PROJECTIONS", "Projection", "known_method", "project", "projection_figure"]
+__all__ = [
+    "CLIP",
+    "MOST_GROUPS",
+    "PROJECTIONS",
+    "SCALES",
+    "Projection",
+    "known_method",
+    "known_scale",
+    "project",
+    "projection_figure",
+]
 
 MOST_GROUPS = 12
 """Groups that can be told apart; those of most clips are drawn, the others together."""
+
+CLIP = 5.0
+"""Units of its scale at which a value is cut, either way: a column with a long tail would otherwise press all
+clips but a few into one spot."""
 
 _OTHERS = "others"
 _CYCLE = tuple(EMOTIONS)
@@ -42,23 +56,31 @@ class Projection:
     """Share of the variance along each axis, 0 to 1; ``None`` where there is no such thing."""
     n_columns: int
     """That vary, of the rows' own."""
+    scale: str = "standard"
+    """What they were brought to: a key of ``SCALES``."""
 
 
-def project(rows: ArrayLike, method: str = "pca", *, seed: int = 0) -> Projection:
+def project(rows: ArrayLike, method: str = "pca", *, scale: str = "standard", seed: int = 0) -> Projection:
     """Rows ``(n, d)`` brought to one scale, a missing value being its column's mean, then to the plane.
 
     Args:
         method: ``pca`` (principal components, by singular values), or ``umap`` (McInnes et al., 2018).
+        scale: of the columns: ``standard`` (mean and deviation) or ``robust`` (median and quartiles), both
+            cut at ``CLIP``; ``none`` leaves them in their own units.
         seed: of what is random in UMAP.
 
     Raises:
-        ConfigError: an unknown method, fewer than three rows, or fewer than two columns that vary.
+        ConfigError: an unknown method or scale, fewer than three rows, or fewer than two columns that vary.
         MissingExtraError: the method needs an extra that is not installed.
     """
     known_method(method)
-    scaled = _scaled(np.asarray(rows, dtype=np.float64))
+    known_scale(scale)
+    x = np.asarray(rows, dtype=np.float64)
+    if x.ndim != 2 or len(x) < 3:
+        raise ConfigError(f"the rows have the shape {x.shape}; expected (n, d) with three rows or more")
+    scaled = _centred(SCALES[scale](np.where(np.isfinite(x), x, np.nan)), x.shape[1])
     points, explained = PROJECTIONS[method](scaled, seed)
-    return Projection(method, points, explained, scaled.shape[1])
+    return Projection(method, points, explained, scaled.shape[1], scale)
 
 
 def known_method(method: str) -> None:
@@ -67,22 +89,53 @@ def known_method(method: str) -> None:
     Raises:
         ConfigError: there is none of that name; the message names the nearest.
     """
-    if method not in PROJECTIONS:
-        near = difflib.get_close_matches(method, PROJECTIONS, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(PROJECTIONS)}"
-        raise ConfigError(f"no projection {method!r}; {hint}")
+    _known(method, PROJECTIONS, "projection")
 
 
-def _scaled(rows: Points) -> Points:
-    """Columns that vary, with mean 0 and deviation 1; a missing value is the mean."""
-    if rows.ndim != 2 or len(rows) < 3:
-        raise ConfigError(f"the rows have the shape {rows.shape}; expected (n, d) with three rows or more")
-    known = np.where(np.isfinite(rows), rows, np.nan)
-    scale = Standard.fit(known)
-    varying = np.nan_to_num(scale.std) > 0
-    if varying.sum() < 2:
-        raise ConfigError(f"{int(varying.sum())} of {rows.shape[1]} columns vary; expected two or more")
-    kept: Points = np.nan_to_num(scale.transform(known)[:, varying].astype(np.float64))
+def known_scale(scale: str) -> None:
+    """As `known_method`."""
+    _known(scale, SCALES, "scale")
+
+
+def _known(name: str, names: Iterable[str], what: str) -> None:
+    if name not in names:
+        near = difflib.get_close_matches(name, names, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(names)}"
+        raise ConfigError(f"no {what} {name!r}; {hint}")
+
+
+def _standard(rows: Points) -> Points:
+    scale = Standard.fit(rows)
+    return _cut(scale.transform(rows), scale.std)
+
+
+def _robust(rows: Points) -> Points:
+    """A column whose quartiles are one value has no such scale, and is left out."""
+    scale = Robust.fit(rows)
+    return _cut(scale.transform(rows), scale.spread)
+
+
+def _cut(scaled: NDArray[np.float32], spread: Points) -> Points:
+    return np.clip(scaled[:, np.nan_to_num(spread) > 0].astype(np.float64), -CLIP, CLIP)
+
+
+def _unscaled(rows: Points) -> Points:
+    return rows[:, np.nan_to_num(Standard.fit(rows).std) > 0]
+
+
+SCALES: Mapping[str, Callable[[Points], Points]] = {
+    "standard": _standard,
+    "robust": _robust,
+    "none": _unscaled,
+}
+"""Name -> ``rows (n, d) -> the columns that vary (n, m)``; nan stays nan."""
+
+
+def _centred(scaled: Points, n_columns: int) -> Points:
+    """Mean 0 in each column; a missing value is the mean."""
+    if scaled.shape[1] < 2:
+        raise ConfigError(f"{scaled.shape[1]} of {n_columns} columns vary; expected two or more")
+    kept: Points = np.nan_to_num(scaled - np.nanmean(scaled, axis=0))
     return kept
 
 
@@ -145,8 +198,16 @@ def projection_figure(
     return figure
 
 
+_SCALED: Mapping[str, str] = {
+    "standard": f"of one scale, cut at {CLIP:g} standard deviations",
+    "robust": f"of one scale, cut at {CLIP:g} times the distance of the quartiles",
+    "none": "in their own units",
+}
+_UNITS: Mapping[str, str] = {"standard": ", standard units", "robust": ", distances of quartiles", "none": ""}
+
+
 def _told(found: Projection) -> str:
-    scale = f"{len(found.points)} clips, {found.n_columns} columns of one scale."
+    scale = f"{len(found.points)} clips, {found.n_columns} columns {_SCALED[found.scale]}."
     if found.explained is None:
         return f"UMAP: near points are alike, distances between far ones mean nothing. {scale}"
     return f"The two principal components hold {100 * sum(found.explained):.1f} % of the variance. {scale}"
@@ -155,7 +216,7 @@ def _told(found: Projection) -> str:
 def _axis(found: Projection, n: int) -> str:
     if found.explained is None:
         return f"UMAP {n + 1}, no unit"
-    return f"component {n + 1}, standard units ({100 * found.explained[n]:.1f} % of the variance)"
+    return f"component {n + 1}{_UNITS[found.scale]} ({100 * found.explained[n]:.1f} % of the variance)"
 
 
 def _few(groups: Sequence[str]) -> list[str]:
