@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from emovox.calibration import FEWEST, abstention, calibrated
+from emovox.calibration import FEWEST, abstention, calibrated, fit_temperature
 
 
 @pytest.mark.parametrize("coverage", [0.25, 0.5, 0.9, 0.99])
@@ -37,3 +37,12 @@ def test_an_overconfident_model_is_cooled_and_a_handful_of_clips_changes_nothing
     assert found.notes == ()
     few = calibrated(logits[: FEWEST - 1], labels[: FEWEST - 1])
     assert (few.temperature, few.threshold, len(few.notes)) == (1.0, 0.0, 1)
+
+
+def test_a_timid_model_may_need_a_temperature_far_below_one() -> None:
+    rng = np.random.default_rng(2)
+    labels = rng.integers(0, 3, 400)
+    logits = np.eye(3)[labels] + 0.5 * rng.standard_normal((400, 3))
+    sharp, timid = (fit_temperature(scale * logits, labels) for scale in (1, 0.1))
+    assert timid == pytest.approx(0.1 * sharp, rel=0.01)
+    assert timid < 0.1
