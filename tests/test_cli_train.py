@@ -191,6 +191,21 @@ def test_a_comparison_and_its_folder(place: Path, capsys: pytest.CaptureFixture[
     } <= names
 
 
+def test_a_stopped_comparison_says_how_to_go_on(
+    place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from emovox.comparison import cells
+
+    def ctrl_c(cell: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cells, "_work", ctrl_c)
+    args = ["--data", "toy/toy.csv", "--features", "seed-180", "--models", "knn", "--protocol", "random"]
+    assert main(["compare", *args, "-o", "runs/halted"]) == 130
+    assert "the same command goes on" in capsys.readouterr().err
+    assert not Path("runs/halted/metrics.json").exists()
+
+
 def test_a_comparison_destroys_no_other_run(
     newcomer: Path, place: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

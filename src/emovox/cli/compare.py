@@ -99,7 +99,11 @@ def compare(
     _check_folder(output)
     tables = tables_of(manifest, sets, workers=workers, store=store)
     made = Comparison(config, plans, tables)
-    results = compute(made, output, workers=workers, tell=say)
+    try:
+        results = compute(made, output, workers=workers, tell=say)
+    except KeyboardInterrupt:
+        say(f"stopped; what was done is kept in {output}: the same command goes on with it")
+        raise
     document, times = comparison_document(made, results), comparison_times(results)
     _write(output, config, document, times)
     finish(output, _record(document, config.seed))
