@@ -53,6 +53,19 @@ def test_tables_become_curves_and_bars(tmp_path: Path) -> None:
         assert ("validation UAR" if kind == "training" else "mfcc_1") in file.read_text(encoding="utf-8")
 
 
+def test_the_curves_of_a_net_are_drawn_from_its_run(tmp_path: Path) -> None:
+    (tmp_path / "training").mkdir()
+    (tmp_path / "training" / "curves.csv").write_text(
+        "number,of,loss,validation_loss,uar,learning_rate,seconds\n1,2,2,1.5,,0.1,3\n2,2,1,1.2,0.5,0.1,3\n"
+    )
+    file = tmp_path / "training.svg"
+    assert main(["plot", "training", str(tmp_path), "-o", str(file)]) == 0
+    text = file.read_text(encoding="utf-8")
+    for name in ("train loss", "validation loss", "validation UAR", "epoch", "loss, nats", "UAR, %"):
+        assert name in text
+    assert "learning" not in text
+
+
 @pytest.mark.parametrize(
     ("argv", "says"),
     [
@@ -85,4 +98,6 @@ def test_a_search_is_drawn_from_its_run(tmp_path: Path) -> None:
     (tmp_path / "trials.json").write_text(json.dumps([{"score": 0.4, "complete": True}]))
     file = tmp_path / "search.svg"
     assert main(["plot", "search", str(tmp_path), "-o", str(file)]) == 0
-    assert "emobox/toy/1" in file.read_text(encoding="utf-8")
+    text = file.read_text(encoding="utf-8")
+    assert "emobox/toy/1" in text
+    assert "None" not in text, "what the run does not say is left out"

@@ -46,6 +46,7 @@ from emovox.report.figures import (
     waveform_figure,
     write_figure,
 )
+from emovox.report.figures.projection import SCALES
 
 GOLDEN = Path(__file__).parent / "golden" / "evaluation.json"
 RATE = 16_000
@@ -479,7 +480,7 @@ def test_long_tails_do_not_squash_the_rest() -> None:
     rows = dice.standard_normal((200, 6))
     rows[:3] *= 1e6
     inner = {}
-    for scale in ("standard", "robust", "none"):
+    for scale in SCALES:
         found = project(rows, scale=scale)
         assert found.scale == scale
         np.testing.assert_allclose(found.points.mean(0), 0, atol=1e-6 * np.abs(found.points).max())
@@ -490,6 +491,13 @@ def test_long_tails_do_not_squash_the_rest() -> None:
     tail = np.column_stack([dice.standard_normal((400, 2)), dice.standard_normal(400) ** 31])
     assert np.abs(project(tail).points).max() < 12, "no value is more than 5 deviations away"
     assert np.abs(project(tail, scale="none").points).max() > 1e6
+
+
+def test_ranks_do_not_ask_how_far_away_a_value_is() -> None:
+    rows = np.random.default_rng(5).standard_normal((80, 5))
+    plain, stretched = project(rows, scale="rank"), project(np.exp(4 * rows), scale="rank")
+    np.testing.assert_allclose(plain.points, stretched.points, atol=1e-4)
+    assert np.abs(plain.points).max() <= 0.5 * np.sqrt(5)
 
 
 def test_a_projection_in_own_units_is_that_of_the_plain_covariance() -> None:

@@ -106,8 +106,10 @@ def search(
 
     check_output(output, force=force)
     trials = table_at(run, ["trials.json"], "`emovox tune -o`")
-    record = read_run(run if run.is_dir() else run.parent).record
-    title = f"Search: {record.get('model')} on {record.get('features', {}).get('set')}"
+    folder = run if run.is_dir() else run.parent
+    record = read_run(folder).record
+    parts = (record.get("model"), record.get("features", {}).get("set"), _data(folder))
+    title = f"Search: {', '.join(part for part in parts if part)}"
     caption = (
         f"Mean UAR on inner folds with other speakers, inside the training part of "
         f"{record.get('split', {}).get('name')}; the test was not looked at. The best was chosen by this "
@@ -127,16 +129,38 @@ def training(
     from emovox.report.figures import training_figure
 
     check_output(output, force=force)
-    history = table_at(run, _HISTORIES, "the training of a net")
+    history = [_named(row) for row in table_at(run, _HISTORIES, "the training of a net")]
     title = f"Training: {run.name if run.is_dir() else run.stem}"
     caption = "As the training wrote it; UAR there is on validation clips, not on the test."
     return finish(training_figure(history, title=title, caption=caption), output, title)
 
 
-_HISTORIES = ("history.json", "history.jsonl", "history.csv", "metrics.csv")
+_HISTORIES = (
+    "training/curves.csv",
+    "curves.csv",
+    "history.json",
+    "history.jsonl",
+    "history.csv",
+    "metrics.csv",
+)
+_FULL_NAMES = {"number": "epoch", "loss": "train_loss", "uar": "validation_uar"}
+"""Columns of ``curves.csv`` (`emovox.train.epochs`) -> what they are called beside others."""
+
+
+def _named(row: Mapping[str, Any]) -> dict[str, Any]:
+    return {full if (full := _FULL_NAMES.get(name)) and full not in row else name: row[name] for name in row}
 
 
 # --------------------------------------------------------------------------------------------- runs
+
+
+def _data(folder: Path) -> str:
+    """What a run's config names as its data, in short; nothing where there is no config."""
+    from emovox.config import read_config
+    from emovox.runs import CONFIG_FILE
+
+    file = folder / CONFIG_FILE
+    return ", ".join(Path(name).stem for name in read_config(file).data) if file.is_file() else ""
 
 
 def _trained(folders: list[Path]) -> list[Run]:

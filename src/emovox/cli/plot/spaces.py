@@ -117,7 +117,7 @@ def projection(
         str, typer.Option("--by", metavar="WHAT", help="Colour by emotion, speaker, sex, corpus, language.")
     ] = "emotion",
     scale: Annotated[
-        str, typer.Option("--scale", metavar="S", help="Of the columns: standard, robust, or none.")
+        str, typer.Option("--scale", metavar="S", help="Of the columns: standard, robust, rank, none.")
     ] = "standard",
     labels: Labels = None,
     seed: Annotated[int, typer.Option("--seed", min=0, metavar="N", help="Of UMAP.")] = 0,

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from emovox.errors import ConfigError, MissingExtraError
-from emovox.features.normalise import Robust, Standard
+from emovox.features.normalise import Quantile, Robust, Standard
 from emovox.labels import EMOTIONS, EXTRAS
 from emovox.report.colours import colour, marker
 from emovox.report.figures.canvas import label_axes, panel, plain, sheet
@@ -66,7 +66,8 @@ def project(rows: ArrayLike, method: str = "pca", *, scale: str = "standard", se
     Args:
         method: ``pca`` (principal components, by singular values), or ``umap`` (McInnes et al., 2018).
         scale: of the columns: ``standard`` (mean and deviation) or ``robust`` (median and quartiles), both
-            cut at ``CLIP``; ``none`` leaves them in their own units.
+            cut at ``CLIP``; ``rank`` (0 to 1 among the rows) where whole families of columns have long tails,
+            as energies have; ``none`` leaves them in their own units.
         seed: of what is random in UMAP.
 
     Raises:
@@ -123,9 +124,15 @@ def _unscaled(rows: Points) -> Points:
     return rows[:, np.nan_to_num(Standard.fit(rows).std) > 0]
 
 
+def _ranked(rows: Points) -> Points:
+    varying = _unscaled(rows)
+    return Quantile.fit(varying).transform(varying).astype(np.float64) if varying.size else varying
+
+
 SCALES: Mapping[str, Callable[[Points], Points]] = {
     "standard": _standard,
     "robust": _robust,
+    "rank": _ranked,
     "none": _unscaled,
 }
 """Name -> ``rows (n, d) -> the columns that vary (n, m)``; nan stays nan."""
@@ -201,9 +208,15 @@ def projection_figure(
 _SCALED: Mapping[str, str] = {
     "standard": f"of one scale, cut at {CLIP:g} standard deviations",
     "robust": f"of one scale, cut at {CLIP:g} times the distance of the quartiles",
+    "rank": "as ranks among the clips, 0 to 1",
     "none": "in their own units",
 }
-_UNITS: Mapping[str, str] = {"standard": ", standard units", "robust": ", distances of quartiles", "none": ""}
+_UNITS: Mapping[str, str] = {
+    "standard": ", standard units",
+    "robust": ", distances of quartiles",
+    "rank": ", ranks",
+    "none": "",
+}
 
 
 def _told(found: Projection) -> str:
