@@ -91,7 +91,9 @@ def learning(runs: Runs, output: Output, force: Force = False) -> int:
         uar = run.record["scores"]["uar"]
         points.append(Point(run.record["split"]["n_train"], uar["value"], uar["low"], uar["high"]))
     title = f"Learning curve: {found[0].record['model']}, {_tested(found[0])}"
-    caption = f"{_clips(found[0])}, the same for all runs; lines: 95 % intervals over speakers."
+    ranged = any(point.low is not None for point in points)
+    lines = "lines: 95 % intervals over speakers" if ranged else "too few speakers for intervals"
+    caption = f"{_clips(found[0])}, the same for all runs; {lines}."
     return finish(learning_figure(points, title=title, caption=caption), output, title)
 
 
@@ -130,7 +132,8 @@ def training(
 
     check_output(output, force=force)
     history = [_named(row) for row in table_at(run, _HISTORIES, "the training of a net")]
-    title = f"Training: {run.name if run.is_dir() else run.stem}"
+    parts = (run.name, _data(run)) if run.is_dir() else (run.stem,)
+    title = f"Training: {', '.join(part for part in parts if part)}"
     caption = "As the training wrote it; UAR there is on validation clips, not on the test."
     return finish(training_figure(history, title=title, caption=caption), output, title)
 

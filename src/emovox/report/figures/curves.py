@@ -51,11 +51,12 @@ def learning_figure(points: Sequence[Point], *, title: str, caption: str = "") -
         axes.annotate(
             f"{100 * point.uar:.1f}",
             (point.n_train, 100 * (point.uar if point.high is None else point.high)),
-            xytext=(0, 5),
+            xytext=(0, 9),
             textcoords="offset points",
             ha="center",
             fontsize=8.5,
             color=INK,
+            bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.8, "alpha": 0.85},
         )
     axes.margins(x=0.09, y=0.14)
     label_axes(axes, "clips trained on", "UAR on the test, %")
