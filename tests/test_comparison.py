@@ -17,7 +17,7 @@ pytest.importorskip("sklearn")
 from emovox import comparison, metrics
 from emovox.bench import plan
 from emovox.classical import ESTIMATORS
-from emovox.comparison import Comparison, System, cells, comparison_document, compute, models_of
+from emovox.comparison import Comparison, System, cells, comparison_document, compute, models_of, run
 from emovox.config import ComparisonConfig, TuneConfig
 from emovox.corpora.manifest import Manifest
 from emovox.errors import ConfigError, EmovoxError
@@ -260,3 +260,10 @@ def test_slow_boosters_get_few_columns(toy: Manifest, rows: FeatureTable, tmp_pa
     limits = {c.system.model: c.config.select for c in comparison.run._first(compared, tmp_path)}
     assert limits["knn"] is None
     assert limits["adaboost"].count == 512
+
+
+def test_balanced_weights_reach_those_that_can_weigh(
+    toy: Manifest, rows: FeatureTable, tmp_path: Path
+) -> None:
+    made_of = [run._classical(ComparisonConfig(class_weight="balanced"), name, 10) for name in ("svc", "lda")]
+    assert [one.class_weight for one in made_of] == ["balanced", None]

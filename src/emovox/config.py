@@ -213,6 +213,8 @@ class ComparisonConfig:
     """Estimator -> its parameters, where they differ from its defaults."""
     scaler: str | None = None
     clip: float | None = 8.0
+    class_weight: str | None = None
+    """``balanced``: every emotion counts the same, in the estimators that can weigh clips."""
     selection: str = "anova"
     """How estimators that are slow on many columns get the few that they can take, in each training part."""
     search: tuple[str, ...] = ()

@@ -258,7 +258,8 @@ def _cell(
 
 def _classical(config: ComparisonConfig, model: str, n_columns: int) -> ClassicalConfig:
     """The estimator as compared. Only answers count here, so no probabilities are calibrated."""
-    limit = find_estimator(model).max_columns
+    estimator = find_estimator(model)
+    limit = estimator.max_columns
     select = Selection(config.selection, count=limit) if limit is not None and n_columns > limit else None
     return ClassicalConfig(
         model=model,
@@ -266,6 +267,7 @@ def _classical(config: ComparisonConfig, model: str, n_columns: int) -> Classica
         scaler=config.scaler,
         clip=config.clip,
         select=select,
+        class_weight=config.class_weight if estimator.weighs else None,
         calibrate=False,
         seed=config.seed,
     )
