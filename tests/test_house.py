@@ -31,14 +31,14 @@ LEVELS: dict[str, int] = {
     **dict.fromkeys(
         ("evaluate", "bench", "recipe", "experiment", "experiment_nets", "comparison", "runs", "tracking"), 3
     ),
-    **dict.fromkeys(("linear", "calibration", "export_classical"), 3),
+    **dict.fromkeys(("linear", "calibration", "export_classical", "quantise"), 3),
     **dict.fromkeys(("batch", "serve", "report", "extract"), 3),
     **dict.fromkeys(("cli", "__main__"), 4),
 }
 """Room -> level, as docs/architecture.md draws them. A new room gets its line here."""
 
 WORKSHOP = {"nets", "augment", "train", "classical", "selection", "tune", "export", "evaluate"} | {
-    *("bench", "recipe", "linear", "calibration", "export_classical"),
+    *("bench", "recipe", "linear", "calibration", "export_classical", "quantise"),
     *("experiment", "experiment_nets", "comparison", "runs", "tracking"),
 }
 JUDGES = {"evaluate", "bench"}

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from emovox.errors import BundleCorruptError
 
-__all__ = ["Graph", "Kind"]
+__all__ = ["Graph", "Kind", "fed"]
 
 Kind = Literal["waveform", "vector", "frames"]
 
@@ -74,7 +74,7 @@ class Graph:
         if not items:
             return np.zeros((0, self._n_labels), np.float32)
         try:
-            answer: NDArray[np.float32] = self.session.run(["logits"], _fed(self._kind, items))[0]
+            answer: NDArray[np.float32] = self.session.run(["logits"], fed(self._kind, items))[0]
         except Exception as error:  # as above
             raise BundleCorruptError(f"{self._name} failed: {_first_line(error)}") from error
         expected = (len(items), self._n_labels)
@@ -85,8 +85,8 @@ class Graph:
         return answer
 
 
-def _fed(kind: Kind, items: Sequence[NDArray[np.float32]]) -> dict[str, NDArray[Any]]:
-    """The inputs of one run; what is shorter than the longest is filled with zeros behind its length."""
+def fed(kind: Kind, items: Sequence[NDArray[np.float32]]) -> dict[str, NDArray[Any]]:
+    """The inputs of one run, by name; what is shorter than the longest is filled with zeros."""
     if kind == "vector":
         return {"features": np.stack(items)}
     lengths = np.array([len(x) for x in items], np.int64)

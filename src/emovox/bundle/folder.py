@@ -111,10 +111,13 @@ class Bundle:
 
         Returns and raises what `logits` does.
         """
-        if self.normaliser is not None:
-            voice = voice or self.normaliser.population
-            heard = [voice.transform(row) for row in heard]
-        return self.graph(heard)
+        return self.graph([self.prepared(row, voice) for row in heard])
+
+    def prepared(self, heard: NDArray[np.float32], voice: Standard | None = None) -> NDArray[np.float32]:
+        """What the graph gets of what `heard` gave: the same, or normalised for ``voice`` or for nobody."""
+        if self.normaliser is None:
+            return heard
+        return (voice or self.normaliser.population).transform(heard)
 
 
 def _normaliser(spec: Spec, front: Front | None) -> SpeakerNormaliser | None:

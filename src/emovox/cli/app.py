@@ -19,6 +19,7 @@ from emovox.cli import (
     doctor,
     enroll,
     evaluate,
+    export,
     features,
     models,
     predict,
@@ -70,6 +71,7 @@ app.command()(compare.compare)
 app.command()(features.features)
 app.command(context_settings={"ignore_unknown_options": True})(augment.augment)
 app.command()(models.models)
+app.command()(export.export)
 app.command()(push.push)
 app.command()(doctor.doctor)
 

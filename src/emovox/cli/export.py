@@ -1,0 +1,179 @@
+"""``emovox export``: a model becomes a folder of its own, as it is or as int8 with its cost."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, cast
+
+import numpy as np
+import typer
+
+from emovox.cli.evaluate import judged
+from emovox.cli.terminal import say
+from emovox.errors import ConfigError, MissingExtraError
+
+if TYPE_CHECKING:
+    from emovox.bundle import Bundle, Score, Spec
+    from emovox.corpora import Manifest
+    from emovox.corpora.protocols import Split
+    from emovox.evaluate import Evaluation
+
+__all__ = ["export"]
+
+_TIMED_CLIPS = 50
+
+
+def export(
+    model: Annotated[str, typer.Argument(metavar="RUN_OR_BUNDLE", help="A run, a bundle or a model's name.")],
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="The bundle to write.")],
+    int8: Annotated[
+        bool, typer.Option("--int8", help="Quantise the weights to 8 bits (extra classical).")
+    ] = False,
+    data: Annotated[
+        list[str] | None,
+        typer.Option("--data", metavar="PATH", help="Clips to calibrate and to measure on; repeatable."),
+    ] = None,
+    corpus: Annotated[
+        str | None, typer.Option("--corpus", metavar="NAME", help="Which corpus the data is.")
+    ] = None,
+    protocol: Annotated[
+        str | None,
+        typer.Option(
+            "--protocol",
+            metavar="P",
+            help="One split: its training side calibrates, its test measures; the model's own unless given.",
+        ),
+    ] = None,
+    calibration_clips: Annotated[
+        int, typer.Option("--calibration-clips", min=1, metavar="N", help="How many clips calibrate.")
+    ] = 200,
+    force: Annotated[bool, typer.Option("--force", help="Let -o replace a bundle.")] = False,
+) -> int:
+    """Write a model as a bundle: a verified copy, or static int8 with its cost in UAR measured.
+
+    Exit code: 0 when it is written, 2 when not.
+    """
+    from emovox import zoo
+    from emovox.bundle import MODEL_FILE, load_bundle, write_bundle
+
+    source = zoo.find(model)
+    bundle = load_bundle(source)
+    content = (source / MODEL_FILE).read_bytes()
+    if not int8:
+        if data or protocol or corpus:
+            raise ConfigError("--data, --corpus and --protocol are for --int8; a copy needs none")
+        write_bundle(output, content, bundle.spec, replace=force)
+        typer.echo(f"{output}: {bundle.spec.name} {bundle.spec.version}, {len(content):,} bytes")
+        return 0
+    if not data:
+        raise ConfigError("--int8 is calibrated and measured on clips; name them with --data")
+    if output.exists() and any(output.iterdir()) and not force:
+        raise ConfigError(f"-o {str(output)!r} holds files; name another folder, or add --force")
+    clips = _clips(bundle.spec, data, corpus, protocol, calibration_clips)
+    smaller = _quantised(content, bundle, clips.calibration)
+    before = judged(zoo.load(source), clips.test, None, 1)
+    write_bundle(output, smaller, _described(bundle.spec, clips, ()), replace=force)
+    after = judged(zoo.load(output), clips.test, None, 1)
+    scores = tuple(_score(clips, when, one) for when, one in (("", after), (" before int8", before)))
+    write_bundle(output, smaller, _described(bundle.spec, clips, scores), replace=True)
+    _tell(output, clips, before, after, (len(content), len(smaller)))
+    _tell_speed(bundle, load_bundle(output), clips.test)
+    return 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Clips:
+    """What calibrates, what measures, and what that measure is worth."""
+
+    calibration: Manifest
+    test: Manifest
+    split: Split
+    stamp: str
+
+
+def _clips(spec: Spec, data: Sequence[str], corpus: str | None, protocol: str | None, n: int) -> _Clips:
+    from emovox.corpora.manifest import Manifest
+    from emovox.corpora.plans import splits as splits_of
+    from emovox.evaluate import folded, open_data, sample, stamp
+
+    found = [open_data(path, corpus=corpus) for path in data]
+    for line in (line for one in found for line in one.notes):
+        say(line)
+    whole = Manifest.merged(one.manifest for one in found)
+    name = protocol or spec.protocol.partition("#")[0]
+    splits = splits_of(whole, name, allow_missing=True)
+    if len(splits) != 1:
+        such = splits[0].name if splits else "given"
+        raise ConfigError(f"{name!r} is {len(splits)} splits; name one with --protocol, such as {such}")
+    split = splits[0]
+    test = folded(whole.select(split.test), labels=spec.labels).manifest
+    found_stamp = stamp(spec, whole, test.ids, known=splits)
+    return _Clips(sample(whole.select(split.train), n), test, split, found_stamp.stamp)
+
+
+def _quantised(content: bytes, bundle: Bundle, clips: Manifest) -> bytes:
+    try:
+        from emovox.quantise import to_int8
+    except ModuleNotFoundError as error:
+        raise MissingExtraError("quantising a model", "classical") from error
+    kind = cast("Any", bundle.spec.input.kind)
+    return to_int8(content, _heard(bundle, clips), kind=kind, name=bundle.spec.name)
+
+
+def _heard(bundle: Bundle, clips: Manifest) -> list[Any]:
+    """What the graph is given of each clip, up to the length that is judged in one run."""
+    from emovox.evaluate.answers import sound_of
+
+    longest = round(bundle.spec.clip_s * 16_000)
+    return [bundle.prepared(bundle.heard(sound_of(clips, u)[:longest])) for u in clips]
+
+
+def _described(spec: Spec, clips: _Clips, scores: tuple[Score, ...]) -> Spec:
+    """The new model's spec: scores of the old one say nothing about it."""
+    how = f"static int8, calibrated on {len(clips.calibration)} clips of {clips.split.name}"
+    return replace(spec, description=f"{spec.description} ({how})", scores=scores, sha256="", created="")
+
+
+def _score(clips: _Clips, when: str, answers: Evaluation) -> Score:
+    from emovox.bundle import Score
+
+    uar = answers.uar()
+    return Score(
+        corpus="+".join(clips.test.corpora),
+        protocol=f"{clips.split.name} ({clips.stamp})",
+        metric=f"uar{when}",
+        value=round(uar.value, 6),
+        low=uar.low,
+        high=uar.high,
+        n_speakers=len(clips.test.speakers),
+        n_clips=len(clips.test),
+    )
+
+
+def _tell(output: Path, clips: _Clips, before: Evaluation, after: Evaluation, sizes: tuple[int, int]) -> None:
+    same = sum(a == b for a, b in zip(before.y_pred, after.y_pred, strict=True)) / len(after.y_pred)
+    n = f"{len(clips.test)} clips of {len(clips.test.speakers)} speakers"
+    old, new = before.uar().value, after.uar().value
+    typer.echo(f"{output}: int8, calibrated on {len(clips.calibration)} clips")
+    typer.echo(f"  bytes     {sizes[0]:,} -> {sizes[1]:,}")
+    typer.echo(f"  UAR       {old:.3f} -> {new:.3f} ({new - old:+.3f}) on {n}")
+    typer.echo(f"  protocol  {clips.split.name} ({clips.stamp})")
+    typer.echo(f"  answers   {same:.1%} are the same")
+
+
+def _tell_speed(old: Bundle, new: Bundle, clips: Manifest) -> None:
+    """The graphs alone, in turn, so that what else the machine does falls on both."""
+    from emovox.evaluate import sample
+
+    spent: dict[int, list[float]] = {0: [], 1: []}
+    for item in _heard(old, sample(clips, _TIMED_CLIPS)):
+        for which, bundle in enumerate((old, new)):
+            bundle.graph([item])  # warm
+            start = time.perf_counter()
+            bundle.graph([item])
+            spent[which].append(1e3 * (time.perf_counter() - start))
+    ms = [float(np.median(spent[which])) for which in (0, 1)]
+    typer.echo(f"  speed     {ms[0]:.1f} -> {ms[1]:.1f} ms a clip, one thread, without the features")

@@ -1,0 +1,176 @@
+"""int8: what is quantised, what is refused, and that the command writes what it measured."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+
+import emovox
+from conftest import tiny_features_onnx, tiny_onnx
+from emovox.bundle import read_spec
+from emovox.cli import main
+from emovox.errors import ConfigError
+from emovox.graph import Graph
+
+onnx = pytest.importorskip("onnx")
+quantise = pytest.importorskip("emovox.quantise")
+
+N_COLUMNS = 400
+
+
+def rows(n: int, seed: int = 0) -> list[Any]:
+    return list(np.random.default_rng(seed).standard_normal((n, N_COLUMNS)).astype(np.float32) * 50)
+
+
+def test_int8_is_smaller_and_answers_nearly_the_same() -> None:
+    model = tiny_features_onnx(N_COLUMNS)
+    small = quantise.to_int8(model, rows(50), kind="vector")
+    assert quantise.operations(model) == ["MatMul"]
+    kinds = {n.op_type for n in onnx.load_from_string(small).graph.node}
+    assert {"QuantizeLinear", "DequantizeLinear"} <= kinds
+    types = {t.data_type for t in onnx.load_from_string(small).graph.initializer if len(t.dims) == 2}
+    assert types == {onnx.TensorProto.INT8}
+    before, after = (
+        Graph(m, name="m", n_labels=5, kind="vector", n_columns=N_COLUMNS)(rows(40, seed=1))
+        for m in (model, small)
+    )
+    assert 0 < np.abs(before - after).max() < 0.05 * np.abs(before).max()
+
+
+def test_frames_are_quantised_with_their_lengths() -> None:
+    model = tiny_features_onnx(N_COLUMNS, frames=True)
+    clips = [np.stack(rows(n, seed=n)) for n in (5, 9, 30)]
+    small = quantise.to_int8(model, clips, kind="frames")
+    graph = Graph(small, name="m", n_labels=5, kind="frames", n_columns=N_COLUMNS)
+    alone = np.concatenate([graph([clip]) for clip in clips])
+    assert np.allclose(alone, graph(clips), atol=1e-5), "padding changes nothing"
+
+
+@pytest.mark.parametrize("model", [tiny_onnx(), tiny_features_onnx(4)])
+def test_what_gains_nothing_is_refused(model: bytes) -> None:
+    # In the first the filters stand before a logarithm; in the second the weights are few.
+    assert quantise.operations(model) == []
+    with pytest.raises(ConfigError, match="gains nothing from int8"):
+        quantise.to_int8(model, [np.zeros(16_000, np.float32)], kind="waveform")
+
+
+def test_trees_are_refused() -> None:
+    node = onnx.helper.make_node(
+        "TreeEnsembleClassifier", ["features"], ["label", "logits"], domain="ai.onnx.ml"
+    )
+    ports = [onnx.helper.make_tensor_value_info(n, onnx.TensorProto.FLOAT, ["b", 3]) for n in ("features",)]
+    graph = onnx.helper.make_graph([node], "trees", ports, [])
+    with pytest.raises(ConfigError, match="TreeEnsembleClassifier"):
+        quantise.to_int8(onnx.helper.make_model(graph).SerializeToString(), rows(1), kind="vector")
+
+
+def test_a_layer_that_8_bits_would_ruin_stays() -> None:
+    # Of one column the values are a thousand times those of the others, which 8 bits then cannot tell apart.
+    model = onnx.load_from_string(tiny_features_onnx(N_COLUMNS))
+    del model.graph.node[2:4]  # nothing is squashed
+    model.graph.node[-1].input[0] = "known"
+    weight = next(tensor for tensor in model.graph.initializer if tensor.name == "weight")
+    values = onnx.numpy_helper.to_array(weight).copy()
+    values[0] = 0
+    weight.CopyFrom(onnx.numpy_helper.from_array(values, "weight"))
+    items = rows(20)
+    for row in items:
+        row[0] *= 1e3
+    with pytest.raises(ConfigError, match="does not bear int8"):
+        quantise.to_int8(model.SerializeToString(), items, kind="vector")
+
+
+def test_no_clips_to_calibrate_on() -> None:
+    with pytest.raises(ConfigError, match="no clips to calibrate on"):
+        quantise.to_int8(tiny_features_onnx(N_COLUMNS), [], kind="vector")
+
+
+# ---------------------------------------------------------------------------------------------- the command
+
+
+@pytest.fixture
+def clips(tmp_path: Path) -> Path:
+    """Two speakers who train and two who are tested, two emotions: a high and a low tone."""
+    rng = np.random.default_rng(0)
+    lines = ["path,emotion,speaker"]
+    t = np.arange(16_000) / 16_000
+    for who in ("a", "b", "c", "d"):
+        for n, (emotion, hz) in enumerate([("happy", 900), ("sad", 150)] * 2):
+            tone = np.sin(2 * np.pi * hz * t) * 0.2 + rng.standard_normal(16_000) * 0.01
+            soundfile.write(tmp_path / f"{who}{n}.wav", tone, 16_000)
+            lines.append(f"{who}{n}.wav,{emotion},{who}")
+    (tmp_path / "clips.csv").write_text("\n".join(lines) + "\n")
+    return tmp_path / "clips.csv"
+
+
+@pytest.fixture
+def rich_bundle(tmp_path: Path) -> Path:
+    """A bundle on features with weights enough to quantise."""
+    from conftest import tiny_spec
+    from emovox.bundle import Features, Input, write_bundle
+    from emovox.features import feature_set
+
+    features = feature_set("emovox-core")
+    n = len(features.columns)
+    spec = tiny_spec(input=Input(kind="vector", features=Features(**features.reference())))
+    write_bundle(tmp_path / "rich", tiny_features_onnx(n), spec)
+    return tmp_path / "rich"
+
+
+def test_the_command_writes_what_it_measured(
+    rich_bundle: Path,
+    clips: Path,
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(quantise, "_LEAST_WEIGHTS", 64)  # emovox-core is narrow
+    out = tmp_path / "int8"
+    argv = ["export", str(rich_bundle), "--int8", "--data", str(clips), "-o", str(out)]
+    assert main([*argv, "--protocol", "speakers/clips-c,clips-d", "--calibration-clips", "6"]) == 0
+    said = capfd.readouterr().out
+    for line in (
+        "calibrated on 6 clips",
+        "bytes",
+        "UAR",
+        "speakers/clips-c,clips-d",
+        "are the same",
+        "ms a clip",
+    ):
+        assert line in said
+    spec = read_spec(out)
+    assert "static int8, calibrated on 6 clips of speakers/clips-c,clips-d" in spec.description
+    assert [score.metric for score in spec.scores] == ["uar", "uar before int8"]
+    assert all(score.n_clips == 8 and score.n_speakers == 2 for score in spec.scores)
+    assert f"{spec.scores[1].value:.3f} -> {spec.scores[0].value:.3f}" in said
+    assert emovox.load(out).spec.sha256 != read_spec(rich_bundle).sha256
+
+
+def test_the_command_says_what_is_missing(
+    rich_bundle: Path, clips: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    out = str(tmp_path / "out")
+    for extra, why in [
+        (["--int8"], "name them with --data"),
+        (["--data", str(clips)], "are for --int8"),
+        (["--int8", "--data", str(clips), "--protocol", "loso"], "is 4 splits; name one"),
+    ]:
+        assert main(["export", str(rich_bundle), "-o", out, *extra]) == 2
+        assert why in capfd.readouterr().err
+    assert not Path(out).exists()
+
+
+def test_without_int8_a_bundle_is_copied_whole(
+    tiny_bundle: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "copy"
+    assert main(["export", str(tiny_bundle), "-o", str(out)]) == 0
+    assert {p.name: p.read_bytes() for p in out.iterdir()} == {
+        p.name: p.read_bytes() for p in tiny_bundle.iterdir()
+    }
+    assert main(["export", str(tiny_bundle), "-o", str(out)]) == 2
+    assert "already holds" in capfd.readouterr().err
