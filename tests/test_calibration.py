@@ -46,3 +46,13 @@ def test_a_timid_model_may_need_a_temperature_far_below_one() -> None:
     sharp, timid = (fit_temperature(scale * logits, labels) for scale in (1, 0.1))
     assert timid == pytest.approx(0.1 * sharp, rel=0.01)
     assert timid < 0.1
+
+
+@pytest.mark.parametrize(("right", "end"), [(True, 0.02), (False, 50.0)])
+def test_the_temperature_stays_between_its_ends(right: bool, end: float) -> None:
+    """Answers that are always right want no temperature at all, those always wrong an endless one."""
+    labels = np.arange(40) % 3
+    logits = np.eye(3)[labels if right else (labels + 1) % 3] * 2.0
+    found = fit_temperature(logits, labels)
+    assert 0.02 <= found <= 50
+    assert abs(np.log(found / end)) < 0.1

@@ -237,7 +237,7 @@ def test_a_miniature_is_trained_exported_scored_and_shipped(
     spec = read_spec(folder)
     assert spec.labels == ("neutral", "happy", "sad", "angry")
     assert spec.corpora == ("emodb", "ravdess")
-    assert 0.2 <= spec.temperature <= 5
+    assert 0.02 <= spec.temperature <= 50
     assert 0 < spec.abstain.confidence < 1
 
     # Held-out speakers are scored; what the recipe scored stands beside them.

@@ -21,6 +21,9 @@ FEWEST = 30
 _STEP = np.log(25) / 399
 """Between logarithms of the temperatures that are tried: 0.8 %."""
 
+_SUREST = 0.99
+"""The highest threshold below which a model abstains."""
+
 
 def log_softmax(logits: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     """Log-probabilities over the last axis."""
@@ -56,13 +59,16 @@ def fit_temperature(
         return int(steps[int(np.argmin(losses))])
 
     near = best(np.arange(-480, 481, 20))  # the loss is convex in 1 / temperature: it has one valley
-    return float(np.exp(_STEP * (best(np.arange(near - 20, near + 21)) + 0.5)))
+    around = np.arange(max(near - 20, -480), min(near + 20, 480) + 1)
+    return float(np.exp(_STEP * (best(around) + 0.5)))
 
 
 def abstention(
     confidence: npt.NDArray[np.float64], coverage: float, weights: npt.NDArray[np.float64] | None = None
 ) -> float:
     """The confidence from which on a share ``coverage`` of the clips gets an answer; 0 when all of them do.
+
+    At most 0.99: a model that was sure of every validation clip would fall silent anywhere else.
 
     Args:
         confidence: ``(n,)``, of the likeliest label, 0 to 1.
@@ -74,7 +80,7 @@ def abstention(
     counts = np.ones(len(confidence)) if weights is None else weights
     order = np.argsort(confidence)
     place = np.searchsorted(np.cumsum(counts[order]) / counts.sum(), 1 - coverage)
-    return float(confidence[order][place])
+    return min(float(confidence[order][place]), _SUREST)
 
 
 @dataclass(frozen=True, slots=True)
