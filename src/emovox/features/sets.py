@@ -97,7 +97,7 @@ class FeatureSet:
         if sample_rate != SAMPLE_RATE:
             raise AudioValueError(
                 f"the set {self.name!r} got sound at {sample_rate} Hz; expected {SAMPLE_RATE}: "
-                "emovox.audio.load resamples"
+                "emovox.audio.read resamples"
             )
         values = self.compute(sound, sample_rate)
         if values.shape[-1] != len(self.columns) or values.ndim != (1 if self.kind == "vector" else 2):
