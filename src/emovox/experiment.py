@@ -50,6 +50,7 @@ __all__ = [
     "planned",
     "rows_of",
     "searched",
+    "spec_of",
     "train",
     "usual_protocol",
 ]
@@ -249,7 +250,10 @@ def train(config: Config, manifest: Manifest, split: Split, table: FeatureTable)
     calibration, uar = _validated(fitted, held, config.coverage)
     checked = np.concatenate([rows.x[:_CHECKED], held.x[:_CHECKED]])
     model = to_onnx_classical(fitted, checked)
-    spec = _spec(config, manifest, split, table, fitted, calibration)
+    seen = fitted.selected_columns  # the graph takes these alone, not those that are constant or not chosen
+    columns = None if seen == tuple(table.columns) else seen
+    heard = Input(kind="vector", features=Features(**table.reference, columns=columns))
+    spec = spec_of(config, manifest, split, labels=fitted.classes, heard=heard, calibration=calibration)
     chosen = isinstance(config.model, ClassicalModel) and config.model.select is not None
     selected = fitted.selected_columns if chosen else None
     return Trained(model, spec, uar, selected, (*fitted.notes, *calibration.notes))
@@ -275,25 +279,29 @@ _LEAST = 1e-12
 """No probability is smaller, so that every logit is finite."""
 
 
-def _spec(
+def spec_of(
     config: Config,
     manifest: Manifest,
     split: Split,
-    table: FeatureTable,
-    fitted: Fitted,
+    *,
+    labels: tuple[str, ...],
+    heard: Input,
     calibration: Calibration,
 ) -> Spec:
-    seen = fitted.selected_columns  # the graph takes these alone, not those that are constant or not chosen
-    columns = None if seen == tuple(table.columns) else seen
+    """What a bundle says of a model that ``config`` made of a split; ``heard`` is what its graph takes.
+
+    Raises:
+        ConfigError: the values cannot be those of a bundle.
+    """
     taught = manifest.select([*split.train, *split.validation])
-    what = f"{config.model.name} on {table.reference['set']}, trained on {', '.join(taught.corpora)}"
+    what = f"{config.model.name} on {config.features.set}, trained on {', '.join(taught.corpora)}"
     try:
         return Spec(
             name=config.name,
             version="1",
             description=what,
-            labels=fitted.classes,
-            input=Input(kind="vector", features=Features(**table.reference, columns=columns)),
+            labels=labels,
+            input=heard,
             **asdict(config.windows),
             temperature=calibration.temperature,
             abstain=Abstain(confidence=calibration.threshold),

@@ -12,19 +12,19 @@ epoch is kept and what temperature, and nobody looks at the test.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from emovox.bundle import Abstain, Features, Input, Spec
+from emovox.bundle import Features, Input
 from emovox.config import Config, NetModel
 from emovox.corpora.manifest import Manifest
 from emovox.corpora.protocols import Split
 from emovox.errors import ConfigError, MissingExtraError
-from emovox.experiment import Trained, licence_of
+from emovox.experiment import Trained, spec_of
 from emovox.extract import clips_of, extract
 from emovox.features import FeatureSet, feature_set
 from emovox.features.store import Store
@@ -130,7 +130,8 @@ def train_net(
     fitted = fit_net(net, taught, held, config.train, seed=config.seed, folder=folder, tell=tell)
     calibration = _calibrated(fitted.net, held, len(labels), config.coverage)
     model = to_onnx(*_traced(fitted.net, taught, table.kind), name=config.name, kind=table.kind)
-    spec = _spec(config, manifest, split, table, labels, calibration)
+    heard = Input(kind=table.kind, features=Features(**table.reference))
+    spec = spec_of(config, manifest, split, labels=labels, heard=heard, calibration=calibration)
     n_weights = sum(weight.numel() for weight in fitted.net.parameters())
     notes = (
         f"{config.model.name}: {n_weights} parameters, epoch {fitted.best} of {len(fitted.epochs)} is kept",
@@ -211,31 +212,3 @@ def _traced(net: nn.Module, taught: ClipSet, kind: Kind) -> tuple[nn.Module, lis
         return OneRow(net), rows if len(rows) > 1 else rows * 2
     longest = max(some, key=len)
     return net, [np.concatenate([longest, longest]), longest, *some, longest[: max(1, len(longest) // 3)]]
-
-
-def _spec(
-    config: Config,
-    manifest: Manifest,
-    split: Split,
-    table: ClipTable,
-    labels: tuple[str, ...],
-    calibration: Calibration,
-) -> Spec:
-    taught = manifest.select([*split.train, *split.validation])
-    what = f"{config.model.name} on {table.reference['set']}, trained on {', '.join(taught.corpora)}"
-    try:
-        return Spec(
-            name=config.name,
-            version="1",
-            description=what,
-            labels=labels,
-            input=Input(kind=table.kind, features=Features(**table.reference)),
-            **asdict(config.windows),
-            temperature=calibration.temperature,
-            abstain=Abstain(confidence=calibration.threshold),
-            corpora=taught.corpora,
-            protocol=f"{split.name}#{split.digest}",
-            licence=licence_of(taught.corpora, feature_set(config.features.set, config.features.overrides)),
-        )
-    except ValueError as error:
-        raise ConfigError(f"no bundle can be made of this config: {error}") from error
