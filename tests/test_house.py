@@ -32,7 +32,7 @@ LEVELS: dict[str, int] = {
         ("evaluate", "bench", "recipe", "experiment", "experiment_nets", "comparison", "runs", "tracking"), 3
     ),
     **dict.fromkeys(("linear", "calibration", "export_classical", "quantise"), 3),
-    **dict.fromkeys(("batch", "serve", "report", "extract"), 3),
+    **dict.fromkeys(("batch", "serve", "report", "extract", "client", "microphone"), 3),
     **dict.fromkeys(("cli", "__main__"), 4),
 }
 """Room -> level, as docs/architecture.md draws them. A new room gets its line here."""
@@ -43,7 +43,7 @@ WORKSHOP = {"nets", "augment", "train", "classical", "selection", "tune", "expor
 }
 JUDGES = {"evaluate", "bench"}
 """Of the workshop, those who ask the recogniser as a user would."""
-STREET = {"batch", "serve", "report"}
+STREET = {"batch", "serve", "report", "client", "microphone"}
 RUNTIME = {
     "errors",
     "files",
@@ -59,7 +59,7 @@ RUNTIME = {
     "listening",
     "zoo",
 } | {
-    *("recognizer", "batch", "extract", "serve", "cli", "__main__"),
+    *("recognizer", "batch", "extract", "serve", "client", "microphone", "cli", "__main__"),
 }
 HANDED_OUT = {("evaluate", "batch")}
 """What the workshop hands to the street: clips under many conditions, to several processes."""
