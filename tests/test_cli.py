@@ -26,6 +26,7 @@ import emovox
 from emovox.cli import main, sources, terminal, writers
 from emovox.cli.doctor import DECODERS
 from emovox.judge import MIN_HOP_S
+from emovox.notice import SHORT
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 SPEECH = EXAMPLES / "happy.flac"
@@ -112,7 +113,7 @@ def test_the_table_names_file_label_and_confidence(run: Run) -> None:
     assert f"{row['confidence']:.2f}" in body
     assert body.startswith("..." + str(SPEECH)[-20:]) or str(SPEECH) in body or body.startswith("...")
     assert "\x1b" not in out
-    assert writers.FOOTER not in out
+    assert SHORT not in out
 
 
 def test_top_keeps_the_likeliest(run: Run) -> None:
@@ -495,10 +496,10 @@ def test_a_terminal_gets_colours_and_the_notice(tiny_bundle: Path) -> None:
     argv = ("predict", "--model", tiny_bundle, SPEECH)
     seen = on_terminal(*argv)
     assert re.search(r"\x1b\[\d", seen)
-    assert writers.FOOTER in seen
+    assert SHORT in seen
     plain = on_terminal(*argv, NO_COLOR="1")
     assert "\x1b" not in plain
-    assert writers.FOOTER in plain
+    assert SHORT in plain
     assert "\x1b" not in on_terminal(*argv, TERM="dumb")
 
 

@@ -31,13 +31,9 @@ from emovox.cli.groups import Commands
 from emovox.cli.sources import AUDIO_SUFFIXES
 from emovox.cli.terminal import say
 from emovox.errors import EmovoxError
+from emovox.notice import NOTICE
 
 __all__ = ["app", "run"]
-
-_EPILOG = (
-    "emovox names the emotion that a voice expresses, not what a person feels. In the EU it may not be "
-    "used on people at work or in education (AI Act, Art. 5(1)(f)); elsewhere they must be told (Art. 50(3))."
-)
 
 
 class _Commands(Commands):
@@ -55,13 +51,13 @@ app = typer.Typer(
     name="emovox",
     cls=_Commands,
     help="Recognise the emotion expressed in speech.",
-    epilog=_EPILOG,
+    epilog=NOTICE,
     no_args_is_help=True,
     rich_markup_mode=None,  # plain help: rich would cost every start 60 ms
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["--help", "-h"]},
 )
-app.command(epilog=_EPILOG)(predict.predict)
+app.command(epilog=NOTICE)(predict.predict)
 app.command()(enroll.enroll)
 app.command()(evaluate.evaluate)
 app.command()(bench.bench)

@@ -13,9 +13,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal, Protocol, TextIO
 
 from emovox.cli.terminal import LABEL_COLOURS, bar, clean, has_colours, pad, paint, width
+from emovox.notice import SHORT
 
 __all__ = [
-    "FOOTER",
     "CsvWriter",
     "JsonLinesWriter",
     "JsonWriter",
@@ -27,8 +27,6 @@ __all__ = [
 ]
 
 Row = Mapping[str, Any]
-
-FOOTER = "Expressed emotion, not what a person feels. Not for use at work or in schools (EU AI Act, Art. 5)."
 
 
 class Writer(Protocol):
@@ -154,7 +152,7 @@ class TableWriter:
 
     def end(self) -> None:
         if self._stream.isatty():
-            self._line([paint(FOOTER, "2", colours=self._colours)])
+            self._line([paint(SHORT, "2", colours=self._colours)])
 
     def _heads(self) -> list[str]:
         heads = [pad("file", self._file_columns)]
