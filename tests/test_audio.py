@@ -27,6 +27,7 @@ from emovox.errors import (
     AudioDecodeError,
     AudioError,
     AudioNotFoundError,
+    AudioTooLongError,
     AudioValueError,
     MissingExtraError,
 )
@@ -343,6 +344,26 @@ def test_memory_does_not_grow_with_the_length(tmp_path: Path) -> None:
 def test_absurd_blocks_are_refused_at_once(block_s: Any) -> None:
     with pytest.raises(AudioValueError, match="block_s"):
         audio.blocks(np.zeros(9), sample_rate=RATE, block_s=block_s)
+
+
+def test_a_recording_longer_than_it_may_be_is_decoded_no_further(monkeypatch: pytest.MonkeyPatch) -> None:
+    # A flac of digital silence: an hour of it is a few kB.
+    file = io.BytesIO()
+    soundfile.write(file, np.zeros((60 * 8000, 2), np.int16), 8000, format="FLAC")
+    read = []
+    frames = audio.decoders.SoundfileDecoder.frames
+    monkeypatch.setattr(
+        audio.decoders.SoundfileDecoder,
+        "frames",
+        lambda self: (read.append(len(x)) or x for x in frames(self)),
+    )
+    with pytest.raises(AudioTooLongError, match="longer than 5 s"):
+        list(audio.blocks(file, block_s=1.0, max_s=5.0))
+    assert sum(read) / 8000 < 5 + 8192 / 8000
+    assert sum(block.shape[1] for block in audio.blocks(file, max_s=60.0)) == 60 * RATE  # to the last sample
+    for max_s in (0, -1, float("nan")):
+        with pytest.raises(AudioValueError, match="max_s"):
+            audio.blocks(file, max_s=max_s)
 
 
 # --- resampling ------------------------------------------------------------------------------------------

@@ -18,7 +18,14 @@ from hypothesis import strategies as st
 
 from emovox.audio import SAMPLE_RATE
 from emovox.bundle import Abstain, Bundle, load_bundle
-from emovox.errors import AudioNotFoundError, AudioValueError, BundleCorruptError, ConfigError, LabelError
+from emovox.errors import (
+    AudioNotFoundError,
+    AudioTooLongError,
+    AudioValueError,
+    BundleCorruptError,
+    ConfigError,
+    LabelError,
+)
 from emovox.judge import MIN_SPEECH_SHARE
 from emovox.listening import Stream
 from emovox.recognizer import Recognizer
@@ -116,6 +123,16 @@ def test_file_bytes_stream_and_array_are_one(model: Recognizer, tmp_path: Path) 
         assert model.predict(source) == from_array
     assert from_path.scores == from_array.scores
     assert from_path.quality == from_array.quality
+
+
+def test_a_recogniser_takes_no_longer_recording_than_it_may(tiny_bundle: Path) -> None:
+    model = pickle.loads(pickle.dumps(Recognizer(load_bundle(tiny_bundle), max_s=2.0)))
+    assert model.predict(voice(2), sample_rate=SAMPLE_RATE).error is None
+    for ask in (model.predict, model.predict_channels, lambda x, **how: list(model.timeline(x, **how))):
+        with pytest.raises(AudioTooLongError, match="longer than 2 s"):
+            ask(voice(2.1), sample_rate=SAMPLE_RATE)
+    with pytest.raises(ConfigError, match="max_s"):
+        Recognizer(load_bundle(tiny_bundle), max_s=0)
 
 
 def test_alone_is_as_inside_a_batch(model: Recognizer) -> None:

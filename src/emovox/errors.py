@@ -7,6 +7,7 @@
     │   ├── AudioNotFoundError      there is no such file (also a FileNotFoundError)
     │   ├── AudioDecodeError        it is there, but it is not sound we can read
     │   └── AudioValueError         it was read, but it is not usable (also a ValueError)
+    │       └── AudioTooLongError   it lasts longer than it may
     ├── LabelError                  an unknown emotion or label set (also a ValueError)
     ├── BundleError                 a model bundle cannot be used
     │   ├── BundleNotFoundError     no bundle under that name or path (also a FileNotFoundError)
@@ -15,6 +16,7 @@
     ├── ProfileError                a voice profile cannot be read, or not be used (also a ValueError)
     ├── ManifestError               a corpus or a manifest does not hold what it should (also a ValueError)
     ├── ProtocolError               a split that may not be used as asked (also a ValueError)
+    ├── MicrophoneError             no microphone can be found or opened
     ├── DownloadError               a file could not be fetched whole
     ├── UploadError                 a bundle could not be put on the Hub
     ├── ConfigError                 a setting is unknown or out of range (also a ValueError)
@@ -29,6 +31,7 @@ __all__ = [
     "AudioDecodeError",
     "AudioError",
     "AudioNotFoundError",
+    "AudioTooLongError",
     "AudioValueError",
     "BundleCorruptError",
     "BundleError",
@@ -39,6 +42,7 @@ __all__ = [
     "EmovoxError",
     "LabelError",
     "ManifestError",
+    "MicrophoneError",
     "MissingExtraError",
     "ProfileError",
     "ProtocolError",
@@ -65,6 +69,10 @@ class AudioDecodeError(AudioError):
 
 class AudioValueError(AudioError, ValueError):
     """The samples were read but are not usable: empty, wrong shape, not finite, absurd rate."""
+
+
+class AudioTooLongError(AudioValueError):
+    """The recording lasts longer than it may; it was decoded up to there, and no further."""
 
 
 class LabelError(EmovoxError, ValueError):
@@ -97,6 +105,10 @@ class ManifestError(EmovoxError, ValueError):
 
 class ProtocolError(EmovoxError, ValueError):
     """A split may not be used as asked."""
+
+
+class MicrophoneError(EmovoxError):
+    """There is no such microphone, or it cannot be opened."""
 
 
 class DownloadError(EmovoxError):

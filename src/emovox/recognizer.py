@@ -37,14 +37,19 @@ class Recognizer:
     Args:
         bundle: an opened model (see `emovox.load`).
         vad: whether a voice activity detector looks for speech. When it is off, all sound counts as speech.
+        max_s: seconds that a recording may last; a longer one is an AudioTooLongError, and decoded no further.
+            ``None``: no limit. Live streams have none.
 
     Raises:
-        ConfigError: ``vad`` is neither "on" nor "off".
+        ConfigError: ``vad`` is neither "on" nor "off", or ``max_s`` not above 0.
     """
 
-    def __init__(self, bundle: Bundle, *, vad: Switch = "on") -> None:
+    def __init__(self, bundle: Bundle, *, vad: Switch = "on", max_s: float | None = None) -> None:
+        if max_s is not None and not max_s > 0:
+            raise ConfigError(f"max_s is {max_s!r}; expected seconds, more than 0, or None")
         self._bundle = bundle
         self._vad = switch(vad)
+        self._max_s = max_s
 
     @property
     def spec(self) -> Spec:
@@ -69,7 +74,13 @@ class Recognizer:
         bundle = self._bundle
         if bundle.path is None:
             raise TypeError("a Recognizer whose bundle was not loaded from a folder cannot be pickled")
-        return _reopened, (str(bundle.path.absolute()), self.spec.sha256, bundle.threads, self._vad)
+        return _reopened, (
+            str(bundle.path.absolute()),
+            self.spec.sha256,
+            bundle.threads,
+            self._vad,
+            self._max_s,
+        )
 
     # ------------------------------------------------------------------------------ whole recordings
 
@@ -183,7 +194,7 @@ class Recognizer:
     ) -> list[Prediction]:
         judge, vad = Judge(self._bundle, labels, profile), self._switch(vad)
         listeners: list[Listener] = []
-        for block in audio.blocks(source, sample_rate=sample_rate, channels=channels, block_s=BLOCK_S):
+        for block in self._blocks(source, sample_rate, channels):
             if not listeners:
                 listeners = [Listener(judge, vad=vad) for _ in block]
             for listener, x in zip(listeners, block, strict=True):
@@ -235,7 +246,7 @@ class Recognizer:
             file=_file(source),
         )
         opened()  # refuses a wrong argument now, not at the first segment
-        blocks = audio.blocks(source, sample_rate=sample_rate, channels=channels, block_s=BLOCK_S)
+        blocks = self._blocks(source, sample_rate, channels)
         return _timeline(blocks, channels, opened)
 
     def stream(
@@ -293,7 +304,7 @@ class Recognizer:
         judge, vad = Judge(self._bundle), self._switch(vad)
         learnt = judge.enrolment()
         for source in sources:
-            learnt.add(_learnt(judge, source, sample_rate, vad))
+            learnt.add(_learnt(judge, self._blocks(source, sample_rate, "mix"), vad, _file(source)))
         if not learnt.n_clips:
             raise ProfileError("there is nothing to enroll; expected a recording or several")
         return learnt.profile()
@@ -321,6 +332,11 @@ class Recognizer:
     def _switch(self, vad: Switch | None) -> Switch:
         return self._vad if vad is None else switch(vad)
 
+    def _blocks(self, source: Source, sample_rate: int | None, channels: Channels) -> Iterator[_Sound]:
+        return audio.blocks(
+            source, sample_rate=sample_rate, channels=channels, block_s=BLOCK_S, max_s=self._max_s
+        )
+
 
 # ---------------------------------------------------------------------------------------------- helpers
 
@@ -339,14 +355,14 @@ def _timeline(
         yield from _segments(each.flush())
 
 
-def _learnt(judge: Judge, source: Source, sample_rate: int | None, vad: Switch) -> Profile:
+def _learnt(judge: Judge, blocks: Iterator[_Sound], vad: Switch, file: str | None) -> Profile:
     learner = Learner(judge, vad=vad)
-    for block in audio.blocks(source, sample_rate=sample_rate, channels="mix", block_s=BLOCK_S):
+    for block in blocks:
         learner.push(block[0])
     try:
         return learner.finish()
     except ProfileError as error:
-        raise ProfileError(f"{_file(source) or 'the sound'}: {error}") from None
+        raise ProfileError(f"{file or 'the sound'}: {error}") from None
 
 
 def _segments(found: list[Window | Segment]) -> Iterator[Segment]:
@@ -378,8 +394,8 @@ def _same(work: Callable[[Source], list[Prediction]]) -> Callable[[Source], list
     return work
 
 
-def _reopened(path: str, sha256: str, threads: int, vad: Switch) -> Recognizer:
+def _reopened(path: str, sha256: str, threads: int, vad: Switch, max_s: float | None) -> Recognizer:
     bundle = load_bundle(path, threads=threads)
     if bundle.spec.sha256 != sha256:
         raise BundleCorruptError(f"the bundle in {path} was replaced by another while it was in use")
-    return Recognizer(bundle, vad=vad)
+    return Recognizer(bundle, vad=vad, max_s=max_s)

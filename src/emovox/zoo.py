@@ -45,7 +45,11 @@ def models() -> list[Known]:
 
 
 def load(
-    name: str | os.PathLike[str] = DEFAULT, *, threads: int = 1, vad: Literal["on", "off"] = "on"
+    name: str | os.PathLike[str] = DEFAULT,
+    *,
+    threads: int = 1,
+    vad: Literal["on", "off"] = "on",
+    max_s: float | None = None,
 ) -> Recognizer:
     """Open a model: by its name, by the path of a bundle folder, or by that of a run that holds one.
 
@@ -56,16 +60,18 @@ def load(
         name: one of `models`, a path, or ``hf://owner/name``.
         threads: threads that one judgement may use; 1 is best for small nets and for many files.
         vad: whether a voice activity detector looks for speech, unless a call says otherwise.
+        max_s: seconds that a recording may last; ``None``: no limit.
 
     Raises:
         BundleNotFoundError: neither a known name nor a folder; the message names what exists.
         BundleError: the bundle is damaged, or newer than this emovox.
         DownloadError, MissingExtraError: a model on the Hub cannot be fetched; the extra ``hub`` is missing.
-        ConfigError: ``threads`` is not a positive whole number, or ``vad`` neither "on" nor "off".
+        ConfigError: ``threads`` is not a positive whole number, ``vad`` neither "on" nor "off", or ``max_s`` not
+            above 0.
     """
     from emovox.recognizer import Recognizer
 
-    return Recognizer(load_bundle(find(name), threads=threads), vad=vad)
+    return Recognizer(load_bundle(find(name), threads=threads), vad=vad, max_s=max_s)
 
 
 def find(name: str | os.PathLike[str] = DEFAULT) -> Path:

@@ -15,7 +15,7 @@ from emovox.audio.decoders import ArrayDecoder, Decoder, decoder
 from emovox.audio.gate import SAMPLE_RATE
 from emovox.audio.resampler import Resampler
 from emovox.audio.source import Source, is_array, opened
-from emovox.errors import AudioDecodeError, AudioError, AudioValueError
+from emovox.errors import AudioDecodeError, AudioError, AudioTooLongError, AudioValueError
 
 __all__ = ["Channels", "Info", "blocks", "probe", "read"]
 
@@ -66,10 +66,13 @@ def blocks(
     sample_rate: int | None = None,
     channels: Channels = "mix",
     block_s: float = 10.0,
+    max_s: float | None = None,
 ) -> Iterator[NDArray[np.float32]]:
     """Read a recording block by block; memory does not grow with its length.
 
     Arguments and errors are those of ``read``; a wrong argument is refused at once, all else while iterating.
+    With ``max_s``, a recording of more seconds is an AudioTooLongError: what its header says is not believed,
+    it is decoded so far and then given up.
 
     Yields:
         ``(1, n)`` float32 in [-1, 1] at 16 kHz, or ``(n_channels, n)`` for ``"each"``. All blocks last
@@ -80,7 +83,9 @@ def blocks(
         raise AudioValueError(f"block_s is {block_s!r}; expected seconds, at least one sample long")
     if not is_array(source) and sample_rate is not None:
         raise AudioValueError(f"sample_rate={sample_rate} is for arrays; a file knows its own: leave it out")
-    return _blocks(source, sample_rate, wanted, round(block_s * SAMPLE_RATE))
+    if max_s is not None and not max_s > 0:
+        raise AudioValueError(f"max_s is {max_s!r}; expected seconds, more than 0, or None")
+    return _blocks(source, sample_rate, wanted, round(block_s * SAMPLE_RATE), max_s)
 
 
 def probe(source: Source, *, sample_rate: int | None = None) -> Info:
@@ -131,12 +136,12 @@ def _named(error: AudioError, label: str) -> AudioError:
 
 
 def _blocks(
-    source: Source, sample_rate: int | None, channels: Channels, block: int
+    source: Source, sample_rate: int | None, channels: Channels, block: int, max_s: float | None
 ) -> Iterator[NDArray[np.float32]]:
     with _decoder(source, sample_rate) as sound:
         waiting: list[NDArray[np.float32]] = []
         n_waiting = 0
-        for part in _converted(sound, channels):
+        for part in _converted(sound, channels, max_s):
             waiting.append(part)
             n_waiting += part.shape[1]
             if n_waiting >= block:
@@ -149,7 +154,7 @@ def _blocks(
             yield np.concatenate(waiting, axis=1)
 
 
-def _converted(sound: Decoder, channels: Channels) -> Iterator[NDArray[np.float32]]:
+def _converted(sound: Decoder, channels: Channels, max_s: float | None) -> Iterator[NDArray[np.float32]]:
     """Chosen channels ``(c, n)`` at 16 kHz, in whatever portions the decoder gives."""
     if isinstance(channels, int) and channels >= sound.n_channels:
         raise AudioValueError(
@@ -159,6 +164,8 @@ def _converted(sound: Decoder, channels: Channels) -> Iterator[NDArray[np.float3
     n_in = n_out = 0
     for frames in sound.frames():
         n_in += len(frames)
+        if max_s is not None and n_in > max_s * sound.sample_rate:
+            raise AudioTooLongError(f"it lasts longer than {max_s:g} s, the most that is taken; cut it up")
         part = resampler.push(_picked(frames, channels))
         n_out += part.shape[1]
         yield part
