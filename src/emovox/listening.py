@@ -125,6 +125,21 @@ class Stream:
         )
         self._is_over = False
 
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The emotions it answers, in the order of its scores."""
+        return self._judge.names
+
+    @property
+    def window_s(self) -> float:
+        """Seconds that are judged at once."""
+        return self._cutter.window / SAMPLE_RATE
+
+    @property
+    def hop_s(self) -> float:
+        """Seconds from one window to the next."""
+        return self._cutter.hop / SAMPLE_RATE
+
     def push(self, chunk: NDArray[Any]) -> list[Window | Segment]:
         """Take samples ``(n,)``, or ``(n, channels)`` which are averaged; floats in [-1, 1] or integers.
 

@@ -102,8 +102,8 @@ class Cutter:
     def __init__(self, *, window: int, hop: int, least: int = 0) -> None:
         if not 0 < hop <= window:
             raise ValueError(f"hop {hop} and window {window}: expected 0 < hop <= window")
-        self.hop = hop
-        self._window, self._least = window, least
+        self.window, self.hop = window, hop
+        self._least = least
         self._buffer = np.zeros(window + hop, np.float32)
         self._fill = 0
         self._n = 0
@@ -141,12 +141,12 @@ class Cutter:
         new = self._n - before
         if new and (not before or new >= NEW_SHARE * self.hop):
             return [self._cut(last=True)]
-        start = max(0, before - self._window)
+        start = max(0, before - self.window)
         rest = self._cell_flags(self._first_flag + len(self._flags))
         return [Cut(start, before, None, 0.0, self._cell, rest)] if len(rest) else []
 
     def _cut(self, *, last: bool = False) -> Cut:
-        end, start = self._n, max(0, self._n - self._window)
+        end, start = self._n, max(0, self._n - self.window)
         sound = self._buffer[self._fill - (end - start) : self._fill].copy()
         first = -(-start // FRAME) - self._first_flag
         stop = len(self._flags) if last else end // FRAME - self._first_flag
@@ -164,7 +164,7 @@ class Cutter:
         if end - start < self._least:
             return self._cell
         next_end = end + self.hop
-        next_start = max(0, next_end - self._window)
+        next_start = max(0, next_end - self.window)
         return (start + end + next_start + next_end) // (4 * FRAME)
 
     def _cell_flags(self, cell_end: int) -> NDArray[np.bool_]:
@@ -172,10 +172,10 @@ class Cutter:
 
     def _forget(self) -> None:
         """Keep the sound and the flags that the next window, or the next cell, needs."""
-        keep = min(self._fill, self._window)
+        keep = min(self._fill, self.window)
         self._buffer[:keep] = self._buffer[self._fill - keep : self._fill].copy()
         self._fill = keep
-        oldest = min(max(0, self._due - self._window) // FRAME, self._cell)
+        oldest = min(max(0, self._due - self.window) // FRAME, self._cell)
         self._flags = self._flags[oldest - self._first_flag :].copy()
         self._first_flag = oldest
 

@@ -16,7 +16,7 @@ import soundfile
 from numpy.typing import NDArray
 
 from emovox.audio.gate import MAX_CHANNELS, frames_first, scaled, valid_rate
-from emovox.audio.source import Reader
+from emovox.audio.source import Onward, Reader
 from emovox.errors import AudioDecodeError, AudioError, AudioValueError, MissingExtraError
 
 __all__ = ["ArrayDecoder", "Decoder", "MediaDecoder", "SoundfileDecoder", "decoder"]
@@ -125,7 +125,7 @@ class SoundfileDecoder:
 class MediaDecoder:
     """PyAV, which is FFmpeg: the first sound track of any container."""
 
-    def __init__(self, reader: Reader, kind: str = "this kind of") -> None:
+    def __init__(self, reader: Onward, kind: str = "this kind of") -> None:
         """Raises AudioDecodeError without a readable sound track, MissingExtraError without PyAV."""
         try:
             import av
@@ -212,7 +212,7 @@ class MediaDecoder:
         self._container.close()
 
 
-def _undecodable(reader: Reader, reason: str) -> AudioDecodeError:
+def _undecodable(reader: Onward, reason: str) -> AudioDecodeError:
     return AudioDecodeError(
         f"{reader.label}: not sound that can be read ({reader.error or reason.strip(' .:')}); "
         "expected wav, flac, mp3, ogg, opus, m4a, webm or another recording"

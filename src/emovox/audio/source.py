@@ -5,19 +5,32 @@ from __future__ import annotations
 import io
 import os
 from pathlib import Path
-from typing import Any, BinaryIO, TypeAlias
+from typing import Any, BinaryIO, Protocol, TypeAlias
 
 from numpy.typing import NDArray
 
 from emovox.errors import AudioDecodeError, AudioError, AudioNotFoundError, AudioValueError
 
-__all__ = ["MAX_STREAM_BYTES", "Reader", "Source", "is_array", "opened"]
+__all__ = ["MAX_STREAM_BYTES", "Onward", "Reader", "Source", "is_array", "opened"]
 
 Source: TypeAlias = str | os.PathLike[str] | bytes | bytearray | memoryview | BinaryIO | NDArray[Any]
 """What the door takes: a path, the bytes of a file, a binary file object, or an array of samples."""
 
 MAX_STREAM_BYTES = 1 << 29
 """A file object that cannot seek is read whole, up to 512 MiB: 4.6 hours of 16 kHz, 16-bit wav."""
+
+
+class Onward(Protocol):
+    """What a media decoder asks of its file; `Reader` has it, and so may a stream that cannot go back."""
+
+    label: str
+    error: Exception | None
+
+    def read(self, count: int = -1) -> bytes:
+        """Up to ``count`` bytes; none at the end. It raises nothing."""
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        """Move, if it can; where it stands."""
 
 
 class Reader:
