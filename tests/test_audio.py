@@ -350,7 +350,8 @@ def test_a_recording_longer_than_it_may_be_is_decoded_no_further(monkeypatch: py
     # A flac of digital silence: an hour of it is a few kB.
     file = io.BytesIO()
     soundfile.write(file, np.zeros((60 * 8000, 2), np.int16), 8000, format="FLAC")
-    read = []
+    file.seek(0)
+    read: list[int] = []
     frames = audio.decoders.SoundfileDecoder.frames
     monkeypatch.setattr(
         audio.decoders.SoundfileDecoder,

@@ -37,8 +37,8 @@ class Recognizer:
     Args:
         bundle: an opened model (see `emovox.load`).
         vad: whether a voice activity detector looks for speech. When it is off, all sound counts as speech.
-        max_s: seconds that a recording may last; a longer one is an AudioTooLongError, and decoded no further.
-            ``None``: no limit. Live streams have none.
+        max_s: seconds that a recording may last; a longer one is an AudioTooLongError, and is not
+            decoded further. ``None``: no limit. Live streams have none.
 
     Raises:
         ConfigError: ``vad`` is neither "on" nor "off", or ``max_s`` not above 0.

@@ -66,8 +66,8 @@ def load(
         BundleNotFoundError: neither a known name nor a folder; the message names what exists.
         BundleError: the bundle is damaged, or newer than this emovox.
         DownloadError, MissingExtraError: a model on the Hub cannot be fetched; the extra ``hub`` is missing.
-        ConfigError: ``threads`` is not a positive whole number, ``vad`` neither "on" nor "off", or ``max_s`` not
-            above 0.
+        ConfigError: ``threads`` is not a positive whole number, ``vad`` neither "on" nor "off",
+            or ``max_s`` not above 0.
     """
     from emovox.recognizer import Recognizer
 
