@@ -6,11 +6,13 @@ emotion and sum to 1. What is missing is ``None``, never 0.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import csv
+import io
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
-__all__ = ["REASONS", "Prediction", "Quality", "Segment", "Window"]
+__all__ = ["REASONS", "Prediction", "Quality", "Segment", "Window", "csv_header", "csv_line"]
 
 REASONS: tuple[str, ...] = ("silence", "no_speech", "too_short", "uncertain")
 """Why a prediction may have no label."""
@@ -147,3 +149,28 @@ class Segment:
             "confidence": round(self.confidence, 6),
             "scores": _rounded(self.scores),
         }
+
+
+def csv_header(labels: Sequence[str]) -> str:
+    """The first line of the CSV form for a model that answers ``labels``."""
+    return _csv(_columns(labels))
+
+
+def csv_line(row: Mapping[str, Any], labels: Sequence[str]) -> str:
+    """What a ``to_dict()`` of a prediction or a segment says, as a line of CSV; an unknown cell is empty."""
+    cells = {**row, **{f"{label}_prob": p for label, p in (row.get("scores") or {}).items()}}
+    return _csv(["" if cells.get(name) is None else str(cells[name]) for name in _columns(labels)])
+
+
+def _columns(labels: Sequence[str]) -> list[str]:
+    probabilities = [f"{label}_prob" for label in labels]
+    return ["file", "channel", "start_s", "end_s", "label", "reason", "confidence", *probabilities, "error"]
+
+
+def _csv(cells: Sequence[str]) -> str:
+    # Python's csv leaves a carriage return unquoted when lines end with a newline.
+    odd = any("\r" in cell for cell in cells)
+    quoting: Literal[0, 1] = csv.QUOTE_ALL if odd else csv.QUOTE_MINIMAL
+    text = io.StringIO(newline="")
+    csv.writer(text, quoting=quoting, lineterminator="\n").writerow(cells)
+    return text.getvalue()

@@ -7,13 +7,13 @@ before the next recording is judged.
 
 from __future__ import annotations
 
-import csv
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, Protocol, TextIO
+from typing import Any, Protocol, TextIO
 
 from emovox.cli.terminal import LABEL_COLOURS, bar, clean, has_colours, pad, paint, width
 from emovox.notice import SHORT
+from emovox.results import csv_header, csv_line
 
 __all__ = [
     "CsvWriter",
@@ -22,7 +22,6 @@ __all__ = [
     "Row",
     "TableWriter",
     "Writer",
-    "csv_columns",
     "keep_top",
 ]
 
@@ -81,29 +80,18 @@ class JsonWriter:
         self._stream.write("[]\n" if self._before.startswith("[") else "\n]\n")
 
 
-def csv_columns(labels: Sequence[str]) -> list[str]:
-    """The columns of the CSV form for a model that answers ``labels``."""
-    probabilities = [f"{label}_prob" for label in labels]
-    return ["file", "channel", "start_s", "end_s", "label", "reason", "confidence", *probabilities, "error"]
-
-
 class CsvWriter:
     """One line a row under a header; a cell that is not known is empty."""
 
     def __init__(self, stream: TextIO, labels: Sequence[str]) -> None:
-        self._stream = stream
-        self._columns = csv_columns(labels)
-        self._write(self._columns)
+        self._stream, self._labels = stream, labels
+        self._write(csv_header(labels))
 
     def row(self, row: Row) -> None:
-        cells = {**row, **{f"{label}_prob": p for label, p in (row.get("scores") or {}).items()}}
-        self._write(["" if cells.get(name) is None else str(cells[name]) for name in self._columns])
+        self._write(csv_line(row, self._labels))
 
-    def _write(self, cells: Sequence[str]) -> None:
-        # Python's csv leaves a carriage return unquoted when lines end with a newline.
-        odd = any("\r" in cell for cell in cells)
-        quoting: Literal[0, 1] = csv.QUOTE_ALL if odd else csv.QUOTE_MINIMAL
-        csv.writer(self._stream, quoting=quoting, lineterminator="\n").writerow(cells)
+    def _write(self, line: str) -> None:
+        self._stream.write(line)
         self._stream.flush()
 
     def end(self) -> None:
