@@ -66,3 +66,24 @@ def test_a_bad_config_is_refused(
     assert main(["train", *NET, change, "--data", str(tree), "-o", str(tmp_path / "x")]) == 2
     assert told in capsys.readouterr().err
     assert not (tmp_path / "x").exists()
+
+
+def test_copies_of_training_clips_are_taught_and_no_others(tree: Path) -> None:
+    from emovox.config import read_config
+    from emovox.experiment import opened, planned
+    from emovox.experiment_nets import clip_sets, clip_table
+
+    steps = ["augment.copies=2", "augment.steps=[{kind: noise, snr_db: 10}]"]
+    config = read_config(None, [*NET, *steps, f"data=[{tree}]"])
+    problem = opened(config.data, config.labels)
+    split = planned(problem.manifest, config.protocol).splits[0]
+    table = clip_table(problem.manifest, config, training=split.train)
+    labels, taught, held = clip_sets(problem.manifest, split, table)
+    assert (len(taught), len(taught.variants)) == (len(split.train), 3)
+    assert held is not None
+    assert len(held.variants) == 1
+    assert set(table.clips) == set(problem.manifest.ids), "copies are no clips of the table"
+    for as_it_is, *changed in zip(*taught.variants, strict=True):
+        assert all(np.abs(copy - as_it_is).max() > 1e-3 for copy in changed)
+        assert np.abs(changed[0] - changed[1]).max() > 1e-3
+    assert labels == ("sad", "angry")

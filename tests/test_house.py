@@ -31,7 +31,7 @@ LEVELS: dict[str, int] = {
     **dict.fromkeys(
         ("evaluate", "bench", "recipe", "experiment", "experiment_nets", "comparison", "runs", "tracking"), 3
     ),
-    **dict.fromkeys(("linear", "calibration", "export_classical", "quantise"), 3),
+    **dict.fromkeys(("linear", "calibration", "export_classical", "quantise", "copies"), 3),
     **dict.fromkeys(("batch", "serve", "report", "extract", "client", "microphone"), 3),
     **dict.fromkeys(("cli", "__main__"), 4),
 }
@@ -39,7 +39,7 @@ LEVELS: dict[str, int] = {
 
 WORKSHOP = {"nets", "augment", "train", "classical", "selection", "tune", "export", "evaluate"} | {
     *("bench", "recipe", "linear", "calibration", "export_classical", "quantise"),
-    *("experiment", "experiment_nets", "comparison", "runs", "tracking"),
+    *("experiment", "experiment_nets", "copies", "comparison", "runs", "tracking"),
 }
 JUDGES = {"evaluate", "bench"}
 """Of the workshop, those who ask the recogniser as a user would."""

@@ -120,7 +120,7 @@ class Plan:
         kinds: tuple[tuple[str, Iterable[str]], ...] = (
             ("speakers", sorted(speakers - unknown)),
             ("sentences", (name for one in self.audits for name in one.shared_texts)),
-            ("recordings", (f"{c.one} = {c.other}" for one in self.audits for c in one.copies)),
+            ("recordings", (f"{one} = {other}" for found in self.audits for one, other in _pairs(found))),
         )
         told = [(kind, list(dict.fromkeys(names))) for kind, names in kinds]
         reasons = [
@@ -136,6 +136,10 @@ class Plan:
         if not all(one.heard for one in self.audits):
             reasons.append("nobody listened for copies")
         return tuple(reasons) or ("nothing is shared that is known",)
+
+
+def _pairs(found: Audit) -> list[tuple[str, str]]:
+    return [*found.named, *((copy.one, copy.other) for copy in found.copies)]
 
 
 def plan(

@@ -28,6 +28,7 @@ from emovox.bench import plan as audited
 from emovox.bundle import Abstain, Features, Input, Licence, Spec
 from emovox.calibration import Calibration, calibrated
 from emovox.config import ClassicalModel, Config, NetModel
+from emovox.copies import copy_id
 from emovox.corpora import CORPORA
 from emovox.corpora.formats.assembly import known_speaker
 from emovox.corpora.manifest import Manifest
@@ -193,6 +194,25 @@ def rows_of(table: FeatureTable, manifest: Manifest, ids: Sequence[str]) -> Rows
     )
 
 
+def _with_copies(rows: Rows, copies: FeatureTable, n_copies: int) -> Rows:
+    """The rows, then those of their copies; a clip of nobody known stays in one group with its copies."""
+    place = {key: n for n, key in enumerate(copies.ids) if key not in copies.errors}
+    made = [
+        (row, copy_id(key, number))
+        for number in range(1, n_copies + 1)
+        for row, key in enumerate(rows.ids)
+        if copy_id(key, number) in place
+    ]
+    whose = [*range(len(rows.ids)), *(row for row, _ in made)]
+    groups = [who or f"clip {key}" for who, key in zip(rows.speakers, rows.ids, strict=True)]
+    return Rows(
+        (*rows.ids, *(key for _, key in made)),
+        np.concatenate([rows.x, copies.values[[place[key] for _, key in made]]]),
+        tuple(rows.y[row] for row in whose),
+        tuple(groups[row] for row in whose),
+    )
+
+
 # -------------------------------------------------------------------------------------------- models
 
 
@@ -207,6 +227,8 @@ class Trained:
     """``None`` without validation clips."""
     selected: tuple[str, ...] | None
     """The columns that were chosen, where any were."""
+    n_parameters: int
+    """Numbers that were learnt: weights of a net, all numbers in the graph of a classical model."""
     notes: tuple[str, ...] = ()
 
 
@@ -230,22 +252,32 @@ def classical_config(model: ClassicalModel | NetModel, seed: int) -> ClassicalCo
     return ClassicalConfig.from_dict({"model": model.name, "seed": seed, **values})
 
 
-def train(config: Config, manifest: Manifest, split: Split, table: FeatureTable) -> Trained:
+def train(
+    config: Config,
+    manifest: Manifest,
+    split: Split,
+    table: FeatureTable,
+    copies: FeatureTable | None = None,
+) -> Trained:
     """Fit on the split's training part, calibrate on its validation part, export.
 
     Args:
         table: features of (at least) these two parts' clips.
+        copies: features of the training clips' changed copies (`emovox.copies.copies_of`), further rows to
+            learn from, of the same speakers.
 
     Raises:
         ConfigError: a setting is impossible, or there is too little to train on.
         BundleError: graph and model disagree.
     """
     from emovox.classical import fit
-    from emovox.export_classical import to_onnx_classical
+    from emovox.export_classical import n_numbers, to_onnx_classical
 
     rows, held = rows_of(table, manifest, split.train), rows_of(table, manifest, split.validation)
     if not rows.ids:
         raise ConfigError(f"{split.name}: none of the {len(split.train)} training clips could be read")
+    if copies is not None:
+        rows = _with_copies(rows, copies, config.augment.copies)
     fitted = fit(rows.x, rows.y, rows.speakers, classical_config(config.model, config.seed), table.columns)
     calibration, uar = _validated(fitted, held, config.coverage)
     checked = np.concatenate([rows.x[:_CHECKED], held.x[:_CHECKED]])
@@ -256,7 +288,7 @@ def train(config: Config, manifest: Manifest, split: Split, table: FeatureTable)
     spec = spec_of(config, manifest, split, labels=fitted.classes, heard=heard, calibration=calibration)
     chosen = isinstance(config.model, ClassicalModel) and config.model.select is not None
     selected = fitted.selected_columns if chosen else None
-    return Trained(model, spec, uar, selected, (*fitted.notes, *calibration.notes))
+    return Trained(model, spec, uar, selected, n_numbers(model), (*fitted.notes, *calibration.notes))
 
 
 _CHECKED = 64

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from emovox.bundle import Features, Input
 from emovox.config import Config, NetModel
+from emovox.copies import copies_of, copy_id
 from emovox.corpora.manifest import Manifest
 from emovox.corpora.protocols import Split
 from emovox.errors import ConfigError, MissingExtraError
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
     from emovox.train.clips import ClipSet
     from emovox.train.epochs import Epoch
 
-__all__ = ["ClipTable", "check_net", "clip_table", "train_net"]
+__all__ = ["ClipTable", "check_net", "clip_sets", "clip_table", "train_net"]
 
 Floats: TypeAlias = NDArray[np.float32]
 Kind: TypeAlias = Literal["frames", "vector"]
@@ -59,6 +60,8 @@ class ClipTable:
     """id -> why there are no features."""
     reference: Mapping[str, Any]
     kind: Kind
+    copies: tuple[Mapping[str, Floats], ...] = ()
+    """As ``clips``, of the first changed copy of each training clip, of the second ..."""
 
 
 def check_net(config: Config) -> None:
@@ -75,18 +78,22 @@ def clip_table(
     manifest: Manifest,
     config: Config,
     *,
+    training: Sequence[str] = (),
     workers: int = 1,
     store: Store | None = None,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> ClipTable:
     """The features of every clip; see `emovox.extract.extract`.
 
+    Args:
+        training: ids of the clips whose changed copies are wanted too, where the config has some.
+
     Raises:
-        ConfigError: the set is unknown.
+        ConfigError: the set, or a step of the augmentation, is unknown.
     """
     features = feature_set(config.features.set, config.features.overrides)
     found, errors = {}, {}
-    clips = clips_of(manifest)
+    clips = [*clips_of(manifest), *copies_of(manifest, training, config)]
     for n, one in enumerate(extract(clips, [features], workers=workers, store=store)):
         if one.error is not None:
             errors[one.clip.id] = one.error
@@ -95,8 +102,16 @@ def clip_table(
         else:
             found[one.clip.id] = np.atleast_2d(one.values[0])
         progress(n + 1, len(clips))
-    ids = tuple(clip.id for clip in clips)
-    return ClipTable(ids, found, features.columns, errors, features.reference(), _kind(features))
+    numbers = range(1, config.augment.copies + 1) if len(clips) > len(manifest) else ()
+    return ClipTable(
+        manifest.ids,
+        {key: found[key] for key in manifest.ids if key in found},
+        features.columns,
+        errors,
+        features.reference(),
+        _kind(features),
+        tuple({key: found[name] for key in training if (name := copy_id(key, n)) in found} for n in numbers),
+    )
 
 
 def train_net(
@@ -122,10 +137,7 @@ def train_net(
     from emovox.export import to_onnx
     from emovox.train.trainer import fit_net
 
-    labels = _labels(manifest, split)
-    taught, held = (_clip_set(manifest, table, ids, labels) for ids in (split.train, split.validation))
-    if taught is None:
-        raise ConfigError(f"{split.name}: none of the {len(split.train)} training clips could be read")
+    labels, taught, held = clip_sets(manifest, split, table)
     net = _made(config, n_in=len(table.columns), n_labels=len(labels))
     fitted = fit_net(net, taught, held, config.train, seed=config.seed, folder=folder, tell=tell)
     calibration = _calibrated(fitted.net, held, len(labels), config.coverage)
@@ -136,7 +148,7 @@ def train_net(
     notes = (
         f"{config.model.name}: {n_weights} parameters, epoch {fitted.best} of {len(fitted.epochs)} is kept",
     )
-    return Trained(model, spec, fitted.uar, None, notes)
+    return Trained(model, spec, fitted.uar, None, n_weights, notes)
 
 
 def _made(config: Config, *, n_in: int, n_labels: int) -> nn.Module:
@@ -177,10 +189,32 @@ def _labels(manifest: Manifest, split: Split) -> tuple[str, ...]:
     return labels
 
 
+def clip_sets(
+    manifest: Manifest, split: Split, table: ClipTable
+) -> tuple[tuple[str, ...], ClipSet, ClipSet | None]:
+    """Labels, training clips and validation clips, if there are any.
+
+    Raises:
+        ConfigError: no training clip could be read, or all express the same.
+    """
+    labels = _labels(manifest, split)
+    taught = _clip_set(manifest, table, split.train, labels, table.copies)
+    if taught is None:
+        raise ConfigError(f"{split.name}: none of the {len(split.train)} training clips could be read")
+    return labels, taught, _clip_set(manifest, table, split.validation, labels)
+
+
 def _clip_set(
-    manifest: Manifest, table: ClipTable, ids: Sequence[str], labels: Sequence[str]
+    manifest: Manifest,
+    table: ClipTable,
+    ids: Sequence[str],
+    labels: Sequence[str],
+    copies: Sequence[Mapping[str, Floats]] = (),
 ) -> ClipSet | None:
-    """Clips that could be read and whose emotion is known; ``None`` if there are none."""
+    """Clips that could be read and whose emotion is known; ``None`` if there are none.
+
+    A copy that failed (an error of the table) is taught as its clip is.
+    """
     from emovox.train.clips import ClipSet
     from emovox.train.vectors import label_mask
 
@@ -189,7 +223,9 @@ def _clip_set(
         return None
     truth = np.array([labels.index(manifest[key].emotion) for key in kept], np.int64)
     homes = np.array([manifest.corpora.index(manifest[key].corpus) for key in kept], np.int64)
-    return ClipSet([[table.clips[key] for key in kept]], truth, homes, label_mask(truth, homes, len(labels)))
+    variants = [[table.clips[key] for key in kept]]
+    variants += [[copy.get(key, table.clips[key]) for key in kept] for copy in copies]
+    return ClipSet(variants, truth, homes, label_mask(truth, homes, len(labels)))
 
 
 def _calibrated(net: nn.Module, held: ClipSet | None, n_labels: int, coverage: float) -> Calibration:

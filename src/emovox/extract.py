@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,6 +30,7 @@ from emovox.features.blocks import frame_blocks
 from emovox.features.store import Entry, Store, Tally, content_hash, entry_key
 
 __all__ = [
+    "Change",
     "Clip",
     "Extracted",
     "FeatureTable",
@@ -47,8 +48,19 @@ __all__ = [
 Floats = NDArray[np.float32]
 _RATE = audio.SAMPLE_RATE
 Named: TypeAlias = "str | os.PathLike[str]"
-Source: TypeAlias = "Manifest | Iterable[Named | tuple[Named, float | None, float | None]]"
-"""A manifest, or recordings: paths, or ``(path, start_s, end_s)`` for a stretch, ``None`` being its end."""
+Source: TypeAlias = "Manifest | Iterable[Clip | Named | tuple[Named, float | None, float | None]]"
+"""A manifest, clips, or paths; ``(path, start_s, end_s)`` is a stretch, ``None`` being the file's end."""
+
+
+class Change(Protocol):
+    """What is done to the sound of a clip before anything is computed of it; it can be pickled."""
+
+    @property
+    def name(self) -> str:
+        """All that it depends on, in words: what the store knows it by."""
+
+    def __call__(self, x: Floats, /) -> Floats:
+        """The changed sound of ``x`` ``(n,)``, perhaps of another length."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +73,8 @@ class Clip:
     """``None``: from its beginning."""
     end_s: float | None = None
     """``None``: to its end."""
+    change: Change | None = None
+    """``None``: the sound as it is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,6 +163,8 @@ def clips_of(source: Source) -> list[Clip]:
 
 
 def _clip(item: Any) -> Clip:
+    if isinstance(item, Clip):
+        return item
     path, start_s, end_s = item if isinstance(item, tuple) and len(item) == 3 else (item, None, None)
     if not isinstance(path, str | os.PathLike):
         raise ConfigError(f"got {item!r}; expected a path, or (path, start_s, end_s)")
@@ -321,6 +337,8 @@ class _Work:
     def _keys(self, clip: Clip) -> list[str]:
         content = _hash(clip.path)
         cut = f"{clip.start_s!r} {clip.end_s!r} {self._windows!r}"
+        if clip.change is not None:
+            cut = f"{cut} {clip.change.name}"
         return [entry_key(content, cut=cut, digest=digest) for digest in self._digests]
 
 
@@ -349,17 +367,25 @@ def _entries(clip: Clip, sets: Sequence[FeatureSet], windows: Windows | None) ->
 
 def _sound(clip: Clip) -> Floats:
     """The clip's samples, ``(n,)``."""
-    if clip.start_s is None and clip.end_s is None:
+    if clip.start_s is None and clip.end_s is None and clip.change is None:
         return audio.read(clip.path)
     return np.concatenate(list(_blocks(clip)))
 
 
 def _blocks(clip: Clip) -> Iterator[Floats]:
-    """The clip's samples in blocks ``(n,)``; nothing outside of it is kept in memory.
+    """The clip's samples in blocks ``(n,)``; a change alone needs all of them at once.
 
     Raises:
         AudioError: it is not sound, or begins after its end.
     """
+    if clip.change is None:
+        yield from _unchanged(clip)
+    else:
+        yield clip.change(np.concatenate(list(_unchanged(clip))))
+
+
+def _unchanged(clip: Clip) -> Iterator[Floats]:
+    """As `_blocks`, whatever the clip's change; nothing outside of the clip is kept in memory."""
     first = round((clip.start_s or 0.0) * _RATE)
     end = None if clip.end_s is None else round(clip.end_s * _RATE)
     at, heard = 0, 0

@@ -12,7 +12,7 @@ import typer
 
 from emovox.cli.evaluate import judged, show_scores, write_pages
 from emovox.cli.models import Form
-from emovox.cli.terminal import Progress, say
+from emovox.cli.terminal import say
 from emovox.cli.workshop import (
     Changes,
     Data,
@@ -27,6 +27,7 @@ from emovox.cli.workshop import (
     Store,
     Workers,
     config_of,
+    frames_of,
     need_classical,
     opened,
     tables_of,
@@ -100,10 +101,12 @@ def train(
 def _check(config: Config) -> None:
     """See a typo before the work."""
     from emovox.config import NetModel
+    from emovox.copies import plan_of
     from emovox.experiment import classical_config
     from emovox.features import feature_set
 
     feature_set(config.features.set, config.features.overrides)
+    plan_of(config.augment)
     if isinstance(config.model, NetModel):
         from emovox.experiment_nets import check_net
 
@@ -135,31 +138,23 @@ _TRAINING = "training"
 def _estimator(
     config: Config, manifest: Manifest, plan: Plan, folder: Path, workers: int, store: Path | None
 ) -> tuple[Trained, FeatureTable]:
+    from emovox.copies import copies_of
     from emovox.experiment import train as fit
     from emovox.features import feature_set
 
-    numbers = feature_set(config.features.set, config.features.overrides)
+    numbers, split = feature_set(config.features.set, config.features.overrides), plan.splits[0]
     table = tables_of(manifest, [numbers], workers=workers, store=store)[numbers.name]
-    return fit(config, manifest, plan.splits[0], table), table
+    copies = copies_of(manifest, split.train, config)
+    changed = tables_of(copies, [numbers], workers=workers, store=store)[numbers.name] if copies else None
+    return fit(config, manifest, split, table, changed), table
 
 
 def _net(
     config: Config, manifest: Manifest, plan: Plan, folder: Path, workers: int, store: Path | None
 ) -> tuple[Trained, ClipTable]:
-    from emovox.experiment_nets import clip_table, train_net
-    from emovox.features.store import Store as Kept
-    from emovox.features.store import default_root
+    from emovox.experiment_nets import train_net
 
-    progress = Progress(len(manifest))
-    try:
-        kept = Kept(default_root() if store is None else store)
-        table = clip_table(
-            manifest, config, workers=workers, store=kept, progress=lambda n, _: progress.at(n)
-        )
-    finally:
-        progress.hide()
-    for key, why in table.errors.items():
-        say(f"{key}: {why}")
+    table = frames_of(manifest, plan.splits[0], config, workers=workers, store=store)
     try:
         made = train_net(
             config,

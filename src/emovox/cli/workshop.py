@@ -16,8 +16,10 @@ from emovox.errors import ConfigError, ManifestError, MissingExtraError
 if TYPE_CHECKING:
     from emovox.config import Config
     from emovox.corpora import Manifest
+    from emovox.corpora.protocols import Split
     from emovox.experiment import Problem
-    from emovox.extract import FeatureTable
+    from emovox.experiment_nets import ClipTable
+    from emovox.extract import Clip, FeatureTable
     from emovox.features import FeatureSet
     from emovox.runs import Run
 
@@ -36,6 +38,7 @@ __all__ = [
     "Workers",
     "changed",
     "config_of",
+    "frames_of",
     "need_classical",
     "opened",
     "split_words",
@@ -167,10 +170,39 @@ def opened(data: Sequence[str], labels: str) -> Problem:
     return problem
 
 
+def frames_of(
+    manifest: Manifest, split: Split, config: Config, *, workers: int, store: Path | None
+) -> ClipTable:
+    """What a net hears of every clip, and of the training's copies; clips that fail are told.
+
+    Raises:
+        ManifestError: no clip could be read.
+    """
+    from emovox.experiment_nets import clip_table
+    from emovox.features.store import Store as Kept
+    from emovox.features.store import default_root
+
+    n_copies = config.augment.copies * len(split.train) if config.augment.steps else 0
+    progress = Progress(len(manifest) + n_copies)
+    try:
+        table = clip_table(
+            manifest,
+            config,
+            training=split.train,
+            workers=workers,
+            store=Kept(default_root() if store is None else store),
+            progress=lambda n, _: progress.at(n),
+        )
+    finally:
+        progress.hide()
+    _tell_errors(config.features.set, table.errors, table.ids)
+    return table
+
+
 def tables_of(
-    manifest: Manifest, sets: Sequence[FeatureSet], *, workers: int, store: Path | None
+    clips: Manifest | Sequence[Clip], sets: Sequence[FeatureSet], *, workers: int, store: Path | None
 ) -> dict[str, FeatureTable]:
-    """Rows of every set, taken from the store where they are there; clips that fail are told.
+    """Rows of every set for every clip, taken from the store where they are there; clips that fail are told.
 
     Raises:
         ManifestError: no clip could be read.
@@ -179,15 +211,15 @@ def tables_of(
     from emovox.features.store import default_root
 
     kept = Kept(default_root() if store is None else store)
-    return {one.name: _table(manifest, one, workers, kept) for one in sets}
+    return {one.name: _table(clips, one, workers, kept) for one in sets}
 
 
-def _table(manifest: Manifest, features: FeatureSet, workers: int, store: Any) -> FeatureTable:
+def _table(clips: Manifest | Sequence[Clip], features: FeatureSet, workers: int, store: Any) -> FeatureTable:
     from emovox.extract import table
 
-    progress = Progress(len(manifest))
+    progress = Progress(len(clips))
     try:
-        rows = table(manifest, features, workers=workers, store=store, progress=lambda n, _: progress.at(n))
+        rows = table(clips, features, workers=workers, store=store, progress=lambda n, _: progress.at(n))
     finally:
         progress.hide()
     _tell(features.name, rows)
@@ -195,10 +227,14 @@ def _table(manifest: Manifest, features: FeatureSet, workers: int, store: Any) -
 
 
 def _tell(name: str, rows: FeatureTable) -> None:
-    for key, why in rows.errors.items():
-        say(f"{key}: {why}")
-    if len(rows.errors) == len(rows.ids):
-        raise ManifestError(f"{name}: none of the {len(rows.ids)} clips could be read")
-    if rows.errors:
-        say(f"{len(rows.errors)} of {len(rows.ids)} clips could not be read: not trained on, wrong in a test")
+    _tell_errors(name, rows.errors, rows.ids)
     say(f"{name}: {len(rows.ids)} clips, {len(rows.columns)} columns")
+
+
+def _tell_errors(name: str, errors: Mapping[str, str], ids: Sequence[str]) -> None:
+    for key, why in errors.items():
+        say(f"{key}: {why}")
+    if errors.keys() >= set(ids):
+        raise ManifestError(f"{name}: none of the {len(ids)} clips could be read")
+    if errors:
+        say(f"{len(errors)} of {len(ids)} clips could not be read: not trained on, wrong in a test")

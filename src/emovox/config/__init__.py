@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from emovox.config.reading import read_comparison, read_config, to_yaml
 from emovox.config.sections import (
+    AugmentConfig,
     ClassicalModel,
     ComparisonConfig,
     Config,
@@ -24,6 +25,7 @@ from emovox.config.sections import (
 )
 
 __all__ = [
+    "AugmentConfig",
     "ClassicalModel",
     "ComparisonConfig",
     "Config",

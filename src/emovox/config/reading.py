@@ -180,7 +180,7 @@ def _fitted(hint: Any, value: Any, where: str) -> Any:
     if get_origin(hint) is tuple:
         items = [value] if isinstance(value, str) else value
         if isinstance(items, list | tuple):
-            return tuple(_fitted(str, item, f"{where}[{n}]") for n, item in enumerate(items))
+            return tuple(_fitted(get_args(hint)[0], item, f"{where}[{n}]") for n, item in enumerate(items))
     elif get_origin(hint) is dict and isinstance(value, Mapping):
         return {str(key): item for key, item in value.items()}
     elif hint is bool and isinstance(value, bool):
@@ -209,7 +209,7 @@ _WORDS: Mapping[Any, str] = {
     float: "a finite number",
     int: "a whole number",
     str: "a text",
-    tuple: "a list of texts",
+    tuple: "a list",
 }
 
 

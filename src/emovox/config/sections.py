@@ -10,6 +10,7 @@ from emovox.errors import ConfigError
 
 __all__ = [
     "MODELS",
+    "AugmentConfig",
     "ClassicalModel",
     "ComparisonConfig",
     "Config",
@@ -29,6 +30,20 @@ class FeatureConfig:
     set: str = "emovox-core"
     overrides: dict[str, Any] = field(default_factory=dict)
     """Parameters of the set's own, such as ``mfcc.n_mfcc: 13``."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AugmentConfig:
+    """Changed copies of the training's clips, and of no others; none without steps."""
+
+    copies: int = 1
+    """Of each clip, beside it as it is."""
+    steps: tuple[dict[str, Any], ...] = ()
+    """Rows of ``kind``, ``share`` and the settings of the kind: see `emovox.augment.Plan.of`."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.copies <= 100:
+            raise ConfigError(f"augment.copies is {self.copies}; expected 0 to 100")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -153,7 +168,9 @@ class TuneConfig:
     method: Literal["random", "halving", "optuna"] = "random"
     draws: int = 20
     inner_folds: int = 3
-    """Speaker-disjoint folds inside the training part."""
+    """Speaker-disjoint folds inside the training part; of a net, where no clips validate."""
+    space: dict[str, Any] = field(default_factory=dict)
+    """Setting -> a list of values, or ``{low, high, log}``; unless given, the model's own space."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -169,6 +186,7 @@ class Config:
     protocol: str | None = None
     """Names one split; ``None``: the data's own parts, else a fifth of the speakers is tested."""
     features: FeatureConfig = field(default_factory=FeatureConfig)
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
     model: ClassicalModel | NetModel = field(default_factory=ClassicalModel)
     train: TrainingConfig = field(default_factory=TrainingConfig)
     """For nets alone."""

@@ -29,7 +29,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from emovox.audio import SAMPLE_RATE, read
 from emovox.corpora.manifest import Manifest, Utterance
-from emovox.corpora.protocols import Split, stamp_of
+from emovox.corpora.protocols import Split, recording_of, stamp_of
 from emovox.errors import AudioError
 from emovox.spectrum import log_mel
 
@@ -94,6 +94,8 @@ class Audit:
     """Ids of clips that could not be listened to, and why."""
     heard: bool = True
     """False when nobody listened: copies are then not known."""
+    named: tuple[tuple[str, str], ...] = ()
+    """As ``copies``, where the manifest says so (`emovox.corpora.protocols.COPY_OF`) and no ear is needed."""
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON types."""
@@ -103,6 +105,7 @@ class Audit:
             "shared_texts": list(self.shared_texts),
             "copies": [asdict(copy) for copy in self.copies],
             "unheard": [list(pair) for pair in self.unheard],
+            "named": [list(pair) for pair in self.named],
         }
 
     def lines(self, *, most: int = 5) -> Iterator[str]:
@@ -112,6 +115,7 @@ class Audit:
             ("speakers on both sides", self.shared_speakers),
             ("sentences on both sides", self.shared_texts),
             ("copies across", [f"{c.one} = {c.other} ({c.likeness:.2f})" for c in self.copies]),
+            ("copies across by the manifest", [f"{one} = {other}" for one, other in self.named]),
             ("not heard", [f"{key}: {why}" for key, why in self.unheard]),
         )
         for kind, names in kinds:
@@ -216,7 +220,14 @@ def audit(
         copies=copies,
         unheard=tuple(sorted(failed.items())),
         heard=hear or all(key in known for key in near + split.test),
+        named=_named(train, test),
     )
+
+
+def _named(train: Manifest, test: Manifest) -> tuple[tuple[str, str], ...]:
+    """Clips of the test that by the manifest's word are a recording of the training, however changed."""
+    near = {recording_of(u): u.id for u in train}
+    return tuple((near[recording_of(u)], u.id) for u in test if recording_of(u) in near)
 
 
 def _stretch(sound: Floats, row: Utterance) -> Floats:

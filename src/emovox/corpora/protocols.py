@@ -27,6 +27,7 @@ from emovox.corpora.manifest import Manifest, Utterance
 from emovox.errors import ProtocolError
 
 __all__ = [
+    "COPY_OF",
     "PARTS",
     "STAMPS",
     "VALIDATION_SHARE",
@@ -39,12 +40,16 @@ __all__ = [
     "held_out",
     "loso",
     "random_split",
+    "recording_of",
     "speaker_kfold",
     "stamp_of",
 ]
 
 STAMPS: tuple[str, ...] = ("strict", "text-shared", "speaker-dependent", "contaminated")
 """From the best to the worst."""
+
+COPY_OF = "copy_of"
+"""In an utterance's ``extra``: the id of the recording that it is a changed copy of."""
 
 VALIDATION_SHARE = 0.2
 """Share of the training speakers that validate."""
@@ -94,11 +99,18 @@ class Split:
 def stamp_of(manifest: Manifest, train: Iterable[str], test: Iterable[str]) -> str:
     """What the two sides have in common, by the manifest's own word."""
     left, right = [manifest[key] for key in train], [manifest[key] for key in test]
+    if {recording_of(u) for u in left} & {recording_of(u) for u in right}:
+        return "contaminated"
     if {u.speaker for u in left} & {u.speaker for u in right}:
         return "speaker-dependent"
     if {u.text for u in left if u.text} & {u.text for u in right if u.text}:
         return "text-shared"
     return "strict"
+
+
+def recording_of(utterance: Utterance) -> str:
+    """The id of the recording: its own, or that of what it is a changed copy of."""
+    return utterance.extra.get(COPY_OF, utterance.id)
 
 
 def emobox_folds(corpus: str) -> tuple[int, ...]:

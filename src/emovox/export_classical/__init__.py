@@ -7,6 +7,7 @@ graph takes ``fitted.selected_columns`` alone, in their order.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,7 @@ from emovox.errors import BundleError, ConfigError
 from emovox.export_classical.builder import Builder
 from emovox.export_classical.classifiers import probabilities
 
-__all__ = ["FLOOR", "TOLERANCE", "check_parity", "to_onnx_classical"]
+__all__ = ["FLOOR", "TOLERANCE", "check_parity", "n_numbers", "to_onnx_classical"]
 
 TOLERANCE = 1e-5
 """Of probabilities."""
@@ -74,6 +75,18 @@ def check_parity(fitted: Fitted, model: bytes, rows: ArrayLike, *, name: str = "
             f"expected at most {TOLERANCE:g}"
         )
     return worst
+
+
+def n_numbers(model: bytes) -> int:
+    """How many floating-point numbers a graph holds: scalers, weights, trees, support vectors."""
+    import onnx
+
+    graph = onnx.load_from_string(model).graph
+    attributes = [one for node in graph.node for one in node.attribute]
+    tensors = [*graph.initializer, *(one.t for one in attributes if one.HasField("t"))]
+    real = (onnx.TensorProto.FLOAT, onnx.TensorProto.DOUBLE)
+    held = sum(math.prod(one.dims) for one in tensors if one.data_type in real)
+    return held + sum(len(one.floats) for one in attributes)
 
 
 _ALONE = 8
