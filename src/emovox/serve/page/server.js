@@ -1,0 +1,164 @@
+// What does the server say? HTTP, server-sent events and the live socket, and kind words when it refuses.
+
+const MAX_WAITING_S = 5; // of live sound that the network has not taken yet
+
+const SENTENCES = {
+  400: "The server did not understand the request.",
+  401: "This server wants a key.",
+  413: "This recording is too long or too large for the server.",
+  415: "This does not look like sound that the server can read.",
+  422: "The server cannot judge this sound.",
+  429: "That was a little fast: the server takes only so many requests a minute.",
+  503: "The server is busy.",
+};
+
+const CLOSES = {
+  1003: "The server did not understand the sound.",
+  1007: "The server did not understand the sound.",
+  1008: "The server does not allow this.",
+  1009: "The server was sent more at once than it takes.",
+  1011: "Something went wrong on the server.",
+  1013: "The server is busy with other voices. Try again in a moment.",
+  4001: "No sound arrived at the server for too long.",
+  4002: "The server ends a live session after a while. Start again whenever you like.",
+};
+
+let key = "";
+
+/** The server, or the way to it, says no. `message` is for people, `detail` what the server said. */
+export class Refusal extends Error {
+  constructor(message, { status = 0, detail = "" } = {}) {
+    super(message);
+    this.status = status;
+    this.detail = detail;
+  }
+}
+
+/** Sent with every request from now on; kept in this page only. */
+export function setKey(text) {
+  key = text.trim();
+}
+
+/** `{models: [...], default}`. */
+export async function models() {
+  return (await ask("v1/models")).json();
+}
+
+/** The answer on a whole recording: `{model, predictions: [...]}`. */
+export async function predict(sound, options, signal) {
+  return (await send("v1/predict", sound, options, signal)).json();
+}
+
+/** `{event, data}` of a recording while it is judged: windows, segments, then `end`. */
+export async function* timeline(sound, options, signal) {
+  const answer = await send("v1/timeline", sound, { ...options, format: "sse", windows: "true" }, signal);
+  for await (const told of events(answer.body)) {
+    if (told.event === "error") {
+      const { message } = told.data.error ?? told.data;
+      throw new Refusal("The server could not read the recording to its end.", { detail: message });
+    }
+    yield told;
+    if (told.event === "end") return;
+  }
+  throw new Refusal("The connection ended before the answer did.");
+}
+
+/** Server-sent events of a body of bytes. */
+export async function* events(body) {
+  const reader = body.pipeThrough(new TextDecoderStream()).getReader();
+  let text = "";
+  for (;;) {
+    const { done, value } = await reader.read();
+    if (done) return;
+    text = (text + value).replaceAll("\r\n", "\n");
+    const blocks = text.split("\n\n");
+    text = blocks.pop();
+    for (const block of blocks) {
+      const fields = { event: "message", data: "" };
+      for (const line of block.split("\n")) {
+        const [, name, rest] = line.match(/^(\w+): ?(.*)$/) ?? [];
+        if (name === "event") fields.event = rest;
+        if (name === "data") fields.data += rest;
+      }
+      if (fields.data) yield { event: fields.event, data: JSON.parse(fields.data) };
+    }
+  }
+}
+
+/**
+ * A live session: PCM16 goes up, windows and segments come down.
+ *
+ * `onAnswer(message)` gets every message of the server; `onEnd(refusal)` is called once when the session is
+ * over, with `null` when that was asked for.
+ */
+export class Live {
+  #socket;
+  #rate;
+  #isAsked = false;
+
+  constructor({ rate, options, onAnswer, onEnd }) {
+    const url = new URL("v1/stream", document.baseURI);
+    url.protocol = url.protocol.replace("http", "ws");
+    this.#rate = rate;
+    this.#socket = new WebSocket(url);
+    this.#socket.binaryType = "arraybuffer";
+    this.#socket.onopen = () => {
+      const start = { type: "start", rate, encoding: "pcm16", ...options };
+      this.#socket.send(JSON.stringify(key ? { ...start, api_key: key } : start));
+    };
+    let told = "";
+    this.#socket.onmessage = ({ data }) => {
+      const message = JSON.parse(data);
+      if (message.type === "error") told = message.error?.message ?? message.message ?? "";
+      if (message.type === "flushed") this.#socket.send('{"type":"stop"}');
+      onAnswer(message);
+    };
+    this.#socket.onclose = ({ code, reason }) => {
+      const words = CLOSES[code] ?? "The connection to the server was lost.";
+      const isFine = this.#isAsked && code === 1000;
+      onEnd(isFine ? null : new Refusal(words, { status: code === 1008 ? 401 : 0, detail: told || reason }));
+    };
+  }
+
+  /** Send samples, `Int16Array`; false when the network is too slow to go on. */
+  push(samples) {
+    if (this.#socket.readyState !== WebSocket.OPEN) return true;
+    if (this.#socket.bufferedAmount > MAX_WAITING_S * this.#rate * 2) return false;
+    this.#socket.send(samples);
+    return true;
+  }
+
+  /** Ask for the rest; the session ends by itself then. */
+  finish() {
+    this.#isAsked = true;
+    if (this.#socket.readyState === WebSocket.OPEN) this.#socket.send('{"type":"flush"}');
+    else this.#socket.close();
+  }
+}
+
+function send(path, sound, options, signal) {
+  const query = new URLSearchParams(Object.entries(options).filter(([, value]) => value !== null));
+  const type = sound.type && !sound.type.startsWith("multipart/") ? sound.type : "application/octet-stream";
+  return ask(`${path}?${query}`, { method: "POST", body: sound, headers: { "Content-Type": type }, signal });
+}
+
+async function ask(path, { headers = {}, ...rest } = {}) {
+  const all = key ? { ...headers, Authorization: `Bearer ${key}` } : headers;
+  let answer;
+  try {
+    answer = await fetch(new URL(path, document.baseURI), { ...rest, headers: all });
+  } catch (error) {
+    if (error.name === "AbortError") throw error;
+    throw new Refusal("The server cannot be reached. Is it still running?");
+  }
+  if (!answer.ok) throw await refusal(answer);
+  return answer;
+}
+
+async function refusal(answer) {
+  const detail = await answer.json().then((told) => told.error?.message ?? "", () => "");
+  const wait = Number(answer.headers.get("Retry-After"));
+  const again = wait ? ` Try again in ${wait} s.` : "";
+  const words = SENTENCES[answer.status] ?? "Something went wrong on the server.";
+  return new Refusal(words + again, { status: answer.status, detail });
+}

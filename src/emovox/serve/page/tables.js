@@ -1,0 +1,70 @@
+// The answers as rows: a table to read, JSON and CSV to keep.
+
+import { clock, percent, ranked, stretch, tone } from "./emotions.js";
+import { named } from "./scene.js";
+
+/** Rows of segments; `onHear(segment)` plays one. */
+export function segmentRows(segments, { canPlay, onHear }) {
+  return segments.map((segment) => {
+    const hear = document.createElement("button");
+    hear.type = "button";
+    hear.className = "hear";
+    hear.disabled = !canPlay;
+    hear.setAttribute("aria-label", `Hear ${named(segment)}, ${stretch(segment)}`);
+    hear.addEventListener("click", () => onHear(segment));
+    const label = document.createElement("span");
+    label.className = `swatch ${tone(segment.label)}`;
+    label.textContent = segment.label ?? "no answer";
+    const second = ranked(segment.scores).find(([name]) => name !== segment.label);
+    const sure = segment.label ? percent(segment.confidence) : "–";
+    const next = second ? `${second[0]} ${percent(second[1])}` : "–";
+    const time = `${clock(segment.start_s)}–${clock(segment.end_s)}`;
+    return tableRow([hear, time, label, sure, next]);
+  });
+}
+
+/** Rows of windows: their scores in the order of `labels`. */
+export function windowRows(windows, labels) {
+  return windows.map((window) => {
+    const scores = labels.map((label) => (label in window.scores ? percent(window.scores[label]) : "–"));
+    return tableRow([clock(window.start_s), clock(window.end_s), percent(window.speech), ...scores]);
+  });
+}
+
+/** All that was answered, as JSON text. */
+export function asJson({ name, model, duration_s, prediction, segments, windows }) {
+  const about = { file: name, model, duration_s, expressed_emotion: true };
+  return `${JSON.stringify({ ...about, prediction, segments, windows }, null, 2)}\n`;
+}
+
+/** The segments with the columns of `emovox predict --timeline --format csv`. */
+export function asCsv({ name, labels, segments }) {
+  const heads = ["file", "channel", "start_s", "end_s", "label", "reason", "confidence"];
+  const rows = segments.map((each) => [
+    ...[name, each.channel, each.start_s, each.end_s, each.label, each.reason, each.confidence],
+    ...labels.map((label) => each.scores[label]),
+    null,
+  ]);
+  const lines = [[...heads, ...labels.map((label) => `${label}_prob`), "error"], ...rows];
+  return lines.map((cells) => `${cells.map(cell).join(",")}\n`).join("");
+}
+
+/** Let the browser save something under a name. */
+export function save(what, name, type = "application/octet-stream") {
+  const link = document.createElement("a");
+  link.href = URL.createObjectURL(what instanceof Blob ? what : new Blob([what], { type }));
+  link.download = name;
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
+}
+
+function tableRow(cells) {
+  const row = document.createElement("tr");
+  for (const content of cells) row.insertCell().append(content);
+  return row;
+}
+
+function cell(value) {
+  const text = value === null || value === undefined ? "" : String(value);
+  return /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
+}
