@@ -31,7 +31,9 @@ LEVELS: dict[str, int] = {
     **dict.fromkeys(
         ("evaluate", "bench", "recipe", "experiment", "experiment_nets", "comparison", "runs", "tracking"), 3
     ),
-    **dict.fromkeys(("linear", "calibration", "export_classical", "quantise", "copies"), 3),
+    **dict.fromkeys(("linear", "calibration", "export_classical", "quantise"), 3),
+    **dict.fromkeys(("copies", "experiment_bench"), 3),
+    "experiment_search": 3,
     **dict.fromkeys(("batch", "serve", "report", "extract", "client", "microphone"), 3),
     **dict.fromkeys(("cli", "__main__"), 4),
 }
@@ -39,7 +41,7 @@ LEVELS: dict[str, int] = {
 
 WORKSHOP = {"nets", "augment", "train", "classical", "selection", "tune", "export", "evaluate"} | {
     *("bench", "recipe", "linear", "calibration", "export_classical", "quantise"),
-    *("experiment", "experiment_nets", "copies", "comparison", "runs", "tracking"),
+    *("experiment", "experiment_nets", "experiment_bench", "copies", "comparison", "runs", "tracking", "experiment_search"),
 }
 JUDGES = {"evaluate", "bench"}
 """Of the workshop, those who ask the recogniser as a user would."""
@@ -113,7 +115,10 @@ SIBLINGS: dict[str, tuple[set[str], set[str]]] = {
         },
     ),
     "augment": ({"base"}, {"kinds"}),
-    "serve": ({"schemas"}, set()),
+    "serve": (
+        {"schemas", "wire", "uploads", "logs", "metrics"},
+        {"service", "http", "socket", "app"},
+    ),
 }
 """Room -> (what its files may share, files that join the others)."""
 

@@ -1,0 +1,76 @@
+"""What is written down: one JSON object a line, and never sound, a file's name, a key or an address."""
+
+from __future__ import annotations
+
+import json
+import logging
+import logging.config
+import time
+from typing import Any
+
+__all__ = ["NAME", "JsonLines", "configured", "fault", "note", "request"]
+
+NAME = "emovox.serve"
+
+_log = logging.getLogger(NAME)
+
+
+def request(number: str, **said: Any) -> None:
+    """One request that was answered. ``said`` are numbers and words of ours."""
+    _write(logging.INFO, "request", number=number, **said)
+
+
+def fault(number: str, kind: str, place: list[str]) -> None:
+    """A fault of ours: its type and the calls that led there."""
+    _write(logging.ERROR, "fault", number=number, kind=kind, place=place)
+
+
+def note(event: str, **said: Any) -> None:
+    """Something else that happened, such as the end of a stream."""
+    _write(logging.INFO, event, **said)
+
+
+def _write(level: int, event: str, **said: Any) -> None:
+    if _log.isEnabledFor(level):
+        _log.log(level, event, extra={"said": {name: x for name, x in said.items() if x is not None}})
+
+
+class JsonLines(logging.Formatter):
+    """A record as one line of JSON.
+
+    A traceback, which may quote what was sent, is cut down to the type of its error.
+    """
+
+    def format(self, record: logging.LogRecord) -> str:
+        said = getattr(record, "said", {})
+        second = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
+        line = {
+            "time": f"{second}.{int(record.msecs):03}Z",
+            "level": record.levelname.lower(),
+            "process": record.process,
+            "event": record.getMessage(),
+            **said,
+        }
+        if record.exc_info and record.exc_info[0]:
+            line["error"] = record.exc_info[0].__name__
+        return json.dumps(line, ensure_ascii=False, default=str)
+
+
+def configured(level: str) -> dict[str, Any]:
+    """For ``logging.config.dictConfig``: our lines at ``level``, those of the libraries from ``info`` on.
+
+    Below that the server's libraries would write frames of WebSockets, and what stands in them, keys too.
+    """
+    loudest = max(logging.getLevelName(level.upper()), logging.INFO)
+    handler = {"class": "logging.StreamHandler", "formatter": "json", "stream": "ext://sys.stderr"}
+    quiet = {"handlers": ["stderr"], "level": loudest, "propagate": False}
+    return {
+        "version": 1,
+        "disable_existing_loggers": False,
+        "formatters": {"json": {"()": "emovox.serve.logs.JsonLines"}},
+        "handlers": {"stderr": handler},
+        "loggers": {
+            NAME: {"handlers": ["stderr"], "level": level.upper(), "propagate": False},
+            **dict.fromkeys(("uvicorn", "uvicorn.error", "websockets", "python_multipart"), quiet),
+        },
+    }

@@ -1,0 +1,87 @@
+"""How a server is set up: everything an operator may decide, checked once."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from emovox.errors import ConfigError
+
+__all__ = ["Settings"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """What an operator decides. Immutable, and travels to worker processes.
+
+    Raises:
+        ConfigError: a value is out of range; the message says what is expected.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = 8000
+    """0 lets the system choose one."""
+    models: tuple[str, ...] = ("default",)
+    """Names for `emovox.load`; the first answers when a request names none."""
+    workers: int = 1
+    """Processes, each with models of its own."""
+    threads: int = 2
+    """Judgements at a time in a process; more than cores gain nothing."""
+    queue: int = 32
+    """Judgements that may wait in a process; what comes then is told to come again."""
+    max_open: int = 128
+    """Requests being received, judged or answered at a time in a process."""
+    api_key: str | None = field(default=None, repr=False)
+    max_upload_mb: float = 25.0
+    """Of a whole request, all its files together; 1 MB is 1 000 000 bytes."""
+    max_seconds: float = 600.0
+    """Of one recording, and as decoded: decoding stops there."""
+    max_files: int = 32
+    """In one request."""
+    upload_timeout_s: float = 60.0
+    """A body that is not there by then is given up."""
+    rate: float | None = None
+    """Requests a minute that one client may make; ``None``: no limit."""
+    profiles: Path | None = None
+    """Folder of voice profiles that ``?profile=NAME`` may name, each ``NAME.json``."""
+    drain_s: float = 30.0
+    """How long a server that was told to stop goes on with what it took."""
+
+    def __post_init__(self) -> None:
+        at_least_one = ("workers", "threads", "max_open", "max_files")
+        above_zero = ("max_upload_mb", "max_seconds", "upload_timeout_s", "drain_s")
+        for name in at_least_one:
+            _check(name, getattr(self, name), getattr(self, name) >= 1, "1 or more")
+        for name in above_zero:
+            _check(name, getattr(self, name), 0 < getattr(self, name) < float("inf"), "more than 0")
+        _check("port", self.port, 0 <= self.port <= 65535, "0 to 65535")
+        _check("queue", self.queue, self.queue >= 0, "0 or more")
+        _check("rate", self.rate, self.rate is None or 0 < self.rate < float("inf"), "more than 0 a minute")
+        _check("models", self.models, bool(self.models), "at least one name")
+        _check("models", self.models, len(set(self.models)) == len(self.models), "each name once")
+        if self.api_key is not None and not self.api_key.strip():  # would let everybody in, or nobody
+            raise ConfigError("the API key is empty; make it long and random, or ask for none")
+        if self.profiles is not None and not self.profiles.is_dir():
+            raise ConfigError(f"profiles is {os.fspath(self.profiles)!r}; expected a folder that exists")
+
+    @property
+    def max_upload_bytes(self) -> int:
+        """The limit of a request's body."""
+        return round(self.max_upload_mb * 1e6)
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether only this machine can reach the server."""
+        if self.host == "localhost":
+            return True
+        try:
+            return ipaddress.ip_address(self.host).is_loopback
+        except ValueError:  # another name: who knows
+            return False
+
+
+def _check(name: str, value: object, holds: bool, expected: str) -> None:
+    if not holds:
+        raise ConfigError(f"{name} is {value!r}; expected {expected}")
