@@ -32,7 +32,7 @@ from emovox.evaluate import Evaluation, evaluate
 from emovox.files import write_json
 from emovox.recognizer import Recognizer
 
-__all__ = ["RECIPES", "Job", "Plan", "Recipe", "Settings", "find_recipe", "plan", "run"]
+__all__ = ["RECIPES", "Job", "Made", "Plan", "Recipe", "Settings", "find_recipe", "plan", "run"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +43,8 @@ class Settings:
     short: bool = False
     """A tenth of the training: to see that all works, not to report."""
     seed: int = 0
+    config: str = ""
+    """All settings of the recipe, where it has some, as text."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +67,17 @@ class Job:
         return f"{self.split.name}#{self.split.digest}"
 
 
-Recipe = Callable[[Job], None]
+@dataclass(frozen=True, slots=True)
+class Made:
+    """What a recipe may tell of a model, beside its bundle."""
+
+    n_parameters: int
+    """Numbers that were learnt."""
+    train_s: float
+    """Seconds of processor time that the training took, without the features."""
+
+
+Recipe = Callable[[Job], Made | None]
 
 RECIPES: Mapping[str, str] = {"vox": "emovox.recipe:vox"}
 """Recipes that come with emovox: name -> ``module:function``."""
@@ -210,9 +222,10 @@ def run(
 
 def _fold(job: Job, recipe: Recipe) -> dict[str, Any]:
     started = time.monotonic()
-    recipe(job)
+    told = recipe(job)
     model = Recognizer(load_bundle(job.folder))
-    answers = evaluate(model, job.manifest.select(job.split.test), workers=job.workers)
+    tested = job.manifest.select(job.split.test)
+    answers = evaluate(model, tested, workers=job.workers)
     return {
         "split": job.split.name,
         "digest": job.split.digest,
@@ -224,8 +237,23 @@ def _fold(job: Job, recipe: Recipe) -> dict[str, Any]:
         "ece": _ece(answers),
         "n_errors": len(answers.errors),
         "seconds": round(time.monotonic() - started, 1),
+        "n_parameters": None if told is None else told.n_parameters,
+        "train_s": None if told is None else round(told.train_s, 2),
+        "clips_per_s": round(_speed(model, tested), 2),
         "answers": list(zip(answers.ids, answers.speakers, answers.y_true, answers.y_pred, strict=True)),
     }
+
+
+def _speed(model: Recognizer, manifest: Manifest) -> float:
+    """Clips a second of processor time, from the files to the answers, by one thread."""
+    some = manifest.select(manifest.ids[:: max(1, len(manifest) // _TIMED)][:_TIMED])
+    began = time.process_time()
+    evaluate(model, some)
+    return len(some) / max(time.process_time() - began, 1e-9)
+
+
+_TIMED = 50
+"""Clips of the test whose answers are timed."""
 
 
 def _ece(answers: Evaluation) -> float | None:
@@ -247,10 +275,18 @@ def _row(made: Plan, settings: Settings, folds: Sequence[Mapping[str, Any]]) -> 
         "reasons": list(made.reasons),
         "n_clips": len(true),
         "n_speakers": len(set(speakers)),
+        "n_labels": len(set(true)),
         "mean_uar": round(sum(fold["uar"] for fold in folds) / len(folds), 6),
+        **{name: _mean(folds, name) for name in ("n_parameters", "train_s", "clips_per_s")},
         **{name: _rounded(interval) for name, interval in scores.items()},
         "folds": [{k: v for k, v in fold.items() if k not in ("key", "answers")} for fold in folds],
     }
+
+
+def _mean(folds: Sequence[Mapping[str, Any]], name: str) -> float | None:
+    """Over the folds; ``None`` where one does not say it."""
+    values = [fold[name] for fold in folds if fold[name] is not None]
+    return round(sum(values) / len(values), 3) if len(values) == len(folds) else None
 
 
 def _rounded(interval: metrics.Interval) -> dict[str, Any]:

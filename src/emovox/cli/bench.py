@@ -1,38 +1,74 @@
-"""``emovox bench``: what a recipe reaches under strict and under leaky protocols, side by side."""
+"""``emovox bench``: what recipes and configs reach under strict and leaky protocols, side by side."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from emovox.cli.models import Form
-from emovox.cli.terminal import say
-from emovox.errors import ManifestError
+from emovox.cli.terminal import Progress, say
+from emovox.cli.workshop import Data, Seed, Store, Workers, check_config, config_of, need_classical
+from emovox.errors import ConfigError, ManifestError
+from emovox.files import write_text
 
 if TYPE_CHECKING:
-    from emovox.bench import Plan
+    from emovox.bench import Plan, Recipe, Settings
     from emovox.corpora import Manifest
+    from emovox.corpora.audit import Fingerprint
 
 __all__ = ["bench", "divided"]
 
+ROWS_FILE = "bench.jsonl"
+
+
+@dataclass(frozen=True, slots=True)
+class _Wish:
+    """What all corpora and configs of a command are asked for."""
+
+    protocols: list[str]
+    allow: tuple[str, ...]
+    listen: bool
+    output: Path
+
+
+@dataclass(frozen=True, slots=True)
+class _Task:
+    """One row to be made."""
+
+    plan: Plan
+    settings: Settings
+    recipe: Recipe
+    folder: Path
+    """Where its folds are kept."""
+
 
 def bench(
-    corpora: Annotated[
-        list[str], typer.Argument(metavar="CORPUS", help="Names of corpora below --root, or manifests.")
+    words: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="CORPUS...|CONFIG... [KEY=VALUE]...",
+            help="Names of corpora below --root, or manifests; or configs, YAML files, and changes to them.",
+        ),
     ],
+    data: Data = None,
     root: Annotated[
         Path, typer.Option("--root", metavar="DIR", help="Where the corpora lie, one folder each.")
     ] = Path(),
     recipe: Annotated[
-        str, typer.Option("--recipe", metavar="R", help="vox, or your own as module:function.")
+        str, typer.Option("--recipe", metavar="R", help="For corpora: vox, or your own as module:function.")
     ] = "vox",
     protocol: Annotated[
         str,
-        typer.Option("--protocol", metavar="P,P", help="What to compare (see docs/evaluation.md)."),
+        typer.Option(
+            "--protocol",
+            metavar="P,P",
+            help="What to compare (see docs/evaluation.md); for configs also augmented/P: copies, then P.",
+        ),
     ] = "emobox,random",
     allow: Annotated[
         list[str] | None,
@@ -50,37 +86,35 @@ def bench(
         Path, typer.Option("--output", "-o", metavar="DIR", help="Where folds are kept, and gone on from.")
     ] = Path("runs/bench"),
     fresh: Annotated[bool, typer.Option("--fresh", help="Train folds again that are there.")] = False,
-    seed: Annotated[int, typer.Option("--seed", min=0, metavar="N", help="Of the training.")] = 0,
-    workers: Annotated[int, typer.Option("--workers", min=1, metavar="N", help="Processes to use.")] = 1,
+    seed: Seed = None,
+    workers: Workers = 1,
+    store: Store = None,
     format: Annotated[
         Form, typer.Option("--format", "-f", help="table (Markdown), or json: one row a line.")
     ] = Form.table,
 ) -> int:
-    """Train a recipe fold by fold; print strict and leaky scores and the gap between them.
+    """Train a recipe, or configs, fold by fold; print strict and leaky scores and the gap between them.
 
-    Needs the extra `train`. An interrupted benchmark, started again, goes on where it stopped.
+    Needs the extra `train`. An interrupted benchmark, started again, goes on where it stopped. Configs whose
+    folds lie in one DIR stand in one table, those of earlier commands too.
 
     Exit code: 0 when all worked, 2 when the request cannot be met; nothing is trained then.
     """
-    from emovox.bench import Settings, find_recipe, run
-    from emovox.report import bench_markdown
-
-    trainer = find_recipe(recipe)
-    settings = Settings(recipe=recipe, short=short, seed=seed)
-    plans = [
-        plan for name in dict.fromkeys(corpora) for plan in _plans(name, root, protocol, allow or (), listen)
-    ]
-    rows: list[dict[str, Any]] = []
-    for plan in plans:
-        say(f"{plan.corpus}, {plan.protocol}: {len(plan.splits)} to train; {plan.stamp}")
-        row = run(plan, settings, out=output, recipe=trainer, workers=workers, fresh=fresh, tell=say)
-        rows.append(row)
-        if format is Form.json:
-            typer.echo(json.dumps(row, ensure_ascii=False, allow_nan=False))
-    text = bench_markdown(rows)
-    (output / "bench.md").write_text(text, encoding="utf-8")
-    lines = "".join(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n" for row in rows)
-    (output / "bench.jsonl").write_text(lines, encoding="utf-8")
+    wish = _Wish(divided(protocol), tuple(allow or ()), listen, output)
+    if any(_is_of_config(word) for word in words):
+        tasks = _of_configs(words, data, seed, short, store, wish)
+        rows = _earlier(output)
+    elif data:
+        raise ConfigError(
+            "--data is for configs; a corpus is named as it is:  emovox bench CORPUS --root DIR"
+        )
+    else:
+        tasks, rows = _of_corpora(words, root, recipe, seed, short, wish), {}
+    for task in tasks:
+        _work(task, rows, workers=workers, fresh=fresh, format=format)
+        text = _table(rows)
+        write_text(output / ROWS_FILE, "".join(_line(row) for row in rows.values()))
+        write_text(output / "bench.md", text)
     if format is Form.table:
         typer.echo(text, nl=False)
     return 0
@@ -103,23 +137,165 @@ def divided(protocols: str) -> list[str]:
     return list(dict.fromkeys(found))
 
 
-def _plans(name: str, root: Path, protocols: str, allow: Sequence[str], listen: bool) -> list[Plan]:
+_Rows = dict[tuple[str, str, str], dict[str, Any]]
+"""Rows by recipe, corpus and protocol."""
+
+
+def _work(task: _Task, rows: _Rows, *, workers: int, fresh: bool, format: Form) -> None:
+    from emovox.bench import run
+
+    plan, settings = task.plan, task.settings
+    say(f"{settings.recipe}, {plan.corpus}, {plan.protocol}: {len(plan.splits)} to train; {plan.stamp}")
+    row = run(plan, settings, out=task.folder, recipe=task.recipe, workers=workers, fresh=fresh, tell=say)
+    rows[settings.recipe, plan.corpus, plan.protocol] = row
+    if format is Form.json:
+        typer.echo(_line(row), nl=False)
+
+
+def _line(row: Mapping[str, Any]) -> str:
+    return json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def _table(rows: _Rows) -> str:
+    from emovox.report import bench_markdown, systems_markdown
+
+    every = list(rows.values())
+    return systems_markdown(every) if any(row["config"] for row in every) else bench_markdown(every)
+
+
+def _earlier(output: Path) -> _Rows:
+    """Rows of configs that an earlier command has left."""
+    try:
+        lines = (output / ROWS_FILE).read_text(encoding="utf-8").splitlines()
+        found = [json.loads(line) for line in lines]
+        return {(row["recipe"], row["corpus"], row["protocol"]): row for row in found if row["config"]}
+    except (OSError, ValueError, KeyError, TypeError):  # none, or of another version
+        return {}
+
+
+# --------------------------------------------------------------------------------------- configs
+
+
+def _is_of_config(word: str) -> bool:
+    return "=" in word or Path(word).suffix.lower() in (".yaml", ".yml")
+
+
+def _of_configs(
+    words: Sequence[str],
+    data: Sequence[str] | None,
+    seed: int | None,
+    short: bool,
+    store: Path | None,
+    wish: _Wish,
+) -> list[_Task]:
+    """Everything that a command's configs want trained; none is, before all are known to be possible."""
+    need_classical()
+    from emovox.experiment_bench import ConfigRecipe, config_plans, config_settings
+    from emovox.features.store import Store as Kept
+    from emovox.features.store import default_root
+
+    files = [word for word in words if "=" not in word]
+    _check_names(files)
+    changes = [word for word in words if "=" in word]
+    kept = Kept(default_root() if store is None else store)
+    clips, tasks = _Clips(wish.listen), []
+    for file in files:
+        config = config_of([file, *changes], None, None, data, None, None, seed)
+        check_config(config)
+        manifest = clips.of(config.data, config.labels)
+        settings = config_settings(config, name=Path(file).stem, short=short)
+        progress = Progress(config.augment.copies * len(manifest))
+        try:
+            plans = config_plans(
+                config,
+                wish.protocols,
+                manifest=manifest,
+                folder=wish.output,
+                allow=wish.allow,
+                prints=clips.prints(config.data),
+                tell=lambda n, _, progress=progress: progress.at(n),  # type: ignore[misc]
+            )
+        finally:
+            progress.hide()
+        home = wish.output / settings.recipe
+        tasks += [_Task(plan, settings, ConfigRecipe(config, kept), home) for plan in plans]
+    return tasks
+
+
+def _check_names(files: Sequence[str]) -> None:
+    if strange := [file for file in files if not _is_of_config(file)]:
+        raise ConfigError(
+            f"{strange[0]!r} stands among configs, which name their own data; for other data:  --data PATH"
+        )
+    if not files:
+        raise ConfigError("settings alone were given; expected a config before them, such as configs/x.yaml")
+    names = [Path(file).stem for file in files]
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise ConfigError(f"two configs are called {twice[0]!r}; their folds would lie in one folder")
+
+
+class _Clips:
+    """What configs are about, opened and listened to once for all that name the same data."""
+
+    def __init__(self, listen: bool) -> None:
+        self._listen = listen
+        self._prints: dict[tuple[str, ...], dict[str, Fingerprint]] = {}
+
+    def of(self, data: tuple[str, ...], labels: str) -> Manifest:
+        from emovox.experiment import opened
+
+        problem = opened(data, labels)
+        for note in problem.notes:
+            say(note)
+        if self._listen and data not in self._prints:
+            self._prints[data] = _heard("+".join(problem.manifest.corpora), opened(data, "all").manifest)
+        return problem.manifest
+
+    def prints(self, data: tuple[str, ...]) -> Mapping[str, Fingerprint] | None:
+        return self._prints.get(data)
+
+
+# --------------------------------------------------------------------------------------- corpora
+
+
+def _of_corpora(
+    names: Sequence[str], root: Path, recipe: str, seed: int | None, short: bool, wish: _Wish
+) -> list[_Task]:
+    from emovox.bench import Settings, find_recipe
+
+    trainer = find_recipe(recipe)
+    settings = Settings(recipe=recipe, short=short, seed=seed or 0)
+    return [
+        _Task(plan, settings, trainer, wish.output)
+        for name in dict.fromkeys(names)
+        for plan in _plans(name, root, wish)
+    ]
+
+
+def _plans(name: str, root: Path, wish: _Wish) -> list[Plan]:
     from emovox.bench import plan
-    from emovox.corpora.audit import listen as hear
 
     corpus, manifest = _opened(name, root)
-    plans = [plan(manifest, protocol, corpus=corpus, allow=allow) for protocol in divided(protocols)]
-    if not listen:
+    plans = [plan(manifest, protocol, corpus=corpus, allow=wish.allow) for protocol in wish.protocols]
+    if not wish.listen:
         return plans
+    prints = _heard(corpus, manifest)
+    return [
+        plan(manifest, protocol, corpus=corpus, allow=wish.allow, prints=prints)
+        for protocol in wish.protocols
+    ]
+
+
+def _heard(corpus: str, manifest: Manifest) -> dict[str, Fingerprint]:
+    from emovox.corpora.audit import listen
+
     say(f"{corpus}: listening to {len(manifest)} clips for copies")
-    prints, failed = hear(manifest)
+    prints, failed = listen(manifest)
     for key, why in failed.items():
         say(f"{key}: {why}")
     if failed:
         raise ManifestError(f"{corpus}: {len(failed)} clips cannot be read; mend or leave them out")
-    return [
-        plan(manifest, protocol, corpus=corpus, allow=allow, prints=prints) for protocol in divided(protocols)
-    ]
+    return prints
 
 
 def _opened(name: str, root: Path) -> tuple[str, Manifest]:

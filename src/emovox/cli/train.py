@@ -26,6 +26,7 @@ from emovox.cli.workshop import (
     Seed,
     Store,
     Workers,
+    check_config,
     config_of,
     frames_of,
     need_classical,
@@ -74,12 +75,11 @@ def train(
     need_classical()
     from emovox import runs
     from emovox.config import NetModel, to_yaml
-    from emovox.experiment import check_bundle, planned
+    from emovox.experiment import planned
 
     started = time.monotonic()
     config = config_of(words, features, model, data, labels, protocol, seed)
-    check_bundle(config)
-    _check(config)
+    check_config(config)
     problem = opened(config.data, config.labels)
     plan = planned(problem.manifest, config.protocol)
     _check_parts(problem.manifest, plan)
@@ -96,23 +96,6 @@ def train(
     tracked(run, mlflow)
     say(f"written: {folder}; to use it:  emovox predict --model {folder} FILE")
     return 1 if answers.errors or table.errors else 0
-
-
-def _check(config: Config) -> None:
-    """See a typo before the work."""
-    from emovox.config import NetModel
-    from emovox.copies import plan_of
-    from emovox.experiment import classical_config
-    from emovox.features import feature_set
-
-    feature_set(config.features.set, config.features.overrides)
-    plan_of(config.augment)
-    if isinstance(config.model, NetModel):
-        from emovox.experiment_nets import check_net
-
-        check_net(config)
-    else:
-        classical_config(config.model, config.seed)
 
 
 def _folder(output: Path, config: str, force: bool, resume: bool) -> Path:

@@ -37,6 +37,7 @@ __all__ = [
     "Store",
     "Workers",
     "changed",
+    "check_config",
     "config_of",
     "frames_of",
     "need_classical",
@@ -144,6 +145,29 @@ def config_of(
         "seed": seed,
     }
     return read_config(path, [*changes, *changed(options), *more])
+
+
+def check_config(config: Config) -> None:
+    """See a typo before the work.
+
+    Raises:
+        ConfigError: the bundle's name, the features, the model or the augmentation are impossible.
+        MissingExtraError: what is asked for needs an extra that is not installed.
+    """
+    from emovox.config import NetModel
+    from emovox.copies import plan_of
+    from emovox.experiment import check_bundle, classical_config
+    from emovox.features import feature_set
+
+    check_bundle(config)
+    feature_set(config.features.set, config.features.overrides)
+    plan_of(config.augment)
+    if isinstance(config.model, NetModel):
+        from emovox.experiment_nets import check_net
+
+        check_net(config)
+    else:
+        classical_config(config.model, config.seed)
 
 
 def tracked(run: Run, place: str | None) -> None:

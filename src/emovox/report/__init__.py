@@ -6,7 +6,7 @@ page has a file of its own.
 
 from __future__ import annotations
 
-from emovox.report.bench import bench_markdown
+from emovox.report.bench import bench_markdown, systems_markdown
 from emovox.report.comparison import comparison_html, comparison_markdown
 from emovox.report.evaluation import evaluation_html, evaluation_markdown
 
@@ -16,4 +16,5 @@ __all__ = [
     "comparison_markdown",
     "evaluation_html",
     "evaluation_markdown",
+    "systems_markdown",
 ]

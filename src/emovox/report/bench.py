@@ -8,7 +8,7 @@ from typing import Any
 from emovox.corpora.protocols import STAMPS
 from emovox.report.text import MISSING, markdown_table, percent, signed
 
-__all__ = ["bench_markdown"]
+__all__ = ["bench_markdown", "systems_markdown"]
 
 
 def bench_markdown(rows: Sequence[Mapping[str, Any]]) -> str:
@@ -18,8 +18,7 @@ def bench_markdown(rows: Sequence[Mapping[str, Any]]) -> str:
     """
     corpora = list(dict.fromkeys(row["corpus"] for row in rows))
     cells = {(row["corpus"], row["protocol"]): row for row in rows}
-    worst = {p: max(_place(r) for r in rows if r["protocol"] == p) for _, p in cells}
-    protocols = sorted(worst, key=lambda name: worst[name])
+    protocols = _strictest_first(rows)
     heads = ["corpus", *(f"{name}, UAR %" for name in protocols)]
     gaps = len(protocols) > 1
     table = []
@@ -28,6 +27,50 @@ def bench_markdown(rows: Sequence[Mapping[str, Any]]) -> str:
         table.append([corpus, *map(_cell, own), *([_gap(own)] if gaps else [])])
     lines = markdown_table([*heads, "gap"] if gaps else heads, table)
     return "\n".join([*lines, "", *_notes(rows)]) + "\n"
+
+
+def systems_markdown(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Rows of several recipes as Markdown: one line a recipe and its corpora, one column a protocol.
+
+    Parameters, training time and speed are means over the folds of the strictest protocol.
+    """
+    systems = list(dict.fromkeys((row["recipe"], row["corpus"]) for row in rows))
+    cells = {(row["recipe"], row["corpus"], row["protocol"]): row for row in rows}
+    protocols = _strictest_first(rows)
+    gaps = len(protocols) > 1
+    heads = ["system", "corpus", "labels", *(f"{name}, UAR %" for name in protocols)]
+    table = []
+    for system, corpus in systems:
+        own = [cells.get((system, corpus, name)) for name in protocols]
+        first = next(row for row in own if row is not None)
+        table.append(
+            [system, corpus, str(first["n_labels"]), *map(_cell, own), *([_gap(own)] if gaps else [])]
+        )
+        table[-1] += _costs(first)
+    heads += [*(["gap"] if gaps else []), "parameters", "training, min", "clips/s"]
+    return "\n".join([*markdown_table(heads, table), "", *_notes(rows), _COSTS]) + "\n"
+
+
+_COSTS = (
+    "Training: minutes of processor time for one fold, without the features. Clips/s: from the file to the "
+    "answer, one thread, in a second of processor time. Gap: the leakiest protocol less the strictest."
+)
+
+
+def _costs(row: Mapping[str, Any]) -> list[str]:
+    n, train_s, speed = row["n_parameters"], row["train_s"], row["clips_per_s"]
+    return [
+        MISSING if n is None else f"{n:,.0f}".replace(",", " "),
+        MISSING if train_s is None else f"{train_s / 60:.2f}",
+        MISSING if speed is None else f"{speed:.0f}",
+    ]
+
+
+def _strictest_first(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    worst = {row["protocol"]: 0 for row in rows}
+    for row in rows:
+        worst[row["protocol"]] = max(worst[row["protocol"]], _place(row))
+    return sorted(worst, key=lambda name: worst[name])
 
 
 def _place(row: Mapping[str, Any]) -> int:
