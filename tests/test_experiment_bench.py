@@ -1,4 +1,4 @@
-"""Configs under a benchmark: one table, folds kept, features computed once, copies made too early told apart."""
+"""Configs under a benchmark: one table, folds kept, features computed once, copies made too early shown."""
 
 from __future__ import annotations
 

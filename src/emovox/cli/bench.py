@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = ["bench", "divided"]
 
-ROWS_FILE = "bench.jsonl"
+_ROWS_FILE = "bench.jsonl"
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +113,7 @@ def bench(
     for task in tasks:
         _work(task, rows, workers=workers, fresh=fresh, format=format)
         text = _table(rows)
-        write_text(output / ROWS_FILE, "".join(_line(row) for row in rows.values()))
+        write_text(output / _ROWS_FILE, "".join(_line(row) for row in rows.values()))
         write_text(output / "bench.md", text)
     if format is Form.table:
         typer.echo(text, nl=False)
@@ -166,7 +166,7 @@ def _table(rows: _Rows) -> str:
 def _earlier(output: Path) -> _Rows:
     """Rows of configs that an earlier command has left."""
     try:
-        lines = (output / ROWS_FILE).read_text(encoding="utf-8").splitlines()
+        lines = (output / _ROWS_FILE).read_text(encoding="utf-8").splitlines()
         found = [json.loads(line) for line in lines]
         return {(row["recipe"], row["corpus"], row["protocol"]): row for row in found if row["config"]}
     except (OSError, ValueError, KeyError, TypeError):  # none, or of another version
