@@ -10,7 +10,7 @@ import html
 from collections.abc import Mapping
 from pathlib import Path
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, HTTPException, Request, Response
 
 from emovox import notice
 
@@ -24,8 +24,16 @@ FILES: Mapping[str, str] = {
     "icon.svg": "image/svg+xml",
     **dict.fromkeys(
         (
-            *("app.js", "drawings.js", "emotions.js", "microphone.js", "readout.js", "scene.js", "server.js"),
-            *("sound.js", "tables.js", "worklet.js"),
+            *(
+                "answer.js",
+                "app.js",
+                "drawings.js",
+                "emotions.js",
+                "microphone.js",
+                "notices.js",
+                "options.js",
+            ),
+            *("readout.js", "scene.js", "server.js", "sound.js", "tables.js", "take.js", "worklet.js"),
         ),
         _SCRIPT,
     ),
@@ -72,6 +80,8 @@ def router() -> APIRouter:
 
     @routes.get("/page/{name}")
     async def file(name: str, request: Request) -> Response:
-        return answer(name, request) if name in FILES else Response(status_code=404, headers=dict(HEADERS))
+        if name not in FILES:
+            raise HTTPException(404)
+        return answer(name, request)
 
     return routes

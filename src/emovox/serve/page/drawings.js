@@ -44,7 +44,7 @@ export function ticks({ width, height, span }) {
   const drawn = [];
   for (let k = Math.ceil(span.start_s / step - 1e-9); k * step <= span.end_s + 1e-9; k += 1) {
     const x = ((k * step - span.start_s) / long_s) * width;
-    const anchor = x < 12 ? "start" : x > width - 16 ? "end" : "middle";
+    const anchor = x < 12 ? "start" : x > width - 22 ? "end" : "middle";
     drawn.push(svg("line", { class: "grid", x1: x, x2: x, y1: 0, y2: height - 18 }));
     drawn.push(svg("text", { x, y: height - 3, "text-anchor": anchor }, clock(k * step, step < 1 ? 1 : 0)));
   }

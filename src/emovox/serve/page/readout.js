@@ -2,6 +2,7 @@
 
 import { radar, svg } from "./drawings.js";
 import { percent, ranked, tone } from "./emotions.js";
+import { element } from "./notices.js";
 
 const SIZE = 320;
 const GLIDE_MS = 280;
@@ -10,7 +11,8 @@ const GLIDE_MS = 280;
 export class Readout {
   #root;
   #labels = [];
-  #shown = {};
+  #scores = null;
+  #shown = {}; // on its way to the scores
   #glide = 0;
 
   constructor(root) {
@@ -21,12 +23,15 @@ export class Readout {
   set labels(labels) {
     if (labels.join() === this.#labels.join()) return;
     this.#labels = labels;
+    this.#scores = null;
     this.#shown = {};
     this.#part("bars").replaceChildren(...labels.map(row));
   }
 
   /** Show scores, which may be empty, under a title. */
   show(title, scores, { aside = "" } = {}) {
+    if (scores === this.#scores && title === this.#part("title").textContent) return;
+    this.#scores = scores;
     this.#part("title").textContent = title;
     this.#part("aside").textContent = aside;
     const order = ranked(scores);
@@ -41,11 +46,11 @@ export class Readout {
   }
 
   #bars(scores, best) {
-    for (const element of this.#part("bars").children) {
-      const p = scores[element.dataset.label];
-      element.classList.toggle("best", element.dataset.label === best);
-      element.querySelector("dd span").style.transform = `scaleX(${p ?? 0})`;
-      element.querySelector("dd b").textContent = p === undefined ? "–" : percent(p);
+    for (const line of this.#part("bars").children) {
+      const p = scores[line.dataset.label];
+      line.classList.toggle("best", line.dataset.label === best);
+      line.querySelector("dd span").style.transform = `scaleX(${p ?? 0})`;
+      line.querySelector("dd b").textContent = p === undefined ? "–" : percent(p);
     }
   }
 
@@ -75,15 +80,8 @@ export class Readout {
 }
 
 function row(label) {
-  const element = document.createElement("div");
-  element.className = tone(label);
-  element.dataset.label = label;
-  const name = document.createElement("dt");
-  name.textContent = label;
-  const value = document.createElement("dd");
-  const track = document.createElement("i");
-  track.append(document.createElement("span"));
-  value.append(track, document.createElement("b"));
-  element.append(name, value);
-  return element;
+  const track = element("i", {}, element("span"));
+  const made = element("div", { className: tone(label) }, element("dt", {}, label), element("dd", {}, track, element("b")));
+  made.dataset.label = label;
+  return made;
 }

@@ -2,6 +2,7 @@
 
 import { curves, middle, svg, ticks, waveform } from "./drawings.js";
 import { clock, percent, ranked, stretch, tone, why } from "./emotions.js";
+import { element } from "./notices.js";
 
 const CURVES_HEIGHT = 168;
 const WAVE_HEIGHT = 88;
@@ -28,7 +29,7 @@ export class Scene {
     new ResizeObserver(() => this.show()).observe(root);
   }
 
-  /** Show a session (see app.js) over a stretch of time; drawn at the next frame. */
+  /** Show a session (see answer.js) over a stretch of time; drawn at the next frame. */
   show(session = this.#session, span = this.#span) {
     this.#session = session;
     this.#span = span;
@@ -59,7 +60,7 @@ export class Scene {
   }
 
   #draw() {
-    const { segments, windows, peaks, labels, isLive } = this.#session;
+    const { segments, windows, peaks, labels, isOver } = this.#session;
     const span = this.#span;
     const width = Math.max(240, this.#part("wave").clientWidth);
     const said = (s) => segments.find((each) => each.start_s <= s && s < each.end_s)?.label ?? null;
@@ -73,7 +74,7 @@ export class Scene {
     const input = this.#part("place");
     input.min = String(span.start_s);
     input.max = String(span.end_s);
-    input.hidden = isLive;
+    input.hidden = !isOver;
     this.#part("summary").textContent = summary(this.#session);
     this.place(this.#place_s);
   }
@@ -100,7 +101,7 @@ export class Scene {
       const name = segment.label ?? "?";
       button.textContent = (wide * lane.clientWidth) / 100 > LETTER * name.length + 12 ? name : "";
       button.tabIndex = shown.length > MAX_STOPS ? -1 : 0;
-      button.disabled = !this.#session.canPlay;
+      button.disabled = !this.#session.canPlay || !this.#session.isOver;
       return button;
     });
     if (buttons.length !== lane.children.length || buttons.some((button, k) => button !== lane.children[k])) {
@@ -109,9 +110,7 @@ export class Scene {
   }
 
   #button(segment, key) {
-    const button = document.createElement("button");
-    button.type = "button";
-    button.className = `stretch ${tone(segment.label)}`;
+    const button = element("button", { type: "button", className: `stretch ${tone(segment.label)}` });
     button.dataset.key = key;
     button.setAttribute("aria-label", `${named(segment)}, ${stretch(segment)}: hear it`);
     button.addEventListener("click", () => this.onHear(segment));
@@ -139,11 +138,11 @@ function inWords(scores) {
   return first ? `${first[0]} ${percent(first[1])}` : "no answer";
 }
 
-function summary({ segments, windows, duration_s, peaks, isLive }) {
-  if (isLive) return windows.length ? "Listening; the last half minute is shown." : "Listening for the first sounds.";
+function summary({ segments, windows, duration_s, peaks, isLive, isOver }) {
+  if (isLive && !isOver) return windows.length ? "Listening; the last half minute is shown." : "Listening for the first sounds.";
   const told = segments.slice(0, 12).map((each) => `${named(each)} from ${stretch(each)}`);
   const more = segments.length > 12 ? `; and ${segments.length - 12} more, all in the table below` : "";
-  const undrawn = peaks || isLive ? "" : " This browser cannot draw or play this kind of sound.";
+  const undrawn = peaks ? "" : " This browser cannot draw or play this kind of sound.";
   const heard = told.length ? `${told.join("; ")}${more}.` : "No stretch of speech was found.";
   return `${clock(duration_s ?? 0)} of sound. ${heard}${undrawn}`;
 }

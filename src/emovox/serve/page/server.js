@@ -94,6 +94,7 @@ export async function* events(body) {
 export class Live {
   #socket;
   #rate;
+  #early = []; // samples that came before the socket was open
   #isAsked = false;
 
   constructor({ rate, options, onAnswer, onEnd }) {
@@ -105,6 +106,9 @@ export class Live {
     this.#socket.onopen = () => {
       const start = { type: "start", rate, encoding: "pcm16", ...options };
       this.#socket.send(JSON.stringify(key ? { ...start, api_key: key } : start));
+      for (const samples of this.#early) this.#socket.send(samples);
+      this.#early = null;
+      if (this.#isAsked) this.finish();
     };
     let told = "";
     this.#socket.onmessage = ({ data }) => {
@@ -122,7 +126,11 @@ export class Live {
 
   /** Send samples, `Int16Array`; false when the network is too slow to go on. */
   push(samples) {
-    if (this.#socket.readyState !== WebSocket.OPEN) return true;
+    if (this.#early) {
+      this.#early.push(samples);
+      return true;
+    }
+    if (this.#socket.readyState !== WebSocket.OPEN) return true; // onEnd tells why
     if (this.#socket.bufferedAmount > MAX_WAITING_S * this.#rate * 2) return false;
     this.#socket.send(samples);
     return true;
@@ -132,7 +140,6 @@ export class Live {
   finish() {
     this.#isAsked = true;
     if (this.#socket.readyState === WebSocket.OPEN) this.#socket.send('{"type":"flush"}');
-    else this.#socket.close();
   }
 }
 

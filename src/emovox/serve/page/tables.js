@@ -1,20 +1,16 @@
 // The answers as rows: a table to read, JSON and CSV to keep.
 
 import { clock, percent, ranked, stretch, tone } from "./emotions.js";
+import { element } from "./notices.js";
 import { named } from "./scene.js";
 
 /** Rows of segments; `onHear(segment)` plays one. */
 export function segmentRows(segments, { canPlay, onHear }) {
   return segments.map((segment) => {
-    const hear = document.createElement("button");
-    hear.type = "button";
-    hear.className = "hear";
-    hear.disabled = !canPlay;
+    const hear = element("button", { type: "button", className: "hear", disabled: !canPlay });
     hear.setAttribute("aria-label", `Hear ${named(segment)}, ${stretch(segment)}`);
     hear.addEventListener("click", () => onHear(segment));
-    const label = document.createElement("span");
-    label.className = `swatch ${tone(segment.label)}`;
-    label.textContent = segment.label ?? "no answer";
+    const label = element("span", { className: `swatch ${tone(segment.label)}` }, segment.label ?? "no answer");
     const second = ranked(segment.scores).find(([name]) => name !== segment.label);
     const sure = segment.label ? percent(segment.confidence) : "–";
     const next = second ? `${second[0]} ${percent(second[1])}` : "–";
@@ -27,7 +23,7 @@ export function segmentRows(segments, { canPlay, onHear }) {
 export function windowRows(windows, labels) {
   return windows.map((window) => {
     const scores = labels.map((label) => (label in window.scores ? percent(window.scores[label]) : "–"));
-    return tableRow([clock(window.start_s), clock(window.end_s), percent(window.speech), ...scores]);
+    return tableRow([`${clock(window.start_s)}–${clock(window.end_s)}`, percent(window.speech), ...scores]);
   });
 }
 
@@ -49,11 +45,9 @@ export function asCsv({ name, labels, segments }) {
   return lines.map((cells) => `${cells.map(cell).join(",")}\n`).join("");
 }
 
-/** Let the browser save something under a name. */
-export function save(what, name, type = "application/octet-stream") {
-  const link = document.createElement("a");
-  link.href = URL.createObjectURL(what instanceof Blob ? what : new Blob([what], { type }));
-  link.download = name;
+/** Let the browser save a blob under a name. */
+export function save(blob, name) {
+  const link = element("a", { href: URL.createObjectURL(blob), download: name });
   link.click();
   setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
 }
