@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import wave
 from pathlib import Path
 
@@ -13,6 +14,7 @@ pytest.importorskip("onnxscript")
 
 import emovox
 from emovox.cli import main
+from emovox.config import read_config
 
 NET = ["model.kind=net", "model.name=mlp", "model.params.layers=[8]", "features.set=seed-lstm"]
 SHORT = ["train.epochs=2", "train.tensorboard=false", "train.batch_size=4"]
@@ -48,6 +50,30 @@ def test_a_config_of_a_net_becomes_a_bundle(
     assert main([*command, "--resume"]) == 2, "it is complete"
     assert "no run that was stopped" in capsys.readouterr().err
     assert not [path for path in run.rglob("*") if path.suffix in (".pkl", ".joblib", ".pt")]
+
+
+def test_a_search_of_settings_goes_on_and_its_best_is_a_config(
+    tree: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("optuna")
+    run = tmp_path / "tuned"
+    command = ["tune", *NET, *SHORT, "--data", str(tree), "--protocol", "random", "--mlflow", "off"]
+    command += ["--store", str(tmp_path / "s"), "--method", "optuna", "--draws", "2", "-o", str(run)]
+    space = ["tune.space.dropout=[0.1, 0.2]", "tune.space.train.learning_rate={low: 0.001, high: 0.01}"]
+    assert main([*command, *space]) == 0
+    assert "trial 1: UAR" in capsys.readouterr().err
+    first = json.loads((run / "trials.json").read_text())
+    assert [len(trial["epochs"]) for trial in first] == [2, 2]
+    (run / "metrics.json").unlink()  # as if it had been killed before the end
+    assert main([*command, *space]) == 0
+    assert "going on" in capsys.readouterr().err
+    assert json.loads((run / "trials.json").read_text()) == first
+    best = read_config(run / "best.yaml")
+    assert best.model.name == "mlp"
+    assert best.model.params["layers"] == [8]
+    assert main([*command, "tune.space.dropuot=[1]", "-o", str(tmp_path / "x")]) == 2
+    assert "did you mean 'dropout'" in capsys.readouterr().err
+    assert not (tmp_path / "x").exists()
 
 
 @pytest.mark.parametrize(

@@ -34,13 +34,14 @@ LEVELS: dict[str, int] = {
     **dict.fromkeys(("linear", "calibration", "export_classical", "quantise"), 3),
     **dict.fromkeys(("copies", "experiment_bench"), 3),
     "experiment_search": 3,
+    "experiment_search": 3,
     **dict.fromkeys(("batch", "serve", "report", "extract", "client", "microphone"), 3),
     **dict.fromkeys(("cli", "__main__"), 4),
 }
 """Room -> level, as docs/architecture.md draws them. A new room gets its line here."""
 
 WORKSHOP = {"nets", "augment", "train", "classical", "selection", "tune", "export", "evaluate"} | {
-    *("bench", "recipe", "linear", "calibration", "export_classical", "quantise"),
+    *("bench", "recipe", "linear", "calibration", "export_classical", "quantise", "experiment_search"),
     *("experiment", "experiment_nets", "experiment_bench", "copies", "comparison", "runs", "tracking", "experiment_search"),
 }
 JUDGES = {"evaluate", "bench"}

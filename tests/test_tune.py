@@ -10,7 +10,7 @@ import pytest
 
 pytest.importorskip("sklearn")
 
-import emovox.tune
+import emovox.tune.rows
 from emovox.classical import ClassicalConfig
 from emovox.classical.spaces import Choice, Range, draw
 from emovox.errors import ConfigError
@@ -28,13 +28,13 @@ def clips() -> tuple[np.ndarray, list[str], list[str]]:
     )
 
 
-def found(method: Method = "random", **changes: Any) -> SearchResult:
+def found(method: Method = "random", **changes: Any) -> SearchResult[Any]:
     return search(
         *clips(), ClassicalConfig(model="logistic-regression"), method=method, **{"draws": 9, **changes}
     )
 
 
-def told(result: SearchResult) -> list[Any]:
+def told(result: SearchResult[Any]) -> list[Any]:
     """What a search found, without the clock."""
     return [result.best, [(t.number, t.params, t.scores, t.complete, t.n_speakers) for t in result.trials]]
 
@@ -87,7 +87,7 @@ def test_optuna_gives_up_and_resumes(tmp_path: Path, monkeypatch: pytest.MonkeyP
     again = found("optuna", draws=12, study=file, tell=seen.append)
     assert told(again) == told(whole), "resumed, it found something else than uninterrupted"
     assert [t.number for t in seen] == list(range(12))
-    monkeypatch.setattr(emovox.tune, "fit", None)  # whoever makes one of them again fails
+    monkeypatch.setattr(emovox.tune.rows, "fit", None)  # whoever makes one of them again fails
     assert told(found("optuna", draws=12, study=file)) == told(whole)
 
 
@@ -114,7 +114,7 @@ def test_a_study_of_other_clips_is_another_study(tmp_path: Path) -> None:
 
 def stop_after(monkeypatch: pytest.MonkeyPatch, n_fits: int) -> None:
     """Ctrl-C in the fit after ``n_fits``."""
-    honest, fits = emovox.tune.fit, []
+    honest, fits = emovox.tune.rows.fit, []
 
     def fit(*given: Any) -> Any:
         fits.append(1)
@@ -122,7 +122,7 @@ def stop_after(monkeypatch: pytest.MonkeyPatch, n_fits: int) -> None:
             raise KeyboardInterrupt
         return honest(*given)
 
-    monkeypatch.setattr(emovox.tune, "fit", fit)
+    monkeypatch.setattr(emovox.tune.rows, "fit", fit)
 
 
 def test_ctrl_c_keeps_what_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -141,8 +141,8 @@ def test_ctrl_c_keeps_what_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
     ("changes", "message"),
     [
         ({"method": "grid"}, "there are random, halving, optuna"),
-        ({"draws": 0}, "at least 1 and 2"),
-        ({"inner_folds": 1}, "at least 1 and 2"),
+        ({"draws": 0}, "at least 1"),
+        ({"inner_folds": 1}, "at least 2"),
         ({"space": {}}, "no parameters to search"),
         ({"study": "x.db"}, "only optuna keeps a study"),
     ],

@@ -14,10 +14,9 @@ looks at the test here: ``emovox.evaluate`` does, through the recogniser that us
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,7 +49,6 @@ __all__ = [
     "opened",
     "planned",
     "rows_of",
-    "searched",
     "spec_of",
     "train",
     "usual_protocol",
@@ -58,7 +56,6 @@ __all__ = [
 
 if TYPE_CHECKING:
     from emovox.classical import ClassicalConfig, Fitted
-    from emovox.tune import SearchResult, Trial
 
 Floats = NDArray[np.float32]
 
@@ -385,45 +382,3 @@ def licence_of(corpora: Sequence[str], features: FeatureSet) -> Licence:
 _OURS = "Apache-2.0"
 
 
-def searched(
-    config: Config,
-    manifest: Manifest,
-    split: Split,
-    table: FeatureTable,
-    *,
-    study: Path | None = None,
-    tell: Callable[[Trial], None] = lambda trial: None,
-) -> tuple[Config, SearchResult]:
-    """Search the model's settings inside the split's training part; the config with the best of them.
-
-    Args:
-        study: where ``optuna`` keeps its trials, to go on from.
-        tell: called after each trial.
-
-    Raises:
-        ConfigError: a setting is impossible, or there are too few speakers.
-    """
-    from emovox.tune import search
-
-    rows = rows_of(table, manifest, split.train)
-    found = search(
-        rows.x,
-        rows.y,
-        rows.speakers,
-        classical_config(config.model, config.seed),
-        method=config.tune.method,
-        draws=config.tune.draws,
-        inner_folds=config.tune.inner_folds,
-        study=study if config.tune.method == "optuna" else None,
-        seed=config.seed,
-        tell=tell,
-    )
-    params = {key: _plain(value) for key, value in found.best.params.items()}
-    return replace(config, model=replace(config.model, params=params)), found
-
-
-def _plain(value: Any) -> Any:
-    """Types that YAML knows."""
-    if isinstance(value, tuple | list):
-        return [_plain(item) for item in value]
-    return value.item() if isinstance(value, np.generic) else value

@@ -1,4 +1,4 @@
-"""``emovox tune``: settings of an estimator, searched for inside the training part alone."""
+"""``emovox tune``: settings of an estimator or a net, searched for without a look at the test."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ from emovox.cli.workshop import (
     Workers,
     changed,
     config_of,
+    frames_of,
     need_classical,
     opened,
     tables_of,
@@ -35,6 +36,8 @@ from emovox.files import write_json, write_text
 
 if TYPE_CHECKING:
     from emovox.config import Config
+    from emovox.corpora import Manifest
+    from emovox.corpora.protocols import Split
     from emovox.tune import SearchResult, Trial
 
 __all__ = ["BEST_FILE", "STUDY_FILE", "TRIALS_FILE", "tune"]
@@ -60,46 +63,60 @@ def tune(
     store: Store = None,
     mlflow: Mlflow = None,
 ) -> int:
-    """Search an estimator's settings on speakers of the training part; the test is never looked at.
+    """Search the settings of an estimator or a net on speakers that are not tested.
 
-    Writes the best as a config, DIR/best.yaml, for `emovox train`. With the method optuna the trials are kept
-    as they come, and a search that was stopped goes on when the same command is given again.
+    An estimator is judged on speakers of the training part, held out in turn; a net by the validation part.
+    What may vary is the model's own space (docs/training.md), or tune.space.NAME=[A,B] and
+    tune.space.NAME={low: A, high: B}. Writes the best as a config, DIR/best.yaml, for `emovox train`. With
+    the method optuna the trials are kept as they come, and a search that was stopped goes on when the same
+    command is given again.
 
     Exit code: 0 when all worked, 2 when the request cannot be met.
     """
     need_classical()
     from emovox.config import to_yaml
-    from emovox.experiment import classical_config, planned, searched
+    from emovox.experiment import planned
+    from emovox.experiment_search import check_search
     from emovox.features import feature_set
     from emovox.runs import finish
 
     started = time.monotonic()
     more = changed({"tune.method": method, "tune.draws": draws})
     config = config_of(words, features, model, data, labels, protocol, seed, more)
-    numbers = feature_set(config.features.set, config.features.overrides)
-    classical_config(config.model, config.seed)  # a typo shows before the work
+    feature_set(config.features.set, config.features.overrides)
+    check_search(config)
     problem = opened(config.data, config.labels)
     plan = planned(problem.manifest, config.protocol)
     config = replace(config, protocol=plan.protocol)
     folder = _folder(output, to_yaml(config), force)
-    table = tables_of(problem.manifest, [numbers], workers=workers, store=store)[numbers.name]
-    best, found = searched(
-        config,
-        problem.manifest,
-        plan.splits[0],
-        table,
-        study=folder / STUDY_FILE,
-        tell=_told,
-    )
+    found = _searched(config, problem.manifest, plan.splits[0], folder, workers, store)
+    best = found.best
     write_text(folder / BEST_FILE, to_yaml(best))
     write_json(folder / TRIALS_FILE, [trial.to_dict() for trial in found.trials])
     if not found.interrupted:  # else it is no complete run, and the same command goes on with it
         run = finish(folder, _record(config, best, plan.splits[0], found, started))
         tracked(run, mlflow)
-    settings = best.model.params or "its defaults"
-    typer.echo(f"{config.model.name} on {numbers.name}: inner UAR {found.score:.1%} with {settings}")
+    settings = dict(found.params) or "its defaults"
+    where = f"{config.model.name} on {config.features.set}"
+    typer.echo(f"{where}: inner UAR {found.score:.1%} with {settings}")
     say(f"written: {folder / BEST_FILE}; to train it:  emovox train {folder / BEST_FILE} -o DIR")
     return 130 if found.interrupted else 0
+
+
+def _searched(
+    config: Config, manifest: Manifest, split: Split, folder: Path, workers: int, store: Path | None
+) -> SearchResult[Config]:
+    from emovox.config import NetModel
+    from emovox.experiment_search import searched, searched_net
+    from emovox.features import feature_set
+
+    study = folder / STUDY_FILE
+    if isinstance(config.model, NetModel):
+        clips = frames_of(manifest, split, config, workers=workers, store=store)
+        return searched_net(config, manifest, split, clips, study=study, tell=_told)
+    numbers = feature_set(config.features.set, config.features.overrides)
+    table = tables_of(manifest, [numbers], workers=workers, store=store)[numbers.name]
+    return searched(config, manifest, split, table, study=study, tell=_told)
 
 
 def _folder(output: Path, config: str, force: bool) -> Path:
@@ -122,11 +139,15 @@ def _folder(output: Path, config: str, force: bool) -> Path:
 
 def _told(trial: Trial) -> None:
     score = "no score" if trial.score is None else f"UAR {trial.score:.1%}"
-    given_up = "" if trial.complete else ", given up"
-    say(f"trial {trial.number}: {score}{given_up}, {trial.seconds:.1f} s, {trial.params}")
+    epochs = f" after {len(trial.epochs)} epochs" if trial.epochs else ""
+    not_whole = "" if trial.complete else ", not judged whole"
+    settings = dict(trial.params) or "its defaults"
+    say(f"trial {trial.number}: {score}{epochs}{not_whole}, {trial.seconds:.1f} s, {settings}")
 
 
-def _record(config: Config, best: Config, split: Any, found: SearchResult, started: float) -> dict[str, Any]:
+def _record(
+    config: Config, best: Config, split: Any, found: SearchResult[Config], started: float
+) -> dict[str, Any]:
     return {
         "kind": "tune",
         "name": config.name,
@@ -135,7 +156,7 @@ def _record(config: Config, best: Config, split: Any, found: SearchResult, start
         "seconds": round(time.monotonic() - started, 1),
         "features": {"set": config.features.set, "overrides": dict(config.features.overrides)},
         "split": {"name": split.name, "digest": split.digest, "n_train": len(split.train)},
-        "best": {"params": best.model.params, "inner_uar": round(found.score, 6)},
+        "best": {"params": dict(found.params), "inner_uar": round(found.score, 6)},
         "n_trials": len(found.trials),
         "curve": [None if value is None else round(value, 6) for value in found.curve],
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -48,6 +49,27 @@ class ClipSet:
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    @property
+    def n_columns(self) -> int:
+        """Of frames; 1 of samples."""
+        return self.variants[0][0].shape[1] if self.variants[0][0].ndim > 1 else 1
+
+    @property
+    def digest(self) -> str:
+        """16 hex digits that name the clips: another set has others."""
+        seen = hashlib.sha256()
+        for part in (self.labels, self.corpora, self.shown):
+            seen.update(np.ascontiguousarray(part).tobytes())
+        for variant in self.variants:
+            seen.update(np.array([len(clip) for clip in variant]).tobytes())
+            seen.update(np.array([np.nansum(clip, dtype=np.float64) for clip in variant]).tobytes())
+        return seen.hexdigest()[:16]
+
+    def part(self, rows: Sequence[int] | npt.NDArray[np.intp]) -> ClipSet:
+        """The clips of some rows."""
+        heard = [[variant[row] for row in rows] for variant in self.variants]
+        return ClipSet(heard, self.labels[rows], self.corpora[rows], self.shown)
 
     def chances(self) -> npt.NDArray[np.float64]:
         """Of being drawn ``(n,)``, so that corpora are heard alike, and labels alike within each."""

@@ -56,9 +56,11 @@ class Course(L.LightningModule):
         config: TrainingConfig,
         seed: int,
         tell: Callable[[Epoch], None],
+        give_up: Callable[[Epoch], bool],
     ) -> None:
         super().__init__()
-        self.net, self.config, self.seed, self.tell = net, config, seed, tell
+        self.net, self.config, self.seed = net, config, seed
+        self.tell, self.give_up = tell, give_up
         self.taught, self.held = taught, held
         self.average = copy.deepcopy(net).requires_grad_(False) if config.ema else None
         self.chances = taught.chances() if config.balance == "draws" else None
@@ -217,7 +219,7 @@ class _Keeper(Checkpoint):
             self.board.log_metrics({k: v for k, v in told.items() if v is not None}, epoch.number)
         if trainer.is_global_zero:
             course.tell(epoch)
-        trainer.should_stop = course.is_over
+        trainer.should_stop = course.is_over or course.give_up(epoch)
 
 
 def run_course(course: Course, folder: Path | None, saved: Mapping[str, Any] | None) -> None:

@@ -59,6 +59,7 @@ def fit_net(
     seed: int = 0,
     folder: Path | None = None,
     tell: Callable[[Epoch], None] = lambda epoch: None,
+    give_up: Callable[[Epoch], bool] = lambda epoch: False,
 ) -> Fitted:
     """Train ``net`` on ``training``; keep the weights that are best for the speakers of ``validation``.
 
@@ -67,6 +68,7 @@ def fit_net(
         folder: for checkpoints, curves and TensorBoard; a run that was stopped there goes on. ``None``: all
             is forgotten.
         tell: called after each epoch.
+        give_up: asked after each epoch; the training ends where it says so.
 
     Raises:
         ConfigError: the folder holds the training of something else, or cannot be read.
@@ -82,7 +84,7 @@ def fit_net(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         learn_scale(net, training)
-        course = Course(net, training, validation, config, seed, tell)
+        course = Course(net, training, validation, config, seed, tell, give_up)
         saved = None if folder is None else _saved(folder, _key(course))
         with _quiet():
             run_course(course, folder, saved)
@@ -118,15 +120,8 @@ def logits_of(
 def _key(course: Any) -> str:
     """Names what is trained, how and on what: only the training of the same is gone on with."""
     seen = hashlib.sha256(json.dumps(asdict(course.config), sort_keys=True).encode())
-    seen.update(f"{course.seed} {course.net}".encode())
-    for one in (course.taught, course.held):
-        if one is None:
-            continue
-        for part in (one.labels, one.corpora, one.shown):
-            seen.update(np.ascontiguousarray(part).tobytes())
-        for variant in one.variants:
-            seen.update(np.array([len(clip) for clip in variant]).tobytes())
-            seen.update(np.array([np.nansum(clip, dtype=np.float64) for clip in variant]).tobytes())
+    clips = [None if one is None else one.digest for one in (course.taught, course.held)]
+    seen.update(f"{course.seed} {course.net} {clips}".encode())
     course.key = seen.hexdigest()[:16]
     return str(course.key)
 
