@@ -16,9 +16,10 @@ import pytest
 import soundfile
 from numpy.typing import NDArray
 
+from emovox import microphone
 from emovox.cli import main
 from emovox.cli.data import common
-from emovox.corpora import CORPORA, Manifest, fetch, record, scan
+from emovox.corpora import CORPORA, Manifest, fetch, scan
 from emovox.corpora.fetch import Remote
 from emovox.corpora.formats import FORMATS
 
@@ -320,7 +321,7 @@ def test_record(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     def typed(*lines: str) -> None:
         monkeypatch.setattr(sys, "stdin", io.StringIO("".join(f"{line}\n" for line in lines)))
 
-    monkeypatch.setattr(record, "Microphone", lambda device: Voice(silence, good, good))
+    monkeypatch.setattr(microphone, "Recorder", lambda device: Voice(silence, good, good))
     typed("no")
     assert run(*argv)[0] == 1
     assert not (tmp_path / "own").exists()
@@ -332,7 +333,7 @@ def test_record(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     assert "1 takes kept, 2 prompts left" in err
     manifest = Manifest.read_csv(tmp_path / "own" / "manifest.csv")
     assert [(u.emotion, u.sex) for u in manifest] == [("happy", "female")]
-    monkeypatch.setattr(record, "Microphone", lambda device: Voice(good, good))
+    monkeypatch.setattr(microphone, "Recorder", lambda device: Voice(good, good))
     typed("yes", "", "", "r", "", "", "", "q")
     assert "1 takes kept, 1 prompts left" in run(*argv)[2]
     assert run("record", tmp_path / "own", "--speaker", "Anna B")[0] == 2

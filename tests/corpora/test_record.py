@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 import pytest
@@ -15,7 +13,7 @@ from numpy.typing import NDArray
 from emovox.corpora import Manifest
 from emovox.corpora import record as recording
 from emovox.corpora.record import CONSENT, Prompt, Session, Speaker, prompts, read_prompts
-from emovox.errors import LabelError, ManifestError, MissingExtraError
+from emovox.errors import LabelError, ManifestError
 
 RATE = 48_000
 
@@ -137,45 +135,3 @@ def test_impossible_people() -> None:
         Speaker("p1", sex="f")
     with pytest.raises(ManifestError, match="age"):
         Speaker("p1", age=200)
-
-
-class FakeStream:
-    """Gives three blocks as soon as it starts."""
-
-    def __init__(self, callback: object, **told: object) -> None:
-        self.callback, self.told, self.closed = callback, told, False
-
-    def start(self) -> None:
-        for n in range(3):
-            self.callback(np.full((4, 1), n, np.float32), 4, None, None)  # type: ignore[operator]
-
-    def stop(self) -> None:
-        pass
-
-    def close(self) -> None:
-        self.closed = True
-
-
-def test_the_microphone(monkeypatch: pytest.MonkeyPatch) -> None:
-    fake = ModuleType("sounddevice")
-    fake.InputStream = FakeStream  # type: ignore[attr-defined]
-    fake.PortAudioError = RuntimeError  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "sounddevice", fake)
-    microphone = recording.Microphone()
-    for _ in range(2):  # a second take does not hold the first
-        microphone.start()
-        assert microphone.stop().tolist() == [0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2]
-
-
-def test_no_microphone_library(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "sounddevice", None)
-    with pytest.raises(MissingExtraError, match=r"emovox\[mic\]"):
-        recording.Microphone()
-
-
-def test_no_portaudio(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "sounddevice.py").write_text("raise OSError('PortAudio library not found')")
-    monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.delitem(sys.modules, "sounddevice", raising=False)
-    with pytest.raises(MissingExtraError, match="libportaudio2"):
-        recording.Microphone()

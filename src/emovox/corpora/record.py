@@ -1,7 +1,7 @@
 """Record a corpus of your own: a voice, prompts, takes, and a manifest that is whole after each of them.
 
 Nothing here talks to a person or to a device. A ``Session`` says which prompt is next and keeps or refuses
-takes; a ``Source`` gives sound. ``Microphone`` is one, by the extra ``mic``.
+takes; a ``Source`` gives sound: `emovox.microphone.Recorder` is one, by the extra ``mic``.
 
 Files are ``<speaker>/<speaker>_<sentence>_<emotion>_<take>.flac``, 16 kHz mono 16 bit. Each speaker's folder
 holds ``speaker.json``: what was told about the speaker, and the words of the consent with its time.
@@ -17,7 +17,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 import soundfile
@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from emovox.audio import SAMPLE_RATE, LevelMeter, Resampler, quality
 from emovox.corpora.manifest import SEXES, Manifest, Utterance
-from emovox.errors import ManifestError, MissingExtraError
+from emovox.errors import ManifestError
 from emovox.labels import canonical, canonical_all
 from emovox.results import Quality
 
@@ -33,7 +33,6 @@ __all__ = [
     "CONSENT",
     "MIN_S",
     "SENTENCES",
-    "Microphone",
     "Prompt",
     "Session",
     "Source",
@@ -263,48 +262,3 @@ def _replace_text(target: Path, text: str) -> None:
     half = target.with_name(f"{target.name}.{os.getpid()}.part")
     half.write_text(text, encoding="utf-8")
     half.replace(target)
-
-
-class Microphone:
-    """The system's microphone, by the extra ``mic``.
-
-    Raises:
-        MissingExtraError: sounddevice, or the library PortAudio that it stands on, is not installed.
-    """
-
-    def __init__(self, device: str | int | None = None, *, sample_rate: int = 48_000) -> None:
-        self._library = _sounddevice()
-        self._device = device
-        self.sample_rate = sample_rate
-        self._blocks: list[NDArray[np.float32]] = []
-        self._stream: Any = None
-
-    def start(self) -> None:
-        """Begin to record."""
-        self._blocks = []
-        try:
-            self._stream = self._library.InputStream(
-                samplerate=self.sample_rate,
-                device=self._device,
-                channels=1,
-                dtype="float32",
-                callback=lambda block, n, time, status: self._blocks.append(block[:, 0].copy()),
-            )
-            self._stream.start()
-        except self._library.PortAudioError as error:
-            raise ManifestError(f"the microphone cannot be opened: {error}; is one plugged in?") from error
-
-    def stop(self) -> NDArray[np.float32]:
-        """End, and give what was recorded: ``(n,)``."""
-        self._stream.stop()
-        self._stream.close()
-        return np.concatenate([*self._blocks, np.zeros(0, np.float32)])
-
-
-def _sounddevice() -> Any:
-    try:
-        import sounddevice
-    except (ImportError, OSError) as error:  # OSError: the system's library PortAudio is not there
-        system = " (and, on Debian, apt-get install libportaudio2)" if isinstance(error, OSError) else ""
-        raise MissingExtraError(f"recording from a microphone{system}", "mic") from error
-    return sounddevice

@@ -67,9 +67,9 @@ def record(
 
 
 def _microphone(device: str | None) -> Source:
-    from emovox.corpora.record import Microphone
+    from emovox.microphone import Recorder
 
-    return Microphone(int(device) if device is not None and device.isdecimal() else device)
+    return Recorder(device)
 
 
 def _ask(text: str) -> str:

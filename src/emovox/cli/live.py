@@ -1,0 +1,162 @@
+"""How does listening look while it goes on? Rows and bars for people, JSON lines for machines."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Protocol, TextIO
+
+from emovox.cli.terminal import LABEL_COLOURS, bar, has_colours, pad, paint, say
+from emovox.cli.writers import TableWriter
+from emovox.results import Prediction, Segment, Window
+
+__all__ = ["Bars", "JsonView", "TableView", "View"]
+
+
+class View(Protocol):
+    """Where answers go as they come."""
+
+    def answer(self, answer: Window | Segment | Prediction) -> None:
+        """Show an answer."""
+
+    def at(self, at_s: float, level_dbfs: float | None, state: str) -> None:
+        """Show the time, how loud it is now, and a word on what is going on; often called."""
+
+    def plugged(self, is_plugged: bool, at_s: float) -> None:
+        """Say that the microphone went, or came back."""
+
+    def end(self) -> None:
+        """Write what stands below; called once."""
+
+
+class JsonView:
+    """A JSON object a line, each with its ``type``: ``window``, ``segment``, ``prediction`` or ``device``."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def answer(self, answer: Window | Segment | Prediction) -> None:
+        self._line({"type": type(answer).__name__.lower(), **answer.to_dict()})
+
+    def at(self, at_s: float, level_dbfs: float | None, state: str) -> None:
+        pass
+
+    def plugged(self, is_plugged: bool, at_s: float) -> None:
+        self._line({"type": "device", "is_plugged": is_plugged, "at_s": round(at_s, 3)})
+
+    def end(self) -> None:
+        pass
+
+    def _line(self, row: Mapping[str, Any]) -> None:
+        self._stream.write(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n")
+        self._stream.flush()
+
+
+class TableView:
+    """Rows of the table as segments become final, and below them, on a terminal, the bars.
+
+    Args:
+        takes: whether rows are whole takes, rather than stretches of one recording.
+    """
+
+    def __init__(self, stream: TextIO, labels: Sequence[str], *, takes: bool) -> None:
+        self._takes, self._n_takes = takes, 0
+        names = ["take 100"] if takes else ["microphone"]
+        self._table = TableWriter(stream, files=names, labels=labels, spans=not takes)
+        self._bars = Bars(labels)
+
+    def answer(self, answer: Window | Segment | Prediction) -> None:
+        if isinstance(answer, Window):
+            self._bars.window(answer)
+        elif isinstance(answer, Prediction) or not self._takes:
+            self._n_takes += 1
+            name = f"take {self._n_takes}" if self._takes else "microphone"
+            self._bars.hide()
+            self._table.row(replace(answer, file=name).to_dict())
+
+    def at(self, at_s: float, level_dbfs: float | None, state: str) -> None:
+        self._bars.draw(at_s, level_dbfs, state)
+
+    def plugged(self, is_plugged: bool, at_s: float) -> None:
+        self._bars.hide()
+        say(
+            f"the microphone is back at {at_s:.1f} s"
+            if is_plugged
+            else f"the microphone went at {at_s:.1f} s; waiting for it, Ctrl-C ends"
+        )
+
+    def end(self) -> None:
+        self._bars.hide()
+        self._table.end()
+
+
+class Bars:
+    """The probabilities of the last window as bars on stderr, drawn over each other.
+
+    Silent where nobody would see them, or where lines cannot be drawn again.
+    """
+
+    REDRAW_S = 0.08
+    COLUMNS = 30
+    FLOOR_DB = -60.0
+    """The level at which its bar is empty."""
+
+    def __init__(self, labels: Sequence[str]) -> None:
+        self._labels = tuple(labels)
+        self._stream = sys.stderr
+        self._is_shown = self._stream.isatty() and os.environ.get("TERM") != "dumb"
+        self._colours = has_colours(self._stream)
+        self._scores: Mapping[str, float] = {}
+        self._n_lines = 0
+        self._drawn_s = -1.0
+
+    def window(self, window: Window) -> None:
+        """The scores to show from now on; none when there was too little speech."""
+        self._scores, self._drawn_s = window.scores, -1.0
+
+    def draw(self, at_s: float, level_dbfs: float | None, state: str) -> None:
+        """Draw it all again, if it is time to."""
+        now_s = time.monotonic()
+        if not self._is_shown or now_s - self._drawn_s < self.REDRAW_S:
+            return
+        lines = [self._head(at_s, level_dbfs, state), *map(self._row, self._labels)]
+        size = shutil.get_terminal_size()
+        lines = lines[: max(1, size.lines - 1)]
+        if max(len(plain) for plain, _ in lines) >= size.columns:  # a line that wraps could not be taken away
+            lines = [(plain[: size.columns - 1], "") for plain, _ in lines]
+        self._erase()
+        shown = [paint(plain, code, colours=self._colours) for plain, code in lines]
+        self._stream.write("\n".join(shown))
+        self._stream.flush()
+        self._n_lines, self._drawn_s = len(lines), now_s
+
+    def hide(self) -> None:
+        """Take the bars off the screen, so that something may be written there."""
+        self._erase()
+        self._stream.flush()
+        self._drawn_s = -1.0
+
+    def _erase(self) -> None:
+        if self._n_lines:
+            up = f"\x1b[{self._n_lines - 1}A" if self._n_lines > 1 else ""
+            self._stream.write(f"\r{up}\x1b[J")
+            self._n_lines = 0
+
+    def _head(self, at_s: float, level_dbfs: float | None, state: str) -> tuple[str, str]:
+        minutes, seconds = divmod(at_s, 60)
+        level = self.FLOOR_DB if level_dbfs is None else level_dbfs
+        gauge = bar(1 - level / self.FLOOR_DB, 12, self._stream)
+        return f"{minutes:3.0f}:{seconds:04.1f}  {gauge} {level:4.0f} dBFS  {state}", "2"
+
+    def _row(self, label: str) -> tuple[str, str]:
+        columns = max(map(len, self._labels))
+        share = self._scores.get(label)
+        if share is None:
+            return pad(label, columns), "2"
+        text = f"{pad(label, columns)}  {bar(share, self.COLUMNS, self._stream)} {share:.2f}"
+        return text, LABEL_COLOURS.get(label, "")
