@@ -21,6 +21,7 @@ from emovox.cli import (
     evaluate,
     export,
     features,
+    listen,
     models,
     predict,
     push,
@@ -58,6 +59,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["--help", "-h"]},
 )
 app.command(epilog=NOTICE)(predict.predict)
+app.command(epilog=NOTICE)(listen.listen)
 app.command()(enroll.enroll)
 app.command()(evaluate.evaluate)
 app.command()(bench.bench)
