@@ -113,3 +113,21 @@ def test_copies_of_training_clips_are_taught_and_no_others(tree: Path) -> None:
         assert all(np.abs(copy - as_it_is).max() > 1e-3 for copy in changed)
         assert np.abs(changed[0] - changed[1]).max() > 1e-3
     assert labels == ("sad", "angry")
+
+
+def test_a_models_name_says_whether_it_is_a_net(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from emovox.cli.workshop import config_of
+    from emovox.config import ClassicalModel, NetModel
+
+    def model(name: str | None, *words: str) -> ClassicalModel | NetModel:
+        return config_of(words, None, name, None, None, None, None).model
+
+    file = tmp_path / "svm.yaml"
+    file.write_text("model: {name: svc, params: {C: 10}}\n", encoding="utf-8")
+    assert model("crnn", str(file)) == NetModel(name="crnn"), "C is nothing to a net"
+    assert model("crnn", str(file), "model.params.channels=[4]").params == {"channels": [4]}
+    assert model("svc", str(file)) == ClassicalModel(name="svc", params={"C": 10})
+    assert model("mlp") == ClassicalModel(name="mlp"), "both tables have one"
+    assert model("mlp", "model.kind=net") == NetModel(name="mlp")
+    assert main(["train", "--model", "ltsm", "--data", "x", "-o", str(tmp_path / "run")]) == 2
+    assert "did you mean 'lstm'" in capsys.readouterr().err

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib.util import find_spec
@@ -67,7 +68,8 @@ FeatureName = Annotated[
     str | None, typer.Option("--features", metavar="SET", help="A set of `emovox features --list`.")
 ]
 ModelName = Annotated[
-    str | None, typer.Option("--model", metavar="NAME", help="An estimator: svc, logistic-regression, ...")
+    str | None,
+    typer.Option("--model", metavar="NAME", help="An estimator or a net: svc, mlp, lstm, crnn, ..."),
 ]
 Protocol = Annotated[
     str | None,
@@ -132,10 +134,15 @@ def config_of(
     seed: int | None,
     more: Iterable[str] = (),
 ) -> Config:
-    """The config of one model: a file, settings as typed, and options, which win."""
+    """The config of one model: a file, settings as typed, and options, which win.
+
+    Where ``model`` is another one than the file's, what the file says of its own model is let go.
+    """
     from emovox.config import read_config
 
     path, changes = split_words(words or [])
+    if model is not None and read_config(path).model.name != model:
+        changes = [f"model={json.dumps({'kind': _kind_of(model), 'name': model})}", *changes]
     options = {
         "features.set": features,
         "model.name": model,
@@ -145,6 +152,32 @@ def config_of(
         "seed": seed,
     }
     return read_config(path, [*changes, *changed(options), *more])
+
+
+def _kind_of(model: str) -> str:
+    """What stands in ``model.kind`` for a name; of a name that both tables have, the estimator.
+
+    Raises:
+        ConfigError: there is no such model; the message names the nearest.
+    """
+    from emovox.classical.estimators import ESTIMATORS
+
+    if model in ESTIMATORS:
+        return "classical"
+    nets: tuple[str, ...] = ()
+    without = ""
+    try:
+        from emovox.nets.table import NETS
+
+        nets = tuple(NETS)
+    except ImportError:
+        without = "; nets need PyTorch:  pip install 'emovox[train]'"
+    if model in nets:
+        return "net"
+    known = (*ESTIMATORS, *nets)
+    near = difflib.get_close_matches(model, known, n=1)
+    hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(dict.fromkeys(known))}"
+    raise ConfigError(f"no model {model!r}; {hint}{without}")
 
 
 def check_config(config: Config) -> None:
