@@ -93,7 +93,7 @@ class Course(L.LightningModule):
 
     def training_step(self, step: int) -> Tensor:
         # All that is random in a step follows from these three, whatever happened before.
-        torch.manual_seed(_mixed_seed(self.seed, self.current_epoch, step))
+        _sow(_mixed_seed(self.seed, self.current_epoch, step), self.device)
         lesson = self._lesson(self._rows(step), step)
         if self.config.mixup:
             lesson = mixed(lesson, self.config.mixup)
@@ -135,7 +135,8 @@ class Course(L.LightningModule):
             logits: Tensor = net(lesson.z, lesson.lengths)
             return logits
         shares = {"time_share": self.config.mask_time, "column_share": self.config.mask_columns}
-        return net.classify(spec_augmented(lesson.z, lesson.lengths, **shares), lesson.lengths)
+        z = spec_augmented(lesson.z, lesson.lengths, **shares) if any(shares.values()) else lesson.z
+        return net.classify(z, lesson.lengths)
 
     # ------------------------------------------------------------------------------------ judging
 
@@ -279,6 +280,13 @@ def _cropped(clip: np.ndarray[Any, Any], crop: int, rng: np.random.Generator) ->
         return clip
     first = int(rng.integers(len(clip) - crop + 1))
     return clip[first : first + crop]
+
+
+def _sow(seed: int, device: torch.device) -> None:
+    """Seed what draws in a step: torch's own way keeps a stack trace for each accelerator that sleeps."""
+    torch.default_generator.manual_seed(seed)
+    if device.type == "cuda":
+        torch.cuda.manual_seed(seed)
 
 
 def _mixed_seed(*numbers: int) -> int:
