@@ -1,0 +1,510 @@
+"""The page: nothing of it comes from elsewhere, and in a real browser it says what the recogniser says."""
+
+from __future__ import annotations
+
+import csv
+import io
+import itertools
+import os
+import re
+from collections.abc import Iterator
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+import soxr
+from numpy.typing import NDArray
+
+from pages import Visit, browsing, chromium, serving
+from sights import SIGHTS, TO_XYZ, lab, linear
+
+pytest.importorskip("fastapi")
+
+import emovox
+from emovox import audio, notice
+from emovox.labels import EMOTIONS, EXTRAS
+from emovox.report.colours import COLOURS, NONE, colour
+from emovox.serve import page as room
+from emovox.serve.app import create_app
+from emovox.serve.settings import Settings
+
+ROOT = Path(__file__).parents[1]
+FOLDER = ROOT / "src" / "emovox" / "serve" / "page"
+EXAMPLE = ROOT / "examples" / "angry.flac"
+RATE = 48_000
+
+# ---------------------------------------------------------------------------------------------- its files
+
+
+def text_of(name: str) -> str:
+    return room.content(name).decode()
+
+
+class Markup(HTMLParser):
+    """Elements of the page, with their attributes and words."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.words = ""
+        self.feed(text_of("index.html"))
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+
+    def handle_data(self, data: str) -> None:
+        self.words += data
+
+    def all(self, attribute: str) -> list[str]:
+        return [str(attrs[attribute]) for _, attrs in self.elements if attribute in attrs]
+
+
+def test_every_file_is_served_as_what_it_is() -> None:
+    lying = {path.name for path in FOLDER.iterdir() if path.suffix not in {".py", ""}}
+    assert lying == set(room.FILES)
+    assert sum(len(room.content(name)) for name in room.FILES) < 100_000
+
+
+@pytest.fixture(scope="module")
+def client() -> Iterator[Any]:
+    from starlette.testclient import TestClient
+
+    with TestClient(create_app(Settings(api_key="k" * 32))) as client:
+        yield client
+
+
+def test_the_page_wants_no_key_and_allows_nothing_from_elsewhere(client: Any) -> None:
+    for path in ("/", *(f"/page/{name}" for name in room.FILES)):
+        answer = client.get(path)
+        assert answer.status_code == 200, path
+        policy = dict(
+            rule.strip().split(" ", 1) for rule in answer.headers["content-security-policy"].split(";")
+        )
+        assert policy["default-src"] == "'none'"
+        assert policy["frame-ancestors"] == "'none'"
+        assert not {"'unsafe-inline'", "'unsafe-eval'", "*", "data:", "https:"} & set(
+            " ".join(policy.values()).split()
+        )
+        assert answer.headers["x-content-type-options"] == "nosniff"
+        assert "microphone=(self)" in answer.headers["permissions-policy"]
+        again = client.get(path, headers={"If-None-Match": answer.headers["etag"]})
+        assert (again.status_code, again.content) == (304, b"")
+    assert client.get("/v1/models").status_code == 401
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["__init__.py", "nothing.js", "..%2Fapp.py", "%2e%2e/app.py", "..%5Capp.py", "", "app.js/", "APP.JS"],
+)
+def test_no_other_file_is_served(client: Any, path: str) -> None:
+    assert client.get(f"/page/{path}", follow_redirects=False).status_code in {307, 404}
+    assert b"import" not in client.get(f"/page/{path}", follow_redirects=False).content
+
+
+def test_nothing_points_to_another_server() -> None:
+    for name in room.FILES:
+        urls = set(re.findall(r"(?:https?|wss?):?//[\w.]*", text_of(name)))
+        assert urls <= {"http://www.w3.org", "https://"}, name  # a namespace; and a word in a sentence
+        assert "innerHTML" not in text_of(name)
+        assert not re.search(r"\beval\(|new Function\(", text_of(name))
+
+
+def test_no_script_and_no_style_is_inline() -> None:
+    for tag, attrs in Markup().elements:
+        assert not {name for name in attrs if name == "style" or name.startswith("on")}
+        assert tag != "style"
+        assert tag != "script" or "src" in attrs
+
+
+def test_what_scripts_reach_for_is_there_once() -> None:
+    markup = Markup()
+    ids, parts = markup.all("id"), set(markup.all("data-part"))
+    assert len(ids) == len(set(ids))
+    scripts = "".join(text_of(name) for name in room.FILES if name.endswith(".js"))
+    assert set(re.findall(r'(?:\$|getElementById)\("([\w-]+)"\)', scripts)) <= set(ids)
+    assert set(re.findall(r'#part\("([\w-]+)"\)', scripts)) <= parts
+    pointed = itertools.chain(markup.all("for"), markup.all("aria-controls"), markup.all("aria-labelledby"))
+    assert set(pointed) <= set(ids)
+
+
+def test_the_page_says_what_people_must_be_told() -> None:
+    words = " ".join(Markup().words.split())
+    for text in (notice.NOTICE, notice.LIMITS, notice.TO_TELL):
+        assert text in words
+    assert "{{" not in text_of("index.html")
+    assert "GDPR" in words
+    assert "no echo cancellation, noise suppression or automatic gain" in words
+
+
+# ---------------------------------------------------------------------------------------------- its colours
+
+
+def tones() -> dict[str, tuple[str, str]]:
+    """Class -> its colour in light and in dark."""
+    found = re.findall(r"\.is-([\w-]+) \{ --tone: ([^;]+); \}", text_of("style.css"))
+    return {name: tuple((re.findall("#[0-9a-f]{6}", value) * 2)[:2]) for name, value in found if "#" in value}
+
+
+def listed(name: str) -> tuple[str, ...]:
+    (inner,) = re.findall(rf"export const {name} = \[(.*?)\]", text_of("emotions.js"), re.S)
+    return tuple(re.findall(r'"(\w+)"', inner))
+
+
+def test_emotions_and_their_colours_are_those_of_the_reports() -> None:
+    assert listed("EMOTIONS") == EMOTIONS
+    assert listed("EXTRAS") == EXTRAS
+    light = {name: pair[0].upper() for name, pair in tones().items()}
+    assert {name: light[name] for name in EMOTIONS} == COLOURS
+    assert all(light[f"extra-{k % 4}"] == colour(name) for k, name in enumerate(EXTRAS))
+    assert f"--none: light-dark({NONE.lower()}," in text_of("style.css")
+
+
+def test_colours_in_the_dark_are_seen_and_told_apart() -> None:
+    dark = {name: linear(tones()[name][1]) for name in EMOTIONS}
+    (card,) = re.findall(r"--card: light-dark\(#\w+, (#\w+)\)", text_of("style.css"))
+    ground = float(linear(card) @ TO_XYZ[1])
+    for tone in dark.values():
+        assert (tone @ TO_XYZ[1] + 0.05) / (ground + 0.05) >= 2.99
+    for sight in SIGHTS.values():
+        seen = [lab(np.clip(sight @ tone, 0, 1)) for tone in dark.values()]
+        assert min(np.linalg.norm(a - b) for a, b in itertools.combinations(seen, 2)) >= 29
+
+
+# ---------------------------------------------------------------------------------------------- in a browser
+
+
+def as_wav(x: NDArray[np.float32], rate: int) -> bytes:
+    file = io.BytesIO()
+    soundfile.write(file, x, rate, format="WAV", subtype="PCM_16")
+    return file.getvalue()
+
+
+@pytest.fixture(scope="module")
+def model() -> emovox.Recognizer:
+    return emovox.load()
+
+
+@pytest.fixture(scope="module")
+def clip() -> NDArray[np.float32]:
+    """A synthetic voice, mono at `RATE`."""
+    x, rate = soundfile.read(EXAMPLE, dtype="float32")
+    return np.asarray(soxr.resample(x, rate, RATE), np.float32)
+
+
+@pytest.fixture(scope="module")
+def url() -> Iterator[str]:
+    chromium()
+    with serving(create_app(Settings(models=("default", "permissive"), max_upload_mb=2))) as address:
+        yield address
+
+
+@pytest.fixture(scope="module")
+def playwright() -> Iterator[Any]:
+    chromium()
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def browser(
+    playwright: Any, clip: NDArray[np.float32], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Any]:
+    played = tmp_path_factory.mktemp("microphone") / "voice.wav"
+    played.write_bytes(as_wav(clip, RATE))
+    with browsing(playwright, played) as opened:
+        yield opened
+
+
+def correlation(heard: NDArray[np.float32], played: NDArray[np.float32]) -> float:
+    """Of what was played with its likeness in what was heard, wherever that begins."""
+    room = np.zeros_like(played)
+    heard = np.concatenate([room, heard, room])  # its first moments may be missing
+    n = 1 << (len(heard) + len(played)).bit_length()
+    likeness = np.fft.irfft(np.fft.rfft(heard, n) * np.conj(np.fft.rfft(played, n)), n)
+    at = int(np.argmax(likeness[: len(heard) - len(played)]))
+    return float(np.corrcoef(heard[at : at + len(played)], played)[0, 1])
+
+
+def streamed(model: emovox.Recognizer, wav: bytes, **more: Any) -> dict[str, list[Any]]:
+    """The windows and segments of a recording."""
+    stream = model.stream(sample_rate=audio.SAMPLE_RATE, **more)
+    found = [
+        each for block in audio.blocks(wav, block_s=10.0) for each in stream.push(block[0])
+    ] + stream.flush()
+    kinds = {"windows": emovox.Window, "segments": emovox.Segment}
+    return {
+        name: [each.to_dict() for each in found if isinstance(each, kind)] for name, kind in kinds.items()
+    }
+
+
+def assert_same(told: list[Any], expected: list[Any], *, tolerance: float = 2e-6) -> None:
+    """Rows of the page hold what those of the recogniser do; a window names its channel besides."""
+    assert len(told) == len(expected)
+    for one, other in zip(told, expected, strict=True):
+        assert other.keys() <= one.keys() <= other.keys() | {"channel"}
+        assert one["scores"] == pytest.approx(other["scores"], abs=tolerance)
+        for name in set(other) - {"scores"}:
+            assert one[name] == (
+                pytest.approx(other[name], abs=2e-3) if isinstance(other[name], float) else other[name]
+            )
+
+
+def assert_quiet(visit: Visit, url: str) -> None:
+    """The browser had nothing to complain of, and asked nobody else."""
+    assert visit.complaints == []
+    assert {asked for asked in visit.asked if not asked.startswith((url, "blob:"))} == set()
+
+
+@pytest.mark.browser
+def test_an_upload_is_answered_as_predict_answers(browser: Any, url: str, model: Any, clip: Any) -> None:
+    sound = as_wav(np.concatenate([clip, 0 * clip[:RATE], clip[::-1]]), RATE)
+    name = '<img src=x onerror=alert(1)> "&, ö.wav'
+    with Visit(browser, url) as visit:
+        visit.upload(name=name, sound=sound)
+        told = visit.judged()
+        expected = model.predict(sound).to_dict()
+        assert told["prediction"] | {"file": None} == expected
+        assert told["file"] == name
+        along = streamed(model, sound)
+        assert_same(told["windows"], along["windows"])
+        assert_same(told["segments"], along["segments"])
+        shown = visit.text("#answer")
+        assert shown.startswith(expected["label"] or "No answer")
+        for label, score in expected["scores"].items():
+            assert visit.text(f'[data-part=bars] [data-label="{label}"] b') == f"{score:.0%}".replace(
+                "%", " %"
+            )
+        assert visit.page.locator(".stretch").count() == visit.page.locator("#segments tbody tr").count() > 0
+        rows = list(csv.DictReader(io.StringIO(visit.saved("#save-csv").decode())))
+        assert [row["file"] for row in rows] == [name] * len(along["segments"])
+        assert list(rows[0]) == emovox.results.csv_header(model.labels).strip().split(",")
+        for row, segment in zip(rows, along["segments"], strict=True):
+            assert float(row["confidence"]) == segment["confidence"]
+            assert {label: float(row[f"{label}_prob"]) for label in model.labels} == segment["scores"]
+        visit.screenshot("result-light")
+        assert_quiet(visit, url)
+
+
+@pytest.mark.browser
+def test_only_some_emotions_of_another_model(browser: Any, url: str, clip: Any) -> None:
+    sound = as_wav(clip, RATE)
+    with Visit(browser, url) as visit:
+        visit.page.click("summary")
+        visit.page.select_option("#which", "permissive")
+        labels = [box.get_attribute("value") for box in visit.page.locator("#labels input").all()]
+        for label in labels[2:]:
+            visit.page.uncheck(f"#labels [value={label}]")
+        visit.page.uncheck("[name=vad]")
+        visit.upload(name="clip.wav", sound=sound)
+        told = visit.judged()["prediction"]
+        asked = emovox.load("permissive").predict(sound, labels=labels[:2], vad="off").to_dict()
+        assert told == asked
+        assert visit.page.locator("[data-part=bars] dt").all_inner_texts() == labels[:2]
+
+
+@pytest.mark.browser
+def test_a_recording_from_the_microphone_is_that_sound(browser: Any, url: str, model: Any, clip: Any) -> None:
+    with Visit(browser, url, scheme="dark", width=390) as visit:
+        visit.page.click("#record")
+        visit.page.wait_for_timeout(1000 * len(clip) / RATE + 700)
+        visit.screenshot("recording-dark-phone", whole=False)
+        visit.page.click("#record")
+        told = visit.judged()
+        sound = visit.saved("#save-sound")
+        heard, rate = soundfile.read(io.BytesIO(sound), dtype="float32")
+        assert rate in (44_100, RATE)
+        played = clip if rate == RATE else soxr.resample(clip, RATE, rate)
+        assert correlation(heard, played) > 0.99  # echo cancellation and the like would leave 0.85
+        assert told["prediction"] == model.predict(sound).to_dict()
+        assert told["segments"] == streamed(model, sound)["segments"]
+        visit.screenshot("recorded-dark-phone")
+        assert_quiet(visit, url)
+
+
+@pytest.mark.browser
+def test_live_answers_are_those_of_the_stream(browser: Any, url: str, model: Any, clip: Any) -> None:
+    with Visit(browser, url, scheme="dark") as visit:
+        visit.page.click("#tab-live")
+        visit.page.click("#go-live")
+        visit.page.locator("#latency").wait_for()
+        early = visit.text("#answer")
+        assert early.split()[0] in EMOTIONS
+        visit.page.wait_for_timeout(1000 * len(clip) / RATE)
+        visit.screenshot("live-dark", whole=False)
+        delay_ms = int(visit.page.locator("#latency").get_attribute("data-ms") or 0)
+        assert 0 < delay_ms < 1500  # the machine may be busy
+        visit.page.click("#go-live")
+        told = visit.judged()
+        sound = visit.saved("#save-sound")
+        heard, rate = soundfile.read(io.BytesIO(sound), dtype="float32")
+        played = clip if rate == RATE else soxr.resample(clip, RATE, rate)
+        assert correlation(heard, played) > 0.99
+        along = streamed(model, sound, hop_s=0.5)
+        assert_same(told["windows"], along["windows"])
+        assert_same(told["segments"], along["segments"])
+        assert told["model"]["name"] == "default"
+        assert_quiet(visit, url)
+
+
+@pytest.mark.browser
+def test_segments_are_heard_by_keyboard(browser: Any, url: str, clip: Any) -> None:
+    with Visit(browser, url) as visit:
+        page = visit.page
+        page.focus("#tab-recording")
+        page.keyboard.press("ArrowRight")
+        assert page.locator("#live").is_visible()
+        assert page.locator(":focus").get_attribute("id") == "tab-live"
+        page.keyboard.press("ArrowLeft")
+        visit.upload(name="clip.wav", sound=as_wav(clip, RATE))
+        visit.judged()
+        first = page.locator(".stretch").first
+        assert re.fullmatch(r".+, 0:0\d\.\d to 0:0\d\.\d: hear it", first.get_attribute("aria-label") or "")
+        first.focus()
+        page.keyboard.press("Enter")
+        page.get_by_role("button", name="Pause").wait_for()
+        assert page.locator("[data-part=title]").inner_text().startswith("From 0:0")
+        page.get_by_role("button", name="Play", exact=True).wait_for()  # it stops where the segment does
+        page.focus("[data-part=place]")
+        page.keyboard.press("End")
+        assert "%" in (page.locator("[data-part=place]").get_attribute("aria-valuetext") or "")
+        page.click("#whole")
+        assert visit.text("[data-part=title]") == "The whole recording"
+
+
+@pytest.mark.browser
+def test_what_goes_wrong_is_told_kindly(browser: Any, url: str, clip: Any) -> None:
+    with Visit(browser, url) as visit:
+        visit.upload(name="notes.txt", sound=b"no sound " * 99, kind="text/plain")
+        visit.page.locator(".alert p").first.wait_for()
+        assert "does not look like sound" in visit.text("#alert")
+        visit.upload(name="long.wav", sound=bytes(2_100_000))
+        visit.page.get_by_text("too long or too large").wait_for()
+        visit.upload(name="silence.wav", sound=as_wav(np.zeros(RATE, np.float32), RATE))
+        visit.judged()
+        assert visit.text("#answer") == "No answer"
+        assert visit.text("#explained") == "The recording is silent."
+        assert visit.text("#alert") == ""
+        busy = {"error": {"code": "busy", "message": "32 wait already"}}
+        visit.page.route(
+            "**/v1/predict*", lambda route: route.fulfill(status=503, headers={"Retry-After": "7"}, json=busy)
+        )
+        visit.upload(name="clip.wav", sound=as_wav(clip, RATE))
+        visit.page.get_by_text("The server is busy. Try again in 7 s.").wait_for()
+        visit.page.route("**/v1/predict*", lambda route: route.abort())
+        visit.upload(name="clip.wav", sound=as_wav(clip, RATE))
+        visit.page.get_by_text("The server cannot be reached").wait_for()
+
+
+@pytest.mark.browser
+def test_without_a_microphone(browser: Any, url: str) -> None:
+    refuse = """(name) => navigator.mediaDevices.getUserMedia = async (wanted) => {
+        window.wanted = wanted; throw new DOMException("no", name); }"""
+    told = {"NotAllowedError": "not allowed", "NotFoundError": "No microphone", "NotReadableError": "in use"}
+    with Visit(browser, url) as visit:
+        for error, words in told.items():
+            visit.page.evaluate(refuse, error)
+            for tab, button in (("#tab-recording", "#record"), ("#tab-live", "#go-live")):
+                visit.page.click(tab)
+                visit.page.click(button)
+                visit.page.locator(".alert p", has_text=words).wait_for()
+                assert visit.text(button) in ("Record", "Start")
+                assert visit.page.locator("h1").is_visible()
+        off = dict.fromkeys(("echoCancellation", "noiseSuppression", "autoGainControl"), False)
+        assert visit.page.evaluate("() => window.wanted") == {"audio": off}
+
+
+@pytest.mark.browser
+def test_a_key_is_asked_for_and_used(browser: Any, clip: Any) -> None:
+    key = "k" * 32
+    sound = as_wav(clip, RATE)
+    with serving(create_app(Settings(api_key=key))) as url:
+        context = browser.new_context()
+        page = context.new_page()
+        page.goto(url)
+        page.fill("#key", "wrong")
+        page.keyboard.press("Enter")
+        page.get_by_text("This server wants a key.").wait_for()
+        page.fill("#key", key)
+        page.keyboard.press("Enter")
+        page.locator("#labels input").first.wait_for(state="attached")
+        assert not page.locator("#key-form").is_visible()
+        assert key not in page.content()
+        page.set_input_files("#file", {"name": "a.wav", "mimeType": "audio/wav", "buffer": sound})
+        page.locator("#save-json:not([disabled])").wait_for()
+        page.click("#tab-live")
+        page.click("#go-live")
+        page.locator("#latency").wait_for()
+        context.close()
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize(("scheme", "width"), [("light", 1100), ("dark", 390)])
+def test_the_page_is_for_everybody(browser: Any, url: str, clip: Any, scheme: str, width: int) -> None:
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
+    device = "phone" if width < 500 else "desktop"
+
+    def faults(visit: Visit) -> list[str]:
+        found = axe.run(visit.page).response["violations"]
+        return [
+            f"{each['id']}: {each['nodes'][0]['html']}"
+            for each in found
+            if each["impact"] in ("serious", "critical")
+        ]
+
+    with Visit(browser, url, scheme=scheme, width=width, csp=False) as visit:
+        visit.page.click("summary")
+        assert faults(visit) == []
+        visit.screenshot(f"start-{scheme}-{device}")
+        visit.upload(name="angry.wav", sound=as_wav(clip, RATE))
+        visit.judged()
+        visit.page.click("#windows-details summary")
+        assert faults(visit) == []
+        visit.screenshot(f"result-{scheme}-{device}")
+        wide = visit.page.evaluate("document.documentElement.scrollWidth")
+        assert wide <= width, "the page is wider than the screen"
+
+
+@pytest.mark.browser
+def test_the_theme_can_be_chosen_and_is_kept(browser: Any, url: str) -> None:
+    with Visit(browser, url, scheme="light", csp=False) as visit:
+        ground = "getComputedStyle(document.body).backgroundColor"
+        light = visit.page.evaluate(ground)
+        visit.page.click("#theme")
+        assert visit.text("#theme") == "Theme: light"
+        visit.page.click("#theme")
+        dark = visit.page.evaluate(ground)
+        assert dark != light
+        visit.page.reload()
+        assert visit.page.evaluate(ground) == dark
+
+
+@pytest.mark.browser
+@pytest.mark.corpora
+def test_real_voices(playwright: Any, url: str, model: Any, tmp_path: Path) -> None:
+    root = os.environ.get("EMOVOX_CORPORA")
+    if not root:
+        pytest.skip("EMOVOX_CORPORA does not say where the corpora are")
+    file = next(Path(root).glob("ravdess/Actor_03/03-01-05-02-01-01-03.*"))
+    x, rate = soundfile.read(file, dtype="float32")
+    played = tmp_path / "clip.wav"
+    played.write_bytes(as_wav(x, rate))
+    expected = model.predict(file).to_dict()
+    with browsing(playwright, played) as browser, Visit(browser, url) as visit:
+        visit.upload(name=file.name, sound=file.read_bytes(), kind="audio/flac")
+        assert visit.judged()["prediction"] == expected | {"file": None}
+        visit.page.click("#record")
+        visit.page.wait_for_timeout(1000 * len(x) / rate)
+        visit.page.click("#record")
+        told = visit.judged()["prediction"]
+        heard, heard_rate = soundfile.read(io.BytesIO(visit.saved("#save-sound")), dtype="float32")
+        likeness = correlation(heard, np.asarray(soxr.resample(x, rate, heard_rate), np.float32))
+        apart = max(abs(told["scores"][label] - p) for label, p in expected["scores"].items())
+        print(f"{file.name}: {expected['label']}, correlation {likeness:.4f}, scores within {apart:.4f}")
+        assert likeness > 0.98
+        assert told["label"] == expected["label"]
+        assert apart < 0.1  # it begins and ends a little elsewhere, and was resampled twice
