@@ -95,7 +95,7 @@ CUTS = st.lists(st.integers(0, 10**6), max_size=12)
 # ------------------------------------------------------------------ the same sound, the same answers
 
 
-@settings(max_examples=25)
+@settings(max_examples=12)
 @given(cuts=CUTS)
 def test_pcm16_in_any_messages_is_the_timeline(model: Recognizer, cuts: list[int]) -> None:
     x = pcm16(talk())
@@ -108,7 +108,7 @@ def test_pcm16_in_any_messages_is_the_timeline(model: Recognizer, cuts: list[int
     assert answers[-1] == {"type": "flushed", "duration_s": 7.0}
 
 
-@settings(max_examples=10)
+@settings(max_examples=5)
 @given(cuts=CUTS)
 def test_float32_at_another_rate_is_the_timeline(model: Recognizer, cuts: list[int]) -> None:
     x = talk(22_050)
@@ -136,7 +136,7 @@ def webm(times: float = 1) -> bytes:
     return file.getvalue()
 
 
-@settings(max_examples=15)
+@settings(max_examples=8)
 @given(cuts=CUTS)
 def test_webm_in_any_messages_is_the_timeline_of_the_file(model: Recognizer, cuts: list[int]) -> None:
     data = webm()
@@ -438,13 +438,13 @@ def answered(session: Session, frames: list[str | bytes]) -> int | None:
     return None
 
 
-@settings(max_examples=150)
+@settings(max_examples=80)
 @given(frames=st.lists(FRAMES, max_size=8))
 def test_whatever_comes_is_answered_or_refused(model: Recognizer, frames: list[str | bytes]) -> None:
     assert answered(Session(lambda start: Voice("tiny", model)), frames) in (None, 1003, 1007, 4000)
 
 
-@settings(max_examples=60)
+@settings(max_examples=30)
 @given(data=st.data())
 def test_a_damaged_container_is_heard_or_refused(model: Recognizer, data: st.DataObject) -> None:
     whole = bytearray(webm(0.3))

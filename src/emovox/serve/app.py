@@ -7,33 +7,29 @@ import math
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import FileResponse, JSONResponse, Response
+from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
-from starlette.staticfiles import StaticFiles
 
 import emovox
 from emovox import zoo
 from emovox.errors import EmovoxError
 from emovox.notice import NOTICE
 from emovox.recognizer import Recognizer
-from emovox.serve import http
+from emovox.serve import http, page, socket
 from emovox.serve.engine import Engine, Factory
 from emovox.serve.limits import Rates, Room
 from emovox.serve.metrics import Metrics
 from emovox.serve.schemas import Refusal, error_document, refusal_for
 from emovox.serve.service import Service
+from emovox.serve.session import Limits
 from emovox.serve.settings import Settings
 from emovox.serve.watch import Watch
 
-__all__ = ["PAGE", "create_app", "factory_for"]
-
-PAGE = Path(__file__).parent / "page"
-"""What a browser gets; `/` is its ``index.html``."""
+__all__ = ["create_app", "factory_for"]
 
 
 def factory_for(settings: Settings) -> Factory:
@@ -52,13 +48,20 @@ def create_app(settings: Settings, factory: Factory | None = None) -> FastAPI:
         settings.models, factory or factory_for(settings), threads=settings.threads, queue=settings.queue
     )
     service = Service(settings, engine, Rates(settings.rate), Room(settings.max_open), Metrics())
+    live = socket.Live(
+        threads=settings.threads,
+        places=settings.max_streams,
+        limits=Limits(idle_s=settings.stream_idle_s, longest_s=settings.max_stream_s),
+    )
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         engine.open()
+        live.open()
         try:
             yield
         finally:
+            live.close()
             engine.close()
 
     app = FastAPI(
@@ -70,21 +73,17 @@ def create_app(settings: Settings, factory: Factory | None = None) -> FastAPI:
         docs_url=None,  # those pages load scripts from a third party
         redoc_url=None,
     )
-    app.state.service = service
+    app.state.service, app.state.live = service, live
     app.include_router(http.openly)
     app.include_router(http.router)
-    app.add_api_route("/", _page, include_in_schema=False)
-    app.mount("/page", StaticFiles(directory=PAGE), name="page")
+    app.include_router(socket.router)
+    app.include_router(page.router())
     app.add_exception_handler(Refusal, _refused)
     app.add_exception_handler(EmovoxError, _erred)
     app.add_exception_handler(RequestValidationError, _mistyped)
     app.add_exception_handler(HTTPException, _routed_nowhere)
     app.add_middleware(Watch, metrics=service.metrics)
     return app
-
-
-async def _page() -> Response:
-    return FileResponse(PAGE / "index.html", media_type="text/html")
 
 
 def _opened(name: str, *, max_s: float) -> Recognizer:

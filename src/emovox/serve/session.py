@@ -17,6 +17,7 @@ from __future__ import annotations
 import difflib
 import enum
 import secrets
+import threading
 import time
 from collections.abc import Callable, Generator, Iterable
 from dataclasses import dataclass, field
@@ -117,6 +118,7 @@ class Session:
         self._opened, self._clock = opened, clock
         self._limits = limits or Limits()
         self._begun_at = self._last_at = clock()
+        self._lock = threading.RLock()
         self._take: _Take | None = None
         self._taken_s = 0.0
 
@@ -139,9 +141,10 @@ class Session:
         return self._guarded(self._expired())
 
     def close(self) -> None:
-        """Let go of everything, between two pieces of work or after the last."""
-        self.state = State.CLOSED
-        self._put_down()
+        """Let go of everything. Any thread may; a piece of work that is being done is done first."""
+        with self._lock:
+            self.state = State.CLOSED
+            self._put_down()
 
     @property
     def _idle_at(self) -> float:
@@ -152,14 +155,21 @@ class Session:
         return self._begun_at + self._limits.longest_s
 
     def _guarded(self, work: Work) -> Work:
-        try:
-            return (yield from work)
-        except EmovoxError as error:
-            self.close()
-            raise refusal_for(error) from error
-        except BaseException:
-            self.close()
-            raise
+        """An error closes the session, and nobody closes it in the middle of a piece."""
+        while True:
+            with self._lock:
+                try:
+                    answers = next(work)
+                except StopIteration as end:
+                    last: list[Answer] = end.value
+                    return last
+                except EmovoxError as error:
+                    self.close()
+                    raise refusal_for(error) from error
+                except BaseException:
+                    self.close()
+                    raise
+            yield answers
 
     def _put_down(self) -> None:
         take, self._take = self._take, None

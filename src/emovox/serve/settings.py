@@ -44,14 +44,27 @@ class Settings:
     """A body that is not there by then is given up."""
     rate: float | None = None
     """Requests a minute that one client may make; ``None``: no limit."""
+    max_streams: int = 64
+    """Live voices at a time in a process; 50 keep two cores about half busy."""
+    stream_idle_s: float = 30.0
+    """A live client that sends nothing for so long is let go."""
+    max_stream_s: float = 4 * 3600.0
+    """Of a live session, by the clock and in sound."""
     profiles: Path | None = None
     """Folder of voice profiles that ``?profile=NAME`` may name, each ``NAME.json``."""
     drain_s: float = 30.0
     """How long a server that was told to stop goes on with what it took."""
 
     def __post_init__(self) -> None:
-        at_least_one = ("workers", "threads", "max_open", "max_files")
-        above_zero = ("max_upload_mb", "max_seconds", "upload_timeout_s", "drain_s")
+        at_least_one = ("workers", "threads", "max_open", "max_files", "max_streams")
+        above_zero = (
+            "max_upload_mb",
+            "max_seconds",
+            "upload_timeout_s",
+            "drain_s",
+            "stream_idle_s",
+            "max_stream_s",
+        )
         for name in at_least_one:
             _check(name, getattr(self, name), getattr(self, name) >= 1, "1 or more")
         for name in above_zero:

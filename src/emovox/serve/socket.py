@@ -95,12 +95,7 @@ class Live:
         """
         if self._pool is None:
             raise Refusal(503, "draining", "the server is stopping; come again in a moment")
-        piece = asyncio.get_running_loop().run_in_executor(self._pool, advance, work)
-        try:
-            return await asyncio.shield(piece)
-        except asyncio.CancelledError:
-            await asyncio.wait([piece])  # what is closed next must be at rest
-            raise
+        return await asyncio.get_running_loop().run_in_executor(self._pool, advance, work)
 
 
 def live_of(socket: WebSocket) -> Live:
