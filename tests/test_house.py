@@ -34,19 +34,18 @@ LEVELS: dict[str, int] = {
     **dict.fromkeys(("linear", "calibration", "export_classical", "quantise"), 3),
     **dict.fromkeys(("copies", "experiment_bench"), 3),
     "experiment_search": 3,
-    "experiment_search": 3,
-    **dict.fromkeys(("batch", "serve", "report", "extract", "client", "microphone"), 3),
+    **dict.fromkeys(("batch", "serve", "bot", "report", "extract", "client", "microphone"), 3),
     **dict.fromkeys(("cli", "__main__"), 4),
 }
 """Room -> level, as docs/architecture.md draws them. A new room gets its line here."""
 
 WORKSHOP = {"nets", "augment", "train", "classical", "selection", "tune", "export", "evaluate"} | {
     *("bench", "recipe", "linear", "calibration", "export_classical", "quantise", "experiment_search"),
-    *("experiment", "experiment_nets", "experiment_bench", "copies", "comparison", "runs", "tracking", "experiment_search"),
+    *("experiment", "experiment_nets", "experiment_bench", "copies", "comparison", "runs", "tracking"),
 }
 JUDGES = {"evaluate", "bench"}
 """Of the workshop, those who ask the recogniser as a user would."""
-STREET = {"batch", "serve", "report", "client", "microphone"}
+STREET = {"batch", "serve", "bot", "report", "client", "microphone"}
 RUNTIME = {
     "errors",
     "files",
@@ -63,7 +62,7 @@ RUNTIME = {
     "listening",
     "zoo",
 } | {
-    *("recognizer", "batch", "extract", "serve", "client", "microphone", "cli", "__main__"),
+    *("recognizer", "batch", "extract", "serve", "bot", "client", "microphone", "cli", "__main__"),
 }
 HANDED_OUT = {("evaluate", "batch")}
 """What the workshop hands to the street: clips under many conditions, to several processes."""
@@ -118,7 +117,7 @@ SIBLINGS: dict[str, tuple[set[str], set[str]]] = {
     "augment": ({"base"}, {"kinds"}),
     "serve": (
         {"schemas", "wire", "uploads", "logs", "metrics"},
-        {"service", "http", "socket", "app"},
+        {"service", "http", "socket", "app", "server"},
     ),
 }
 """Room -> (what its files may share, files that join the others)."""

@@ -25,6 +25,7 @@ from emovox.cli import (
     models,
     predict,
     push,
+    serve,
     train,
     tune,
 )
@@ -40,7 +41,12 @@ __all__ = ["app", "run"]
 class _Commands(Commands):
     """Knows that a recording, too, may stand where a command should."""
 
-    LATER: ClassVar = {"data": "emovox.cli.data", "plot": "emovox.cli.plot", "runs": "emovox.cli.runs"}
+    LATER: ClassVar = {
+        "bot": "emovox.cli.bot",
+        "data": "emovox.cli.data",
+        "plot": "emovox.cli.plot",
+        "runs": "emovox.cli.runs",
+    }
 
     def meant(self, name: str) -> str:
         if Path(name).suffix.lower() in AUDIO_SUFFIXES or Path(name).exists():
@@ -68,6 +74,7 @@ app.command()(tune.tune)
 app.command()(compare.compare)
 app.command()(features.features)
 app.command(context_settings={"ignore_unknown_options": True})(augment.augment)
+app.command(epilog=NOTICE)(serve.serve)
 app.command()(models.models)
 app.command()(export.export)
 app.command()(push.push)

@@ -10,6 +10,9 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeAlias, TypeVar
 
+import numpy as np
+
+from emovox.audio import SAMPLE_RATE
 from emovox.recognizer import Recognizer
 from emovox.serve.schemas import Refusal
 
@@ -53,6 +56,9 @@ class Engine:
             EmovoxError: a model cannot be opened.
         """
         self._models = {name: self._factory(name) for name in self._names}
+        for model in self._models.values():  # a first run is slow: better now than for the first client
+            model.predict(np.zeros(round(model.spec.window_s * SAMPLE_RATE)), sample_rate=SAMPLE_RATE)
+            model.logits([np.zeros(round(model.spec.window_s * SAMPLE_RATE), np.float32)])
         self._pool = ThreadPoolExecutor(self._threads, thread_name_prefix="emovox-serve")
 
     def close(self) -> None:

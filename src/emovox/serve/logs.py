@@ -25,9 +25,9 @@ def fault(number: str, kind: str, place: list[str]) -> None:
     _write(logging.ERROR, "fault", number=number, kind=kind, place=place)
 
 
-def note(event: str, **said: Any) -> None:
+def note(event: str, *, level: int = logging.INFO, **said: Any) -> None:
     """Something else that happened, such as the end of a stream."""
-    _write(logging.INFO, event, **said)
+    _write(level, event, **said)
 
 
 def _write(level: int, event: str, **said: Any) -> None:

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
 
-__all__ = ["CONTENT_TYPE", "Metrics"]
+__all__ = ["CONTENT_TYPE", "SHARED", "Metrics"]
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 _METHODS = ("GET", "HEAD", "POST", "WS")
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
-_SHARED = "PROMETHEUS_MULTIPROC_DIR"
+SHARED = "PROMETHEUS_MULTIPROC_DIR"
 """Where several processes keep their counts, so that any can tell the sum (prometheus_client names it)."""
 
 
@@ -52,11 +53,30 @@ class Metrics:
 
     def text(self) -> bytes:
         """All of it, in Prometheus' own format."""
-        if _SHARED not in os.environ:
+        if SHARED not in os.environ:
             return generate_latest(self._registry)
+        _forget_the_dead(os.environ[SHARED])
         together = CollectorRegistry()
         MultiProcessCollector(together)  # type: ignore[no-untyped-call]
         return generate_latest(together)
+
+
+def _forget_the_dead(folder: str) -> None:
+    """What a process that ended says of the present is no longer so."""
+    for file in Path(folder).glob("gauge_live*_*.db"):
+        number = int(file.stem.rpartition("_")[2])
+        if not _lives(number):
+            file.unlink(missing_ok=True)
+
+
+def _lives(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 def _gauge(name: str, about: str, registry: CollectorRegistry) -> Gauge:

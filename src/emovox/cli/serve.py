@@ -1,0 +1,105 @@
+"""``emovox serve``: the recogniser behind HTTP and WebSocket, with a page for people."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from emovox.cli.terminal import say
+from emovox.errors import ConfigError, MissingExtraError
+
+__all__ = ["serve"]
+
+
+def serve(
+    host: Annotated[
+        str, typer.Option("--host", help="Address to listen on; 0.0.0.0 lets other machines in.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="0: any that is free.")] = 8000,
+    model: Annotated[
+        list[str] | None,
+        typer.Option("--model", metavar="BUNDLE", help="As for predict; several times for several."),
+    ] = None,
+    workers: Annotated[int, typer.Option("--workers", min=1, metavar="N", help="Processes.")] = 1,
+    threads: Annotated[
+        int | None,
+        typer.Option("--threads", min=1, metavar="N", help="Judgements at a time in each [cores/workers]."),
+    ] = None,
+    api_key_env: Annotated[
+        str | None,
+        typer.Option("--api-key-env", metavar="NAME", help="Ask for the key in this environment variable."),
+    ] = None,
+    max_upload_mb: Annotated[
+        float, typer.Option("--max-upload-mb", metavar="MB", help="Of a request, all files together.")
+    ] = 25.0,
+    max_seconds: Annotated[
+        float, typer.Option("--max-seconds", metavar="S", help="Of one recording.")
+    ] = 600.0,
+    rate: Annotated[
+        float | None,
+        typer.Option("--rate", metavar="N", help="Requests a minute of one client. [no limit]"),
+    ] = None,
+    queue: Annotated[
+        int, typer.Option("--queue", min=0, metavar="N", help="Judgements that may wait in each process.")
+    ] = 32,
+    profiles: Annotated[
+        Path | None,
+        typer.Option("--profiles", metavar="DIR", help="Voice profiles that ?profile=NAME may name."),
+    ] = None,
+    log_level: Annotated[
+        str, typer.Option("--log-level", metavar="debug|info|warning|error", help="JSON lines on stderr.")
+    ] = "info",
+) -> int:
+    """Answer over HTTP and WebSocket, and show a page.  docs/serve.md
+
+    Nothing that is sent is kept. Ctrl-C or SIGTERM ends it, once what it took is answered.
+    """
+    if log_level not in ("debug", "info", "warning", "error"):
+        raise typer.BadParameter(f"--log-level {log_level!r}: expected debug, info, warning or error")
+    from emovox import zoo
+    from emovox.bundle import read_spec
+    from emovox.serve.settings import Settings
+
+    settings = Settings(
+        host=host,
+        port=port,
+        models=tuple(model or ["default"]),
+        workers=workers,
+        threads=threads or max(1, (os.cpu_count() or 1) // workers),
+        queue=queue,
+        api_key=_key(api_key_env),
+        max_upload_mb=max_upload_mb,
+        max_seconds=max_seconds,
+        rate=rate,
+        profiles=profiles,
+    )
+    for name in settings.models:  # what cannot be opened is said here, not by every process
+        read_spec(zoo.find(name))
+    try:
+        from emovox.serve import server
+    except ImportError as error:
+        if isinstance(error, MissingExtraError) or str(error.name).startswith("emovox"):
+            raise
+        raise MissingExtraError("emovox serve", "serve") from None
+    if not settings.is_loopback and settings.api_key is None:
+        say(f"anyone who reaches {host} may use this server; ask for a key with --api-key-env NAME")
+    server.run(settings, level=log_level, started=_hello)
+    return 0
+
+
+def _hello(url: str) -> None:
+    typer.echo(f"emovox listens at {url}   (the page is there; Ctrl-C ends it)")
+
+
+def _key(name: str | None) -> str | None:
+    if name is None:
+        return None
+    if not os.environ.get(name):
+        raise ConfigError(
+            f"the environment variable {name!r} that --api-key-env names is empty; put the key there, for "
+            f'example:  export {name}="$(openssl rand -hex 32)"'
+        )
+    return os.environ[name]

@@ -1,0 +1,102 @@
+"""How a server runs: in one process or several, on a socket, until it is told to stop."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import socket
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from functools import partial
+
+import uvicorn
+from uvicorn.supervisors import Multiprocess
+
+from emovox.errors import EmovoxError
+from emovox.serve import logs, metrics
+from emovox.serve.app import create_app, factory_for
+from emovox.serve.settings import Settings
+
+__all__ = ["bound", "run", "url_of"]
+
+_MAX_CONNECTIONS = 2000
+"""Of a process, idle ones too; uvicorn refuses more with a bare 503."""
+
+
+def run(settings: Settings, *, level: str = "info", started: Callable[[str], None] | None = None) -> None:
+    """Serve until SIGINT or SIGTERM; what was taken by then is finished, within ``settings.drain_s``.
+
+    Args:
+        settings: what the operator decides.
+        level: of the log, on stderr, as `logging` names it.
+        started: is told the address once the socket is bound.
+
+    Raises:
+        EmovoxError: the address cannot be had.
+    """
+    with bound(settings.host, settings.port) as listener:
+        config = uvicorn.Config(
+            partial(create_app, settings, factory_for(settings)),
+            factory=True,
+            workers=settings.workers,
+            log_config=logs.configured(level),
+            log_level=None,  # as log_config says
+            access_log=False,  # it names paths and addresses; we write lines of our own
+            server_header=False,
+            limit_concurrency=_MAX_CONNECTIONS,
+            timeout_graceful_shutdown=round(settings.drain_s),
+        )
+        url = url_of(listener)
+        logs.note("listening", url=url, models=list(settings.models), workers=settings.workers)
+        if not settings.is_loopback and settings.api_key is None:
+            logs.note("open_to_all", level=logging.WARNING, url=url)
+        if started is not None:
+            started(url)
+        with _shared_counts() if settings.workers > 1 else nullcontext():
+            if settings.workers > 1:
+                Multiprocess(config, sockets=[listener]).run()
+            else:
+                uvicorn.Server(config).run(sockets=[listener])
+
+
+@contextmanager
+def bound(host: str, port: int) -> Iterator[socket.socket]:
+    """A socket at that address, which listens; closed in the end.
+
+    Raises:
+        EmovoxError: the address cannot be had.
+    """
+    try:
+        family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        listener = socket.create_server(address[:2], family=family, backlog=512)
+    except OSError as error:
+        raise EmovoxError(
+            f"cannot listen on {host} port {port}: {error.strerror or error}; choose another --host or --port"
+        ) from error
+    with listener:
+        listener.set_inheritable(True)
+        yield listener
+
+
+def url_of(listener: socket.socket) -> str:
+    """Where a browser finds it."""
+    host, port = listener.getsockname()[:2]
+    return f"http://[{host}]:{port}" if listener.family is socket.AF_INET6 else f"http://{host}:{port}"
+
+
+@contextmanager
+def _shared_counts() -> Iterator[None]:
+    """A folder where worker processes keep their counts, so that /metrics tells the sum."""
+    folder = tempfile.mkdtemp(prefix="emovox-counts-")
+    before = os.environ.get(metrics.SHARED)
+    os.environ[metrics.SHARED] = folder  # read by prometheus_client in the processes to come
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[metrics.SHARED]
+        else:
+            os.environ[metrics.SHARED] = before
+        shutil.rmtree(folder, ignore_errors=True)
