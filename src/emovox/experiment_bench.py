@@ -3,8 +3,9 @@
 ::
 
     config = read_config("configs/seed-lstm.yaml")
-    plans = config_plans(config, ["emobox", "random"], folder=Path("runs/bench"))
-    row = run(plans[0], config_settings(config), out="runs/bench", recipe=ConfigRecipe(config, store))
+    problem = opened(config.data, config.labels)
+    made = config_plan(config, problem.manifest, "emobox", folder=Path("runs/bench"))
+    row = run(made, config_settings(config), out="runs/bench", recipe=ConfigRecipe(config, store))
 
 Each fold is what ``emovox train`` makes of that split; features, and those of changed copies, come from the
 store once for all folds. Beside the protocols of `emovox.corpora.plans` there is one more, ``augmented/P``:
@@ -27,13 +28,13 @@ from emovox.copies import copies_of, made_first
 from emovox.corpora.audit import Fingerprint
 from emovox.corpora.manifest import Manifest
 from emovox.corpora.protocols import COPY_OF
-from emovox.experiment import Trained, opened, train
+from emovox.experiment import Trained, train
 from emovox.experiment_nets import clip_table, train_net
 from emovox.extract import table
 from emovox.features import feature_set
 from emovox.features.store import Store
 
-__all__ = ["AUGMENTED", "ConfigRecipe", "config_plans", "config_settings"]
+__all__ = ["AUGMENTED", "ConfigRecipe", "config_plan", "config_settings"]
 
 AUGMENTED = "augmented/"
 """Before a protocol: copies are made before the split."""
@@ -48,39 +49,38 @@ def config_settings(config: Config, *, name: str | None = None, short: bool = Fa
     return Settings(recipe=name or config.name, short=short, seed=config.seed, config=text)
 
 
-def config_plans(
+def config_plan(
     config: Config,
-    protocols: Sequence[str],
+    manifest: Manifest,
+    protocol: str,
     *,
     folder: Path,
     allow: Sequence[str] = (),
     prints: Mapping[str, Fingerprint] | None = None,
-    manifest: Manifest | None = None,
     tell: Callable[[int, int], None] = lambda done, total: None,
-) -> list[Plan]:
-    """The config's clips under every protocol, audited.
+) -> Plan:
+    """The config's clips under a protocol, audited. Only copies ask for more than data and labels.
 
     Args:
+        manifest: the config's clips (`emovox.experiment.opened`).
         folder: where copies that are made before the split are written.
         prints: fingerprints of the clips; ``None``: nobody listened.
-        manifest: the config's clips, opened before.
         tell: called while such copies are made.
 
     Raises:
         ProtocolError: there is no such protocol, or a split is contaminated and that is not allowed.
-        ConfigError, ManifestError, LabelError: data or labels cannot be had, or the config makes no copies.
+        ConfigError: copies are wanted, and the config makes none.
     """
-    clips = opened(config.data, config.labels).manifest if manifest is None else manifest
-    corpus, allow = "+".join(clips.corpora), (*allow, "missing")
-    made = []
-    for name in protocols:
-        if name.startswith(AUGMENTED):
-            whole = made_first(clips, config, folder / "copies", tell=tell)
-            found = plan(whole, name.removeprefix(AUGMENTED), corpus=corpus, allow=allow, prints=prints)
-            made.append(replace(found, protocol=name))
-        else:
-            made.append(plan(clips, name, corpus=corpus, allow=allow, prints=prints))
-    return made
+    if protocol.startswith(AUGMENTED):
+        manifest = made_first(manifest, config, folder / "copies", tell=tell)
+    made = plan(
+        manifest,
+        protocol.removeprefix(AUGMENTED),
+        corpus="+".join(manifest.corpora),
+        allow=(*allow, "missing"),
+        prints=prints,
+    )
+    return replace(made, protocol=protocol)
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,7 @@ from emovox.files import write_text
 
 if TYPE_CHECKING:
     from emovox.bench import Plan, Recipe, Settings
+    from emovox.config import Config
     from emovox.corpora import Manifest
     from emovox.corpora.audit import Fingerprint
 
@@ -190,7 +191,7 @@ def _of_configs(
 ) -> list[_Task]:
     """Everything that a command's configs want trained; none is, before all are known to be possible."""
     need_classical()
-    from emovox.experiment_bench import ConfigRecipe, config_plans, config_settings
+    from emovox.experiment_bench import ConfigRecipe, config_settings
     from emovox.features.store import Store as Kept
     from emovox.features.store import default_root
 
@@ -198,27 +199,19 @@ def _of_configs(
     _check_names(files)
     changes = [word for word in words if "=" in word]
     kept = Kept(default_root() if store is None else store)
-    clips, tasks = _Clips(wish.listen), []
-    for file in files:
-        config = config_of([file, *changes], None, None, data, None, None, seed)
+    configs = {
+        Path(file).stem: config_of([file, *changes], None, None, data, None, None, seed) for file in files
+    }
+    for config in configs.values():
         check_config(config)
-        manifest = clips.of(config.data, config.labels)
-        settings = config_settings(config, name=Path(file).stem, short=short)
-        progress = Progress(config.augment.copies * len(manifest))
-        try:
-            plans = config_plans(
-                config,
-                wish.protocols,
-                manifest=manifest,
-                folder=wish.output,
-                allow=wish.allow,
-                prints=clips.prints(config.data),
-                tell=lambda n, _, progress=progress: progress.at(n),  # type: ignore[misc]
-            )
-        finally:
-            progress.hide()
-        home = wish.output / settings.recipe
-        tasks += [_Task(plan, settings, ConfigRecipe(config, kept), home) for plan in plans]
+    plans, tasks = _Plans(wish), []
+    for name, config in configs.items():
+        settings = config_settings(config, name=name, short=short)
+        recipe = ConfigRecipe(config, kept)
+        tasks += [
+            _Task(plans.of(config, protocol), settings, recipe, wish.output / name)
+            for protocol in wish.protocols
+        ]
     return tasks
 
 
@@ -234,25 +227,52 @@ def _check_names(files: Sequence[str]) -> None:
         raise ConfigError(f"two configs are called {twice[0]!r}; their folds would lie in one folder")
 
 
-class _Clips:
-    """What configs are about, opened and listened to once for all that name the same data."""
+class _Plans:
+    """What configs are about, opened, listened to and audited once for all that ask for the same."""
 
-    def __init__(self, listen: bool) -> None:
-        self._listen = listen
+    def __init__(self, wish: _Wish) -> None:
+        self._wish = wish
+        self._clips: dict[tuple[object, ...], Manifest] = {}
         self._prints: dict[tuple[str, ...], dict[str, Fingerprint]] = {}
+        self._plans: dict[tuple[object, ...], Plan] = {}
 
-    def of(self, data: tuple[str, ...], labels: str) -> Manifest:
+    def of(self, config: Config, protocol: str) -> Plan:
+        from emovox.config import to_yaml
+        from emovox.experiment_bench import AUGMENTED, config_plan
+
+        manifest = self._opened(config.data, config.labels)
+        copies = to_yaml(config) if protocol.startswith(AUGMENTED) else ""
+        key = (config.data, config.labels, protocol, copies)
+        if key in self._plans:
+            return self._plans[key]
+        progress = Progress(config.augment.copies * len(manifest))
+        try:
+            self._plans[key] = config_plan(
+                config,
+                manifest,
+                protocol,
+                folder=self._wish.output,
+                allow=self._wish.allow,
+                prints=self._prints.get(config.data),
+                tell=lambda n, _: progress.at(n),
+            )
+        finally:
+            progress.hide()
+        return self._plans[key]
+
+    def _opened(self, data: tuple[str, ...], labels: str) -> Manifest:
         from emovox.experiment import opened
 
+        if (data, labels) in self._clips:
+            return self._clips[data, labels]
         problem = opened(data, labels)
         for note in problem.notes:
             say(note)
-        if self._listen and data not in self._prints:
-            self._prints[data] = _heard("+".join(problem.manifest.corpora), opened(data, "all").manifest)
+        if self._wish.listen and data not in self._prints:
+            every = opened(data, "all").manifest
+            self._prints[data] = _heard("+".join(every.corpora), every)
+        self._clips[data, labels] = problem.manifest
         return problem.manifest
-
-    def prints(self, data: tuple[str, ...]) -> Mapping[str, Fingerprint] | None:
-        return self._prints.get(data)
 
 
 # --------------------------------------------------------------------------------------- corpora
