@@ -69,6 +69,7 @@ export class Answer {
     this.#player.load(null);
     this.#scene.place(null);
     this.#readout.labels = session.labels;
+    $("segments").tBodies[0].replaceChildren();
     $("result").hidden = true;
   }
 
@@ -133,10 +134,13 @@ export class Answer {
 
   #showTables() {
     const { segments, canPlay, isOver } = this.#session;
-    const rows = segmentRows(segments, { canPlay: canPlay && isOver, onHear: (segment) => this.#hear(segment) });
-    $("segments").tBodies[0].replaceChildren(...rows);
-    $("segments").hidden = !rows.length;
-    $("no-segments").hidden = rows.length > 0 || !isOver;
+    const [body] = $("segments").tBodies;
+    if (body.rows.length !== segments.length || isOver) {
+      const rows = segmentRows(segments, { canPlay: canPlay && isOver, onHear: (segment) => this.#hear(segment) });
+      body.replaceChildren(...rows);
+    }
+    $("segments").hidden = !segments.length;
+    $("no-segments").hidden = segments.length > 0 || !isOver;
     this.#showWindows();
   }
 

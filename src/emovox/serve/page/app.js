@@ -142,6 +142,7 @@ async function goLive() {
     answer.hearable();
     answer.show();
     tell(`Heard ${clock(session.duration_s)}.`);
+    answer.goTo();
   };
 
   document.body.classList.add("is-live");

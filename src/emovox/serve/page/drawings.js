@@ -7,6 +7,7 @@ const BAR = 3; // pixels from one bar of the waveform to the next
 const TOLD = 0.3; // an emotion that reaches this is named in the curves
 const LETTER = 7.2;
 const TOP = 8;
+const WAIST = 0.36; // of a petal: how far it leans to the next spokes
 
 /** An SVG element. */
 export function svg(name, attributes = {}, ...children) {
@@ -61,8 +62,8 @@ export function curves({ width, height, span, windows, labels }) {
   const x = (s) => ((s - span.start_s) / (span.end_s - span.start_s)) * width;
   const y = (p) => base - p * (base - TOP);
   const drawn = [0, 0.5, 1].map((p) => svg("line", { class: "grid", x1: 0, x2: width, y1: y(p), y2: y(p) }));
-  const runs = unbroken(windows);
   const seen = windows.filter((w) => w.end_s >= span.start_s && w.start_s <= span.end_s);
+  const runs = unbroken(seen);
   const names = [];
   for (const label of labels) {
     const highest = seen.reduce((best, w) => ((w.scores[label] ?? 0) > (best?.scores[label] ?? 0) ? w : best), null);
@@ -84,7 +85,10 @@ export function curves({ width, height, span, windows, labels }) {
   return [...drawn, ...placed(names, width, base)];
 }
 
-/** A polygon over one spoke an emotion. Its radius is the square root of the score, so that small ones show. */
+/**
+ * A petal on one spoke an emotion. Its length is the square root of the score, so that small ones show; the rings
+ * stand at 10, 50 and 100 %.
+ */
 export function radar({ size, labels, scores }) {
   const c = size / 2;
   const r = c - 46;
@@ -92,25 +96,22 @@ export function radar({ size, labels, scores }) {
     const angle = (2 * Math.PI * k) / labels.length - Math.PI / 2;
     return [c + r * share * Math.cos(angle), c + r * share * Math.sin(angle)];
   };
-  const ring = (share) => labels.map((_, k) => at(k, Math.sqrt(share)).map((v) => v.toFixed(1)).join(",")).join(" ");
-  const drawn = [0.1, 0.5, 1].map((share) => svg("polygon", { class: "grid", points: ring(share) }));
-  const best = Object.keys(scores).length ? ranked(scores)[0][0] : null;
-  labels.forEach((label, k) => {
-    const [x2, y2] = at(k, 1);
-    drawn.push(svg("line", { class: "grid", x1: c, y1: c, x2, y2 }));
-  });
-  const points = labels.map((label, k) => at(k, Math.sqrt(scores[label] ?? 0)));
-  if (best) {
-    const shape = points.map((p) => p.map((v) => v.toFixed(1)).join(",")).join(" ");
-    drawn.push(svg("polygon", { class: `shape ${tone(best)}`, points: shape }));
-    points.forEach(([cx, cy], k) => drawn.push(svg("circle", { class: `dot ${tone(labels[k])}`, cx, cy, r: 4 })));
+  const polygon = (points, kind) =>
+    svg("polygon", { class: kind, points: points.map((p) => p.map((v) => v.toFixed(1)).join(",")).join(" ") });
+  const drawn = [0.1, 0.5, 1].map((share) => polygon(labels.map((_, k) => at(k, Math.sqrt(share))), "grid"));
+  for (const k of labels.keys()) drawn.push(polygon([[c, c], at(k, 1)], "grid"));
+  for (const [k, label] of labels.entries()) {
+    const long = Math.sqrt(scores[label] ?? 0);
+    const petal = [[c, c], at(k - WAIST, 0.6 * long), at(k, long), at(k + WAIST, 0.6 * long)];
+    if (long > 0.03) drawn.push(polygon(petal, `petal ${tone(label)}`));
   }
-  labels.forEach((label, k) => {
+  const best = ranked(scores)[0]?.[0];
+  for (const [k, label] of labels.entries()) {
     const [x, y] = at(k, 1 + 13 / r);
     const anchor = Math.abs(x - c) < 14 ? "middle" : x > c ? "start" : "end";
     const lower = y > c + 10 ? 9 : y < c - 10 ? 1 : 4;
     drawn.push(svg("text", { x, y: y + lower, "text-anchor": anchor, class: label === best ? "best" : "" }, label));
-  });
+  }
   return drawn;
 }
 

@@ -41,7 +41,9 @@ export class Microphone {
       throw new Error("browsers give it only to pages from https:// or localhost");
     }
     this.#stream = await navigator.mediaDevices.getUserMedia({ audio: UNTOUCHED });
-    this.#context = new AudioContext({ latencyHint: "interactive" });
+    // At the microphone's own rate nothing is resampled here, and Firefox joins no two rates.
+    const { sampleRate } = this.#stream.getAudioTracks()[0].getSettings();
+    this.#context = new AudioContext({ latencyHint: "interactive", ...(sampleRate && { sampleRate }) });
     await this.#context.audioWorklet.addModule(new URL("worklet.js", import.meta.url));
     this.#node = new AudioWorkletNode(this.#context, "pieces", { numberOfOutputs: 0 });
     this.#node.port.onmessage = ({ data }) => data && onPiece(data, this.rate);

@@ -63,19 +63,21 @@ export class Scene {
     const { segments, windows, peaks, labels, isOver } = this.#session;
     const span = this.#span;
     const width = Math.max(240, this.#part("wave").clientWidth);
-    const said = (s) => segments.find((each) => each.start_s <= s && s < each.end_s)?.label ?? null;
+    const shown = segments.filter((each) => each.end_s > span.start_s && each.start_s < span.end_s);
+    const said = (s) => shown.find((each) => each.start_s <= s && s < each.end_s)?.label ?? null;
     this.#fill("wave", width, WAVE_HEIGHT, waveform({ width, height: WAVE_HEIGHT, span, peaks, said }));
     const drawn = [
       ...ticks({ width, height: CURVES_HEIGHT, span }),
       ...curves({ width, height: CURVES_HEIGHT, span, windows, labels }),
     ];
     this.#fill("curves", width, CURVES_HEIGHT, drawn);
-    this.#lane(segments);
+    this.#lane(shown);
     const input = this.#part("place");
     input.min = String(span.start_s);
     input.max = String(span.end_s);
     input.hidden = !isOver;
     this.#part("summary").textContent = summary(this.#session);
+    this.#part("note").textContent = !peaks && isOver ? "This browser cannot draw this kind of sound." : "";
     this.place(this.#place_s);
   }
 
@@ -85,10 +87,9 @@ export class Scene {
     root.replaceChildren(svg("title", {}, root.dataset.title), ...drawn);
   }
 
-  #lane(segments) {
+  #lane(shown) {
     const { start_s, end_s } = this.#span;
     const share = (s) => (100 * (Math.min(end_s, Math.max(start_s, s)) - start_s)) / (end_s - start_s);
-    const shown = segments.filter((each) => each.end_s > start_s && each.start_s < end_s);
     const lane = this.#part("lane");
     // Buttons are kept while their segment stays, so that the focus does.
     const kept = new Map([...lane.children].map((button) => [button.dataset.key, button]));
@@ -138,11 +139,10 @@ function inWords(scores) {
   return first ? `${first[0]} ${percent(first[1])}` : "no answer";
 }
 
-function summary({ segments, windows, duration_s, peaks, isLive, isOver }) {
+function summary({ segments, windows, duration_s, isLive, isOver }) {
   if (isLive && !isOver) return windows.length ? "Listening; the last half minute is shown." : "Listening for the first sounds.";
   const told = segments.slice(0, 12).map((each) => `${named(each)} from ${stretch(each)}`);
   const more = segments.length > 12 ? `; and ${segments.length - 12} more, all in the table below` : "";
-  const undrawn = peaks ? "" : " This browser cannot draw or play this kind of sound.";
   const heard = told.length ? `${told.join("; ")}${more}.` : "No stretch of speech was found.";
-  return `${clock(duration_s ?? 0)} of sound. ${heard}${undrawn}`;
+  return `${clock(duration_s ?? 0)} of sound. ${heard}`;
 }
