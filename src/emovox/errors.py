@@ -17,6 +17,8 @@
     ├── ManifestError               a corpus or a manifest does not hold what it should (also a ValueError)
     ├── ProtocolError               a split that may not be used as asked (also a ValueError)
     ├── MicrophoneError             no microphone can be found or opened
+    ├── BotError                    a messenger refuses, or cannot be reached
+    ├── ServerError                 an emovox server refuses, or cannot be reached
     ├── DownloadError               a file could not be fetched whole
     ├── UploadError                 a bundle could not be put on the Hub
     ├── ConfigError                 a setting is unknown or out of range (also a ValueError)
@@ -33,6 +35,7 @@ __all__ = [
     "AudioNotFoundError",
     "AudioTooLongError",
     "AudioValueError",
+    "BotError",
     "BundleCorruptError",
     "BundleError",
     "BundleNotFoundError",
@@ -46,6 +49,7 @@ __all__ = [
     "MissingExtraError",
     "ProfileError",
     "ProtocolError",
+    "ServerError",
     "UploadError",
     "install_command",
 ]
@@ -109,6 +113,24 @@ class ProtocolError(EmovoxError, ValueError):
 
 class MicrophoneError(EmovoxError):
     """There is no such microphone, or it cannot be opened."""
+
+
+class BotError(EmovoxError):
+    """A messenger refuses, or cannot be reached."""
+
+
+class ServerError(EmovoxError):
+    """An emovox server refuses what was asked, or cannot be reached.
+
+    Args:
+        code: the server's word for it, for programs.
+        message: a sentence for people.
+        retry_after_s: when to ask again, if the server said so.
+    """
+
+    def __init__(self, code: str, message: str, *, retry_after_s: float | None = None) -> None:
+        super().__init__(message)
+        self.code, self.retry_after_s = code, retry_after_s
 
 
 class DownloadError(EmovoxError):
