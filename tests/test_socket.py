@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import itertools
 import json
 import logging
 import socket as sockets
 import struct
 import threading
-import time
 import weakref
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +22,6 @@ from hypothesis import strategies as st
 
 pytest.importorskip("fastapi")
 
-import uvicorn
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from starlette.testclient import WebSocketTestSession
@@ -37,6 +34,7 @@ from emovox.serve.app import create_app
 from emovox.serve.session import Session
 from emovox.serve.settings import Settings
 from emovox.serve.socket import Live
+from serving import serving, until
 
 RATE = 16_000
 START: dict[str, Any] = {"type": "start", "rate": RATE, "encoding": "pcm16"}
@@ -273,16 +271,6 @@ def sessions(monkeypatch: pytest.MonkeyPatch) -> list[weakref.ref[Session]]:
     return seen
 
 
-def until(holds: Callable[[], bool], limit_s: float = 5.0) -> bool:
-    end_s = time.monotonic() + limit_s
-    while time.monotonic() < end_s:
-        gc.collect()
-        if holds():
-            return True
-        time.sleep(0.02)
-    return False
-
-
 def test_a_client_that_leaves_frees_its_state(
     client: TestClient, sessions: list[weakref.ref[Session]]
 ) -> None:
@@ -353,23 +341,6 @@ def test_voices_take_turns(model: Recognizer) -> None:
 
 
 # ------------------------------------------------------------------ a real server
-
-
-@contextmanager
-def serving(app: FastAPI) -> Iterator[tuple[int, uvicorn.Server]]:
-    """The port of a server on loopback, in a thread."""
-    with sockets.create_server(("127.0.0.1", 0)) as listener:
-        config = uvicorn.Config(app, log_level="critical", ws_per_message_deflate=False)
-        server = uvicorn.Server(config)
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
-        thread.start()
-        try:
-            assert until(lambda: server.started)
-            yield listener.getsockname()[1], server
-        finally:
-            server.should_exit = True
-            thread.join(20)
-            assert not thread.is_alive()
 
 
 def test_a_real_server(

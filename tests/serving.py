@@ -1,0 +1,41 @@
+"""A real server on loopback, for the length of a test."""
+
+from __future__ import annotations
+
+import gc
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import uvicorn
+from fastapi import FastAPI
+
+
+def until(holds: Callable[[], bool], limit_s: float = 10.0) -> bool:
+    """Whether it holds in time."""
+    end_s = time.monotonic() + limit_s
+    while time.monotonic() < end_s:
+        gc.collect()
+        if holds():
+            return True
+        time.sleep(0.02)
+    return False
+
+
+@contextmanager
+def serving(app: FastAPI) -> Iterator[tuple[int, uvicorn.Server]]:
+    """The port of a server on loopback, in a thread."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        config = uvicorn.Config(app, log_level="critical", ws_per_message_deflate=False)
+        server = uvicorn.Server(config)
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+        thread.start()
+        try:
+            assert until(lambda: server.started)
+            yield listener.getsockname()[1], server
+        finally:
+            server.should_exit = True
+            thread.join(20)
+            assert not thread.is_alive()
