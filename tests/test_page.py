@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import csv
 import io
 import itertools
@@ -254,6 +255,17 @@ def assert_same(told: list[Any], expected: list[Any], *, tolerance: float = 2e-6
             )
 
 
+def drop(page: Any, name: str, sound: bytes) -> None:
+    """Drop a file on the page."""
+    make = """([name, letters]) => {
+        const transfer = new DataTransfer();
+        transfer.items.add(new File([Uint8Array.from(atob(letters), (c) => c.charCodeAt(0))], name));
+        return transfer; }"""
+    transfer = page.evaluate_handle(make, [name, base64.b64encode(sound).decode()])
+    for event in ("dragenter", "dragover", "drop"):
+        page.dispatch_event("#recording", event, {"dataTransfer": transfer})
+
+
 def assert_quiet(visit: Visit, url: str) -> None:
     """The browser had nothing to complain of, and asked nobody else."""
     assert visit.complaints == []
@@ -291,7 +303,7 @@ def test_an_upload_is_answered_as_predict_answers(browser: Any, url: str, model:
 
 
 @pytest.mark.browser
-def test_only_some_emotions_of_another_model(browser: Any, url: str, clip: Any) -> None:
+def test_a_file_is_dropped_for_some_emotions_of_another_model(browser: Any, url: str, clip: Any) -> None:
     sound = as_wav(clip, RATE)
     with Visit(browser, url) as visit:
         visit.page.click("summary")
@@ -300,7 +312,7 @@ def test_only_some_emotions_of_another_model(browser: Any, url: str, clip: Any) 
         for label in labels[2:]:
             visit.page.uncheck(f"#labels [value={label}]")
         visit.page.uncheck("[name=vad]")
-        visit.upload(name="clip.wav", sound=sound)
+        drop(visit.page, "clip.wav", sound)
         told = visit.judged()["prediction"]
         asked = emovox.load("permissive").predict(sound, labels=labels[:2], vad="off").to_dict()
         assert told == asked

@@ -73,6 +73,11 @@ export class Answer {
     $("result").hidden = true;
   }
 
+  /** There is no answer to show. */
+  hide() {
+    $("result").hidden = true;
+  }
+
   /** Make its sound what is played. */
   hearable() {
     this.#player.load(this.#session.canPlay ? this.#session.sound : null);
@@ -120,10 +125,13 @@ export class Answer {
     } else if (isLive && isOver) {
       words.textContent = "Heard live";
       $("explained").textContent = `${segments.length} segment${segments.length === 1 ? "" : "s"}; press one to hear it again.`;
-    } else {
+    } else if (isLive) {
       label = order[0]?.[0] ?? null;
       words.textContent = label ?? "…";
       $("explained").textContent = label ? "expressed in the last seconds" : "No speech in the last seconds.";
+    } else {
+      words.textContent = "…";
+      $("explained").textContent = "The whole is judged when all of it was heard.";
     }
     const share = element("small", { textContent: label ? percent(scores[label]) : "" });
     $("answer").className = isLive && isOver ? "plainly" : tone(label);

@@ -36,24 +36,36 @@ async function judge(sound, name, { isOurs = false } = {}) {
     tell(`Judged ${clock(session.duration_s)} of sound: ${session.prediction.label ?? "no answer"}.`);
     answer.goTo();
   } catch (error) {
+    abort.abort(); // the other request, too
     if (!answer.shows(session) || error.name === "AbortError") return;
+    answer.hide();
     tell("");
     complain(error);
   }
 }
 
+/** The whole and its timeline are asked for side by side: of a long recording the timeline is there at once. */
 async function ask(session, signal) {
   const wanted = options();
-  const drawn = peaksOf(session.sound);
+  const drawn = peaksOf(session.sound).then((peaks) => {
+    session.peaks = peaks;
+    if (answer.shows(session)) answer.hearable();
+  });
+  await Promise.all([judgeWhole(session, wanted, signal), followTimeline(session, wanted, signal), drawn]);
+  signal.throwIfAborted();
+  session.isOver = true;
+  answer.show();
+}
+
+async function judgeWhole(session, wanted, signal) {
   const { predictions, model } = await predict(session.sound, wanted, signal);
   if (predictions[0].error) throw new Refusal("The server cannot judge this sound.", { detail: predictions[0].error });
   session.model = model;
   session.prediction = predictions[0];
   session.duration_s = session.prediction.end_s ?? 0;
-  session.peaks = await drawn;
-  signal.throwIfAborted();
-  answer.hearable();
-  answer.show();
+}
+
+async function followTimeline(session, wanted, signal) {
   let at_ms = performance.now();
   for await (const { event, data } of timeline(session.sound, wanted, signal)) {
     session.add(event, data);
@@ -61,10 +73,8 @@ async function ask(session, signal) {
     if (performance.now() - at_ms < DRAWN_MS) continue;
     at_ms = performance.now();
     answer.show();
-    tell(`Judged ${clock(session.windows.at(-1)?.end_s ?? 0, 0)} of ${clock(session.duration_s, 0)} …`, { isBusy: true });
+    tell(`Judged ${clock(session.windows.at(-1)?.end_s ?? 0, 0)} so far …`, { isBusy: true });
   }
-  session.isOver = true;
-  answer.show();
 }
 
 // ------------------------------------------------------------------------------------------ the microphone
