@@ -20,6 +20,7 @@ from emovox.report.figures.importance import importance_figure
 from emovox.report.figures.projection import Projection, project, projection_figure
 from emovox.report.figures.radar import radar_figure
 from emovox.report.figures.sound import spectrogram_figure, waveform_figure
+from emovox.report.figures.timeline import timeline_figure
 
 __all__ = [
     "SUFFIXES",
@@ -39,6 +40,7 @@ __all__ = [
     "radar_figure",
     "search_figure",
     "spectrogram_figure",
+    "timeline_figure",
     "training_figure",
     "waveform_figure",
     "write_figure",
