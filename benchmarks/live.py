@@ -2,14 +2,14 @@
 
     python benchmarks/live.py [--voices 50] [--seconds 30] [--chunk-ms 100] [--nice -5]
 
-The clients live in this process, the server in another, between them loopback. Each client sends speech as 16 kHz
-pcm16 at the pace of a microphone: a chunk leaves when its last sample has been spoken. The delay of a window
-is counted from the moment when the hop's last sample was spoken, so it holds the wait for the chunk, the way
-there, the queue, the judgement and the way back.
+The clients live in this process, the server in another, between them loopback. Each client sends speech as
+16 kHz pcm16 at the pace of a microphone: a chunk leaves when its last sample has been spoken. The delay of a
+window is counted from the moment when the hop's last sample was spoken, so it holds the wait for the chunk,
+the way there, the queue, the judgement and the way back.
 
-``spread``: voices begin at any time, as people do. ``together``: all begin at once, so that all hops coincide.
-Beside the delays stands what the machine itself adds: how late a process is that only sleeps and computes for
-5 ms, measured right before, and how busy others kept the cores meanwhile.
+``spread``: voices begin at any time, as people do. ``together``: all begin at once, so that all hops
+coincide. Beside the delays stands what the machine itself adds: how late a process is that only sleeps and
+computes for 5 ms, measured right before, and how busy others kept the cores meanwhile.
 """
 
 from __future__ import annotations
@@ -208,7 +208,7 @@ async def _voice(
         run.n_wrong += windows != wanted
 
 
-# ------------------------------------------------------------------------------------ the server and the machine
+# ------------------------------------------------------------------------------------ server, machine
 
 
 @contextmanager

@@ -17,6 +17,7 @@ from uvicorn.supervisors import Multiprocess
 from emovox.errors import EmovoxError
 from emovox.serve import logs, metrics
 from emovox.serve.app import create_app, factory_for
+from emovox.serve.session import Limits
 from emovox.serve.settings import Settings
 
 __all__ = ["bound", "run", "url_of"]
@@ -46,6 +47,8 @@ def run(settings: Settings, *, level: str = "info", started: Callable[[str], Non
             access_log=False,  # it names paths and addresses; we write lines of our own
             server_header=False,
             limit_concurrency=_MAX_CONNECTIONS,
+            ws_max_size=Limits().message_bytes,
+            ws_per_message_deflate=False,  # of sound it saves little, and costs more than judging it
             timeout_graceful_shutdown=round(settings.drain_s),
         )
         url = url_of(listener)
