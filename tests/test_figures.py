@@ -43,6 +43,7 @@ from emovox.report.figures import (
     radar_figure,
     search_figure,
     spectrogram_figure,
+    timeline_figure,
     training_figure,
     waveform_figure,
     write_figure,
@@ -315,6 +316,27 @@ def test_the_radar_shows_the_probabilities() -> None:
 def test_radars_that_cannot_be_drawn(answers: list[Prediction], says: str) -> None:
     with pytest.raises(ConfigError, match=says):
         radar_figure(answers)
+
+
+def test_the_timeline_has_a_lane_an_emotion() -> None:
+    scores = {"happy": 0.5, "sad": 0.5}
+    parts = [
+        Segment(0.0, 60.0, "happy", 0.9, scores),
+        Segment(70.0, 200.0, "sad", 0.5, scores),
+        Segment(200.0, 200.3, None, 0.3, scores, reason="uncertain"),
+        Segment(1100.0, 1160.0, "happy", 0.9, scores),
+    ]
+    figure = timeline_figure(parts, duration_s=1200.0)
+    axes = main_axes(figure)
+    assert [t.get_text() for t in axes.get_yticklabels()] == ["sad", "happy", "not sure"]
+    bars = [(b.get_x(), b.get_width(), round(b.get_y() + b.get_height() / 2)) for b in axes.patches]
+    assert bars[:2] == [(0.0, 1.0, 1), (pytest.approx(70 / 60), pytest.approx(130 / 60), 0)]
+    assert bars[2][1] > 0.3 / 60, "a short one is seen still"
+    assert axes.get_xlim() == (0, 20)
+    assert axes.get_xlabel() == "time, min"
+    for segments, duration_s in ((), 1.0), (parts, 1000.0):
+        with pytest.raises(ConfigError, match="inside of it"):
+            timeline_figure(segments, duration_s=duration_s)
 
 
 def tone(seconds: float, hz: float = 440.0) -> np.ndarray:
