@@ -45,6 +45,12 @@ def test_a_config_of_a_net_becomes_a_bundle(
     told = capsys.readouterr().err
     assert "epoch 2/2, loss" in told
     assert "test: accuracy" in told
+    assert "loss" in told.partition("test: accuracy")[2]
+    page = (run / "evaluation.html").read_text()
+    assert "How it was trained" in page
+    curves = json.loads((run / "evaluation.json").read_text())["training"]
+    assert [row["number"] for row in curves["epochs"]] == [1, 2]
+    assert f"the weights of epoch {curves['kept']} are kept" in page
     found = emovox.load(run).predict(next((tree / "test/angry").glob("*.wav")))
     assert set(found.scores) == {"sad", "angry"}
     assert main([*command, "--resume"]) == 2, "it is complete"

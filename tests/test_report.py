@@ -19,6 +19,7 @@ from emovox.report.evaluation import evaluation_lines
 from emovox.report.html import escape, heat_table, page
 from emovox.report.svg import Plot, Rung, ladder, strip
 from emovox.report.text import markdown_table, percent
+from emovox.report.training import training_html
 
 GOLDEN = Path(__file__).parent / "golden" / "evaluation.json"
 VOID = {"meta", "br", "img", "input", "link", "hr"}
@@ -292,3 +293,35 @@ def test_the_benchmark_puts_strict_before_leaky_and_names_the_gap() -> None:
     )
     assert [cell.strip() for cell in lines[3].split("|")[1:-1]] == ["savee", "60.0 text-shared", "–", "–"]
     assert "gap" not in bench_markdown(rows[1:]).splitlines()[0]
+
+
+def test_curves_of_a_training_mark_the_epoch_that_is_kept() -> None:
+    rows = [
+        {
+            "number": n,
+            "of": 4,
+            "loss": None if n == 4 else 2.0 / n,
+            "validation_loss": 1.0 + n,
+            "uar": (0.2, 0.6, 0.4, 0.6)[n - 1],
+            "learning_rate": 1e-3 / n,
+            "seconds": 1.5,
+        }
+        for n in (1, 2, 3, 4)
+    ]
+    html = "".join(training_html({"kept": 2, "epochs": rows}))
+    plots = re.findall(r"<svg.*?</svg>", html)
+    assert len(plots) == 3
+    losses, uar, _ = plots
+    taught, held = (re.search(rf'class="{kind}" points="([^"]*)"', losses) for kind in ("curve", "second"))
+    assert taught
+    assert held
+    assert [len(line[1].split()) for line in (taught, held)] == [3, 4], "what is missing is no point"
+    ring = re.search(r'class="mark" cx="([\d.]+)" cy="([\d.]+)"', uar)
+    assert ring
+    points = [point.split(",") for point in re.search(r'points="([^"]*)"', uar)[1].split()]  # type: ignore[index]
+    assert points[1] == [ring[1], ring[2]], "the ring is on the second point"
+    assert float(ring[2]) == min(float(y) for _, y in points), "and nothing is above it"
+    assert re.findall(r'text-anchor="middle">(\d[\d.]*)<', uar) == ["1", "2", "3", "4"]
+    assert "epoch 2 are kept, UAR 60.0 %" in html
+    for few in (rows[:1], [row | {"uar": None, "validation_loss": None} for row in rows]):
+        assert "nan" not in "".join(training_html({"kept": 1, "epochs": few}))

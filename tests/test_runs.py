@@ -114,3 +114,12 @@ def test_the_record_is_plain_json(tmp_path: Path) -> None:
     document = json.loads((tmp_path / "x" / runs.METRICS_FILE).read_text(encoding="utf-8"))
     assert document["name"] == "é"
     assert document["schema"] == runs.SCHEMA
+
+
+def test_a_run_that_made_nothing_is_in_nobodys_way(tmp_path: Path) -> None:
+    runs.start(tmp_path / "x", "seed: 3\n")
+    folder = runs.start(tmp_path / "x", "seed: 4\n")
+    assert (folder / runs.CONFIG_FILE).read_text() == "seed: 4\n"
+    (folder / "training").mkdir()
+    with pytest.raises(ConfigError, match="--force"):
+        runs.start(tmp_path / "x", "seed: 5\n")

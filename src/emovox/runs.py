@@ -81,6 +81,8 @@ class Run:
 def start(folder: str | Path, config: str, *, force: bool = False) -> Path:
     """Make the folder of a run and save its config there; it is incomplete from now on.
 
+    A folder that holds nothing but a config is as good as empty: that run ended before it made anything.
+
     Args:
         config: the text of ``config.yaml``.
         force: let it replace a run that is there.
@@ -92,6 +94,7 @@ def start(folder: str | Path, config: str, *, force: bool = False) -> Path:
     if place.exists() and not place.is_dir():
         raise ConfigError(f"{str(place)!r} is a file; expected a folder for the run, new or empty")
     there = sorted(place.iterdir()) if place.is_dir() else []
+    there = [] if [one.name for one in there] == [CONFIG_FILE] else there
     if there and not force:
         raise ConfigError(
             f"{str(place)!r} holds {there[0].name}; name another folder, or add --force to replace the run"

@@ -89,7 +89,7 @@ def train(
     made, table = way(config, problem.manifest, plan, folder, workers, store)
     for note in made.notes:
         say(note)
-    document, answers = _judge(folder, made, problem, plan, workers)
+    document, answers = _judge(folder, made, problem, plan, workers, curves=way is _net)
     run = runs.finish(folder, _record(config, problem.manifest, plan, table, made, document, started))
     show_scores(document, form=format)
     _tell_test(document)
@@ -148,7 +148,7 @@ def _net(
             tell=lambda epoch: say(epoch.line()),
         )
     except KeyboardInterrupt:
-        say(f"stopped, and saved up to the last whole epoch; to go on add  --resume -o {folder}")
+        say("stopped, and saved up to the last whole epoch; to go on add  --resume")
         raise
     return made, table
 
@@ -168,9 +168,13 @@ def _check_parts(manifest: Manifest, plan: Plan) -> None:
 
 
 def _judge(
-    folder: Path, made: Trained, problem: Problem, plan: Plan, workers: int
+    folder: Path, made: Trained, problem: Problem, plan: Plan, workers: int, *, curves: bool
 ) -> tuple[dict[str, Any], Evaluation]:
-    """Write the bundle, ask it about the test as a user would, write the pages and the scores."""
+    """Write the bundle, ask it about the test as a user would, write the pages and the scores.
+
+    Args:
+        curves: a net's curves lie in the folder; they are put into the pages.
+    """
     from emovox import runs, zoo
     from emovox.bundle import write_bundle
     from emovox.corpora.splitfile import write_splits
@@ -194,6 +198,10 @@ def _judge(
             "selected_columns": list(made.selected or ()),
         },
     )
+    if curves:
+        from emovox.train.epochs import curves_document
+
+        document["training"] = curves_document(folder / _TRAINING)
     write_pages(folder, document, answers)
     scored = replace(spec, scores=(_score(document, problem.manifest.select(split.test)),))
     write_bundle(folder / runs.BUNDLE_FOLDER, made.model, scored, replace=True)

@@ -10,6 +10,7 @@ from emovox.report.html import badge, escape, page, section, table
 from emovox.report.robustness import robustness_html, robustness_lines, robustness_table
 from emovox.report.svg import Plot, strip
 from emovox.report.text import MISSING, figure, markdown_table, percent, signed, span
+from emovox.report.training import training_html, training_told
 
 __all__ = ["evaluation_html", "evaluation_lines", "evaluation_markdown"]
 
@@ -63,6 +64,8 @@ def evaluation_markdown(document: Document) -> str:
     lines += _block("Reliability", *_reliability_table(document))
     if "robustness" in document:
         lines += _robustness_block(document["robustness"])
+    if "training" in document:
+        lines += ["## How it was trained", "", training_told(document["training"]), ""]
     lines += _block("Of what", ["", ""], _facts(document))
     errors = document["errors"]
     lines += (
@@ -90,6 +93,7 @@ def evaluation_html(document: Document) -> str:
         section("When the sound is worse", *robustness_html(document["robustness"]))
         if "robustness" in document
         else "",
+        section("How it was trained", *training_html(document["training"])) if "training" in document else "",
         section("Of what", _definitions(_facts(document))),
         section("Clips that could not be read", *_unread(document["errors"])),
         f"<footer>{escape(_FOOT)} {escape(document['emovox'])}.</footer>",

@@ -58,6 +58,7 @@ svg text { fill: var(--soft); font: 12px system-ui, -apple-system, "Segoe UI", R
   sans-serif; }
 svg .axis { stroke: var(--soft); fill: none; } svg .grid { stroke: var(--line); fill: none; }
 svg .curve { stroke: var(--blue); stroke-width: 2; fill: none; stroke-linejoin: round; }
+svg .second { stroke: var(--amber); stroke-width: 2; stroke-dasharray: 7 3; fill: none; }
 svg .even { stroke: var(--soft); stroke-dasharray: 4 4; fill: none; }
 svg .bar { fill: var(--blue); fill-opacity: .28; } svg .dot { fill: var(--blue); }
 svg .mark { fill: var(--paper); stroke: var(--red); stroke-width: 2; } svg .marked { fill: var(--red); }

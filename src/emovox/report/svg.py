@@ -21,6 +21,11 @@ class Plot:
     height: int = 330
     x_range: tuple[float, float] = (0.0, 1.0)
     y_range: tuple[float, float] = (0.0, 1.0)
+    x_unit: float = 100.0
+    """What values are multiplied by where they are written; 100 for per cent."""
+    y_unit: float = 100.0
+    x_whole: bool = False
+    """Write whole values only."""
     _drawn: list[str] = field(default_factory=list)
 
     LEFT = 58
@@ -81,10 +86,11 @@ class Plot:
         for value in _ticks(self.y_range):
             y = self.y(value)
             yield f'<line class="grid" x1="{self.LEFT}" x2="{right:.1f}" y1="{y:.1f}" y2="{y:.1f}"/>'
-            yield f'<text x="{self.LEFT - 7}" y="{y + 4:.1f}" text-anchor="end">{100 * value:g}</text>'
-        for value in _ticks(self.x_range):
+            shown = f"{self.y_unit * value:g}"
+            yield f'<text x="{self.LEFT - 7}" y="{y + 4:.1f}" text-anchor="end">{shown}</text>'
+        for value in _ticks(self.x_range, least=1.0 if self.x_whole else 0.0):
             x = self.x(value)
-            yield f'<text x="{x:.1f}" y="{base + 17:.1f}" text-anchor="middle">{100 * value:g}</text>'
+            yield f'<text x="{x:.1f}" y="{base + 17:.1f}" text-anchor="middle">{self.x_unit * value:g}</text>'
         yield f'<line class="axis" x1="{self.LEFT}" x2="{right:.1f}" y1="{base:.1f}" y2="{base:.1f}"/>'
         middle_x, middle_y = (self.LEFT + right) / 2, (self.TOP + base) / 2
         yield _text(middle_x, self.height - 8, self.x_title)
@@ -220,9 +226,12 @@ def _text(x: float, y: float, text: str, kind: str = "") -> str:
     return f'<text class="{kind}" x="{x:.1f}" y="{y}" text-anchor="middle">{escape(text)}</text>'
 
 
-def _ticks(span: tuple[float, float]) -> list[float]:
-    """Round values in the span, about five."""
+_STEPS = sorted([0.25, *(n * 10.0**power for power in range(-9, 9) for n in (1, 2, 5)), 1e9])
+
+
+def _ticks(span: tuple[float, float], least: float = 0.0) -> list[float]:
+    """Round values in the span, about five, ``least`` apart."""
     low, high = span
-    step = next(s for s in (0.02, 0.05, 0.1, 0.2, 0.25, 0.5, 1.0, 1e9) if (high - low) / s <= 6)
+    step = next((s for s in _STEPS if s >= least and (high - low) / s <= 6), high - low)
     first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
-    return [round(k * step, 6) for k in range(first, last + 1)]
+    return [round(k * step, 12) for k in range(first, last + 1)]

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import csv
-import os
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from typing import Any
 
-__all__ = ["CHECKPOINT", "CURVES", "Epoch", "write_curves"]
+from emovox.files import replaced
+
+__all__ = ["CHECKPOINT", "CURVES", "Epoch", "curves_document", "write_curves"]
 
 CHECKPOINT, CURVES = "last.ckpt", "curves.csv"
 
@@ -44,10 +47,25 @@ class Epoch:
 
 def write_curves(folder: Path, epochs: Sequence[Epoch]) -> None:
     """A row an epoch in ``curves.csv``; what is missing is empty."""
-    file = folder / CURVES
-    half = file.with_name(f"{file.name}.{os.getpid()}.part")
-    with half.open("w", encoding="utf-8", newline="") as stream:
+    with replaced(folder / CURVES) as half, half.open("w", encoding="utf-8", newline="") as stream:
         table = csv.DictWriter(stream, [one.name for one in fields(Epoch)])
         table.writeheader()
         table.writerows(asdict(epoch) for epoch in epochs)
-    half.replace(file)
+
+
+def curves_document(folder: Path) -> dict[str, Any]:
+    """The rows of ``curves.csv`` in plain types, and the number of the epoch that is ``kept``.
+
+    What is missing, or no number that JSON has, is ``None``.
+    """
+    with (folder / CURVES).open(encoding="utf-8", newline="") as stream:
+        rows = [_plain(row) for row in csv.DictReader(stream)]
+    best = max(rows, key=lambda row: row["uar"] or 0.0)  # the first of equals, as the trainer keeps it
+    kept = rows[-1] if all(row["uar"] is None for row in rows) else best
+    return {"kept": kept["number"], "epochs": rows}
+
+
+def _plain(row: Mapping[str, str]) -> dict[str, Any]:
+    numbers = {name: float(text) if text else math.nan for name, text in row.items()}
+    plain: dict[str, Any] = {name: n if math.isfinite(n) else None for name, n in numbers.items()}
+    return plain | {name: int(row[name]) for name in ("number", "of")}
