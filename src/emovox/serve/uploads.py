@@ -51,7 +51,8 @@ def base_name(name: str | None) -> str | None:
     """The last part of a path of any system, at most `MAX_NAME` characters."""
     if name is None:
         return None
-    return PurePosixPath(PureWindowsPath(name).name).name[:MAX_NAME] or None
+    last = PurePosixPath(PureWindowsPath(name).name).name[:MAX_NAME]
+    return last.encode(errors="replace").decode() or None  # halves of surrogates cannot be sent back
 
 
 @asynccontextmanager
