@@ -456,7 +456,10 @@ def test_twenty_minutes(telegram: Telegram, tiny_bundle: Path, shelf: Path) -> N
     text = answer.fields["caption"]
     assert text.startswith("20:00 long, ")
     assert len(text) <= words.MOST_LETTERS
-    assert re.search(r"\nand \d+ more\n", text)
+    assert re.search(r"\nThe longest of \d+ stretches:\n", text)
+    starts = re.findall(r"^(\d+):(\d\d)-", text, re.M)
+    assert len(starts) >= 5
+    assert starts == sorted(starts, key=lambda start: (int(start[0]), int(start[1])))
     assert list(shelf.iterdir()) == []
 
 

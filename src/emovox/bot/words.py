@@ -55,6 +55,7 @@ BUSY = "Many voices are waiting right now. Please send it again in a minute."
 NOT_FETCHED = "Your recording did not reach me. Please send it again."
 
 _BAR = 10
+_MOST_STRETCHES = 15
 _NO_ANSWER = {
     "silence": "I hear silence. Is the microphone on?",
     "too_short": "That is too short to judge. A second of speech or more is needed.",
@@ -139,20 +140,19 @@ def _bar(share: float) -> str:
 
 
 def _long(heard: Heard) -> str:
-    """Shares of the speech, and as many stretches as there is room for."""
+    """The mean, and the longest stretches in their order, as many as there is room for."""
     if not heard.segments:
         return f"{emoji(None)} {_NO_ANSWER['no_speech']}"
     head = f"{clock(heard.duration_s)} long, {clock(heard.speech_s)} of it speech. In the mean:"
-    lines = [head, "", *_bars(heard.scores), ""]
-    stretches = [_stretch(one) for one in heard.segments]
-    while stretches:
-        rest = len(heard.segments) - len(stretches)
-        more = [f"and {rest} more"] if rest else []
-        text = "\n".join([*lines, *stretches, *more, "", SHORT])
+    lines = [head, "", *_bars(heard.scores)]
+    longest = sorted(heard.segments, key=lambda one: -one.duration_s)
+    for n in range(min(len(longest), _MOST_STRETCHES), 0, -1):
+        stretches = [_stretch(one) for one in sorted(longest[:n], key=lambda one: one.start_s)]
+        title = f"The longest of {len(longest)} stretches:" if n < len(longest) else "Its stretches:"
+        text = "\n".join([*lines, "", title, *stretches, "", SHORT])
         if len(text) <= MOST_LETTERS:
             return text
-        stretches.pop()
-    return "\n".join([*lines, SHORT])
+    return "\n".join([*lines, "", SHORT])
 
 
 def _stretch(one: Segment) -> str:
