@@ -89,7 +89,7 @@ def test_a_search_of_settings_goes_on_and_its_best_is_a_config(
         ("model.params.layres=[3]", "did you mean 'layers'"),
         ("train.epcohs=3", "did you mean 'train.epochs'"),
         ("train.epochs=0", "train.epochs is 0; expected 1"),
-        ("model.name=vox", "takes the waveform"),
+        ("model.name=vox", "no setting 'layers'"),
     ],
 )
 def test_a_bad_config_is_refused(

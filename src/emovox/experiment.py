@@ -316,14 +316,22 @@ def spec_of(
     labels: tuple[str, ...],
     heard: Input,
     calibration: Calibration,
+    pretrained: str | None = None,
 ) -> Spec:
     """What a bundle says of a model that ``config`` made of a split; ``heard`` is what its graph takes.
+
+    Args:
+        pretrained: of which checkpoint the weights were before, if of any.
 
     Raises:
         ConfigError: the values cannot be those of a bundle.
     """
     taught = manifest.select([*split.train, *split.validation])
-    what = f"{config.model.name} on {config.features.set}, trained on {', '.join(taught.corpora)}"
+    features = None
+    if heard.kind != "waveform":
+        features = feature_set(config.features.set, config.features.overrides)
+    of_what = config.features.set if features else pretrained or "the waveform"
+    what = f"{config.model.name} on {of_what}, trained on {', '.join(taught.corpora)}"
     try:
         return Spec(
             name=config.name,
@@ -336,7 +344,7 @@ def spec_of(
             abstain=Abstain(confidence=calibration.threshold),
             corpora=taught.corpora,
             protocol=f"{split.name}#{split.digest}",
-            licence=licence_of(taught.corpora, feature_set(config.features.set, config.features.overrides)),
+            licence=licence_of(taught.corpora, features, pretrained),
         )
     except ValueError as error:
         raise ConfigError(f"no bundle can be made of this config: {error}") from error
@@ -366,19 +374,24 @@ def check_bundle(config: Config) -> None:
         raise ConfigError(f"no bundle can be made of this config: {error}") from error
 
 
-def licence_of(corpora: Sequence[str], features: FeatureSet) -> Licence:
+def licence_of(
+    corpora: Sequence[str], features: FeatureSet | None = None, pretrained: str | None = None
+) -> Licence:
     """What binds weights that these corpora taught: their licences, and that of what computes the features.
 
-    Commercial use is granted only where every one of them is known to allow it.
+    Commercial use is granted only where every one of them is known to allow it. What binds a checkpoint, by
+    its name ``pretrained``, is not known here.
     """
     terms = {name: CORPORA[name].licence if name in CORPORA else "not stated" for name in corpora}
     free = all(name in CORPORA and CORPORA[name].commercial for name in corpora)
     weights = "as its corpora: " + ", ".join(f"{name} ({licence})" for name, licence in terms.items())
-    if features.licence != _OURS:
+    if features is not None and features.licence != _OURS:
         weights += f"; features: {features.licence}"
-    return Licence(code=_OURS, weights=weights, commercial=free and features.licence == _OURS)
+        free = False
+    if pretrained is not None:
+        weights += f"; as its checkpoint: {pretrained} (not known here)"
+        free = False
+    return Licence(code=_OURS, weights=weights, commercial=free)
 
 
 _OURS = "Apache-2.0"
-
-

@@ -1,4 +1,4 @@
-"""From a config of a net to a bundle: clips as frames, a split, a training, a graph (extra ``train``).
+"""From a config of a net to a bundle: clips as the net takes them, a split, a training, a graph.
 
 ::
 
@@ -6,7 +6,9 @@
     trained = train_net(config, problem.manifest, plan.splits[0], table, folder=Path("runs/x/training"))
 
 As in `emovox.experiment`: the weights are learnt from the training part alone, the validation part says which
-epoch is kept and what temperature, and nobody looks at the test.
+epoch is kept and what temperature, and nobody looks at the test. Needs the extra ``train``.
+
+A net takes the features that the config names, or the waveform itself; then nobody asks for features.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from emovox.audio import SAMPLE_RATE
 from emovox.bundle import Features, Input
 from emovox.config import Config, NetModel
 from emovox.copies import copies_of, copy_id
@@ -26,7 +29,7 @@ from emovox.corpora.manifest import Manifest
 from emovox.corpora.protocols import Split
 from emovox.errors import ConfigError, MissingExtraError
 from emovox.experiment import Trained, spec_of
-from emovox.extract import clips_of, extract
+from emovox.extract import Clip, clips_of, extract, heard
 from emovox.features import FeatureSet, feature_set
 from emovox.features.store import Store
 from emovox.labels import EMOTIONS, EXTRAS
@@ -35,14 +38,13 @@ if TYPE_CHECKING:
     from torch import nn
 
     from emovox.calibration import Calibration
-    from emovox.nets.table import NetEntry
     from emovox.train.clips import ClipSet
     from emovox.train.epochs import Epoch
 
 __all__ = ["ClipTable", "check_net", "clip_sets", "clip_table", "train_net"]
 
 Floats: TypeAlias = NDArray[np.float32]
-Kind: TypeAlias = Literal["frames", "vector"]
+Kind: TypeAlias = Literal["frames", "vector", "waveform"]
 
 _TRACED = 6
 """Clips on which graph and net must agree."""
@@ -50,11 +52,11 @@ _TRACED = 6
 
 @dataclass(frozen=True, eq=False)
 class ClipTable:
-    """Features of clips along their time."""
+    """Clips along their time: features, or samples."""
 
     ids: tuple[str, ...]
     clips: Mapping[str, Floats]
-    """id -> ``(t, d)``, one row for a set of the kind vector; clips that failed are not in it."""
+    """id -> ``(t, d)``, one row for a set of the kind vector, samples ``(n,)``; not what failed."""
     columns: tuple[str, ...]
     errors: Mapping[str, str]
     """id -> why there are no features."""
@@ -68,10 +70,23 @@ def check_net(config: Config) -> None:
     """See early that the net can be made.
 
     Raises:
-        ConfigError: the net, a setting or a value is unknown, or it takes no features.
-        MissingExtraError: PyTorch is not installed.
+        ConfigError: the net, a setting or a value is unknown, or does not suit the rest of the config.
+        MissingExtraError: PyTorch, or what the net needs, is not installed.
     """
-    _made(config, n_in=1, n_labels=2)
+    net = _made(config, n_in=1, n_labels=2)
+    if not _takes_waveform(config):
+        return
+    if config.train.mask_time or config.train.mask_columns:
+        raise ConfigError(
+            f"the net {config.model.name!r} takes the waveform, which has no frames to hide: expected "
+            "train.mask_time and train.mask_columns 0"
+        )
+    hears = getattr(getattr(net, "encoder", None), "hears", None)
+    if hears is not None and config.windows.clip_s * SAMPLE_RATE > hears:
+        longest_s = hears / SAMPLE_RATE
+        raise ConfigError(
+            f"windows.clip_s is {config.windows.clip_s:g}; this encoder hears {longest_s:g} s at most"
+        )
 
 
 def clip_table(
@@ -83,7 +98,7 @@ def clip_table(
     store: Store | None = None,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> ClipTable:
-    """The features of every clip; see `emovox.extract.extract`.
+    """What the net takes of every clip: features (see `emovox.extract.extract`), or the sound.
 
     Args:
         training: ids of the clips whose changed copies are wanted too, where the config has some.
@@ -91,9 +106,34 @@ def clip_table(
     Raises:
         ConfigError: the set, or a step of the augmentation, is unknown.
     """
-    features = feature_set(config.features.set, config.features.overrides)
-    found, errors = {}, {}
     clips = [*clips_of(manifest), *copies_of(manifest, training, config)]
+    if _takes_waveform(config):
+        found, errors = _sounds(clips, workers, progress)
+        features = None
+    else:
+        features = feature_set(config.features.set, config.features.overrides)
+        found, errors = _frames(clips, features, workers, store, progress)
+    numbers = range(1, config.augment.copies + 1) if len(clips) > len(manifest) else ()
+    return ClipTable(
+        manifest.ids,
+        {key: found[key] for key in manifest.ids if key in found},
+        () if features is None else features.columns,
+        errors,
+        {} if features is None else features.reference(),
+        "waveform" if features is None else _kind(features),
+        tuple({key: found[name] for key in training if (name := copy_id(key, n)) in found} for n in numbers),
+    )
+
+
+def _frames(
+    clips: Sequence[Clip],
+    features: FeatureSet,
+    workers: int,
+    store: Store | None,
+    progress: Callable[[int, int], None],
+) -> tuple[Mapping[str, Floats], Mapping[str, str]]:
+    """Features and errors by id."""
+    found, errors = {}, {}
     for n, one in enumerate(extract(clips, [features], workers=workers, store=store)):
         if one.error is not None:
             errors[one.clip.id] = one.error
@@ -102,16 +142,23 @@ def clip_table(
         else:
             found[one.clip.id] = np.atleast_2d(one.values[0])
         progress(n + 1, len(clips))
-    numbers = range(1, config.augment.copies + 1) if len(clips) > len(manifest) else ()
-    return ClipTable(
-        manifest.ids,
-        {key: found[key] for key in manifest.ids if key in found},
-        features.columns,
-        errors,
-        features.reference(),
-        _kind(features),
-        tuple({key: found[name] for key in training if (name := copy_id(key, n)) in found} for n in numbers),
-    )
+    return found, errors
+
+
+def _sounds(
+    clips: Sequence[Clip], workers: int, progress: Callable[[int, int], None]
+) -> tuple[Mapping[str, Floats], Mapping[str, str]]:
+    """Samples and errors by id."""
+    from emovox.train.sounds import Shelf
+
+    shelf, errors = Shelf(), {}
+    for n, one in enumerate(heard(clips, workers=workers)):
+        if one.error is not None:
+            errors[one.clip.id] = one.error
+        else:
+            shelf.put(one.clip.id, one.values[0])
+        progress(n + 1, len(clips))
+    return shelf.all(), errors
 
 
 def train_net(
@@ -140,10 +187,17 @@ def train_net(
     labels, taught, held = clip_sets(manifest, split, table)
     net = _made(config, n_in=len(table.columns), n_labels=len(labels))
     fitted = fit_net(net, taught, held, config.train, seed=config.seed, folder=folder, tell=tell)
-    calibration = _calibrated(fitted.net, held, len(labels), config.coverage)
+    calibration = _calibrated(fitted.net, held, len(labels), config)
     model = to_onnx(*_traced(fitted.net, taught, table.kind), name=config.name, kind=table.kind)
-    heard = Input(kind=table.kind, features=Features(**table.reference))
-    spec = spec_of(config, manifest, split, labels=labels, heard=heard, calibration=calibration)
+    spec = spec_of(
+        config,
+        manifest,
+        split,
+        labels=labels,
+        heard=Input(kind=table.kind, features=Features(**table.reference) if table.reference else None),
+        calibration=calibration,
+        pretrained=_pretrained(config),
+    )
     n_weights = sum(weight.numel() for weight in fitted.net.parameters())
     notes = (
         f"{config.model.name}: {n_weights} parameters, epoch {fitted.best} of {len(fitted.epochs)} is kept",
@@ -156,22 +210,27 @@ def _made(config: Config, *, n_in: int, n_labels: int) -> nn.Module:
     try:
         import torch
 
-        from emovox.nets.table import find_net, make
+        from emovox.nets.table import make
     except ImportError as error:
         raise MissingExtraError("training a net", "train") from error
     if not isinstance(config.model, NetModel):
         raise ConfigError(f"model.kind is {config.model.kind!r}; expected net")
-    _refuse_waveform(config.model.name, find_net(config.model.name))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         return make(config.model.name, config.model.params, n_in=n_in, n_labels=n_labels)
 
 
-def _refuse_waveform(name: str, entry: NetEntry) -> None:
-    if entry.takes != "frames":
-        raise ConfigError(
-            f"the net {name!r} takes the waveform; a config trains nets on features (see docs/neural.md)"
-        )
+def _takes_waveform(config: Config) -> bool:
+    from emovox.nets.table import find_net
+
+    return find_net(config.model.name).takes == "waveform"
+
+
+def _pretrained(config: Config) -> str | None:
+    """What the checkpoint is called of which the net begins, if it does; a folder by its last name."""
+    assert isinstance(config.model, NetModel)
+    checkpoint = config.model.params.get("checkpoint")
+    return None if checkpoint is None else Path(checkpoint).name if Path(checkpoint).is_dir() else checkpoint
 
 
 def _kind(features: FeatureSet) -> Kind:
@@ -228,13 +287,14 @@ def _clip_set(
     return ClipSet(variants, truth, homes, label_mask(truth, homes, len(labels)))
 
 
-def _calibrated(net: nn.Module, held: ClipSet | None, n_labels: int, coverage: float) -> Calibration:
+def _calibrated(net: nn.Module, held: ClipSet | None, n_labels: int, config: Config) -> Calibration:
     from emovox.calibration import calibrated
     from emovox.train.trainer import logits_of
 
     if held is None:
-        return calibrated(np.zeros((0, n_labels)), np.zeros(0, np.int64), coverage)
-    return calibrated(logits_of(net, held).astype(np.float64), held.labels, coverage)
+        return calibrated(np.zeros((0, n_labels)), np.zeros(0, np.int64), config.coverage)
+    logits = logits_of(net, held, batch_size=config.train.batch_size)
+    return calibrated(logits.astype(np.float64), held.labels, config.coverage)
 
 
 def _traced(net: nn.Module, taught: ClipSet, kind: Kind) -> tuple[nn.Module, list[Floats]]:

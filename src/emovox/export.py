@@ -22,6 +22,7 @@ from torch import nn
 
 from emovox.errors import BundleError, ConfigError
 from emovox.graph import Graph, Kind
+from emovox.nets.encoder import EncoderNet
 
 __all__ = ["TOLERANCE", "check_parity", "to_onnx"]
 
@@ -49,6 +50,7 @@ def to_onnx(net: nn.Module, items: Sequence[Floats], *, name: str = "net", kind:
     if len(items) < 2:  # a batch of one would be taken for a constant
         raise ConfigError(f"to_onnx got {len(items)} {_ITEMS[kind]}; expected at least two to trace on")
     net = net.eval()
+    plain = net.plain() if isinstance(net, EncoderNet) else net
     inputs = _padded(items[:2], kind)
     batch = torch.export.Dim("batch")
     # Where frames are halved, the exporter would ask for as many as are sure to leave two: found, not named.
@@ -58,7 +60,7 @@ def to_onnx(net: nn.Module, items: Sequence[Floats], *, name: str = "net", kind:
     with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()), _quiet("torch.onnx"):
         warnings.simplefilter("ignore")  # the exporter's own deprecations; the parity check is what counts
         program = torch.onnx.export(
-            net,
+            plain,
             inputs,
             dynamo=True,
             dynamic_shapes=shapes,

@@ -113,7 +113,11 @@ def _from_hub(model: str, revision: str | None, download: bool) -> Path:
             allow_patterns=["config.json", EAR, _SHARDS, "model*.safetensors"],
         )
     except (OSError, ValueError) as error:  # every error of the Hub is one of these
-        hint = "" if download else "; the option download=True fetches it from the Hub"
+        hint = (
+            ""
+            if download
+            else "; nothing is fetched unasked: the option download=True fetches it from the Hub"
+        )
         raise ConfigError(
             f"no encoder {model!r}: neither a folder nor in Hugging Face's cache here{hint} "
             f"({type(error).__name__})"

@@ -36,7 +36,7 @@ from emovox.errors import AudioValueError, ConfigError
 from emovox.features import checkpoints
 from emovox.features.checkpoints import EAR, read_json
 
-__all__ = ["FAMILIES", "POOLINGS", "Embedding", "compute", "embed", "opened"]
+__all__ = ["FAMILIES", "POOLINGS", "Embedding", "compute", "embed", "opened", "read"]
 
 Floats = NDArray[np.float32]
 Layer = int | str | Sequence[float]
@@ -284,14 +284,25 @@ def _pooled(frames: Floats, pooling: str) -> Floats:
 @lru_cache(maxsize=2)
 def _network(folder: Path, depth: int, device: str, state: object) -> tuple[Any, Any]:
     """The encoder up to the layer needed, and what prepares sound for it, open until a file changes."""
+    encoder, ear = read(folder)
+    layers = encoder.layers if hasattr(encoder, "layers") else encoder.encoder.layers
+    del layers[depth + 1 :]  # one is kept above, for the last is what a final normalisation touches
+    return encoder.to(device).eval(), ear
+
+
+def read(folder: Path) -> tuple[Any, Any]:
+    """The whole encoder (a module of torch) in a folder, and what prepares sound for it.
+
+    Raises:
+        ConfigError: it cannot be read, or lacks weights.
+        MissingExtraError: the extra ``ssl`` is not installed.
+    """
     model, loading, ear = _read(folder)
     missing = sorted(set(loading["missing_keys"]) - {"masked_spec_embed"})  # which only training uses
     encoder = model.get_encoder() if model.config.model_type == "whisper" else model
     if lost := [name for name in missing if not name.startswith("decoder.")]:
         raise ConfigError(f"{folder}: the weights lack {len(lost)} tensors of the encoder, such as {lost[0]}")
-    layers = encoder.layers if hasattr(encoder, "layers") else encoder.encoder.layers
-    del layers[depth + 1 :]  # one is kept above, for the last is what a final normalisation touches
-    return encoder.to(device).eval(), ear
+    return encoder, ear
 
 
 def _read(folder: Path) -> tuple[Any, Mapping[str, Any], Any]:

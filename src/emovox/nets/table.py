@@ -18,6 +18,7 @@ from torch import nn
 from emovox.errors import ConfigError
 from emovox.nets.conformer import Conformer, ConformerConfig
 from emovox.nets.convolutional import Clstm, ClstmConfig, Cnn1d, Cnn1dConfig, Tcn, TcnConfig
+from emovox.nets.encoder import EncoderConfig, EncoderNet
 from emovox.nets.image import Cnn2d, Cnn2dConfig, Crnn, CrnnConfig
 from emovox.nets.perceptron import Perceptron, PerceptronConfig
 from emovox.nets.recurrent import BiLstmConfig, GruConfig, RecurrentConfig, RecurrentNet
@@ -48,6 +49,9 @@ NETS: Mapping[str, NetEntry] = {
     "crnn": NetEntry(CrnnConfig, Crnn, "Shi, Bai & Yao, 2017"),
     "tcn": NetEntry(TcnConfig, Tcn, "Bai, Kolter & Koltun, 2018"),
     "conformer": NetEntry(ConformerConfig, Conformer, "Gulati et al., 2020"),
+    "encoder": NetEntry(
+        EncoderConfig, EncoderNet, "Yang et al., 2021, and its checkpoint's", takes="waveform"
+    ),
     "vox": NetEntry(VoxConfig, Vox, "the default model's", takes="waveform"),
 }
 """Name -> net."""

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
+from emovox.nets.framed import check_ranges
 from emovox.nets.functionals import Functionals, FunctionalsConfig
 
 __all__ = ["Vox", "VoxConfig", "VoxHead"]
@@ -28,6 +29,19 @@ class VoxConfig:
     clip: float = 5.0
     front: FunctionalsConfig = field(default_factory=FunctionalsConfig)
 
+    def __post_init__(self) -> None:
+        check_ranges(self, _RANGES)
+
+
+_RANGES = {
+    "n_labels": (1, 1e4),
+    "n_members": (1, 100),
+    "hidden": (1, 1e5),
+    "input_dropout": (0, 0.99),
+    "dropout": (0, 0.99),
+    "clip": (1e-3, 1e9),
+}
+
 
 class VoxHead(nn.Module):
     """One member: standardised features ``(b, d)`` -> ``hidden (b, h)`` and logits ``(b, n_labels)``."""
@@ -44,7 +58,11 @@ class VoxHead(nn.Module):
 
     def embed(self, features: Tensor) -> Tensor:
         """The hidden layer's activations, ``(b, hidden)``."""
-        hidden: Tensor = nn.functional.silu(self.norm(self.enter(features)))
+        entered = self.enter(features)
+        if self.training and len(entered) == 1:  # one clip, the last of an epoch, has no deviation
+            self.norm.eval()
+        hidden: Tensor = nn.functional.silu(self.norm(entered))
+        self.norm.train(self.training)
         return hidden
 
     def forward(self, features: Tensor) -> Tensor:

@@ -6,7 +6,7 @@ import copy
 import math
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Set
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from emovox import metrics
 from emovox.config import TrainingConfig
+from emovox.nets.encoder import EncoderNet
 from emovox.nets.framed import FrameNet
 from emovox.train.clips import ClipSet, drawn, padded
 from emovox.train.epochs import CHECKPOINT, Epoch, write_curves
@@ -63,6 +64,9 @@ class Course(L.LightningModule):
         self.tell, self.give_up = tell, give_up
         self.taught, self.held = taught, held
         self.average = copy.deepcopy(net).requires_grad_(False) if config.ema else None
+        self.untaught = {name for name, weight in net.named_parameters() if not weight.requires_grad}
+        """Pretrained weights that stay as they are: no checkpoint holds them."""
+        self.strict_loading = not self.untaught
         self.chances = taught.chances() if config.balance == "draws" else None
         self.class_weights = _class_weights(taught) if config.balance == "weights" else None
         self.n_steps = math.ceil(len(taught) / config.batch_size)
@@ -77,10 +81,8 @@ class Course(L.LightningModule):
     # ------------------------------------------------------------------------------------ teaching
 
     def configure_optimizers(self) -> Any:
-        parameters = [p for p in self.net.parameters() if p.requires_grad]
-        optimiser = torch.optim.AdamW(
-            parameters, lr=self.config.learning_rate, weight_decay=self.config.weight_decay
-        )
+        rate = self.config.learning_rate
+        optimiser = torch.optim.AdamW(_groups(self.net, rate), lr=rate, weight_decay=self.config.weight_decay)
         n_steps = self.n_steps * self.config.epochs
         schedule = torch.optim.lr_scheduler.LambdaLR(
             optimiser, lambda step: learning_rate_at(step, n_steps, self.config)
@@ -103,7 +105,7 @@ class Course(L.LightningModule):
 
     def on_train_batch_end(self, *args: Any) -> None:
         if self.average is not None:
-            _follow(self.average, self.net, self.config.ema, self.global_step)
+            _follow(self.average, self.net, self.config.ema, self.global_step, self.untaught)
 
     def _rows(self, step: int) -> np.ndarray[Any, np.dtype[np.intp]]:
         """Clips of a step; of several machines each takes its share."""
@@ -157,7 +159,8 @@ class Course(L.LightningModule):
         if uar is None or self.best_uar is None or uar > self.best_uar:
             self.best, self.best_uar = self.current_epoch + 1, uar
             judged = self.net if self.average is None else self.average
-            self._best_state = {k: v.detach().cpu().clone() for k, v in judged.state_dict().items()}
+            state = judged.state_dict().items()
+            self._best_state = {k: v.detach().cpu().clone() for k, v in state if k not in self.untaught}
         epoch = Epoch(
             self.current_epoch + 1,
             self.config.epochs,
@@ -184,13 +187,15 @@ class Course(L.LightningModule):
         return done >= self.config.epochs or waited
 
     def best_state(self) -> Mapping[str, Tensor]:
-        """Weights of the best epoch."""
+        """Weights of the best epoch, but those that nobody teaches."""
         return self._best_state
 
     # ------------------------------------------------------------------------------------ going on
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["key"] = self.key
+        state = checkpoint["state_dict"].items()
+        checkpoint["state_dict"] = {k: v for k, v in state if k.partition(".")[2] not in self.untaught}
         checkpoint["epochs"] = [asdict(epoch) for epoch in self.epochs]
         checkpoint["best"] = {"number": self.best, "uar": self.best_uar, "state": self._best_state}
 
@@ -266,6 +271,18 @@ def _board(folder: Path | None, config: TrainingConfig) -> Any:
     return TensorBoardLogger(folder, name="", version="tensorboard")
 
 
+def _groups(net: nn.Module, rate: float) -> list[dict[str, Any]]:
+    """What learns; pretrained weights at a share of the rate."""
+    slow = net.pretrained() if isinstance(net, EncoderNet) else []
+    apart = {id(weight) for weight in slow}
+    groups: list[dict[str, Any]] = [
+        {"params": [p for p in net.parameters() if p.requires_grad and id(p) not in apart]}
+    ]
+    if isinstance(net, EncoderNet) and slow:
+        groups.append({"params": slow, "lr": rate * net.config.encoder_rate})
+    return groups
+
+
 def _class_weights(clips: ClipSet) -> Tensor:
     """What a clip of each label counts, so that labels count alike; 1 on average."""
     counts = np.bincount(clips.labels, minlength=clips.shown.shape[1])
@@ -294,10 +311,14 @@ def _mixed_seed(*numbers: int) -> int:
 
 
 @torch.no_grad()
-def _follow(average: nn.Module, net: nn.Module, decay: float, n_steps: int) -> None:
+def _follow(average: nn.Module, net: nn.Module, decay: float, n_steps: int, untaught: Set[str]) -> None:
     """Move the average of weights towards the net's; faster at first, lest its beginning stays in it."""
     share = 1 - min(decay, (1 + n_steps) / (10 + n_steps))
-    for old, new in zip(average.state_dict().values(), net.state_dict().values(), strict=True):
+    news = net.state_dict()
+    for name, old in average.state_dict().items():
+        new = news[name]
+        if name in untaught:
+            continue
         if new.is_floating_point():
             old.lerp_(new, share)
         else:

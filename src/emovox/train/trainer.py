@@ -71,7 +71,7 @@ def fit_net(
         give_up: asked after each epoch; the training ends where it says so.
 
     Raises:
-        ConfigError: the folder holds the training of something else, or cannot be read.
+        ConfigError: the folder holds the training of something else, or cannot be read; or there is no GPU.
         MissingExtraError: Lightning is not installed.
         KeyboardInterrupt: the epochs that were finished are saved; the same call goes on.
     """
@@ -81,6 +81,7 @@ def fit_net(
         raise MissingExtraError("training a net", "train") from error
     from emovox.train.course import Course, run_course
 
+    _check_device(config.device)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         learn_scale(net, training)
@@ -88,7 +89,7 @@ def fit_net(
         saved = None if folder is None else _saved(folder, _key(course))
         with _quiet():
             run_course(course, folder, saved)
-    net.load_state_dict(course.best_state())
+    net.load_state_dict(course.best_state(), strict=not course.untaught)
     return Fitted(net.cpu().eval(), tuple(course.epochs), course.best, course.best_uar)
 
 
@@ -115,6 +116,14 @@ def logits_of(
             rows.append(net(*padded(clips.variants[0][first : first + batch_size])))
     answers: Tensor = torch.cat(rows)
     return answers.numpy()
+
+
+def _check_device(device: str) -> None:
+    if device == "gpu" and not (torch.cuda.is_available() or torch.backends.mps.is_available()):
+        raise ConfigError(
+            "train.device is gpu, but none is there that PyTorch can use; expected cpu, or auto, which takes "
+            "a GPU where there is one"
+        )
 
 
 def _key(course: Any) -> str:

@@ -1,0 +1,373 @@
+"""``encoder``: each kind is heard as transformers hears it, padded or not, learns as told, is exported."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import wave
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+pytest.importorskip("torch")
+pytest.importorskip("transformers", minversion="5")
+pytest.importorskip("peft")
+pytest.importorskip("lightning")
+pytest.importorskip("onnxscript")
+
+import torch
+import transformers
+
+import emovox
+from emovox.cli import main
+from emovox.config import TrainingConfig
+from emovox.errors import ConfigError
+from emovox.export import TOLERANCE, check_parity, to_onnx
+from emovox.nets.table import make
+from emovox.nets.whisper import LogMel
+from emovox.train.clips import ClipSet, padded
+from emovox.train.epochs import CHECKPOINT
+from emovox.train.sounds import Shelf
+from emovox.train.trainer import fit_net, logits_of
+from speech_encoders import MAKERS, RATE, Floats, saved, sound
+
+MODES = ("frozen", "partial", "full", "lora")
+FAMILIES = ("wav2vec2", "hubert-layer", "wavlm", "data2vec", "whisper")
+SHORT = TrainingConfig(epochs=2, batch_size=4, balance="none", learning_rate=0.01, tensorboard=False)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def zoo(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a small random checkpoint of each kind."""
+    return saved(tmp_path_factory.mktemp("encoders"))
+
+
+def net(folder: Path, mode: str = "frozen", **params: Any) -> Any:
+    torch.manual_seed(3)
+    given = {"checkpoint": str(folder), "mode": mode, "head": 8, "rank": 2, "n_tuned": 1} | params
+    return make("encoder", given, n_in=1, n_labels=4)
+
+
+def clips(n: int = 6, seconds: float = 0.2) -> ClipSet:
+    heard = [sound(seconds + 0.03 * (i % 3), seed=i) for i in range(n)]
+    return ClipSet([heard], np.arange(n) % 4, np.zeros(n, np.int64), np.ones((1, 4), bool))
+
+
+# --- what is heard ------------------------------------------------------------------------------------
+
+
+def reference(folder: Path, x: Floats) -> list[Floats]:
+    """transformers' own layers of one sound that stands alone, ``(t, size)`` each."""
+    model = transformers.AutoModel.from_pretrained(folder).eval()
+    ear = transformers.AutoFeatureExtractor.from_pretrained(folder)
+    given = dict(ear(x, sampling_rate=RATE, return_tensors="pt"))
+    given.pop("attention_mask", None)
+    model = model.get_encoder() if folder.name == "whisper" else model
+    with torch.inference_mode():
+        out = model(**given, output_hidden_states=True)
+    return [z[0].numpy() for z in (*out.hidden_states[:-1], out.last_hidden_state)]
+
+
+@pytest.mark.parametrize("name", MAKERS)
+def test_each_layer_is_transformers_own_however_much_is_padded(zoo: Path, name: str) -> None:
+    sounds = [sound(0.4), sound(0.9, seed=1), sound(0.06, seed=2)]
+    x, lengths = padded(sounds)
+    for row, n in zip(x, lengths, strict=True):
+        row[n:] = float("nan")
+    with torch.inference_mode():
+        layers, n_frames = net(zoo / name).eval().encoder(x, lengths)
+    for i, alone in enumerate(sounds):
+        expected = reference(zoo / name, alone)
+        n = int(n_frames[i])
+        assert n == (-(-len(alone) // 320) if name == "whisper" else len(expected[0]))
+        for layer, own in zip(layers, expected, strict=True):
+            np.testing.assert_allclose(layer[i, :n], own[:n], rtol=0, atol=1e-5)
+
+
+def test_what_stands_in_the_padding_never_matters(zoo: Path) -> None:
+    sounds = [sound(0.3), sound(0.8, seed=1), sound(0.003, seed=2)]  # the last has no frame of its own
+    for name, pooling in zip(
+        FAMILIES, ("mean", "statistics", "attention", "last", "statistics"), strict=True
+    ):
+        heard = net(zoo / name, pooling=pooling).eval()
+        x, lengths = padded(sounds)
+        with torch.inference_mode():
+            together = heard(x, lengths)
+            alone = torch.cat([heard(*padded([one])) for one in sounds])
+            for row, n in zip(x, lengths, strict=True):
+                row[n:] = 9.0
+            assert torch.equal(heard(x, lengths), together), name
+            wider = heard(torch.nn.functional.pad(x, (0, 999), value=9.0), lengths)
+        torch.testing.assert_close(together, alone, rtol=0, atol=1e-5)
+        torch.testing.assert_close(together, wider, rtol=0, atol=1e-5)
+
+
+def test_nor_in_training(zoo: Path) -> None:
+    """More padding, the same gradients."""
+    for name in ("hubert", "wavlm", "data2vec"):
+        taught = net(zoo / name, "full").eval()  # nothing is dropped
+        x, lengths = padded([sound(0.3), sound(0.2, seed=1)])
+        found = []
+        for padding in (0, 800):
+            taught.zero_grad()
+            taught(torch.nn.functional.pad(x, (0, padding), value=9.0), lengths).square().sum().backward()
+            found.append(torch.cat([p.grad.ravel() for p in taught.parameters() if p.grad is not None]))
+        torch.testing.assert_close(found[0], found[1], rtol=1e-3, atol=1e-5)
+
+
+def test_a_batch_norm_before_the_places_hears_no_padding(zoo: Path, tmp_path: Path) -> None:
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        model = MAKERS["hubert"]()
+        model = type(model)(type(model.config)(**(model.config.to_dict() | {"conv_pos_batch_norm": True})))
+    torch.nn.init.normal_(model.encoder.pos_conv_embed.batch_norm.running_mean)
+    model.save_pretrained(tmp_path)
+    shutil.copy(zoo / "hubert" / "preprocessor_config.json", tmp_path)
+    x, lengths = padded([sound(0.4), sound(0.2, seed=1)])
+    with torch.inference_mode():
+        layers, n_frames = net(tmp_path).eval().encoder(x, lengths)
+    for own, layer in zip(reference(tmp_path, sound(0.2, seed=1)), layers, strict=True):
+        np.testing.assert_allclose(layer[1, : n_frames[1]], own, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("x", [sound(1.0), np.zeros(RATE, np.float32), 1e-4 * sound(1.0, seed=3)])
+def test_log_mel_is_transformers_extractor(x: Floats) -> None:
+    ear = transformers.WhisperFeatureExtractor(feature_size=20, chunk_length=1)
+    expected = ear(x, sampling_rate=RATE, return_tensors="np").input_features[0]
+    found = LogMel(ear)(torch.from_numpy(x)[None])[0].numpy()
+    np.testing.assert_allclose(found, expected, rtol=0, atol=2e-4)
+
+
+# --- how it learns ------------------------------------------------------------------------------------
+
+
+def names_of_what_learns(taught: Any) -> set[str]:
+    return {name for name, p in taught.encoder.named_parameters() if p.requires_grad}
+
+
+def test_each_mode_teaches_what_it_says(zoo: Path) -> None:
+    for name in ("wavlm", "whisper"):
+        whole = {n for n, _ in net(zoo / name).encoder.named_parameters()}
+        learn = {mode: names_of_what_learns(net(zoo / name, mode)) for mode in MODES}
+        assert learn["frozen"] == set()
+        assert all("lora_" in n for n in learn["lora"])
+        assert len(learn["lora"]) == 2 * 2 * 3, "two matrices for queries and for values of three blocks"
+        assert {n for n in learn["partial"] if n.startswith("layers.")} == {
+            n for n in whole if n.startswith("layers.2.")
+        }
+        assert learn["partial"] <= learn["full"]
+        left = whole - learn["full"]
+        assert left == {n for n in whole if n.startswith("convolutions.") or n == "positions.weight"}
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_every_mode_learns_from_the_first_epochs(zoo: Path, name: str) -> None:
+    for mode in MODES:
+        taught = net(zoo / name, mode, encoder_rate=0.5)
+        before = {key: value.clone() for key, value in taught.state_dict().items()}
+        learning = {key for key, p in taught.named_parameters() if p.requires_grad}
+        fitted = fit_net(taught, clips(), None, replace(SHORT, epochs=1))
+        after = fitted.net.state_dict()
+        changed = {key for key, value in after.items() if not torch.equal(value, before[key])}
+        assert changed <= learning
+        assert len(changed) > 0.8 * len(learning), "of biases of keys a softmax takes no notice"
+        assert np.isfinite(logits_of(fitted.net, clips())).all()
+
+
+def test_pretrained_weights_learn_more_slowly(zoo: Path) -> None:
+    from emovox.train.course import Course
+
+    for mode, rates in (("lora", [0.01]), ("full", [0.01, 0.01 * 0.05])):
+        taught = net(zoo / "wavlm", mode)
+        course = Course(taught, clips(), None, SHORT, 0, lambda epoch: None, lambda epoch: False)
+        groups = course.configure_optimizers()["optimizer"].param_groups
+        assert [group["initial_lr"] for group in groups] == rates
+        n_taught = sum(len(group["params"]) for group in groups)
+        assert n_taught == len([p for p in taught.parameters() if p.requires_grad])
+
+
+def test_it_learns_32_clips_by_heart(zoo: Path) -> None:
+    rng = np.random.default_rng(0)  # pure noise: there is nothing to learn but the clips themselves
+    noise = [(0.1 * rng.standard_normal(1600)).astype(np.float32) for _ in range(32)]
+    data = replace(clips(32), variants=[noise])
+    settings = replace(SHORT, epochs=60, batch_size=16, label_smoothing=0)
+    taught = net(zoo / "wav2vec2", "full", dropout=0.0, encoder_rate=1.0, head=64, pooling="statistics")
+    fitted = fit_net(taught, data, None, replace(settings, learning_rate=0.01))
+    assert (logits_of(fitted.net, data).argmax(1) == data.labels).all()
+
+
+@pytest.mark.parametrize("mode", ["lora", "partial"])
+def test_resumed_is_uninterrupted_and_no_checkpoint_holds_the_frozen(
+    zoo: Path, tmp_path: Path, mode: str
+) -> None:
+    settings = replace(SHORT, epochs=3, ema=0.9, crop=2000)
+    whole = fit_net(net(zoo / "wavlm", mode), clips(), clips(4), settings, folder=tmp_path / "whole")
+
+    def stop(epoch: Any) -> None:
+        if epoch.number == 1:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fit_net(net(zoo / "wavlm", mode), clips(), clips(4), settings, folder=tmp_path / "cut", tell=stop)
+    again = fit_net(net(zoo / "wavlm", mode), clips(), clips(4), settings, folder=tmp_path / "cut")
+    for a, b in zip(whole.net.state_dict().values(), again.net.state_dict().values(), strict=True):
+        assert torch.equal(a, b)
+    kept = torch.load(tmp_path / "cut" / CHECKPOINT, weights_only=True)
+    learns = {n for n, p in again.net.named_parameters() if p.requires_grad}
+    held = {key.partition(".")[2] for key in kept["state_dict"]}
+    assert held - learns <= {name for name, _ in again.net.named_buffers()}
+    assert learns <= held
+    assert set(kept["best"]["state"]) == held
+    with pytest.raises(ConfigError, match="another training"):
+        fit_net(net(zoo / "hubert", mode), clips(), clips(4), settings, folder=tmp_path / "cut")
+
+
+# --- what leaves the workshop -------------------------------------------------------------------------
+
+
+def moved(taught: Any) -> Any:
+    """As if it had learnt: additions that add something, layers that count differently."""
+    for name, weight in taught.named_parameters():
+        if "lora_B" in name or "layer_worth" in name:
+            torch.nn.init.normal_(weight, std=0.3)
+    return taught.eval()
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_additions_are_heard_and_merged(zoo: Path, name: str) -> None:
+    x = padded([sound(0.3), sound(0.2, seed=1)])
+    with torch.inference_mode():
+        taught = net(zoo / name, "lora", layers="last").eval()
+        before = taught(*x)
+        added = moved(taught)(*x)
+        plain = taught.plain()
+        assert not torch.allclose(added, before, atol=1e-3)
+        torch.testing.assert_close(plain(*x), added, rtol=0, atol=1e-5)
+        torch.testing.assert_close(taught(*x), added)
+    assert not [n for n, _ in plain.named_parameters() if "lora" in n]
+
+
+@pytest.mark.parametrize(
+    "name", [n if n == "hubert" else pytest.param(n, marks=pytest.mark.slow) for n in MAKERS]
+)
+def test_the_graph_answers_what_the_net_answers(zoo: Path, name: str) -> None:
+    """Batches of 1 and of 16, of 0.3 s to 20 s (a Whisper of 1 s hears no more)."""
+    taught = moved(net(zoo / name, "lora"))
+    sounds = [sound(s, seed=i) for i, s in enumerate((1.0, 0.3, 20.0, 0.7))]
+    model = to_onnx(taught, sounds, name=name)
+    sixteen = [sounds[(0, 1, 3)[n % 3]][: -1 - 100 * n] for n in range(16)]
+    assert check_parity(taught, model, sixteen) <= TOLERANCE
+
+
+@pytest.fixture(scope="module")
+def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Low and high tones, called sad and angry, in parts of their own."""
+    root, rng = tmp_path_factory.mktemp("tree"), np.random.default_rng(0)
+    for part in ("train", "test"):
+        for emotion, hz in (("sad", 150), ("angry", 900)):
+            (root / part / emotion).mkdir(parents=True)
+            for n in range(3):
+                t = np.arange(6400 + 800 * n) / RATE
+                x = 0.4 * np.sin(2 * np.pi * hz * t) + 0.02 * rng.standard_normal(len(t))
+                with wave.open(str(root / part / emotion / f"{part}{n}.wav"), "wb") as file:
+                    file.setparams((1, 2, RATE, 0, "NONE", ""))
+                    file.writeframes((x * 32767).astype("<i2").tobytes())
+    return root
+
+
+def command(folder: Path, tree: Path, run: Path, *more: str) -> list[str]:
+    said = ["model.kind=net", "model.name=encoder", f"model.params.checkpoint={folder}", "train.batch_size=4"]
+    said += ["train.epochs=1", "train.tensorboard=false", "model.params.head=8", *more]
+    return ["train", *said, "--data", str(tree), "-o", str(run), "--mlflow", "off"]
+
+
+def test_a_config_becomes_a_bundle_that_predicts(
+    zoo: Path, tree: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    whisper = ["windows.clip_s=1", "windows.window_s=1", "windows.hop_s=0.5", "model.params.mode=partial"]
+    assert main(command(zoo / "whisper", tree, tmp_path / "run", *whisper)) == 0
+    assert "test: accuracy" in capsys.readouterr().err
+    found = emovox.load(tmp_path / "run").predict(next((tree / "test/angry").glob("*.wav")))
+    assert set(found.scores) == {"sad", "angry"}
+    spec = json.loads(next((tmp_path / "run").rglob("spec.json")).read_text())
+    assert spec["input"]["kind"] == "waveform"
+    assert "as its checkpoint: whisper (not known here)" in spec["licence"]["weights"]
+    assert not spec["licence"]["commercial"]
+    assert str(zoo) not in json.dumps(spec), "no path of this machine"
+
+
+def test_the_default_models_net_is_trained_by_a_config_too(tree: Path, tmp_path: Path) -> None:
+    small = ["model.name=vox", "model.params={hidden: 8, n_members: 1}"]
+    said = [word for word in command(tmp_path, tree, tmp_path / "run") if not word.startswith("model.")]
+    size = "train.batch_size=5"  # of six clips one is left over
+    assert main([*said, "model.kind=net", *small, size]) == 0
+    found = emovox.load(tmp_path / "run").predict(next((tree / "test/sad").glob("*.wav")))
+    assert set(found.scores) == {"sad", "angry"}
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ("model.params.mode=frosen", "mode is 'frosen'; expected one of frozen, partial, full, lora"),
+        ("model.params.layers=first", "expected one of weighted, last"),
+        ("model.params.pooling=max", "expected one of mean"),
+        ("model.params.rank=0", "rank is 0"),
+        ("model.params.ranks=4", "did you mean 'rank'"),
+        ("model.params.checkpoint=", "checkpoint is ''; expected the folder"),
+        ("model.params.checkpoint=no/such-encoder", "nothing is fetched unasked"),
+        (
+            "model.params={mode: partial, n_tuned: 9, checkpoint: CHECKPOINT}",
+            "n_tuned is 9; the encoder has 3",
+        ),
+        ("train.mask_time=0.2", "no frames to hide"),
+    ],
+)
+def test_a_bad_config_is_refused(
+    change: str, told: str, zoo: Path, tree: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    change = change.replace("CHECKPOINT", str(zoo / "wavlm"))
+    assert main(command(zoo / "wavlm", tree, tmp_path / "x", change)) == 2
+    assert told in capsys.readouterr().err
+    assert not (tmp_path / "x").exists()
+
+
+def test_a_whisper_that_hears_less_than_a_clip_is_refused(
+    zoo: Path, tree: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(command(zoo / "whisper", tree, tmp_path / "x")) == 2
+    assert "windows.clip_s is 12; this encoder hears 1 s at most" in capsys.readouterr().err
+
+
+def test_sounds_lie_in_a_file() -> None:
+    shelf = Shelf()
+    given = {str(i): sound(0.01 * i, seed=i) for i in range(1, 5)}
+    for key, x in given.items():
+        shelf.put(key, x)
+    found = shelf.all()
+    del shelf
+    assert found.keys() == given.keys()
+    assert all(np.array_equal(found[key], x) for key, x in given.items())
+    assert isinstance(found["1"].base, np.memmap)
+    assert Shelf().all() == {}
+
+
+@pytest.mark.skipif(not os.environ.get("EMOVOX_ENCODER"), reason="EMOVOX_ENCODER names no checkpoint")
+@pytest.mark.parametrize("mode", MODES)
+def test_a_real_encoder(mode: str) -> None:
+    taught = make("encoder", {"checkpoint": os.environ["EMOVOX_ENCODER"], "mode": mode}, n_in=1, n_labels=4)
+    fitted = fit_net(taught, clips(), None, replace(SHORT, learning_rate=1e-3))
+    sounds = [sound(s, seed=i) for i, s in enumerate((1.0, 0.3, 5.0))]
+    assert check_parity(fitted.net, to_onnx(fitted.net, sounds), sounds) <= TOLERANCE
