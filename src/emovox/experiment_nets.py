@@ -46,6 +46,9 @@ __all__ = ["ClipTable", "check_net", "clip_sets", "clip_table", "train_net"]
 Floats: TypeAlias = NDArray[np.float32]
 Kind: TypeAlias = Literal["frames", "vector", "waveform"]
 
+_N_WEIGHTS = 500_000_000
+"""4 bytes each, and a file of ONNX holds 2 GB."""
+
 _TRACED = 6
 """Clips on which graph and net must agree."""
 
@@ -80,6 +83,10 @@ def check_net(config: Config) -> None:
         raise ConfigError(
             f"the net {config.model.name!r} takes the waveform, which has no frames to hide: expected "
             "train.mask_time and train.mask_columns 0"
+        )
+    if (n_weights := sum(weight.numel() for weight in net.parameters())) > _N_WEIGHTS:
+        raise ConfigError(
+            f"the net has {n_weights} weights; expected at most {_N_WEIGHTS}, which one ONNX file can hold"
         )
     hears = getattr(getattr(net, "encoder", None), "hears", None)
     if hears is not None and config.windows.clip_s * SAMPLE_RATE > hears:
