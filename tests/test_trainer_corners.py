@@ -1,0 +1,195 @@
+"""The trainer's corners: Ctrl-C, half precision, TensorBoard, devices, and every net by heart and resumed."""
+
+from __future__ import annotations
+
+import csv
+import math
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("lightning")
+
+from emovox.config import TrainingConfig  # noqa: E402
+from emovox.errors import ConfigError  # noqa: E402
+from emovox.nets.table import make  # noqa: E402
+from emovox.train.clips import ClipSet  # noqa: E402
+from emovox.train.course import _sow  # noqa: E402
+from emovox.train.epochs import CURVES, Epoch, curves_document, write_curves  # noqa: E402
+from emovox.train.trainer import fit_net, logits_of  # noqa: E402
+from test_nets_frames import SMALL  # noqa: E402
+
+D = 6
+QUICK = ("mlp", "cnn1d")
+NETS = [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in SMALL]
+SHORT = TrainingConfig(epochs=3, batch_size=8, ema=0.9, mixup=0.3, tensorboard=False)
+BY_HEART = TrainingConfig(
+    epochs=60, batch_size=8, learning_rate=0.02, balance="none", label_smoothing=0.0, tensorboard=False
+)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def clips(n: int, seed: int, n_labels: int = 4) -> ClipSet:
+    """Pure noise: there is nothing to learn but the clips themselves."""
+    rng = np.random.default_rng(seed)
+    heard = [rng.standard_normal((9 + k % 4, D)).astype(np.float32) for k in range(n)]
+    return ClipSet([heard], np.arange(n) % n_labels, np.zeros(n, np.int64), np.ones((1, n_labels), bool))
+
+
+def net(name: str, seed: int = 0, **params: Any) -> Any:
+    torch.manual_seed(seed)
+    return make(name, SMALL[name] | params, n_in=D, n_labels=4)
+
+
+def equal(one: Any, other: Any) -> bool:
+    pairs = zip(one.net.state_dict().values(), other.net.state_dict().values(), strict=True)
+    return all(torch.equal(a, b) for a, b in pairs)
+
+
+@pytest.mark.parametrize("name", NETS)
+def test_every_net_learns_32_clips_by_heart(name: str) -> None:
+    data = clips(32, 0)
+    fitted = fit_net(net(name, dropout=0.0, pooling="statistics"), data, None, BY_HEART)
+    assert (logits_of(fitted.net, data).argmax(1) == data.labels).all()
+
+
+@pytest.mark.parametrize("name", NETS)
+def test_every_net_that_was_stopped_ends_as_one_that_was_not(name: str, tmp_path: Path) -> None:
+    taught, held = clips(16, 1), clips(8, 2)
+    whole = fit_net(net(name), taught, held, SHORT, seed=5)
+    fit_net(net(name), taught, held, SHORT, seed=5, folder=tmp_path, give_up=lambda epoch: epoch.number == 1)
+    again = fit_net(net(name, seed=9), taught, held, SHORT, seed=5, folder=tmp_path)
+    assert [e.loss for e in again.epochs] == [e.loss for e in whole.epochs]
+    assert equal(again, whole)
+
+
+def test_bf16_learns_too() -> None:
+    data = clips(32, 0)
+    fitted = fit_net(net("gru", dropout=0.0), data, None, replace(BY_HEART, precision="bf16"))
+    answers = logits_of(fitted.net, data)
+    assert answers.shape == (32, 4)
+    assert np.isfinite(answers).all()
+    assert (answers.argmax(1) == data.labels).all()
+    assert {weight.dtype for weight in fitted.net.parameters()} == {torch.float32}
+
+
+def test_tensorboard_s_files_read_back(tmp_path: Path) -> None:
+    pytest.importorskip("tensorboard")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    fitted = fit_net(net("mlp"), clips(16, 1), clips(8, 2), replace(SHORT, tensorboard=True), folder=tmp_path)
+    board = EventAccumulator(str(tmp_path / "tensorboard")).Reload()
+    for name in ("loss", "validation_loss", "uar"):
+        seen = [(one.step, one.value) for one in board.Scalars(name)]
+        assert seen == [(e.number, pytest.approx(getattr(e, name), rel=1e-6)) for e in fitted.epochs]
+
+
+def test_a_gpu_that_is_not_there_is_refused_and_auto_does_without() -> None:
+    if torch.cuda.is_available():
+        pytest.skip("there is one")
+    with pytest.raises(ConfigError, match=r"train\.device is gpu.*none is there.*auto"):
+        fit_net(net("mlp"), clips(16, 1), None, replace(SHORT, device="gpu"))
+    one = fit_net(net("mlp"), clips(16, 1), None, replace(SHORT, device="auto", epochs=1))
+    assert equal(one, fit_net(net("mlp"), clips(16, 1), None, replace(SHORT, epochs=1)))
+
+
+def test_a_step_is_sown_as_torch_sows_and_leaves_nothing_behind() -> None:
+    queued = len(torch.cuda._queued_calls)
+    _sow(7, torch.device("cpu"))
+    mine = torch.rand(5)
+    assert len(torch.cuda._queued_calls) == queued
+    torch.manual_seed(7)
+    assert torch.equal(mine, torch.rand(5))
+
+
+def test_curves_read_back_and_what_is_no_number_is_none(tmp_path: Path) -> None:
+    losses = (1.5, math.nan, math.inf)
+    rows = [Epoch(n + 1, 3, loss, None, (0.2, 0.5, 0.5)[n], 1e-3, 0.5) for n, loss in enumerate(losses)]
+    write_curves(tmp_path, rows)
+    found = curves_document(tmp_path)
+    assert found["kept"] == 2, "the first of equals"
+    assert [row["loss"] for row in found["epochs"]] == [1.5, None, None]
+    write_curves(tmp_path, [replace(row, uar=None) for row in rows])
+    assert curves_document(tmp_path)["kept"] == 3, "the last, without validation"
+    assert [path.name for path in tmp_path.iterdir()] == [CURVES]
+
+
+_INTERRUPTED = """
+import os, signal, sys
+import emovox.cli.train
+import torch
+from emovox.cli import main
+torch.set_num_threads(1)
+say = emovox.cli.train.say
+def told(line):
+    say(line)
+    if sys.argv[1] == "stop" and line.startswith("epoch 2/"):
+        os.kill(os.getpid(), signal.SIGINT)
+emovox.cli.train.say = told
+sys.exit(main(sys.argv[2:]))
+"""
+
+
+def test_ctrl_c_saves_and_says_how_to_go_on(tmp_path: Path) -> None:
+    """A real signal, in a process of its own; what is resumed has the weights of what was not stopped."""
+    tones(tmp_path / "tree")
+    command = ["train", "model.kind=net", "model.name=mlp", "model.params.layers=[8]"]
+    command += ["train.epochs=4", "train.batch_size=4", "train.tensorboard=false"]
+    command += [
+        "--features",
+        "seed-lstm",
+        "--data",
+        str(tmp_path / "tree"),
+        "--store",
+        str(tmp_path / "store"),
+    ]
+
+    def typed(how: str, *more: str) -> subprocess.CompletedProcess[str]:
+        line = [sys.executable, "-c", _INTERRUPTED, how, *command, "--mlflow", "off", *more]
+        environment = os.environ | {"OMP_NUM_THREADS": "1"}
+        return subprocess.run(line, capture_output=True, text=True, timeout=300, check=False, env=environment)
+
+    stopped = typed("stop", "-o", str(tmp_path / "run"))
+    assert stopped.returncode == 130, stopped.stderr
+    assert "to go on add  --resume" in stopped.stderr
+    assert "Traceback" not in stopped.stderr
+    with (tmp_path / "run/training" / CURVES).open() as stream:
+        assert len(list(csv.DictReader(stream))) == 2
+    resumed = typed("go", "-o", str(tmp_path / "run"), "--resume")
+    assert resumed.returncode == 0, resumed.stderr
+    assert "epoch 1/4" not in resumed.stderr
+    assert "epoch 3/4" in resumed.stderr
+    assert typed("go", "-o", str(tmp_path / "whole")).returncode == 0
+    graphs = [(tmp_path / name / "bundle/model.onnx").read_bytes() for name in ("run", "whole")]
+    assert graphs[0] == graphs[1]
+
+
+def tones(root: Path) -> None:
+    """Low and high tones, called sad and angry."""
+    import wave
+
+    rng = np.random.default_rng(0)
+    for part in ("train", "validation", "test"):
+        for emotion, hz in (("sad", 150), ("angry", 900)):
+            (root / part / emotion).mkdir(parents=True)
+            for n in range(4):
+                t = np.arange(8000 + 800 * n) / 16000
+                x = 0.4 * np.sin(2 * np.pi * hz * t) + 0.02 * rng.standard_normal(len(t))
+                with wave.open(str(root / part / emotion / f"{part}{n}.wav"), "wb") as file:
+                    file.setparams((1, 2, 16000, 0, "NONE", ""))
+                    file.writeframes((x * 32767).astype("<i2").tobytes())
