@@ -15,7 +15,7 @@ pytest.importorskip("yaml")
 from emovox import audio
 from emovox.augment import Plan
 from emovox.config import AugmentConfig, Config, read_config, to_yaml
-from emovox.copies import copies_of, copy_id, made_first, plan_of
+from emovox.copies import copies_of, copy_id, made_first, plan_of, write_copies
 from emovox.corpora.audit import audit
 from emovox.corpora.manifest import Manifest
 from emovox.corpora.plans import splits
@@ -97,6 +97,8 @@ def test_noises_of_a_folder_are_part_of_the_name(toy: Manifest, tmp_path: Path) 
 def test_made_first_they_stand_on_both_sides_and_an_audit_says_so(toy: Manifest, tmp_path: Path) -> None:
     config = replace(CONFIG, augment=AugmentConfig(copies=1, steps=({"kind": "pitch", "semitones": 5},)))
     whole = made_first(toy, config, tmp_path)
+    assert not list(tmp_path.iterdir()), "who only asks what would be on both sides makes no sound"
+    write_copies(toy, config, tmp_path)
     assert len(whole) == 2 * len(toy)
     key = toy.ids[0]
     copy = whole[copy_id(key, 1)]
@@ -113,6 +115,7 @@ def test_made_first_they_stand_on_both_sides_and_an_audit_says_so(toy: Manifest,
     assert audit(whole, strict, hear=False).named == (), "a speaker's copies go where the speaker goes"
     made = {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
     assert made_first(toy, config, tmp_path) == whole
+    write_copies(toy, config, tmp_path)
     assert {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()} == made, "what is there is taken"
     with pytest.raises(ConfigError, match="makes no copies"):
         made_first(toy, replace(config, augment=AugmentConfig()), tmp_path)

@@ -83,6 +83,9 @@ def test_configs_come_into_one_table_and_go_on(bench: Callable[..., Any]) -> Non
     assert again[1] == out
     changed = bench("plain.yaml", "seed=1", *options)
     assert "from before" not in changed[2]
+    bench("plain.yaml", "seed=2", "--protocol", "random", "-o", "one")
+    kept = [(row["recipe"], row["protocol"], row["seed"]) for row in rows_in("one")]
+    assert kept == [*(("copies", name, 0) for name in ("random", "speaker-kfold/2")), ("plain", "random", 2)]
 
 
 def test_copies_made_before_the_split_are_refused_then_stamped(bench: Callable[..., Any]) -> None:
@@ -90,7 +93,7 @@ def test_copies_made_before_the_split_are_refused_then_stamped(bench: Callable[.
     code, out, err = bench("copies.yaml", *options)
     assert (code, out) == (2, "")
     assert "--allow contaminated" in err
-    assert not Path("two/copies/toy").exists(), "nothing was trained"
+    assert not Path("two").exists(), "nothing was made or trained"
     code, out, err = bench("copies.yaml", *options, "--allow", "contaminated")
     assert code == 0
     strict, wrong = rows_in("two")

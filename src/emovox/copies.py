@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeAlias
@@ -31,7 +31,7 @@ from emovox.evaluate.answers import sound_of
 from emovox.extract import Clip, clips_of
 from emovox.files import replaced
 
-__all__ = ["CopyOf", "copies_of", "copy_id", "made_first", "plan_of"]
+__all__ = ["CopyOf", "copies_of", "copy_id", "made_first", "plan_of", "write_copies"]
 
 Floats: TypeAlias = NDArray[np.float32]
 
@@ -101,47 +101,63 @@ def _noises(plan: Plan) -> str:
     return "\n".join(seen)
 
 
-def made_first(
+def made_first(manifest: Manifest, config: Config, folder: Path) -> Manifest:
+    """All clips and their copies as one corpus, before anybody has split it: the wrong order.
+
+    A copy's ``extra`` says what it is a copy of, so that an audit finds it on the other side of a split
+    however much it was changed. `write_copies` makes the sound.
+
+    Raises:
+        ConfigError: the config wants no copies.
+    """
+    rows = [
+        replace(
+            u,
+            id=copy_id(u.id, change.number),
+            path=name,
+            start=None,
+            end=None,
+            extra={**u.extra, COPY_OF: u.id},
+        )
+        for u, change, name in _first(manifest, config)
+    ]
+    if not rows:
+        raise ConfigError(f"{config.name} makes no copies; expected augment.steps with one step at least")
+    return Manifest.merged([manifest, Manifest(folder, tuple(rows))])
+
+
+def write_copies(
     manifest: Manifest,
     config: Config,
     folder: Path,
     *,
-    tell: Callable[[int, int], None] = lambda done, total: None,
-) -> Manifest:
-    """All clips and their copies as one corpus, before anybody has split it: the wrong order.
-
-    A copy's ``extra`` says what it is a copy of, so that an audit finds it on the other side of a split
-    however much it was changed.
+    tell: Callable[[int], None] = lambda done: None,
+) -> None:
+    """Write the copies that `made_first` names into ``folder``, 16 bit, but for those that lie there already.
 
     Args:
-        folder: where copies are written, 16 bit; those that lie there from before are taken.
-        tell: called with how many copies are there, and of how many.
+        tell: called with how many are there.
 
     Raises:
-        ConfigError: the config wants no copies.
         AudioError: a clip cannot be read.
     """
+    for n, (u, change, name) in enumerate(_first(manifest, config), 1):
+        if not (folder / name).exists():
+            with replaced(folder / name) as half:
+                soundfile.write(half, change(sound_of(manifest, u)), audio.SAMPLE_RATE, format="FLAC")
+        tell(n)
+
+
+def _first(manifest: Manifest, config: Config) -> Iterator[tuple[Utterance, CopyOf, str]]:
+    """Every copy of every clip, and its file's name, which names all that it depends on."""
     plan = plan_of(config.augment)
     if plan is None:
-        raise ConfigError(f"{config.name} makes no copies; expected augment.steps with one step at least")
-    noises, rows = _noises(plan), []
-    n_copies = config.augment.copies
+        return
+    noises = _noises(plan)
     for u in manifest:
-        for number in range(1, n_copies + 1):
+        about = manifest.file(u).stat()
+        for number in range(1, config.augment.copies + 1):
             change = CopyOf(plan, u.id, number, config.seed, noises)
-            name = _written(manifest, u, change, folder)
-            extra = {**u.extra, COPY_OF: u.id}
-            rows.append(replace(u, id=copy_id(u.id, number), path=name, start=None, end=None, extra=extra))
-            tell(len(rows), len(manifest) * n_copies)
-    return Manifest.merged([manifest, Manifest(folder, tuple(rows))])
-
-
-def _written(manifest: Manifest, u: Utterance, change: CopyOf, folder: Path) -> str:
-    """The name in ``folder`` of a copy; it names all that the copy depends on."""
-    about = manifest.file(u).stat()
-    seen = f"{change.name} {u.start} {u.end} {about.st_size} {about.st_mtime_ns}"
-    name = f"{hashlib.sha256(seen.encode('utf-8', 'surrogateescape')).hexdigest()[:24]}.flac"
-    if not (folder / name).exists():
-        with replaced(folder / name) as half:
-            soundfile.write(half, change(sound_of(manifest, u)), audio.SAMPLE_RATE, format="FLAC")
-    return name
+            seen = f"{change.name} {u.start} {u.end} {about.st_size} {about.st_mtime_ns}"
+            name = hashlib.sha256(seen.encode("utf-8", "surrogateescape")).hexdigest()[:24]
+            yield u, change, f"{name}.flac"

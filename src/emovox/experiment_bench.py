@@ -24,7 +24,7 @@ from pathlib import Path
 from emovox.bench import Job, Made, Plan, Settings, plan
 from emovox.bundle import write_bundle
 from emovox.config import AugmentConfig, Config, NetModel, to_yaml
-from emovox.copies import copies_of, made_first
+from emovox.copies import copies_of, made_first, write_copies
 from emovox.corpora.audit import Fingerprint
 from emovox.corpora.manifest import Manifest
 from emovox.corpora.protocols import COPY_OF
@@ -57,7 +57,7 @@ def config_plan(
     folder: Path,
     allow: Sequence[str] = (),
     prints: Mapping[str, Fingerprint] | None = None,
-    tell: Callable[[int, int], None] = lambda done, total: None,
+    tell: Callable[[int], None] = lambda done: None,
 ) -> Plan:
     """The config's clips under a protocol, audited. Only copies ask for more than data and labels.
 
@@ -65,21 +65,22 @@ def config_plan(
         manifest: the config's clips (`emovox.experiment.opened`).
         folder: where copies that are made before the split are written.
         prints: fingerprints of the clips; ``None``: nobody listened.
-        tell: called while such copies are made.
+        tell: called with how many such copies are made.
 
     Raises:
         ProtocolError: there is no such protocol, or a split is contaminated and that is not allowed.
         ConfigError: copies are wanted, and the config makes none.
     """
-    if protocol.startswith(AUGMENTED):
-        manifest = made_first(manifest, config, folder / "copies", tell=tell)
+    early, copies = protocol.startswith(AUGMENTED), folder / "copies"
     made = plan(
-        manifest,
+        made_first(manifest, config, copies) if early else manifest,
         protocol.removeprefix(AUGMENTED),
         corpus="+".join(manifest.corpora),
         allow=(*allow, "missing"),
         prints=prints,
     )
+    if early:
+        write_copies(manifest, config, copies, tell=tell)
     return replace(made, protocol=protocol)
 
 

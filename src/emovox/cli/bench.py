@@ -148,6 +148,10 @@ def _work(task: _Task, rows: _Rows, *, workers: int, fresh: bool, format: Form) 
     plan, settings = task.plan, task.settings
     say(f"{settings.recipe}, {plan.corpus}, {plan.protocol}: {len(plan.splits)} to train; {plan.stamp}")
     row = run(plan, settings, out=task.folder, recipe=task.recipe, workers=workers, fresh=fresh, tell=say)
+    for key, earlier in list(rows.items()):  # one line of the table is one system
+        same = all(earlier[name] == row[name] for name in ("config", "seed", "short"))
+        if key[:2] == (settings.recipe, plan.corpus) and not same:
+            del rows[key]
     rows[settings.recipe, plan.corpus, plan.protocol] = row
     if format is Form.json:
         typer.echo(_line(row), nl=False)
@@ -254,7 +258,7 @@ class _Plans:
                 folder=self._wish.output,
                 allow=self._wish.allow,
                 prints=self._prints.get(config.data),
-                tell=lambda n, _: progress.at(n),
+                tell=progress.at,
             )
         finally:
             progress.hide()
