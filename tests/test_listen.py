@@ -21,13 +21,19 @@ import pytest
 import soundfile
 
 import emovox
+from conftest import tiny_features_onnx
 from devices import FakeLibrary, Pulse
+from emovox.bundle import write_bundle
 from emovox.cli import main
 from emovox.cli.keys import pressed_keys
 from emovox.cli.live import Bars
 from emovox.microphone import Microphone
 from emovox.notice import SHORT
+from emovox.profile import Profile
 from emovox.results import Window
+from test_profile import a_spec
+
+EXAMPLES = sorted(str(file) for file in (Path(__file__).parents[1] / "examples").glob("*.flac"))
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -96,6 +102,21 @@ def test_options_reach_the_model(run: Run, tmp_path: Path, tiny_bundle: Path) ->
         file, tiny_bundle, labels="angry,sad", vad="off", window_s=2, hop_s=0.5
     )
     assert len(rows(out, "window")) == 10
+
+
+def test_a_voice_that_is_known(run: Run, tmp_path: Path) -> None:
+    bundle, me, file = (tmp_path / name for name in ("bundle", "me.json", "heard.wav"))
+    write_bundle(bundle, tiny_features_onnx(180), a_spec())
+    emovox.load(bundle).enroll(EXAMPLES[:2]).save(me)
+    how = ("--model", bundle, "--vad", "off", "--seconds", 9)
+    segments = []
+    for options in ((), ("--profile", me), ("--profile", me, "--adapt")):
+        code, out, err = run("--json", "--save", file, "--force", *how, *options)
+        assert code == 0, err
+        known = {"profile": Profile.load(me)} if options else {}
+        assert rows(out, "segment") == timeline(file, bundle, vad="off", adapt="--adapt" in options, **known)
+        segments.append(rows(out, "segment"))
+    assert segments[0] != segments[1] != segments[2]
 
 
 def test_for_people(run: Run) -> None:

@@ -129,23 +129,21 @@ class Bars:
         lines = lines[: max(1, size.lines - 1)]
         if max(len(plain) for plain, _ in lines) >= size.columns:  # a line that wraps could not be taken away
             lines = [(plain[: size.columns - 1], "") for plain, _ in lines]
-        self._erase()
         shown = [paint(plain, code, colours=self._colours) for plain, code in lines]
-        self._stream.write("\n".join(shown))
+        self._stream.write(self._erased() + "\n".join(shown))  # at once, so that nothing flickers
         self._stream.flush()
         self._n_lines, self._drawn_s = len(lines), now_s
 
     def hide(self) -> None:
         """Take the bars off the screen, so that something may be written there."""
-        self._erase()
+        self._stream.write(self._erased())
         self._stream.flush()
-        self._drawn_s = -1.0
+        self._n_lines, self._drawn_s = 0, -1.0
 
-    def _erase(self) -> None:
-        if self._n_lines:
-            up = f"\x1b[{self._n_lines - 1}A" if self._n_lines > 1 else ""
-            self._stream.write(f"\r{up}\x1b[J")
-            self._n_lines = 0
+    def _erased(self) -> str:
+        """What takes the lines off the screen that stand there."""
+        up = f"\x1b[{self._n_lines - 1}A" if self._n_lines > 1 else ""
+        return f"\r{up}\x1b[J" if self._n_lines else ""
 
     def _head(self, at_s: float, level_dbfs: float | None, state: str) -> tuple[str, str]:
         minutes, seconds = divmod(at_s, 60)
