@@ -25,9 +25,6 @@ __all__ = ["bound", "run", "url_of"]
 _MAX_CONNECTIONS = 2000
 """Of a process, idle ones too; uvicorn refuses more with a bare 503."""
 
-_MAX_FRAME_BYTES = 1 << 21
-"""Of a WebSocket's frame; a session takes less, and says so (`session.Limits`)."""
-
 
 def run(settings: Settings, *, level: str = "info", started: Callable[[str], None] | None = None) -> None:
     """Serve until SIGINT or SIGTERM; what was taken by then is finished, within ``settings.drain_s``.
@@ -49,8 +46,6 @@ def run(settings: Settings, *, level: str = "info", started: Callable[[str], Non
             log_level=None,  # as log_config says
             access_log=False,  # it names paths and addresses; we write lines of our own
             server_header=False,
-            ws_max_size=_MAX_FRAME_BYTES,
-            ws_per_message_deflate=False,  # sound does not shrink, and a bomb could
             limit_concurrency=_MAX_CONNECTIONS,
             ws_max_size=Limits().message_bytes,
             ws_per_message_deflate=False,  # of sound it saves little, and costs more than judging it

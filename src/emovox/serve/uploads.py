@@ -131,7 +131,7 @@ async def _form(request: Request, stream: AsyncGenerator[bytes, None], max_files
     try:
         form = await parser.parse()
     except MultiPartException as error:
-        status = 413 if error.message.startswith("Too many") else 400
+        status = 413 if error.message.startswith("Too many files") else 400
         raise Refusal(status, "bad_form", f"{error.message} Expected multipart/form-data") from None
     opened = [part for _, part in form.multi_items() if isinstance(part, UploadFile)]
     try:
