@@ -82,7 +82,6 @@ def fit_net(
     from emovox.train.course import Course, run_course
 
     _check_device(config.device)
-    _check_device(config.device)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         learn_scale(net, training)
@@ -117,14 +116,6 @@ def logits_of(
             rows.append(net(*padded(clips.variants[0][first : first + batch_size])))
     answers: Tensor = torch.cat(rows)
     return answers.numpy()
-
-
-def _check_device(device: str) -> None:
-    if device == "gpu" and not (torch.cuda.is_available() or torch.backends.mps.is_available()):
-        raise ConfigError(
-            "train.device is gpu, but none is there that PyTorch can use; expected cpu, or auto, which takes "
-            "a GPU where there is one"
-        )
 
 
 def _check_device(device: str) -> None:
