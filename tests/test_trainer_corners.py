@@ -145,6 +145,7 @@ sys.exit(main(sys.argv[2:]))
 """
 
 
+@pytest.mark.slow
 def test_ctrl_c_saves_and_says_how_to_go_on(tmp_path: Path) -> None:
     """A real signal, in a process of its own; what is resumed has the weights of what was not stopped."""
     tones(tmp_path / "tree")
