@@ -280,6 +280,24 @@ def test_two_users_at_once(telegram: Telegram, tiny_bundle: Path) -> None:
 
 
 @pytest.mark.usefixtures("drawn")
+def test_one_users_recordings_wait_for_each_other(telegram: Telegram, tiny_bundle: Path) -> None:
+    at_once, most = [0], [0]
+
+    def download(_: str) -> None:
+        at_once[0] += 1
+        most[0] = max(most[0], at_once[0])
+        time.sleep(0.1)
+        at_once[0] -= 1
+
+    telegram.on_download = download
+    clip = telegram.recording(encoded(1, "WAV"))
+    with running(telegram, tiny_bundle, threads=4):
+        for number in [telegram.send(voice=clip) for _ in range(4)]:
+            assert telegram.answer(number).photo is not None
+    assert most[0] == 1
+
+
+@pytest.mark.usefixtures("drawn")
 def test_too_many(telegram: Telegram, tiny_bundle: Path) -> None:
     clip = telegram.recording(encoded(1, "WAV"))
     with running(telegram, tiny_bundle, rate=2):

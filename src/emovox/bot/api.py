@@ -125,7 +125,8 @@ class Api:
         fields = {"offset": offset, "timeout": _POLL_S, "allowed_updates": ["message"]}
         given = {name: value for name, value in fields.items() if value is not None}
         found = await self._once("getUpdates", given, None, timeout_s=_POLL_S + _TIMEOUT_S)
-        return [one for one in found if isinstance(one, dict)] if isinstance(found, list) else []
+        updates = [one for one in found if isinstance(one, dict)] if isinstance(found, list) else []
+        return [one for one in updates if isinstance(one.get("update_id"), int)]
 
     async def confirm(self, offset: int) -> None:
         """Tell Telegram that what came before ``offset`` is dealt with, if it can be told."""

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeAlias
+from weakref import WeakValueDictionary
 
 from emovox.bot import api, words
 from emovox.bot.api import Api, LaterError, TooBigError
@@ -78,6 +79,7 @@ class Bot:
         self._engine = Engine(("model",), lambda _: factory(), threads=settings.threads, queue=settings.queue)
         self._rates = Rates(settings.rate)
         self._warnings = Rates(1)
+        self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._name = ""
         self._offset: int | None = None
         self._downloads = asyncio.Semaphore(_MOST_DOWNLOADS)
@@ -124,13 +126,13 @@ class Bot:
                 continue
             wait_s = api.FIRST_WAIT_S / 2
             for update in updates:
-                self._offset = int(update["update_id"]) + 1
                 message = update.get("message")
                 if isinstance(message, dict):
                     await self._room.acquire()
                     task = asyncio.create_task(self.take(message))
                     self._tasks.add(task)
                     task.add_done_callback(self._tasks.discard)
+                self._offset = update["update_id"] + 1
 
     async def take(self, message: _Message) -> None:
         """Answer one message, whatever comes of it."""
@@ -199,8 +201,10 @@ class Bot:
         except Refusal as refusal:
             await self._warn(message, user, words.slower(refusal.retry_after_s or 60))
             return
+        turn = self._turns.setdefault(user, asyncio.Lock())
         try:
-            heard = await self._heard(message)
+            async with turn:  # one at a time, so that nobody's long ones keep all others waiting
+                heard = await self._heard(message)
         except (TooBigError, AudioTooLongError):
             limits = self._settings
             await self._say(message, words.too_much(max_mb=limits.max_mb, max_s=limits.max_seconds))
