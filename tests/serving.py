@@ -17,10 +17,10 @@ def until(holds: Callable[[], bool], limit_s: float = 10.0) -> bool:
     """Whether it holds in time."""
     end_s = time.monotonic() + limit_s
     while time.monotonic() < end_s:
-        gc.collect()
         if holds():
             return True
         time.sleep(0.02)
+        gc.collect()
     return False
 
 
@@ -33,7 +33,7 @@ def serving(app: FastAPI) -> Iterator[tuple[int, uvicorn.Server]]:
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
         thread.start()
         try:
-            assert until(lambda: server.started)
+            assert until(lambda: server.started, 60)
             yield listener.getsockname()[1], server
         finally:
             server.should_exit = True

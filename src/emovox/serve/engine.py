@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeAlias, TypeVar
 
+import anyio
 import numpy as np
 
 from emovox.audio import SAMPLE_RATE
@@ -127,7 +128,8 @@ class Engine:
             return await asyncio.shield(waiting)
         except asyncio.CancelledError:
             if not future.cancel():  # it runs already, on files that must stay open for it
-                await asyncio.wait([waiting])
+                with anyio.CancelScope(shield=True):
+                    await asyncio.wait([waiting])
             raise
 
     def _timed(self, work: Callable[[], _T]) -> _T:
