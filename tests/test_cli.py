@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import gc
 import io
 import json
 import os
@@ -645,3 +646,11 @@ def test_predicting_loads_nothing_heavy(tiny_bundle: Path) -> None:
     assert {"onnxruntime", "soundfile", "typer"} <= loaded, "it did not predict"
     heavy = {"torch", "sklearn", "scipy", "librosa", "pandas", "numba", "matplotlib", "onnx", "rich", "av"}
     assert not loaded & heavy
+
+
+def test_what_runs_for_days_collects_its_garbage(monkeypatch: pytest.MonkeyPatch) -> None:
+    server = pytest.importorskip("emovox.serve.server")
+    seen: list[bool] = []
+    monkeypatch.setattr(server, "run", lambda *_, **__: seen.append(gc.isenabled()))
+    assert main(["serve"]) == 0
+    assert seen == [True]

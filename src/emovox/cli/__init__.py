@@ -18,7 +18,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     0: all worked. 1: some recordings failed, each named on stderr. 2: the request itself cannot be
     met (usage, unknown model). 130: interrupted. 141: the reader of a pipe went away.
     """
-    gc.disable()  # start-up makes many objects and no garbage; `predict` turns it on again
+    gc.disable()  # start-up makes many objects and no garbage; commands turn it on again
     try:
         from emovox.cli.app import run
 
