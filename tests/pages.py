@@ -1,13 +1,10 @@
-"""A real Chromium on a real server, for tests of the page."""
+"""A real Chromium, for tests of the page."""
 
 from __future__ import annotations
 
 import json
 import os
 import shutil
-import socket
-import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -27,24 +24,6 @@ def chromium() -> str:
     if found is None:
         pytest.skip("no Chromium in PATH; on Debian: apt-get install chromium")
     return found
-
-
-@contextmanager
-def serving(app: Any) -> Iterator[str]:
-    """The address of a server that runs ``app`` in a thread, until the block is left."""
-    uvicorn = pytest.importorskip("uvicorn")
-    listener = socket.create_server(("127.0.0.1", 0))
-    server = uvicorn.Server(uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=2))
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
-    thread.start()
-    try:
-        while not server.started and thread.is_alive():
-            time.sleep(0.01)
-        yield f"http://127.0.0.1:{listener.getsockname()[1]}/"
-    finally:
-        server.should_exit = True
-        thread.join()
-        listener.close()
 
 
 @contextmanager

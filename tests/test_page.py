@@ -19,7 +19,7 @@ import soundfile
 import soxr
 from numpy.typing import NDArray
 
-from pages import Visit, browsing, chromium, serving
+from pages import Visit, browsing, chromium
 from sights import SIGHTS, TO_XYZ, lab, linear
 
 pytest.importorskip("fastapi")
@@ -31,6 +31,7 @@ from emovox.report.colours import COLOURS, NONE, colour
 from emovox.serve import page as room
 from emovox.serve.app import create_app
 from emovox.serve.settings import Settings
+from serving import serving
 
 ROOT = Path(__file__).parents[1]
 FOLDER = ROOT / "src" / "emovox" / "serve" / "page"
@@ -198,8 +199,8 @@ def clip() -> NDArray[np.float32]:
 @pytest.fixture(scope="module")
 def url() -> Iterator[str]:
     chromium()
-    with serving(create_app(Settings(models=("default", "permissive"), max_upload_mb=2))) as address:
-        yield address
+    with serving(create_app(Settings(models=("default", "permissive"), max_upload_mb=2))) as (port, _):
+        yield f"http://127.0.0.1:{port}/"
 
 
 @pytest.fixture(scope="module")
@@ -221,14 +222,22 @@ def browser(
         yield opened
 
 
-def correlation(heard: NDArray[np.float32], played: NDArray[np.float32]) -> float:
-    """Of what was played with its likeness in what was heard, wherever that begins."""
-    room = np.zeros_like(played)
-    heard = np.concatenate([room, heard, room])  # its first moments may be missing
-    n = 1 << (len(heard) + len(played)).bit_length()
-    likeness = np.fft.irfft(np.fft.rfft(heard, n) * np.conj(np.fft.rfft(played, n)), n)
-    at = int(np.argmax(likeness[: len(heard) - len(played)]))
-    return float(np.corrcoef(heard[at : at + len(played)], played)[0, 1])
+def correlation(heard: NDArray[np.float32], played: NDArray[np.float32], rate: int) -> float:
+    """Of half seconds of what was played with their likeness in what was heard, wherever that is: the median.
+
+    Of halves, for a busy machine drops some sound now and then, and what follows is elsewhere.
+    """
+    n = rate // 2
+    loud = [played[at : at + n] for at in range(0, len(played) - n, n)]
+    loud = [piece for piece in loud if np.abs(piece).max() > 0.05 * np.abs(played).max()]
+    return float(np.median([_likeness(heard, piece) for piece in loud]))
+
+
+def _likeness(heard: NDArray[np.float32], piece: NDArray[np.float32]) -> float:
+    size = 1 << (len(heard) + len(piece)).bit_length()
+    products = np.fft.irfft(np.fft.rfft(heard, size) * np.conj(np.fft.rfft(piece, size)), size)
+    at = int(np.argmax(products[: len(heard) - len(piece)]))
+    return float(np.corrcoef(heard[at : at + len(piece)], piece)[0, 1])
 
 
 def streamed(model: emovox.Recognizer, wav: bytes, **more: Any) -> dict[str, list[Any]]:
@@ -331,7 +340,7 @@ def test_a_recording_from_the_microphone_is_that_sound(browser: Any, url: str, m
         heard, rate = soundfile.read(io.BytesIO(sound), dtype="float32")
         assert rate in (44_100, RATE)
         played = clip if rate == RATE else soxr.resample(clip, RATE, rate)
-        assert correlation(heard, played) > 0.99  # echo cancellation and the like would leave 0.85
+        assert correlation(heard, played, rate) > 0.99  # echo cancellation and the like would leave 0.8
         assert told["prediction"] == model.predict(sound).to_dict()
         assert told["segments"] == streamed(model, sound)["segments"]
         visit.screenshot("recorded-dark-phone")
@@ -355,7 +364,7 @@ def test_live_answers_are_those_of_the_stream(browser: Any, url: str, model: Any
         sound = visit.saved("#save-sound")
         heard, rate = soundfile.read(io.BytesIO(sound), dtype="float32")
         played = clip if rate == RATE else soxr.resample(clip, RATE, rate)
-        assert correlation(heard, played) > 0.99
+        assert correlation(heard, played, rate) > 0.99
         along = streamed(model, sound, hop_s=0.5)
         assert_same(told["windows"], along["windows"])
         assert_same(told["segments"], along["segments"])
@@ -434,10 +443,10 @@ def test_without_a_microphone(browser: Any, url: str) -> None:
 def test_a_key_is_asked_for_and_used(browser: Any, clip: Any) -> None:
     key = "k" * 32
     sound = as_wav(clip, RATE)
-    with serving(create_app(Settings(api_key=key))) as url:
+    with serving(create_app(Settings(api_key=key))) as (port, _):
         context = browser.new_context()
         page = context.new_page()
-        page.goto(url)
+        page.goto(f"http://127.0.0.1:{port}/")
         page.fill("#key", "wrong")
         page.keyboard.press("Enter")
         page.get_by_text("This server wants a key.").wait_for()
@@ -514,7 +523,7 @@ def test_real_voices(playwright: Any, url: str, model: Any, tmp_path: Path) -> N
         visit.page.click("#record")
         told = visit.judged()["prediction"]
         heard, heard_rate = soundfile.read(io.BytesIO(visit.saved("#save-sound")), dtype="float32")
-        likeness = correlation(heard, np.asarray(soxr.resample(x, rate, heard_rate), np.float32))
+        likeness = correlation(heard, soxr.resample(x, rate, heard_rate), heard_rate)
         apart = max(abs(told["scores"][label] - p) for label, p in expected["scores"].items())
         print(f"{file.name}: {expected['label']}, correlation {likeness:.4f}, scores within {apart:.4f}")
         assert likeness > 0.98
