@@ -81,7 +81,9 @@ def folds(
         for name in ("y_true", "y_pred", "speakers")
     )
     interval = metrics.speaker_interval(true, pred, speakers)
-    print(f"mean {np.mean(each):.1%}; pooled {interval.value:.1%} [{interval.low:.1%}, {interval.high:.1%}]")
+    known = interval.low is not None and interval.high is not None  # of one fold's four actors there is none
+    bounds = f" [{interval.low:.1%}, {interval.high:.1%}]" if known else ", too few actors for an interval"
+    print(f"mean {np.mean(each):.1%}; pooled {interval.value:.1%}{bounds}")
     return {"corpus": "ravdess", "protocol": "emobox", "config": config.name, "folds": each} | {
         key: value for key, value in interval.to_dict().items() if key != "per_speaker"
     }
