@@ -464,6 +464,7 @@ def test_odd_updates_stop_nothing(telegram: Telegram, tiny_bundle: Path) -> None
 # --- long recordings ------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_twenty_minutes(telegram: Telegram, tiny_bundle: Path, shelf: Path) -> None:
     content = repeated(encoded(20, "OGG", "OPUS"), 60)
     with running(telegram, tiny_bundle):

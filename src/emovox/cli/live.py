@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import sys
 import time
@@ -11,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Protocol, TextIO
 
-from emovox.cli.terminal import LABEL_COLOURS, bar, has_colours, pad, paint, say
+from emovox.cli.terminal import LABEL_COLOURS, bar, has_colours, is_watched, pad, paint, say
 from emovox.cli.writers import TableWriter
 from emovox.results import Prediction, Segment, Window
 
@@ -98,7 +97,7 @@ class TableView:
 class Bars:
     """The probabilities of the last window as bars on stderr, drawn over each other.
 
-    Silent where nobody would see them, or where lines cannot be drawn again.
+    Silent where nobody would see them.
     """
 
     REDRAW_S = 0.08
@@ -109,7 +108,7 @@ class Bars:
     def __init__(self, labels: Sequence[str]) -> None:
         self._labels = tuple(labels)
         self._stream = sys.stderr
-        self._is_shown = self._stream.isatty() and os.environ.get("TERM") != "dumb"
+        self._is_shown = is_watched()
         self._colours = has_colours(self._stream)
         self._scores: Mapping[str, float] = {}
         self._n_lines = 0

@@ -22,6 +22,7 @@ __all__ = [
     "can_say",
     "clean",
     "has_colours",
+    "is_watched",
     "pad",
     "paint",
     "say",
@@ -122,7 +123,7 @@ class Progress:
 
     def __init__(self, total: int, *, enabled: bool = True) -> None:
         self.total = total
-        self._enabled = enabled and total > 0 and _is_watched()
+        self._enabled = enabled and total > 0 and is_watched()
         self._start_s = self._drawn_s = time.monotonic()
         self._visible = False
 
@@ -152,7 +153,8 @@ class Progress:
             self._drawn_s = -math.inf  # come back at the next call of at()
 
 
-def _is_watched() -> bool:
+def is_watched() -> bool:
+    """Whether stderr is a terminal to draw on, and stdout feeds no pipe whose end owns the screen."""
     if not sys.stderr.isatty() or os.environ.get("TERM") == "dumb":
         return False
     try:
