@@ -365,6 +365,12 @@ def test_a_recording_longer_than_it_may_be_is_decoded_no_further(monkeypatch: py
     for max_s in (0, -1, float("nan")):
         with pytest.raises(AudioValueError, match="max_s"):
             audio.blocks(file, max_s=max_s)
+    many = io.BytesIO()
+    soundfile.write(many, np.zeros((96_000, 8), np.int16), 96_000, format="FLAC")
+    many.seek(0)
+    assert len(list(audio.blocks(many, block_s=1.0))) == 1
+    with pytest.raises(AudioTooLongError, match="8 channels at 96000 Hz"):
+        list(audio.blocks(many, block_s=1.0, max_s=1.5))
 
 
 # --- resampling ------------------------------------------------------------------------------------------

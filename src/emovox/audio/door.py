@@ -19,6 +19,9 @@ from emovox.errors import AudioDecodeError, AudioError, AudioTooLongError, Audio
 
 __all__ = ["Channels", "Info", "blocks", "probe", "read"]
 
+_MAX_SAMPLES_PER_S = 2 * 192_000
+"""Of a recording whose length is bounded: more than a studio's stereo, 8 channels at 48 kHz."""
+
 Channels: TypeAlias = str | int
 """``"mix"`` = the mean of all channels, ``"each"`` = all apart, or the number of one, from 0."""
 
@@ -164,8 +167,8 @@ def _converted(sound: Decoder, channels: Channels, max_s: float | None) -> Itera
     n_in = n_out = 0
     for frames in sound.frames():
         n_in += len(frames)
-        if max_s is not None and n_in > max_s * sound.sample_rate:
-            raise AudioTooLongError(f"it lasts longer than {max_s:g} s, the most that is taken; cut it up")
+        if max_s is not None:
+            _bounded(n_in, sound, max_s)
         part = resampler.push(_picked(frames, channels))
         n_out += part.shape[1]
         yield part
@@ -175,6 +178,17 @@ def _converted(sound: Decoder, channels: Channels, max_s: float | None) -> Itera
     if not n_out + rest.shape[1]:  # a sample or two at a high rate round to none, yet they are sound
         rest = np.zeros((resampler.n_channels, 1), np.float32)
     yield rest
+
+
+def _bounded(n_frames: int, sound: Decoder, max_s: float) -> None:
+    """A bound in seconds bounds the work as well: silence of 32 channels at 768 kHz packs into a few kB."""
+    if n_frames > max_s * sound.sample_rate:
+        raise AudioTooLongError(f"it lasts longer than {max_s:g} s, the most that is taken; cut it up")
+    if n_frames * sound.n_channels > max_s * _MAX_SAMPLES_PER_S:
+        raise AudioTooLongError(
+            f"{sound.n_channels} channels at {sound.sample_rate} Hz are more samples than {max_s:g} s may "
+            "hold; convert it to fewer, or cut it up"
+        )
 
 
 def _picked(frames: NDArray[np.float32], channels: Channels) -> NDArray[np.float32]:
