@@ -398,6 +398,29 @@ def test_a_session_frees_its_state(open_session: Callable[..., Session], encodin
     assert media_threads() == before
 
 
+def test_closing_waits_for_the_piece_that_is_done(model: Recognizer) -> None:
+    begun, go_on = threading.Event(), threading.Event()
+
+    def opened(start: Start) -> Voice:
+        begun.set()
+        go_on.wait(10)
+        return Voice("tiny", model)
+
+    session = Session(opened)
+    worker = threading.Thread(target=advance, args=(session.receive(json.dumps(START)),))
+    closer = threading.Thread(target=session.close)
+    worker.start()
+    begun.wait(10)
+    closer.start()
+    closer.join(0.1)
+    assert closer.is_alive()
+    go_on.set()
+    for thread in (worker, closer):
+        thread.join(10)
+    assert session.state is State.CLOSED
+    assert session._take is None
+
+
 # ------------------------------------------------------------------ whatever comes
 
 FRAMES = st.one_of(

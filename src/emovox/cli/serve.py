@@ -45,6 +45,9 @@ def serve(
     queue: Annotated[
         int, typer.Option("--queue", min=0, metavar="N", help="Judgements that may wait in each process.")
     ] = 32,
+    max_streams: Annotated[
+        int, typer.Option("--max-streams", min=1, metavar="N", help="Live voices at a time in each process.")
+    ] = 64,
     profiles: Annotated[
         Path | None,
         typer.Option("--profiles", metavar="DIR", help="Voice profiles that ?profile=NAME may name."),
@@ -74,6 +77,7 @@ def serve(
         max_upload_mb=max_upload_mb,
         max_seconds=max_seconds,
         rate=rate,
+        max_streams=max_streams,
         profiles=profiles,
     )
     for name in settings.models:  # what cannot be opened is said here, not by every process

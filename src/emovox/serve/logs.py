@@ -6,6 +6,7 @@ import json
 import logging
 import logging.config
 import time
+import traceback
 from typing import Any
 
 __all__ = ["NAME", "JsonLines", "configured", "fault", "note", "request"]
@@ -20,9 +21,11 @@ def request(number: str, **said: Any) -> None:
     _write(logging.INFO, "request", number=number, **said)
 
 
-def fault(number: str, kind: str, place: list[str]) -> None:
-    """A fault of ours: its type and the calls that led there."""
-    _write(logging.ERROR, "fault", number=number, kind=kind, place=place)
+def fault(number: str, error: BaseException) -> None:
+    """A fault of ours: its type and the calls that led there. Its words may quote a request: not written."""
+    calls = traceback.extract_tb(error.__traceback__)
+    place = [f"{call.filename}:{call.lineno} {call.name}" for call in calls]
+    _write(logging.ERROR, "fault", number=number, kind=type(error).__name__, place=place)
 
 
 def note(event: str, *, level: int = logging.INFO, **said: Any) -> None:

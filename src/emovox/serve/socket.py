@@ -14,7 +14,6 @@ import asyncio
 import json
 import threading
 import time
-import traceback
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 
@@ -134,7 +133,7 @@ class _Connection:
             await self._refuse(refusal)
         except Exception as error:
             code, why = 1011, Refusal(500, "internal", "a fault of the server; please report it")
-            logs.fault("stream", type(error).__name__, _place(error))
+            logs.fault("stream", error)
             await self._refuse(why)
         finally:
             self._session.close()
@@ -200,9 +199,3 @@ class _Connection:
         logs.note(
             "stream", code=code, why=why and why.code, seconds=round(seconds, 1), audio_s=round(heard_s, 1)
         )
-
-
-def _place(error: BaseException) -> list[str]:
-    return [
-        f"{each.filename}:{each.lineno} {each.name}" for each in traceback.extract_tb(error.__traceback__)
-    ]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import secrets
 import time
-import traceback
 from typing import Any
 
 from starlette.datastructures import MutableHeaders
@@ -63,7 +62,7 @@ class Watch:
             await self._app(scope, counted, dressed)
         except Exception as error:
             state["code"] = "internal"
-            logs.fault(number, type(error).__name__, _place(error))
+            logs.fault(number, error)
             if status:  # too late for another answer
                 raise ConnectionAbortedError("the answer broke off") from None
             text = f"a fault of the server; please report it with the number {number}"
@@ -85,9 +84,3 @@ class Watch:
                 bytes_in=n_bytes,
                 audio_s=state.get("audio_s"),
             )
-
-
-def _place(error: BaseException) -> list[str]:
-    """The calls that led there: file, line and function, no values."""
-    frames = traceback.extract_tb(error.__traceback__)
-    return [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in frames]
