@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import shutil
@@ -12,6 +13,7 @@ from contextlib import contextmanager, nullcontext
 from functools import partial
 
 import uvicorn
+from fastapi import FastAPI
 from uvicorn.supervisors import Multiprocess
 
 from emovox.errors import EmovoxError
@@ -39,7 +41,7 @@ def run(settings: Settings, *, level: str = "info", started: Callable[[str], Non
     """
     with bound(settings.host, settings.port) as listener:
         config = uvicorn.Config(
-            partial(create_app, settings, factory_for(settings)),
+            partial(_app, settings),
             factory=True,
             workers=settings.workers,
             log_config=logs.configured(level),
@@ -62,6 +64,13 @@ def run(settings: Settings, *, level: str = "info", started: Callable[[str], Non
                 Multiprocess(config, sockets=[listener]).run()
             else:
                 uvicorn.Server(config).run(sockets=[listener])
+
+
+def _app(settings: Settings) -> FastAPI:
+    app = create_app(settings, factory_for(settings))
+    gc.collect()
+    gc.freeze()  # what is loaded stays to the end; to look through it for garbage would hold live voices up
+    return app
 
 
 @contextmanager
