@@ -19,7 +19,7 @@ from emovox import zoo
 from emovox.errors import EmovoxError
 from emovox.notice import NOTICE
 from emovox.recognizer import Recognizer
-from emovox.serve import http, page, socket
+from emovox.serve import http, logs, page, socket
 from emovox.serve.engine import Engine, Factory
 from emovox.serve.limits import Rates, Room
 from emovox.serve.metrics import Metrics
@@ -58,6 +58,7 @@ def create_app(settings: Settings, factory: Factory | None = None) -> FastAPI:
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         engine.open()
         live.open()
+        logs.note("ready", models=list(settings.models))
         try:
             yield
         finally:

@@ -60,11 +60,12 @@ class JsonLines(logging.Formatter):
 
 
 def configured(level: str) -> dict[str, Any]:
-    """For ``logging.config.dictConfig``: our lines at ``level``, those of the libraries from ``info`` on.
+    """For ``logging.config.dictConfig``: our lines at ``level``, those of the libraries from ``warning`` on.
 
-    Below that the server's libraries would write frames of WebSockets, and what stands in them, keys too.
+    Below that the server's libraries write addresses and queries of WebSockets (info), their frames and what
+    stands in them, keys too (debug).
     """
-    loudest = max(logging.getLevelName(level.upper()), logging.INFO)
+    loudest = max(logging.getLevelName(level.upper()), logging.WARNING)
     handler = {"class": "logging.StreamHandler", "formatter": "json", "stream": "ext://sys.stderr"}
     quiet = {"handlers": ["stderr"], "level": loudest, "propagate": False}
     return {
