@@ -85,7 +85,7 @@ def n_numbers(model: bytes) -> int:
     attributes = [one for node in graph.node for one in node.attribute]
     tensors = [*graph.initializer, *(one.t for one in attributes if one.HasField("t"))]
     real = (onnx.TensorProto.FLOAT, onnx.TensorProto.DOUBLE)
-    held = sum(math.prod(one.dims) for one in tensors if one.data_type in real)
+    held: int = sum(math.prod(one.dims) for one in tensors if one.data_type in real)
     return held + sum(len(one.floats) for one in attributes)
 
 
