@@ -45,7 +45,9 @@ def url(model: Recognizer) -> Iterator[str]:
 
 def talk(corpus: str) -> np.ndarray:
     """About a minute of a corpus as int16, clip after clip, with pauses."""
-    folder = Path(os.environ["EMOVOX_CORPORA"]) / corpus
+    if not (root := os.environ.get("EMOVOX_CORPORA")):
+        pytest.skip("EMOVOX_CORPORA does not say where the corpora are")
+    folder = Path(root) / corpus
     dice = np.random.default_rng(7)
     files = sorted(folder.glob(CLIPS[corpus]))
     assert len(files) >= 20
