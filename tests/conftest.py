@@ -7,7 +7,7 @@ import os
 # Before numpy is loaded: workers multiply in one thread, and so must we to be their equal to the last bit.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -165,3 +165,14 @@ def make_bundle(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]
 def tiny_bundle(make_bundle: Callable[..., Path]) -> Path:
     """The folder of a small bundle; read it, do not change it."""
     return make_bundle()
+
+
+@pytest.fixture(scope="module")
+def one_thread() -> Iterator[None]:
+    """For tests of small nets: PyTorch in one thread is quicker there, and adds up in one order."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)

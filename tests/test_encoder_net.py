@@ -6,7 +6,6 @@ import json
 import os
 import shutil
 import wave
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -39,14 +38,7 @@ from speech_encoders import MAKERS, RATE, Floats, saved, sound
 MODES = ("frozen", "partial", "full", "lora")
 FAMILIES = ("wav2vec2", "hubert-layer", "wavlm", "data2vec", "whisper")
 SHORT = TrainingConfig(epochs=2, batch_size=4, balance="none", learning_rate=0.01, tensorboard=False)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")

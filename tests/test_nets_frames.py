@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -32,14 +31,7 @@ SMALL: dict[str, dict[str, Any]] = {
 }
 QUICK = ("bilstm", "cnn1d")
 """Exported in every run of the tests; the others, at seconds each, among the slow ones."""
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def taught(name: str, **params: Any) -> Any:

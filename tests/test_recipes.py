@@ -33,14 +33,7 @@ CODES = {"neutral": ("N", "01"), "happy": ("F", "03"), "sad": ("T", "04"), "angr
 SHARES = {"ravdess": 1.0, "emodb": 0.5}
 TINY_TRAIN = TrainConfig(steps=120, batch_size=32, learning_rate=5e-3)
 TINY_NET = VoxConfig(n_members=2, hidden=16)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")

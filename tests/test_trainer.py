@@ -6,7 +6,6 @@ import csv
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -30,14 +29,7 @@ D = 6
 BUSY = TrainingConfig(
     epochs=5, batch_size=8, ema=0.9, mixup=0.3, mask_time=0.2, mask_columns=0.2, crop=20, tensorboard=False
 )
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def clips(n: int, seed: int, n_labels: int = 4) -> ClipSet:

@@ -7,7 +7,6 @@ import math
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -34,14 +33,7 @@ SHORT = TrainingConfig(epochs=3, batch_size=8, ema=0.9, mixup=0.3, tensorboard=F
 BY_HEART = TrainingConfig(
     epochs=60, batch_size=8, learning_rate=0.02, balance="none", label_smoothing=0.0, tensorboard=False
 )
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def clips(n: int, seed: int, n_labels: int = 4) -> ClipSet:
