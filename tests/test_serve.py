@@ -635,7 +635,8 @@ def test_no_log_says_what_was_sent(model: Recognizer, caplog: pytest.LogCaptureF
         for name in list(logging.root.manager.loggerDict):
             logging.getLogger(name).setLevel(logging.NOTSET)
     ours = [record for record in caplog.records if record.name == "emovox.serve"]
-    assert [record.said["status"] for record in ours] == [200, 400, 415, 404]  # type: ignore[attr-defined]
+    assert [record.message for record in ours] == ["ready", *["request"] * 4]
+    assert [record.said["status"] for record in ours[1:]] == [200, 400, 415, 404]  # type: ignore[attr-defined]
     written = "\n".join(
         str(vars(record)) for record in caplog.records if "httpx" not in record.name
     )  # the client's
