@@ -132,7 +132,7 @@ def probe(options: argparse.Namespace) -> dict[str, Any]:
         z = vox.standardised(raw)
         views = {
             "functionals (what goes in)": z.numpy(),
-            "hidden layer": torch.cat([head.embed(z) for head in vox.heads], 1).numpy(),
+            "hidden layer": torch.cat([head.embed(z[:, : vox.n_heard]) for head in vox.heads], 1).numpy(),
             "answers": vox.classify(raw).numpy(),
         }
     result = {}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,29 +15,32 @@ torch = pytest.importorskip("torch")
 
 from emovox import spectrum  # noqa: E402
 from emovox.nets import blocks  # noqa: E402
-from emovox.nets.functionals import QUANTILES, Functionals  # noqa: E402
-from emovox.nets.vox import Vox, VoxConfig, VoxHead  # noqa: E402
+from emovox.nets.functionals import QUANTILES, Functionals, FunctionalsConfig  # noqa: E402
+from emovox.nets.vox import Discriminant, Vox, VoxConfig, VoxHead  # noqa: E402
 
 RATE = 16_000
 HOP_S = 0.01
+LAGS = (3, 12)
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")
 def front() -> Functionals:
-    return Functionals().eval()
+    return Functionals(FunctionalsConfig(lags=LAGS)).eval()
 
 
 @pytest.fixture(scope="module")
 def vox(front: Functionals) -> Vox:
     """Random weights behind statistics of real sizes, as after training."""
     torch.manual_seed(3)
-    net = Vox(VoxConfig(n_labels=5, n_members=2, hidden=32)).eval()
+    sizes = VoxConfig(n_labels=5, n_members=2, hidden=32, member_columns=1298, cells=(0, 1, 1, 2, 4))
+    net = Vox(replace(sizes, front=front.config)).eval()
     raw = torch.from_numpy(batch(front, [voice(f0, seed=f0) for f0 in (90, 140, 210, 300)]))
     net.mean.copy_(raw.mean(0))
     net.scale.copy_(1 / raw.std(0).clamp(min=1e-2))
     for head in net.heads:
         torch.nn.init.normal_(head.linear.weight, std=0.02)
+    torch.nn.init.normal_(net.discriminant.weight, std=0.02)
     return net
 
 
@@ -368,8 +372,49 @@ def test_members_vote_with_their_log_probabilities(vox: Vox) -> None:
     features = torch.randn(6, vox.front.n_out) * 2
     with torch.inference_mode():
         z = ((features - vox.mean) * vox.scale).clamp(-5, 5)
-        votes = [torch.log_softmax(head(z), 1) for head in vox.heads]
-        torch.testing.assert_close(vox.classify(features), sum(votes) / len(votes))
+        votes = [torch.log_softmax(head(z[:, :1298]), 1) for head in vox.heads]
+        torch.testing.assert_close(
+            vox.classify(features), 0.5 * sum(votes) / len(votes) + 0.5 * vox.discriminant(z)
+        )
+
+
+def test_a_label_is_as_likely_as_its_cells_together() -> None:
+    net = Discriminant(4, cells=(2, 0, 2), n_labels=4)
+    torch.nn.init.normal_(net.weight)
+    torch.nn.init.normal_(net.bias)
+    x = torch.randn(5, 4)
+    chance = (x @ net.weight.T + net.bias).softmax(1)
+    found = net(x).exp()
+    torch.testing.assert_close(found[:, 0], chance[:, 1])
+    torch.testing.assert_close(found[:, 2], chance[:, 0] + chance[:, 2])
+    assert (found[:, [1, 3]] < 1e-8).all()  # no cell shows them
+    assert torch.isfinite(net(x * 1e4)).all()
+
+
+def test_descriptors_are_correlated_with_those_a_few_frames_earlier(front: Functionals) -> None:
+    """numpy's own correlations, from the descriptors of frames that carry sound."""
+    x = np.concatenate([voice(130, 0.6), np.zeros(RATE // 4, np.float32), voice(190, 0.7, 1)])
+    d = described(front, x)
+    named = one(front, x)
+    energy = d["energy"]
+    active = energy >= energy.max() - 32 / 10 * math.log(10)
+    series = {f"mfcc{k + 1}": d["mfcc"][:, k] for k in (0, 4)} | {"energy": energy, "voicing": d["voicing"]}
+    z = {}
+    for name, values in series.items():
+        mean, std = values[active].mean(), values[active].std()
+        z[name] = np.where(active, (values - mean) / (std + 1e-2), 0)
+    for lag in LAGS:
+        for a in z:
+            for b in z:
+                wanted = (z[a][lag:] * z[b][:-lag]).sum() / active.sum()
+                assert named[f"{a}_{b}_lag{lag}"] == pytest.approx(wanted, abs=1e-3)
+
+
+def test_without_lags_the_columns_are_those_of_version_1(front: Functionals) -> None:
+    plain = Functionals().eval()
+    assert plain.names() == front.names()[:1298]
+    x = [voice(150)]
+    np.testing.assert_array_equal(batch(plain, x), batch(front, x)[:, :1298])
 
 
 def test_an_outlier_is_held_back(vox: Vox) -> None:

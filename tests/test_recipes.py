@@ -21,6 +21,7 @@ pytest.importorskip("onnxscript")
 from emovox.bundle import load_bundle, read_spec  # noqa: E402
 from emovox.corpora import Manifest  # noqa: E402
 from emovox.evaluate import Evaluation, evaluate  # noqa: E402
+from emovox.nets.functionals import FunctionalsConfig  # noqa: E402
 from emovox.nets.vox import VoxConfig  # noqa: E402
 from emovox.recognizer import Recognizer  # noqa: E402
 from emovox.train import TrainConfig  # noqa: E402
@@ -32,7 +33,7 @@ RATE = 16_000
 CODES = {"neutral": ("N", "01"), "happy": ("F", "03"), "sad": ("T", "04"), "angry": ("W", "05")}
 SHARES = {"ravdess": 1.0, "emodb": 0.5}
 TINY_TRAIN = TrainConfig(steps=120, batch_size=32, learning_rate=5e-3)
-TINY_NET = VoxConfig(n_members=2, hidden=16)
+TINY_NET = VoxConfig(n_members=2, hidden=16, member_columns=1298, front=FunctionalsConfig(lags=(3, 12)))
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 

@@ -62,6 +62,8 @@ class FunctionalsConfig:
     active_db: float = 32.0
     floor_db: float = 70.0
     voiced: float = 0.5
+    lags: tuple[int, ...] = ()
+    """Frames between two descriptors whose correlation is taken; none in the sets of version 1."""
 
 
 class Functionals(nn.Module):
@@ -184,6 +186,9 @@ class Functionals(nn.Module):
         series = torch.cat([d["log_mel"] - level, timbre], 2)
         voiced = active & (d["voicing"] > self.config.voiced)
 
+        f0 = d["log_f0"][..., None]
+        # Around the voice's own pitch, and no step where it is silent.
+        f0 = torch.where(voiced[..., None], f0 - masked_mean(f0, voiced)[:, None], 0.0)
         delta, delta_mask = _delta(series, active, span)
         timbre_mean, timbre_std, _ = masked_moments(timbre, voiced)
         return torch.cat(
@@ -195,6 +200,7 @@ class Functionals(nn.Module):
                 timbre_std,
                 *self._pitch(d["log_f0"], voiced),
                 self._rhythm(energy[..., 0], active, span, voiced),
+                *self._lagged(torch.cat([timbre, f0], 2), active),
             ],
             dim=1,
         )
@@ -254,6 +260,17 @@ class Functionals(nn.Module):
         )
         return torch.cat([rhythm, self._modulation(energy, inside, n)], 1)
 
+    def _lagged(self, z: Tensor, active: Tensor) -> list[Tensor]:
+        """Correlations ``(b, d * d)`` of all descriptors with all a few frames earlier, for each lag."""
+        mean, std, _ = masked_moments(z, active)
+        z = torch.where(active[..., None], (z - mean[:, None]) / (std[:, None] + 1e-2), 0.0)
+        n = active.sum(1).clamp(min=1).to(z.dtype)[:, None]
+        out = []
+        for lag in self.config.lags:
+            later = nn.functional.pad(z, (0, 0, 0, lag))[:, lag:]
+            out.append((later.transpose(1, 2) @ z).flatten(1) / n)
+        return out
+
     def _modulation(self, energy: Tensor, inside: Tensor, n: Tensor) -> Tensor:
         """Log power of the energy envelope in eight bands of modulation frequency."""
         hop_s = self.config.hop / self.config.sample_rate
@@ -285,7 +302,9 @@ class Functionals(nn.Module):
         names += [f"{s}_{f}" for s in ("log_f0", "f0_step") for f in ["mean", *tail]]
         names += ["f0_step_abs_mean", "f0_step_abs_std"]
         names += ["log_seconds", "peaks_a_s", "active", "voiced", "voiced_runs_a_s", "voiced_run_s"]
-        return [*names, *(f"modulation{i}" for i in range(len(MODULATION_HZ) - 1))]
+        names += [f"modulation{i}" for i in range(len(MODULATION_HZ) - 1)]
+        moving = [*timbre, "log_f0"]
+        return [*names, *(f"{a}_{b}_lag{lag}" for lag in c.lags for a in moving for b in moving)]
 
 
 def _log(z: Tensor) -> Tensor:

@@ -1,7 +1,8 @@
-"""The default model's net: functionals of the voice, an ensemble of small perceptrons over them.
+"""The default model's net: functionals of the voice, small perceptrons and a discriminant over them.
 
-Each member is a linear map plus one hidden layer; their log-probabilities are averaged. The front end
-has no trained weights, so that training works on cached vectors and takes minutes on two cores.
+Each member is a linear map plus one hidden layer; their log-probabilities are averaged, and those of a linear
+discriminant join them where there is one. The front end has no trained weights, so that training works on
+cached vectors and takes minutes on two cores.
 """
 
 from __future__ import annotations
@@ -14,7 +15,10 @@ from torch import Tensor, nn
 from emovox.nets.framed import check_ranges
 from emovox.nets.functionals import Functionals, FunctionalsConfig
 
-__all__ = ["Vox", "VoxConfig", "VoxHead"]
+__all__ = ["Discriminant", "Vox", "VoxConfig", "VoxHead"]
+
+NEVER = -1e4
+"""The log-probability of what cannot be: finite, so that a graph of float32 keeps its head."""
 
 
 @dataclass(frozen=True)
@@ -27,6 +31,12 @@ class VoxConfig:
     input_dropout: float = 0.4
     dropout: float = 0.5
     clip: float = 5.0
+    member_columns: int | None = None
+    """The members hear that many functionals, the first ones; ``None``: all."""
+    cells: tuple[int, ...] = ()
+    """The label of each cell of the discriminant; none, no discriminant."""
+    discriminant_weight: float = 0.5
+    """What its log-probabilities count beside the members' mean."""
     front: FunctionalsConfig = field(default_factory=FunctionalsConfig)
 
     def __post_init__(self) -> None:
@@ -71,6 +81,32 @@ class VoxHead(nn.Module):
         return logits
 
 
+class Discriminant(nn.Module):
+    """Cells of one corpus and label each: standardised features ``(b, d)`` -> log-probabilities of labels.
+
+    A label is as likely as its cells together: several means a class, one covariance (Hastie & Tibshirani,
+    1996).
+    """
+
+    weight: Tensor
+    bias: Tensor
+    absent: Tensor
+
+    def __init__(self, n_in: int, cells: tuple[int, ...], n_labels: int) -> None:
+        super().__init__()
+        self.register_buffer("weight", torch.zeros(len(cells), n_in))
+        self.register_buffer("bias", torch.zeros(len(cells)))
+        absent = torch.full((n_labels, len(cells)), NEVER)
+        absent[list(cells), range(len(cells))] = 0.0
+        self.register_buffer("absent", absent, persistent=False)
+
+    def forward(self, features: Tensor) -> Tensor:
+        cells = (features @ self.weight.T + self.bias).log_softmax(1)
+        labels: Tensor = (cells[:, None] + self.absent).logsumexp(2)
+        # A label without a cell is unlikely, not impossible: the members may know it.
+        return labels.clamp(min=-20.0)
+
+
 class Vox(nn.Module):
     """``waveform (b, n)``, ``lengths (b,)`` -> logits ``(b, n_labels)`` (mean log-probabilities)."""
 
@@ -83,18 +119,27 @@ class Vox(nn.Module):
         self.front = Functionals(self.config.front)
         self.register_buffer("mean", torch.zeros(self.front.n_out))
         self.register_buffer("scale", torch.ones(self.front.n_out))
-        self.heads = nn.ModuleList(
-            VoxHead(self.front.n_out, self.config) for _ in range(self.config.n_members)
-        )
+        self.n_heard = self.config.member_columns or self.front.n_out
+        self.heads = nn.ModuleList(VoxHead(self.n_heard, self.config) for _ in range(self.config.n_members))
+        c = self.config
+        self.discriminant = Discriminant(self.front.n_out, c.cells, c.n_labels) if c.cells else None
 
     def standardised(self, features: Tensor) -> Tensor:
         """Raw functionals -> clipped standard deviations from the training mean."""
         return ((features - self.mean) * self.scale).clamp(-self.config.clip, self.config.clip)
 
+    def vote(self, features: Tensor) -> Tensor:
+        """Raw functionals ``(b, d)`` -> the members' mean log-probabilities."""
+        heard = self.standardised(features)[:, : self.n_heard]
+        return torch.stack([head(heard).log_softmax(1) for head in self.heads]).mean(0)
+
     def classify(self, features: Tensor) -> Tensor:
-        """Raw functionals ``(b, d)`` -> logits."""
-        z = self.standardised(features)
-        return torch.stack([head(z).log_softmax(1) for head in self.heads]).mean(0)
+        """Raw functionals ``(b, d)`` -> logits: members and discriminant."""
+        votes = self.vote(features)
+        if self.discriminant is None:
+            return votes
+        share = self.config.discriminant_weight
+        return (1 - share) * votes + share * self.discriminant(self.standardised(features))
 
     def forward(self, waveform: Tensor, lengths: Tensor) -> Tensor:
         return self.classify(self.front(waveform, lengths))
