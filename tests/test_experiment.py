@@ -19,6 +19,7 @@ from emovox.config import ClassicalModel, Config, FeatureConfig, SelectionConfig
 from emovox.corpora.manifest import Manifest
 from emovox.errors import ConfigError, LabelError, ProtocolError
 from emovox.evaluate import evaluate
+from emovox.experiment_search import searched
 from emovox.extract import FeatureTable, table
 from emovox.features import feature_set
 from voices import EMOTIONS, toy_corpus, toy_tree
@@ -90,8 +91,8 @@ def test_the_search_sees_the_training_alone_and_is_saved_as_a_config(
         model=ClassicalModel(name="logistic-regression"),
         tune=TuneConfig(draws=3, inner_folds=2),
     )
-    best, found = experiment.searched(wanted, toy, split, rows)
-    again, _ = experiment.searched(wanted, toy, split, blind)
+    best, found = searched(wanted, toy, split, rows)
+    again, _ = searched(wanted, toy, split, blind)
     assert best == again, "without the other parts, and a second time, it finds the same"
     assert len(found.trials) == 3
 
