@@ -50,6 +50,8 @@ _RANGES = {
     "input_dropout": (0, 0.99),
     "dropout": (0, 0.99),
     "clip": (1e-3, 1e9),
+    "cells": (0, 1e4),
+    "discriminant_weight": (0, 1),
 }
 
 
