@@ -46,7 +46,7 @@ from emovox.corpora import Manifest, protocols, scan
 from emovox.evaluate import Evaluation, evaluate
 from emovox.export import to_onnx
 from emovox.labels import EMOTIONS
-from emovox.nets import functionals
+from emovox.nets import blocks, folded, functionals
 from emovox.nets.vox import Vox, VoxConfig
 from emovox.recognizer import Recognizer
 from emovox.train import TrainConfig, TrainSet, balanced_weights, fit, label_mask
@@ -139,7 +139,7 @@ def vectors(manifest: Manifest, cache: Path, variant: int) -> np.ndarray:
 
 def _key(manifest: Manifest) -> str:
     seen = hashlib.sha256(repr(FRONT).encode())
-    for module in (functionals, chain):
+    for module in (functionals, blocks, folded, chain):
         seen.update(Path(module.__file__ or "").read_bytes())
     for u in manifest:
         seen.update(f"{u.id}:{manifest.file(u).stat().st_size}\n".encode())

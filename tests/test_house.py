@@ -98,7 +98,7 @@ EXTRAS = HEAVY | {
 
 SIBLINGS: dict[str, tuple[set[str], set[str]]] = {
     "features": ({"frames", "prosody", "voiced"}, {"families", "sets", "blocks", "encoders", "core"}),
-    "nets": ({"blocks", "functionals", "layers", "framed"}, {"table", "encoder"}),
+    "nets": ({"blocks", "folded", "functionals", "layers", "framed"}, {"table", "encoder"}),
     "corpora": (
         {"manifest"},
         {
