@@ -60,8 +60,8 @@ SPEEDS = {4: 0.93, 5: 1.07}
 """Variants that are the clip played at another speed and nothing else; they teach the discriminant."""
 AT_SPEEDS = "ravdess"
 """The corpus that has these variants."""
-FRONT = functionals.FunctionalsConfig(lags=(3, 12))
-N_PLAIN = len(functionals.Functionals().names())
+FRONT = functionals.FunctionalsConfig(lags=(3, 12), quantile_step=3, delta_quantiles=False)
+N_PLAIN = len(functionals.Functionals(replace(FRONT, lags=())).names())
 """Functionals of single descriptors, which come first; correlations of two follow."""
 NET = VoxConfig(n_members=3, hidden=176, member_columns=N_PLAIN, front=FRONT)
 N_DISCRIMINANT = 2

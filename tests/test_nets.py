@@ -458,6 +458,22 @@ def test_without_lags_the_columns_are_those_of_version_1(front: Functionals) -> 
     np.testing.assert_array_equal(batch(plain, x), batch(front, x)[:, :1298])
 
 
+def test_quantiles_may_be_of_every_third_frame_and_of_deltas_not_at_all(front: Functionals) -> None:
+    other = Functionals(FunctionalsConfig(lags=LAGS, quantile_step=3, delta_quantiles=False)).eval()
+    x = voice(150)
+    every, d, found = one(front, x), described(front, x), one(other, x)
+    assert {name for name in every if name not in found} == {n for n in every if "_delta_q" in n}
+    active = (d["energy"] >= d["energy"].max() - 3.2 * math.log(10))[::3]
+    for name, value in found.items():
+        what, _, q = name.partition("_q")
+        if what == "mfcc4" and q:
+            expected = np.quantile(d["mfcc"][::3, 3][active], int(q) / 100)
+            assert value == pytest.approx(expected, abs=1e-3)
+        elif not q:
+            assert value == every[name]
+    assert found["mfcc4_q25"] != every["mfcc4_q25"]
+
+
 def test_an_outlier_is_held_back(vox: Vox) -> None:
     features = vox.mean + 3 / vox.scale
     with torch.inference_mode():

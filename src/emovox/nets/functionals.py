@@ -65,6 +65,10 @@ class FunctionalsConfig:
     voiced: float = 0.5
     lags: tuple[int, ...] = ()
     """Frames between two descriptors whose correlation is taken; none in the sets of version 1."""
+    quantile_step: int = 1
+    """Quantiles are of every that many frames: to sort them is what costs the most in a graph."""
+    delta_quantiles: bool = True
+    """Whether deltas have quantiles, too; they had in version 1."""
 
 
 class Functionals(nn.Module):
@@ -188,7 +192,7 @@ class Functionals(nn.Module):
             [
                 *self._statistics(series, active),
                 *masked_moments(delta.abs(), delta_mask)[:2],
-                *self._statistics(delta, delta_mask)[1:],
+                *self._statistics(delta, delta_mask, quantiles=self.config.delta_quantiles)[1:],
                 timbre_mean,
                 timbre_std,
                 *self._pitch(d["log_f0"], voiced),
@@ -207,9 +211,11 @@ class Functionals(nn.Module):
         last = torch.where(active, t, -BIG).amax(1, keepdim=True)
         return active, (t >= first) & (t <= last)
 
-    def _statistics(self, z: Tensor, mask: Tensor) -> list[Tensor]:
+    def _statistics(self, z: Tensor, mask: Tensor, quantiles: bool = True) -> list[Tensor]:
         mean, std, skew = masked_moments(z, mask)
-        return [mean, std, masked_quantiles(z, mask, QUANTILES), skew, masked_slope(z, mask)]
+        step = self.config.quantile_step
+        found = [masked_quantiles(z[:, ::step], mask[:, ::step], QUANTILES)] if quantiles else []
+        return [mean, std, *found, skew, masked_slope(z, mask)]
 
     def _pitch(self, log_f0: Tensor, voiced: Tensor) -> list[Tensor]:
         """Functionals of log F0 (octaves around 100 Hz) and of its steps within voiced stretches."""
@@ -300,9 +306,10 @@ class Functionals(nn.Module):
         series = [*(f"mel{i}" for i in range(c.n_mels)), *timbre]
         quantiles = [f"q{round(q * 100):02d}" for q in QUANTILES]
         tail = ["std", *quantiles, "skew", "slope"]
+        delta_tail = tail if c.delta_quantiles else ["std", "skew", "slope"]
         names = [f"{s}_{f}" for f in ["mean", *tail] for s in series]
         names += [f"{s}_absdelta_{f}" for f in ("mean", "std") for s in series]
-        names += [f"{s}_delta_{f}" for f in tail for s in series]
+        names += [f"{s}_delta_{f}" for f in delta_tail for s in series]
         names += [f"{s}_voiced_{f}" for f in ("mean", "std") for s in timbre]
         names += [f"{s}_{f}" for s in ("log_f0", "f0_step") for f in ["mean", *tail]]
         names += ["f0_step_abs_mean", "f0_step_abs_std"]
