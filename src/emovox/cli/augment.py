@@ -11,6 +11,7 @@ import typer
 
 from emovox.cli.models import Form
 from emovox.errors import ConfigError
+from emovox.files import replaced
 
 __all__ = ["SUFFIXES", "augment"]
 
@@ -121,15 +122,11 @@ def _write(output: Path, y: Any) -> None:
 
     from emovox.audio import SAMPLE_RATE
 
-    half = output.with_name(f"{output.name}.part")
     try:
-        form = output.suffix[1:].upper()
-        soundfile.write(half, y, SAMPLE_RATE, format=form, subtype="PCM_24")
-        half.replace(output)
+        with replaced(output) as half:
+            soundfile.write(half, y, SAMPLE_RATE, format=output.suffix[1:].upper(), subtype="PCM_24")
     except soundfile.LibsndfileError as error:
         raise ConfigError(f"{str(output)!r} cannot be written: {error}") from None
-    finally:
-        half.unlink(missing_ok=True)
 
 
 # ------------------------------------------------------------------------------------ the list

@@ -20,6 +20,7 @@ from functools import cached_property
 from pathlib import Path, PurePosixPath
 
 from emovox.errors import LabelError, ManifestError
+from emovox.files import replaced_text
 from emovox.labels import canonical
 
 __all__ = ["SEXES", "Corpus", "Fields", "Manifest", "Utterance", "root_of"]
@@ -249,15 +250,10 @@ class Manifest:
         Paths stay relative to ``root``, which the file does not hold: see ``read_csv``.
         """
         target = Path(path)
-        half = target.with_name(f"{target.name}.{os.getpid()}.part")
-        try:
-            with half.open("w", encoding="utf-8", errors="surrogateescape", newline="") as stream:
-                table = csv.writer(stream)
-                table.writerow(_COLUMNS)
-                table.writerows([_to_cell(getattr(u, name)) for name in _COLUMNS] for u in self.utterances)
-            half.replace(target)
-        finally:
-            half.unlink(missing_ok=True)
+        with replaced_text(target) as stream:
+            table = csv.writer(stream)
+            table.writerow(_COLUMNS)
+            table.writerows([_to_cell(getattr(u, name)) for name in _COLUMNS] for u in self.utterances)
         return target
 
     @classmethod

@@ -12,6 +12,7 @@ import typer
 
 from emovox.cli.terminal import say
 from emovox.errors import ConfigError
+from emovox.files import write_text
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -46,9 +47,7 @@ def finish(figure: Figure, output: Path, description: str) -> int:
     if output.suffix.lower() != PAGE:
         write_figure(figure, output)
     else:
-        half = output.with_name(f"{output.name}.part")
-        half.write_text(page(description, figure_part(figure, description)), encoding="utf-8")
-        half.replace(output)
+        write_text(output, page(description, figure_part(figure, description)))
     say(f"written: {output}")
     return 0
 
