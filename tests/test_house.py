@@ -98,7 +98,10 @@ EXTRAS = HEAVY | {
 }
 
 SIBLINGS: dict[str, tuple[set[str], set[str]]] = {
-    "features": ({"frames", "prosody", "voiced"}, {"families", "sets", "blocks", "encoders", "core"}),
+    "features": (
+        {"frames", "prosody", "voiced", "definition"},
+        {"families", "composed", "sets", "blocks", "encoders", "core"},
+    ),
     "nets": ({"blocks", "functionals", "layers", "framed"}, {"table", "encoder"}),
     "corpora": (
         {"manifest"},
