@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from emovox.cli.outputs import check_new
 from emovox.cli.terminal import say
 from emovox.errors import ConfigError
 from emovox.files import write_text
@@ -30,13 +31,12 @@ Force = Annotated[bool, typer.Option("--force", help="Let -o replace a file that
 
 def check_output(output: Path, *, force: bool) -> None:
     """Refuse, before the work, what cannot be written or would be destroyed."""
-    from emovox.cli.data.common import check_new
     from emovox.report.figures import SUFFIXES
 
     known = (*SUFFIXES, PAGE)
     if output.suffix.lower() not in known:
         raise typer.BadParameter(f"-o {str(output)!r}: expected a name that ends with {', '.join(known)}")
-    check_new(output, force=force, option="-o")
+    check_new(output, force=force)
 
 
 def finish(figure: Figure, output: Path, description: str) -> int:
