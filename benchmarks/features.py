@@ -140,7 +140,7 @@ def _make(paths: list[Path], wav: Path, seconds: float) -> None:
 def _frames(wav: str) -> None:
     """All the families that the seeds use, F0 too, of one long recording; nothing is kept of them."""
     from emovox.extract import Clip, frames
-    from emovox.features.sets import Part, composed
+    from emovox.features.composed import Part, composed
 
     names = ("mfcc", "zcr", "rms", "chroma", "mel", "contrast", "tonnetz", "ssc", "f0")
     made = composed("all", [Part(family=name) for name in names], description="benchmark", source="")

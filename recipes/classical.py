@@ -42,7 +42,7 @@ from scipy import linalg
 
 from emovox import audio, metrics
 from emovox.corpora import Manifest, protocols, scan
-from emovox.features.sets import FeatureSet, feature_set
+from emovox.features import FeatureSet, feature_set
 from emovox.nets import functionals
 
 Floats = NDArray[np.float64]

@@ -16,6 +16,9 @@ import pytest
 from hypothesis import settings
 
 from emovox.bundle import Abstain, Input, Licence, Spec, write_bundle
+from emovox.privacy import keep_quiet
+
+keep_quiet()  # tests of foreign libraries load them first
 
 # A busy machine is no failure; what must be fast is measured where it is tested.
 settings.register_profile("emovox", deadline=None)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from emovox.errors import AudioValueError, ConfigError
 from emovox.features import FEATURES, SETS, FeatureSet, FrameSettings, feature_set
 from emovox.features.blocks import frame_blocks
-from emovox.features.sets import Part, composed
+from emovox.features.composed import Part, composed
 
 Floats = NDArray[np.float32]
 RATE = 16_000

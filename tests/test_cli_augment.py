@@ -73,7 +73,7 @@ def test_what_is_there_stays_unless_forced(run: Run, clip: Path, tmp_path: Path)
     assert len(audio.read(out)) == len(speech())
     code, _, err = run(clip, "-k", "gain", "-o", clip, "--force")
     assert code == 2
-    assert "is the recording itself" in err
+    assert "is read by this command" in err
 
 
 @pytest.mark.parametrize(

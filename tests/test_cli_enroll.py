@@ -118,7 +118,7 @@ def test_output_is_never_replaced_silently(run: Run, bundle: Path, clips: list[P
     assert file.read_text() == "mine"
     code, _, err = run("enroll", *clips, "-o", clips[0], "--model", bundle, "--force")
     assert code == 2
-    assert "one of the recordings" in err
+    assert "is read by this command" in err
     assert run("enroll", clips[0], "-o", file, "--model", bundle, "--force")[0] == 0
     assert Profile.load(file).n_clips == 1
     code, _, err = run("enroll", clips[0], "-o", tmp_path / "nowhere" / "me.json", "--model", bundle)

@@ -150,6 +150,40 @@ def test_a_search_goes_on_and_its_best_is_a_config(place: Path, capsys: pytest.C
     assert json.loads(Path("runs/best/metrics.json").read_text())["model"] == "knn"
 
 
+@pytest.mark.parametrize("command", ["train", "tune"])
+def test_clips_that_cannot_be_read_leave_a_folder_that_is_as_good_as_empty(
+    command: str, place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = (place / "toy/toy.csv").read_text().replace(".wav", ".lost")
+    (place / "toy/lost.csv").write_text(rows)
+    args = [command, "--features", "seed-180", "--model", "knn", "--protocol", "speaker-kfold/4/0/1"]
+    args += [
+        "-o",
+        f"runs/lost-{command}",
+        "--mlflow",
+        "off",
+        *(["--draws", "1"] if command == "tune" else []),
+    ]
+    assert main([*args, "--data", "toy/lost.csv"]) == 2
+    assert "none of the 64 clips could be read" in capsys.readouterr().err
+    assert [path.name for path in Path(f"runs/lost-{command}").iterdir()] == ["config.yaml"]
+    assert main([*args, "--data", "toy/toy.csv"]) == 0, "without --force"
+
+
+def test_a_search_learns_from_copies_too(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    args = ["tune", "--data", "toy/toy.csv", "--features", "seed-180", "--model", "knn", "--mlflow", "off"]
+    args += ["--draws", "1", "tune.inner_folds=2", "--protocol", "speaker-kfold/4/0/1"]
+    noisy = ["augment.copies=3", "augment.steps=[{kind: noise, snr_db: -20}, {kind: speed, factor: 2}]"]
+    assert main([*args, "-o", "runs/plain"]) == 0
+    assert main([*args, *noisy, "-o", "runs/noisy"]) == 0
+    plain, heard = (json.loads(Path(f"runs/{name}/trials.json").read_text()) for name in ("plain", "noisy"))
+    assert plain[0]["scores"] != heard[0]["scores"]
+    capsys.readouterr()
+    assert main([*args, "augment.steps=[{kind: noice}]", "-o", "runs/wrong"]) == 2
+    assert "noise" in capsys.readouterr().err
+    assert not Path("runs/wrong").exists()
+
+
 def test_a_search_that_is_interrupted_keeps_what_it_found(
     place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

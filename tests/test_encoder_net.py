@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import wave
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -34,6 +33,7 @@ from emovox.train.epochs import CHECKPOINT
 from emovox.train.sounds import Shelf
 from emovox.train.trainer import fit_net, logits_of
 from speech_encoders import MAKERS, RATE, Floats, saved, sound
+from voices import tones
 
 MODES = ("frozen", "partial", "full", "lora")
 FAMILIES = ("wav2vec2", "hubert-layer", "wavlm", "data2vec", "whisper")
@@ -266,18 +266,7 @@ def test_the_graph_answers_what_the_net_answers(zoo: Path, name: str) -> None:
 
 @pytest.fixture(scope="module")
 def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Low and high tones, called sad and angry, in parts of their own."""
-    root, rng = tmp_path_factory.mktemp("tree"), np.random.default_rng(0)
-    for part in ("train", "test"):
-        for emotion, hz in (("sad", 150), ("angry", 900)):
-            (root / part / emotion).mkdir(parents=True)
-            for n in range(3):
-                t = np.arange(6400 + 800 * n) / RATE
-                x = 0.4 * np.sin(2 * np.pi * hz * t) + 0.02 * rng.standard_normal(len(t))
-                with wave.open(str(root / part / emotion / f"{part}{n}.wav"), "wb") as file:
-                    file.setparams((1, 2, RATE, 0, "NONE", ""))
-                    file.writeframes((x * 32767).astype("<i2").tobytes())
-    return root
+    return tones(tmp_path_factory.mktemp("tree"), n=3, first=6400)
 
 
 def command(folder: Path, tree: Path, run: Path, *more: str) -> list[str]:

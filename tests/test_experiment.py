@@ -15,7 +15,8 @@ pytest.importorskip("skl2onnx")
 from emovox import experiment, zoo
 from emovox.bundle import write_bundle
 from emovox.classical import fit
-from emovox.config import ClassicalModel, Config, FeatureConfig, SelectionConfig, TuneConfig
+from emovox.config import AugmentConfig, ClassicalModel, Config, FeatureConfig, SelectionConfig, TuneConfig
+from emovox.copies import copies_of
 from emovox.corpora.manifest import Manifest
 from emovox.errors import ConfigError, LabelError, ProtocolError
 from emovox.evaluate import evaluate
@@ -95,6 +96,26 @@ def test_the_search_sees_the_training_alone_and_is_saved_as_a_config(
     again = searched(wanted, toy, split, blind)
     assert found.best == again.best, "without the other parts, and a second time, it finds the same"
     assert len(found.trials) == 3
+
+
+def test_the_search_learns_from_copies_of_what_each_inner_fold_trains_on(
+    toy: Manifest, rows: FeatureTable
+) -> None:
+    split = experiment.planned(toy, "speaker-kfold/4/0/1").splits[0]
+    wanted = replace(
+        config(),
+        augment=AugmentConfig(copies=1, steps=({"kind": "noise", "snr_db": 0},)),
+        tune=TuneConfig(draws=3),
+    )
+    copies = table(copies_of(toy, split.train, wanted), "seed-180")
+    values = copies.values + np.random.default_rng(0).normal(0, 300, copies.values.shape).astype(np.float32)
+    loud = FeatureTable(copies.ids, values, copies.columns, {}, copies.reference)
+    plain, heard = (searched(wanted, toy, split, rows, some) for some in (None, loud))
+    assert heard.trials[0].scores != plain.trials[0].scores
+    unread = FeatureTable(
+        copies.ids, values, copies.columns, dict.fromkeys(copies.ids, "gone"), copies.reference
+    )
+    assert searched(wanted, toy, split, rows, unread).trials[0].scores == plain.trials[0].scores
 
 
 # --- labels ---------------------------------------------------------------------------------------

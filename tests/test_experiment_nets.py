@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import wave
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +14,7 @@ pytest.importorskip("onnxscript")
 import emovox
 from emovox.cli import main
 from emovox.config import read_config
+from voices import tones
 
 NET = ["model.kind=net", "model.name=mlp", "model.params.layers=[8]", "features.set=seed-lstm"]
 SHORT = ["train.epochs=2", "train.tensorboard=false", "train.batch_size=4"]
@@ -22,18 +22,7 @@ SHORT = ["train.epochs=2", "train.tensorboard=false", "train.batch_size=4"]
 
 @pytest.fixture(scope="module")
 def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Low and high tones, called sad and angry, in parts of their own."""
-    root, rng = tmp_path_factory.mktemp("tree"), np.random.default_rng(0)
-    for part in ("train", "test"):
-        for emotion, hz in (("sad", 150), ("angry", 900)):
-            (root / part / emotion).mkdir(parents=True)
-            for n in range(4):
-                t = np.arange(9600 + 800 * n) / 16000
-                x = 0.4 * np.sin(2 * np.pi * hz * t) + 0.02 * rng.standard_normal(len(t))
-                with wave.open(str(root / part / emotion / f"{part}{n}.wav"), "wb") as file:
-                    file.setparams((1, 2, 16000, 0, "NONE", ""))
-                    file.writeframes((x * 32767).astype("<i2").tobytes())
-    return root
+    return tones(tmp_path_factory.mktemp("tree"))
 
 
 def test_a_config_of_a_net_becomes_a_bundle(

@@ -20,7 +20,7 @@ from emovox.errors import AudioValueError, ConfigError
 from emovox.features import FEATURES, FrameSettings, ShortTime
 from emovox.features.blocks import frame_blocks
 from emovox.features.chroma import estimate_tuning
-from emovox.features.sets import Part, composed
+from emovox.features.composed import Part, composed
 from emovox.features.spectral import delta
 from emovox.spectrum import mel_filters
 

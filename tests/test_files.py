@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from emovox.files import replaced, write_json, write_text
+from emovox.files import replaced, replaced_text, write_json, write_text
 
 
 def test_what_fails_half_way_leaves_what_was_there(tmp_path: Path) -> None:
@@ -36,3 +36,19 @@ def test_what_json_has_no_word_for_is_refused_and_replaces_nothing(tmp_path: Pat
 def test_an_odd_file_name_can_be_written_down(tmp_path: Path) -> None:
     write_text(tmp_path / "a.txt", "caf\udce9.wav")
     assert (tmp_path / "a.txt").read_text() == "caf\\udce9.wav"
+
+
+def test_a_table_keeps_odd_bytes_of_file_names_and_appears_whole(tmp_path: Path) -> None:
+    file = tmp_path / "a.csv"
+    with replaced_text(file) as stream:
+        stream.write("caf\udce9.wav\r\n")
+        stream.flush()
+        assert not file.exists()
+    assert file.read_bytes() == b"caf\xe9.wav\r\n"
+
+
+def test_who_writes_may_stand_in_the_name(tmp_path: Path) -> None:
+    with replaced(tmp_path / "a.csv", by="here-7") as half:
+        half.touch()
+        assert [path.name for path in tmp_path.iterdir()] == ["a.csv.here-7.part"]
+    assert [path.name for path in tmp_path.iterdir()] == ["a.csv"]

@@ -293,6 +293,26 @@ def test_several_processes_answer_and_count_together(tiny_bundle: Path, tmp_path
     assert len(processes) == 3
 
 
+def test_a_process_opens_its_counts_before_the_first_request(tmp_path: Path) -> None:
+    code = """
+from pathlib import Path
+from emovox.serve.metrics import Metrics
+
+def opened():
+    return sorted(str(each.resolve()) for each in Path("/proc/self/fd").iterdir() if each.resolve().exists())
+
+counts = Metrics()
+before = opened()
+counts.request("/v1/predict", "POST", 200, 0.1)
+counts.error("too_large")
+assert len(before) > 3 and opened() == before, (before, opened())
+"""
+    if not Path("/proc/self/fd").is_dir():
+        pytest.skip("needs /proc")
+    environ = {**os.environ, "PROMETHEUS_MULTIPROC_DIR": str(tmp_path)}
+    subprocess.run([sys.executable, "-c", code], env=environ, check=True, timeout=60)
+
+
 @pytest.mark.parametrize(
     ("argv", "says"),
     [

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from emovox.errors import AudioValueError, ConfigError
 from emovox.features import FEATURES, SETS, FrameSettings, feature_set
-from emovox.features.sets import Part, composed
+from emovox.features.composed import Part, composed
 
 RATE = 16_000
 COMPOSED = ("seed-180", "seed-clstm", "seed-hybrid", "seed-lstm", "seed-full")

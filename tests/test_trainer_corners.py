@@ -25,6 +25,7 @@ from emovox.train.course import _sow  # noqa: E402
 from emovox.train.epochs import CURVES, Epoch, curves_document, write_curves  # noqa: E402
 from emovox.train.trainer import fit_net, logits_of  # noqa: E402
 from test_nets_frames import SMALL  # noqa: E402
+from voices import tones  # noqa: E402
 
 D = 6
 QUICK = ("mlp", "cnn1d")
@@ -140,7 +141,7 @@ sys.exit(main(sys.argv[2:]))
 @pytest.mark.slow
 def test_ctrl_c_saves_and_says_how_to_go_on(tmp_path: Path) -> None:
     """A real signal, in a process of its own; what is resumed has the weights of what was not stopped."""
-    tones(tmp_path / "tree")
+    tones(tmp_path / "tree", parts=("train", "validation", "test"), first=8000)
     command = ["train", "model.kind=net", "model.name=mlp", "model.params.layers=[8]"]
     command += ["train.epochs=4", "train.batch_size=4", "train.tensorboard=false"]
     command += [
@@ -170,19 +171,3 @@ def test_ctrl_c_saves_and_says_how_to_go_on(tmp_path: Path) -> None:
     assert typed("go", "-o", str(tmp_path / "whole")).returncode == 0
     graphs = [(tmp_path / name / "bundle/model.onnx").read_bytes() for name in ("run", "whole")]
     assert graphs[0] == graphs[1]
-
-
-def tones(root: Path) -> None:
-    """Low and high tones, called sad and angry."""
-    import wave
-
-    rng = np.random.default_rng(0)
-    for part in ("train", "validation", "test"):
-        for emotion, hz in (("sad", 150), ("angry", 900)):
-            (root / part / emotion).mkdir(parents=True)
-            for n in range(4):
-                t = np.arange(8000 + 800 * n) / 16000
-                x = 0.4 * np.sin(2 * np.pi * hz * t) + 0.02 * rng.standard_normal(len(t))
-                with wave.open(str(root / part / emotion / f"{part}{n}.wav"), "wb") as file:
-                    file.setparams((1, 2, 16000, 0, "NONE", ""))
-                    file.writeframes((x * 32767).astype("<i2").tobytes())

@@ -11,10 +11,10 @@ import pytest
 pytest.importorskip("sklearn")
 
 import emovox.tune.rows
-from emovox.classical import ClassicalConfig
+from emovox.classical import ClassicalConfig, Fitted
 from emovox.classical.spaces import Choice, Range, draw
 from emovox.errors import ConfigError
-from emovox.tune import Method, SearchResult, Trial, search
+from emovox.tune import Copies, Method, SearchResult, Trial, search
 
 
 def clips() -> tuple[np.ndarray, list[str], list[str]]:
@@ -28,9 +28,12 @@ def clips() -> tuple[np.ndarray, list[str], list[str]]:
     )
 
 
-def found(method: Method = "random", **changes: Any) -> SearchResult[Any]:
+def found(method: Method = "random", data: Any = None, **changes: Any) -> SearchResult[Any]:
     return search(
-        *clips(), ClassicalConfig(model="logistic-regression"), method=method, **{"draws": 9, **changes}
+        *(data or clips()),
+        ClassicalConfig(model="logistic-regression"),
+        method=method,
+        **{"draws": 9, **changes},
     )
 
 
@@ -62,6 +65,42 @@ def test_random_judges_every_draw_on_all_folds() -> None:
     assert {len(t.scores) for t in result.trials} == {4}
     assert all(t.complete for t in result.trials)
     assert len({str(t.params) for t in result.trials}) == 9
+
+
+def test_copies_are_learnt_from_beside_their_rows_and_judge_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    x, y, speakers = clips()
+    x[:, 0] = np.arange(180)  # so that a row says which it is
+    of = np.repeat(np.arange(0, 180, 2), 2)  # two copies of every second row
+    changed = x[of] + np.eye(12, dtype=np.float32)[0] * 1000
+    fits, judged = 0, set()
+    fit, predict = emovox.tune.rows.fit, Fitted.predict
+
+    def fitted(rows: np.ndarray, labels: list[str], names: list[str], config: ClassicalConfig) -> Fitted:
+        nonlocal fits
+        fits += 1
+        number, is_copy = rows[:, 0].astype(int) % 1000, rows[:, 0] >= 1000
+        assert sorted(number[is_copy]) == sorted(of[np.isin(of, number[~is_copy])])
+        assert labels == [y[n] for n in number]
+        assert len({*names}) == len({(name, speakers[n]) for name, n in zip(names, number, strict=True)})
+        return fit(rows, labels, names, config)
+
+    def predicted(self: Fitted, rows: np.ndarray) -> Any:
+        judged.update(rows[:, 0].astype(int))
+        return predict(self, rows)
+
+    monkeypatch.setattr(emovox.tune.rows, "fit", fitted)
+    monkeypatch.setattr(Fitted, "predict", predicted)
+    found(data=(x, y, speakers), copies=Copies(changed, of), draws=3)
+    assert fits == 9
+    assert judged == set(range(180)), "every row was held out, and no copy"
+
+
+def test_a_study_without_copies_is_another_study(tmp_path: Path) -> None:
+    pytest.importorskip("optuna")
+    study, x = tmp_path / "study.db", clips()[0]
+    plain = found("optuna", study=study, draws=3)
+    more = found("optuna", study=study, draws=3, copies=Copies(x[:90] + 1, np.arange(90)))
+    assert [t.scores for t in more.trials] != [t.scores for t in plain.trials]
 
 
 def test_halving_gives_fewer_draws_more_speakers() -> None:

@@ -44,6 +44,7 @@ __all__ = [
     "Trained",
     "check_bundle",
     "classical_config",
+    "copied",
     "label_choice",
     "licence_of",
     "opened",
@@ -191,20 +192,34 @@ def rows_of(table: FeatureTable, manifest: Manifest, ids: Sequence[str]) -> Rows
     )
 
 
-def _with_copies(rows: Rows, copies: FeatureTable, n_copies: int) -> Rows:
-    """The rows, then those of their copies; a clip of nobody known stays in one group with its copies."""
+def copied(rows: Rows, copies: FeatureTable, n_copies: int) -> tuple[Floats, NDArray[np.int64]]:
+    """Features ``(m, d)`` of the rows' changed copies, those that could be read, and of which row each is.
+
+    Args:
+        copies: features under the names of `emovox.copies.copy_id`.
+        n_copies: of each row: the first of all rows, then the second ...
+    """
     place = {key: n for n, key in enumerate(copies.ids) if key not in copies.errors}
     made = [
-        (row, copy_id(key, number))
+        (row, name)
         for number in range(1, n_copies + 1)
         for row, key in enumerate(rows.ids)
-        if copy_id(key, number) in place
+        if (name := copy_id(key, number)) in place
     ]
-    whose = [*range(len(rows.ids)), *(row for row, _ in made)]
+    return copies.values[[place[name] for _, name in made]], np.array([row for row, _ in made], np.int64)
+
+
+def _with_copies(rows: Rows, copies: FeatureTable, n_copies: int) -> Rows:
+    """The rows, then those of their copies, each under its clip's id.
+
+    A clip of nobody known stays in one group with its copies.
+    """
+    x, of = copied(rows, copies, n_copies)
+    whose = [*range(len(rows.ids)), *of.tolist()]
     groups = [who or f"clip {key}" for who, key in zip(rows.speakers, rows.ids, strict=True)]
     return Rows(
-        (*rows.ids, *(key for _, key in made)),
-        np.concatenate([rows.x, copies.values[[place[key] for _, key in made]]]),
+        tuple(rows.ids[row] for row in whose),
+        np.concatenate([rows.x, x]),
         tuple(rows.y[row] for row in whose),
         tuple(groups[row] for row in whose),
     )

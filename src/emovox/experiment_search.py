@@ -20,10 +20,11 @@ import numpy as np
 
 from emovox.classical.spaces import ends, read_space
 from emovox.config import Config, NetModel
+from emovox.copies import plan_of
 from emovox.corpora.formats.assembly import known_speaker
 from emovox.corpora.manifest import Manifest
 from emovox.corpora.protocols import Split
-from emovox.experiment import classical_config, rows_of
+from emovox.experiment import classical_config, copied, rows_of
 from emovox.extract import FeatureTable
 
 if TYPE_CHECKING:
@@ -34,12 +35,13 @@ __all__ = ["check_search", "searched", "searched_net"]
 
 
 def check_search(config: Config) -> None:
-    """See before the work that the model and what may vary of it are possible.
+    """See before the work that the model, what may vary of it, and the augmentation are possible.
 
     Raises:
         ConfigError: a name is unknown or a value out of its range.
         MissingExtraError: the config is of a net, and PyTorch is not installed.
     """
+    plan_of(config.augment)
     space = read_space(config.tune.space)
     if isinstance(config.model, NetModel):
         from emovox.experiment_nets import check_net
@@ -60,6 +62,7 @@ def searched(
     manifest: Manifest,
     split: Split,
     table: FeatureTable,
+    copies: FeatureTable | None = None,
     *,
     study: Path | None = None,
     tell: Callable[[Trial], None] = lambda trial: None,
@@ -67,13 +70,15 @@ def searched(
     """Search an estimator's settings inside the split's training part.
 
     Args:
+        copies: features of the training clips' changed copies (`emovox.copies.copies_of`): learnt from inside
+            the training part of each inner fold, and judged on in none.
         study: where ``optuna`` keeps its trials, to go on from.
         tell: called after each trial.
 
     Raises:
         ConfigError: a setting is impossible, or there are too few speakers.
     """
-    from emovox.tune import SearchResult, search
+    from emovox.tune import Copies, SearchResult, search
 
     rows = rows_of(table, manifest, split.train)
     found = search(
@@ -81,6 +86,7 @@ def searched(
         rows.y,
         rows.speakers,
         classical_config(config.model, config.seed),
+        copies=None if copies is None else Copies(*copied(rows, copies, config.augment.copies)),
         method=config.tune.method,
         draws=config.tune.draws,
         inner_folds=config.tune.inner_folds,

@@ -7,13 +7,13 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
-__all__ = ["replaced", "write_json", "write_text"]
+__all__ = ["replaced", "replaced_text", "write_json", "write_text"]
 
 
 @contextmanager
-def replaced(file: Path) -> Iterator[Path]:
+def replaced(file: Path, *, by: str | None = None) -> Iterator[Path]:
     """A path beside ``file`` to write to; it becomes ``file`` at the end, and goes when anything fails.
 
     ::
@@ -22,14 +22,27 @@ def replaced(file: Path) -> Iterator[Path]:
             np.save(stream, rows)
 
     The folder is made where it is missing. Of several processes that write one file, one wins, whole.
+
+    Args:
+        by: who writes, in the name of the path; the process's number unless given.
     """
     file.parent.mkdir(parents=True, exist_ok=True)
-    half = file.with_name(f"{file.name}.{os.getpid()}.part")
+    half = file.with_name(f"{file.name}.{by or os.getpid()}.part")
     try:
         yield half
         half.replace(file)
     finally:
         half.unlink(missing_ok=True)
+
+
+@contextmanager
+def replaced_text(file: Path) -> Iterator[TextIO]:
+    """A stream of UTF-8 that becomes ``file``: line ends stay as they are, odd bytes of file names too."""
+    with (
+        replaced(file) as half,
+        half.open("w", encoding="utf-8", errors="surrogateescape", newline="") as stream,
+    ):
+        yield stream
 
 
 def write_text(file: Path, text: str) -> None:

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emovox.errors import BundleCorruptError
+from emovox.privacy import keep_quiet
 
 __all__ = ["Graph", "Kind", "fed"]
 
@@ -98,6 +99,7 @@ def fed(kind: Kind, items: Sequence[NDArray[np.float32]]) -> dict[str, NDArray[A
 
 def _open(model: bytes, threads: int) -> Any:
     """A session that is quiet, small, and idle when idle."""
+    keep_quiet()
     import onnxruntime as ort  # here, for reading a spec must not load it
 
     options = ort.SessionOptions()

@@ -28,6 +28,7 @@ from emovox.bundle import Bundle, Features
 from emovox.bundle.record import Record, parsed
 from emovox.bundle.spec import LARGEST
 from emovox.errors import ProfileError
+from emovox.files import replaced
 
 if TYPE_CHECKING:
     from emovox.features.normalise import SpeakerNormaliser, Standard
@@ -132,14 +133,13 @@ class Profile(Record):
             ProfileError: it cannot be written.
         """
         file = Path(path)
-        partial = file.with_name(f".{file.name}.{os.getpid()}.partial")
+        if not file.parent.is_dir():  # a typo makes no folders
+            raise ProfileError(f"{file} cannot be written: there is no folder {str(file.parent)!r}")
         try:
-            partial.write_text(self.to_json(), encoding="utf-8")
-            partial.replace(file)
+            with replaced(file) as half:
+                half.write_text(self.to_json(), encoding="utf-8")
         except (OSError, ValueError) as error:
             raise ProfileError(f"{file} cannot be written: {_reason(error)}") from error
-        finally:
-            partial.unlink(missing_ok=True)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Profile:

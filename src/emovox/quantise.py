@@ -22,16 +22,10 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 import onnx
-from onnxruntime.quantization import (
-    CalibrationDataReader,
-    CalibrationMethod,
-    QuantFormat,
-    QuantType,
-    quantize_static,
-)
 
 from emovox.errors import BundleError, ConfigError
 from emovox.graph import Graph, Kind, fed
+from emovox.privacy import keep_quiet
 
 __all__ = ["OPERATIONS", "operations", "to_int8"]
 
@@ -83,6 +77,9 @@ def to_int8(model: bytes, items: Sequence[Floats], *, kind: Kind, name: str = "m
 
 
 def _static(proto: Any, items: Sequence[Floats], kind: Kind, nodes: Sequence[str], name: str) -> bytes:
+    keep_quiet()
+    from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
+
     with tempfile.TemporaryDirectory() as folder, _quiet():
         file = Path(folder) / "int8.onnx"
         try:
@@ -155,7 +152,7 @@ def _before_logarithms(proto: Any) -> set[str]:
     return found
 
 
-class _Clips(CalibrationDataReader):  # type: ignore[misc]
+class _Clips:
     """Hands onnxruntime one clip after the other, each alone: padding would widen no range."""
 
     def __init__(self, items: Sequence[Floats], kind: Kind) -> None:

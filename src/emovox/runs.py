@@ -44,6 +44,7 @@ __all__ = [
     "difference",
     "find_runs",
     "finish",
+    "held",
     "read_run",
     "start",
     "versions",
@@ -93,17 +94,23 @@ def start(folder: str | Path, config: str, *, force: bool = False) -> Path:
     place = Path(folder)
     if place.exists() and not place.is_dir():
         raise ConfigError(f"{str(place)!r} is a file; expected a folder for the run, new or empty")
-    there = sorted(place.iterdir()) if place.is_dir() else []
-    there = [] if [one.name for one in there] == [CONFIG_FILE] else there
+    there = held(place)
     if there and not force:
         raise ConfigError(
-            f"{str(place)!r} holds {there[0].name}; name another folder, or add --force to replace the run"
+            f"{str(place)!r} holds {there[0]}; name another folder, or add --force to replace the run"
         )
     place.mkdir(parents=True, exist_ok=True)
     (place / METRICS_FILE).unlink(missing_ok=True)
     (place / BUNDLE_FOLDER / SPEC_FILE).unlink(missing_ok=True)  # an older model must not pass for this one
     write_text(place / CONFIG_FILE, config)
     return place
+
+
+def held(folder: str | Path) -> list[str]:
+    """Names of what lies in a folder; none where it is missing, or where a config is all there is."""
+    place = Path(folder)
+    there = sorted(one.name for one in place.iterdir()) if place.is_dir() else []
+    return [] if there == [CONFIG_FILE] else there
 
 
 def finish(folder: str | Path, record: Mapping[str, Any]) -> Run:

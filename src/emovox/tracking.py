@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from emovox.errors import MissingExtraError
+from emovox.privacy import keep_quiet
 from emovox.runs import BUNDLE_FOLDER, Run
 
 __all__ = ["EXPERIMENT", "is_installed", "track"]
@@ -58,6 +59,7 @@ def _file_store_allowed() -> Iterator[None]:
 
 
 def _written(run: Run, address: str) -> str:
+    keep_quiet()
     from mlflow import MlflowClient
 
     client = MlflowClient(tracking_uri=address)

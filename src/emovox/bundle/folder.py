@@ -23,6 +23,7 @@ from emovox.errors import (
     BundleVersionError,
     ConfigError,
 )
+from emovox.files import replaced
 from emovox.graph import Graph, Kind
 
 if TYPE_CHECKING:
@@ -243,13 +244,8 @@ def _bounded(file: Path, limit: int) -> bytes:
 
 
 def _put(file: Path, data: bytes) -> None:
-    """Write under another name, then rename: a reader never meets half a file."""
-    partial = file.with_name(f".{file.name}.{os.getpid()}.partial")
-    try:
-        with partial.open("wb") as stream:
-            stream.write(data)
-            stream.flush()
-            os.fsync(stream.fileno())
-        partial.replace(file)
-    finally:
-        partial.unlink(missing_ok=True)
+    """Write it, down to the disk, before it gets its name: a reader never meets half a file."""
+    with replaced(file) as half, half.open("wb") as stream:
+        stream.write(data)
+        stream.flush()
+        os.fsync(stream.fileno())

@@ -9,6 +9,8 @@ from __future__ import annotations
 import gc
 from collections.abc import Sequence
 
+from emovox.privacy import keep_quiet
+
 __all__ = ["main"]
 
 
@@ -18,6 +20,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     0: all worked. 1: some recordings failed, each named on stderr. 2: the request itself cannot be
     met (usage, unknown model). 130: interrupted. 141: the reader of a pipe went away.
     """
+    keep_quiet()  # before any of them is loaded, in whatever order
     gc.disable()  # start-up makes many objects and no garbage; commands turn it on again
     try:
         from emovox.cli.app import run

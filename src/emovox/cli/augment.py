@@ -10,7 +10,9 @@ from typing import Annotated, Any
 import typer
 
 from emovox.cli.models import Form
+from emovox.cli.outputs import check_new
 from emovox.errors import ConfigError
+from emovox.files import replaced
 
 __all__ = ["SUFFIXES", "augment"]
 
@@ -107,12 +109,7 @@ def _check_output(output: Path, file: str, *, force: bool) -> None:
     """Refuse, before the work, a file that cannot be made or would be destroyed."""
     if output.suffix.lower() not in SUFFIXES:
         raise ConfigError(f"-o {str(output)!r}: expected a name that ends in {' or '.join(SUFFIXES)}")
-    if output.is_dir() or not output.parent.is_dir():
-        raise ConfigError(f"-o {str(output)!r}: expected a file in a folder that exists")
-    if output.exists() and Path(file).exists() and output.samefile(file):
-        raise ConfigError(f"-o {str(output)!r} is the recording itself; name another file")
-    if output.exists() and not force:
-        raise ConfigError(f"-o {str(output)!r} exists; name another file, or add --force to replace it")
+    check_new(output, force=force, read=[file])
 
 
 def _write(output: Path, y: Any) -> None:
@@ -121,15 +118,11 @@ def _write(output: Path, y: Any) -> None:
 
     from emovox.audio import SAMPLE_RATE
 
-    half = output.with_name(f"{output.name}.part")
     try:
-        form = output.suffix[1:].upper()
-        soundfile.write(half, y, SAMPLE_RATE, format=form, subtype="PCM_24")
-        half.replace(output)
+        with replaced(output) as half:
+            soundfile.write(half, y, SAMPLE_RATE, format=output.suffix[1:].upper(), subtype="PCM_24")
     except soundfile.LibsndfileError as error:
         raise ConfigError(f"{str(output)!r} cannot be written: {error}") from None
-    finally:
-        half.unlink(missing_ok=True)
 
 
 # ------------------------------------------------------------------------------------ the list

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from emovox.cli.outputs import check_new
 from emovox.cli.sources import Source, expand
 from emovox.cli.terminal import Progress, say
 from emovox.errors import EmovoxError
@@ -43,7 +44,7 @@ def enroll(
     from emovox import zoo
 
     sources = expand(paths, recursive=recursive)
-    _check_output(output, sources, force=force)
+    check_new(output, force=force, read=[source.name for source in sources if source.is_file])
     recognizer = zoo.load(model)
     recognizer.stream(sample_rate=16_000, adapt=True)  # a model that can use no profile says so first
     profile, failed = _learnt(recognizer, sources)
@@ -83,17 +84,3 @@ def _each(model: Recognizer, sources: Sequence[Source]) -> Iterator[tuple[Source
             yield source, model.enroll([source.name])
         except (EmovoxError, OSError) as error:
             yield source, str(error)
-
-
-def _check_output(output: Path, sources: Sequence[Source], *, force: bool) -> None:
-    """Refuse, before the work, a file that cannot be made or would be destroyed."""
-    if output.is_dir() or not output.parent.is_dir():
-        raise typer.BadParameter(f"-o {str(output)!r}: expected a file in a folder that exists")
-    if not output.exists():
-        return
-    if not force:
-        raise typer.BadParameter(
-            f"-o {str(output)!r} exists; name another file, or add --force to replace it"
-        )
-    if any(source.is_file and output.samefile(source.name) for source in sources):
-        raise typer.BadParameter(f"-o {str(output)!r} is one of the recordings to learn from")

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from emovox.cli.models import Form
+from emovox.cli.outputs import check_new
 
 if TYPE_CHECKING:
     from emovox.extract import Windows
@@ -166,14 +167,11 @@ def _check_kinds(chosen: Sequence[FeatureSet], *, frames: bool, windows: Windows
 
 
 def _check_output(output: Path, data: Path | None, *, force: bool) -> None:
-    from emovox.cli.data.common import check_new
     from emovox.cli.sheets import SUFFIXES
 
     if output.suffix.lower() not in SUFFIXES:
         raise typer.BadParameter(f"-o {str(output)!r}: expected a name that ends with {', '.join(SUFFIXES)}")
-    check_new(output, force=force, option="-o")
-    if data is not None and data.exists() and output.exists() and output.samefile(data):
-        raise typer.BadParameter(f"-o {str(output)!r} is the manifest itself; name another file")
+    check_new(output, force=force, read=[] if data is None else [data])
 
 
 def _store(folder: Path | None, max_gb: float | None) -> Store:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from emovox.cli.outputs import check_new
 from emovox.cli.predict import Switch
 from emovox.cli.terminal import clean, say
 from emovox.errors import EmovoxError
@@ -296,12 +297,7 @@ def _check_file(file: Path | None, *, force: bool, takes: bool) -> None:
         return
     if file.suffix.lower() not in _SUFFIXES:
         raise typer.BadParameter(f"--save {str(file)!r}: expected a name that ends with .wav or .flac")
-    if file.is_dir() or not file.parent.is_dir():
-        raise typer.BadParameter(f"--save {str(file)!r}: expected a file in a folder that exists")
-    if file.exists() and not force and not takes:
-        raise typer.BadParameter(
-            f"--save {str(file)!r} exists; name another file, or add --force to replace it"
-        )
+    check_new(file, force=force or takes, option="--save")
 
 
 def _numbered(file: Path | None) -> Path | None:

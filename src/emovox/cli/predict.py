@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, TextIO
 
 import typer
 
+from emovox.cli.outputs import check_new
 from emovox.cli.rows import Channels, Request, rows
 from emovox.cli.sources import Source, expand
 from emovox.cli.terminal import Progress, say, uninterrupted
@@ -104,7 +105,7 @@ def predict(
     voice = _profile(profile)
     request = Request(_channels(channels), None, timeline, window_s, hop_s, workers, voice, adapt)
     sources = expand(paths, recursive=recursive)
-    _check_output(output, sources, force=force)
+    check_new(output, force=force, read=[source.name for source in sources if source.is_file])
     recognizer = _load(model, vad)
     gc.freeze()  # what is loaded stays to the end: collecting it again and again would take 40 ms
     gc.enable()
@@ -183,26 +184,6 @@ def _load(name: str, vad: Switch) -> Recognizer:
 def _format_of(output: Path | None) -> Format:
     suffix = output.suffix.lower().removeprefix(".") if output else ""
     return Format(suffix) if suffix in {"json", "jsonl", "csv"} else Format.table
-
-
-def _check_output(output: Path | None, sources: Sequence[Source], *, force: bool) -> None:
-    """Refuse, before the work, a file that -o would destroy or cannot make."""
-    if output is None:
-        return
-    if output.is_dir() or not output.parent.is_dir():
-        raise typer.BadParameter(f"-o {str(output)!r}: expected a file in a folder that exists")
-    if not output.exists():
-        return
-    if not force:
-        raise typer.BadParameter(
-            f"-o {str(output)!r} exists; name another file, or add --force to replace it"
-        )
-    if any(_same(output, source) for source in sources):
-        raise typer.BadParameter(f"-o {str(output)!r} is one of the recordings to judge")
-
-
-def _same(output: Path, source: Source) -> bool:
-    return source.is_file and output.samefile(source.name)
 
 
 @contextmanager

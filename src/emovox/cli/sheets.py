@@ -25,6 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emovox.errors import MissingExtraError
+from emovox.files import replaced
 
 __all__ = ["SUFFIXES", "CsvSheet", "Layout", "NpzSheet", "ParquetSheet", "Rows", "Sheet", "opened_sheet"]
 
@@ -95,15 +96,11 @@ def opened_sheet(path: Path, layout: Layout) -> Iterator[Sheet]:
         ".parquet": ParquetSheet,
     }
     _sweep(path)
-    half = path.with_name(f"{path.name}.{socket.gethostname()}-{os.getpid()}.part")
-    try:
+    with replaced(path, by=f"{socket.gethostname()}-{os.getpid()}") as half:
         half.touch()  # shows before the work whether there may be a file
         with closing(kinds[path.suffix.lower()](half, layout)) as sheet:
             yield sheet
             sheet.end()
-        half.replace(path)
-    finally:
-        half.unlink(missing_ok=True)
 
 
 def _sweep(path: Path) -> None:

@@ -31,7 +31,7 @@ from emovox.cli.workshop import (
     frames_of,
     need_classical,
     opened,
-    tables_of,
+    rows_of,
     tracked,
 )
 from emovox.errors import ManifestError
@@ -121,15 +121,11 @@ _TRAINING = "training"
 def _estimator(
     config: Config, manifest: Manifest, plan: Plan, folder: Path, workers: int, store: Path | None
 ) -> tuple[Trained, FeatureTable]:
-    from emovox.copies import copies_of
     from emovox.experiment import train as fit
-    from emovox.features import feature_set
 
-    numbers, split = feature_set(config.features.set, config.features.overrides), plan.splits[0]
-    table = tables_of(manifest, [numbers], workers=workers, store=store)[numbers.name]
-    copies = copies_of(manifest, split.train, config)
-    changed = tables_of(copies, [numbers], workers=workers, store=store)[numbers.name] if copies else None
-    return fit(config, manifest, split, table, changed), table
+    split = plan.splits[0]
+    table, copies = rows_of(manifest, split, config, workers=workers, store=store)
+    return fit(config, manifest, split, table, copies), table
 
 
 def _net(

@@ -28,7 +28,7 @@ from emovox.cli.workshop import (
     frames_of,
     need_classical,
     opened,
-    tables_of,
+    rows_of,
     tracked,
 )
 from emovox.errors import ConfigError
@@ -108,15 +108,13 @@ def _searched(
 ) -> SearchResult[Config]:
     from emovox.config import NetModel
     from emovox.experiment_search import searched, searched_net
-    from emovox.features import feature_set
 
     study = folder / STUDY_FILE
     if isinstance(config.model, NetModel):
         clips = frames_of(manifest, split, config, workers=workers, store=store)
         return searched_net(config, manifest, split, clips, study=study, tell=_told)
-    numbers = feature_set(config.features.set, config.features.overrides)
-    table = tables_of(manifest, [numbers], workers=workers, store=store)[numbers.name]
-    return searched(config, manifest, split, table, study=study, tell=_told)
+    table, copies = rows_of(manifest, split, config, workers=workers, store=store)
+    return searched(config, manifest, split, table, copies, study=study, tell=_told)
 
 
 def _folder(output: Path, config: str, force: bool) -> Path:
@@ -124,7 +122,7 @@ def _folder(output: Path, config: str, force: bool) -> Path:
     from emovox import runs
 
     kept = output / runs.CONFIG_FILE
-    stopped = kept.is_file() and not (output / runs.METRICS_FILE).exists()
+    stopped = kept.is_file() and runs.held(output) and not (output / runs.METRICS_FILE).exists()
     if stopped and not force:
         if kept.read_text(encoding="utf-8") == config:
             say(f"{output}: going on with the search that was stopped")

@@ -43,6 +43,7 @@ __all__ = [
     "frames_of",
     "need_classical",
     "opened",
+    "rows_of",
     "split_words",
     "tables_of",
     "tracked",
@@ -254,6 +255,24 @@ def frames_of(
         progress.hide()
     _tell_errors(config.features.set, table.errors, table.ids)
     return table
+
+
+def rows_of(
+    manifest: Manifest, split: Split, config: Config, *, workers: int, store: Path | None
+) -> tuple[FeatureTable, FeatureTable | None]:
+    """What an estimator is given: a row of every clip, and of the training's copies where there are some.
+
+    Raises:
+        ManifestError: no clip could be read, or no copy be made.
+    """
+    from emovox.copies import copies_of
+    from emovox.features import feature_set
+
+    numbers = feature_set(config.features.set, config.features.overrides)
+    table = tables_of(manifest, [numbers], workers=workers, store=store)[numbers.name]
+    copies = copies_of(manifest, split.train, config)
+    changed = tables_of(copies, [numbers], workers=workers, store=store)[numbers.name] if copies else None
+    return table, changed
 
 
 def tables_of(

@@ -16,6 +16,7 @@ from pathlib import Path
 from emovox.corpora.asvpesd import ASVPESD
 from emovox.corpora.banglaser import BANGLASER
 from emovox.corpora.casia import CASIA
+from emovox.corpora.corpus import Corpus, Fields
 from emovox.corpora.cremad import CREMAD
 from emovox.corpora.emobox import EMOBOX, rows
 from emovox.corpora.emodb import EMODB
@@ -23,7 +24,7 @@ from emovox.corpora.emovdb import EMOVDB
 from emovox.corpora.emovo import EMOVO
 from emovox.corpora.esd import ESD
 from emovox.corpora.jlcorpus import JLCORPUS
-from emovox.corpora.manifest import Corpus, Fields, Manifest, Utterance
+from emovox.corpora.manifest import Manifest, Utterance
 from emovox.corpora.nemo import NEMO
 from emovox.corpora.ravdess import RAVDESS, RAVDESS_SONG
 from emovox.corpora.savee import SAVEE

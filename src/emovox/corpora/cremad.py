@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
-from emovox.corpora.manifest import Corpus, Fields
+from emovox.corpora.corpus import Corpus, Fields
 from emovox.errors import ManifestError
 
 __all__ = ["CREMAD"]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from pathlib import PurePosixPath
 
-from emovox.corpora.manifest import Corpus, Fields
+from emovox.corpora.corpus import Corpus, Fields
 
 __all__ = ["EMODB"]
 

@@ -9,7 +9,7 @@ import re
 from itertools import product
 from pathlib import PurePosixPath
 
-from emovox.corpora.manifest import Corpus, Fields
+from emovox.corpora.corpus import Corpus, Fields
 
 __all__ = ["ESD"]
 

@@ -25,6 +25,7 @@ from emovox import audio
 from emovox.corpora.manifest import Manifest
 from emovox.corpora.scan import AUDIO_SUFFIXES, walk
 from emovox.errors import AudioError, ManifestError
+from emovox.files import replaced
 
 __all__ = ["LEDGER", "Container", "Converted", "convert_files", "convert_tree", "converted_manifest"]
 
@@ -175,10 +176,8 @@ def _key(path: Path, container: str) -> str:
 
 def _write(source: Path, target: Path, container: Container) -> float:
     """Convert one file, block by block; its length in seconds."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    half = target.with_name(f"{target.name}.{os.getpid()}.part")
     n_samples = 0
-    try:
+    with replaced(target) as half:
         with soundfile.SoundFile(
             half, "w", audio.SAMPLE_RATE, 1, "PCM_16", format=container.upper()
         ) as stream:
@@ -187,9 +186,6 @@ def _write(source: Path, target: Path, container: Container) -> float:
                 n_samples += block.shape[1]
         if soundfile.info(half).frames != n_samples:
             raise OSError(f"{target.name} could not be written whole; is the disk full?")
-        half.replace(target)
-    finally:
-        half.unlink(missing_ok=True)
     return n_samples / audio.SAMPLE_RATE
 
 

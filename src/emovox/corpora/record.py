@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -26,6 +25,7 @@ from numpy.typing import NDArray
 from emovox.audio import SAMPLE_RATE, LevelMeter, Resampler, quality
 from emovox.corpora.manifest import SEXES, Manifest, Utterance
 from emovox.errors import ManifestError
+from emovox.files import replaced, write_text
 from emovox.labels import canonical, canonical_all
 from emovox.results import Quality
 
@@ -199,7 +199,7 @@ class Session:
         card.parent.mkdir(parents=True, exist_ok=True)
         now = datetime.now(UTC).isoformat(timespec="seconds")
         text = json.dumps({**told, "consent": consent, "consented": now}, ensure_ascii=False, indent=2)
-        _replace_text(card, f"{text}\n")
+        write_text(card, f"{text}\n")
 
     def left(self) -> Iterator[Prompt]:
         """The prompts of which no take was kept yet, in order."""
@@ -245,20 +245,9 @@ class Session:
             text=f"{self.corpus}-{prompt.sentence}",
             extra={"words": prompt.text, "take": str(number)},
         )
-        target = self.folder / row.path
-        half = target.with_name(f"{target.name}.{os.getpid()}.part")
-        try:
+        with replaced(self.folder / row.path) as half:
             sound = np.clip(take.sound, -1.0, 1.0)
             soundfile.write(half, sound, SAMPLE_RATE, format="FLAC", subtype="PCM_16")
-            half.replace(target)
-        finally:
-            half.unlink(missing_ok=True)
         self.manifest = Manifest(self.folder, (*self.manifest.utterances, row))
         self.manifest.write_csv(self._table)
         return row
-
-
-def _replace_text(target: Path, text: str) -> None:
-    half = target.with_name(f"{target.name}.{os.getpid()}.part")
-    half.write_text(text, encoding="utf-8")
-    half.replace(target)

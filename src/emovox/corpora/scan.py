@@ -13,7 +13,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from emovox.corpora.manifest import Corpus, Fields, Manifest
+from emovox.corpora.corpus import Corpus, Fields
+from emovox.corpora.manifest import Manifest
 from emovox.errors import ManifestError
 
 __all__ = ["AUDIO_SUFFIXES", "Report", "scan_corpus", "walk"]

@@ -13,7 +13,6 @@ manifest's root) or ``speaker`` (all that this person says). Beside it stand:
 from __future__ import annotations
 
 import csv
-import os
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -21,6 +20,7 @@ from pathlib import Path
 from emovox.corpora.manifest import Manifest
 from emovox.corpora.protocols import VALIDATION_SHARE, Split, by_parts
 from emovox.errors import ProtocolError
+from emovox.files import replaced_text
 
 __all__ = ["KEYS", "read_splits", "write_splits"]
 
@@ -75,17 +75,12 @@ def read_splits(
 def write_splits(path: str | Path, splits: Sequence[Split]) -> Path:
     """Write ``fold,id,part``, which `read_splits` reads back; the file appears whole or not at all."""
     target = Path(path)
-    half = target.with_name(f"{target.name}.{os.getpid()}.part")
-    try:
-        with half.open("w", encoding="utf-8", errors="surrogateescape", newline="") as stream:
-            table = csv.writer(stream, delimiter=_delimiter(target), lineterminator="\n")
-            table.writerow(("fold", "id", "part"))
-            for split in splits:
-                for part in ("train", "validation", "test"):
-                    table.writerows((split.name, key, part) for key in getattr(split, part))
-        half.replace(target)
-    finally:
-        half.unlink(missing_ok=True)
+    with replaced_text(target) as stream:
+        table = csv.writer(stream, delimiter=_delimiter(target), lineterminator="\n")
+        table.writerow(("fold", "id", "part"))
+        for split in splits:
+            for part in ("train", "validation", "test"):
+                table.writerows((split.name, key, part) for key in getattr(split, part))
     return target
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from pathlib import PurePosixPath
 
-from emovox.corpora.manifest import Corpus, Fields
+from emovox.corpora.corpus import Corpus, Fields
 
 __all__ = ["URDU"]
 

@@ -18,6 +18,7 @@ from emovox.classical.preparing import Clip, Ranks, Scale, rank_slopes
 from emovox.errors import BundleError, ConfigError
 from emovox.export_classical.builder import Builder
 from emovox.export_classical.classifiers import probabilities
+from emovox.privacy import keep_quiet
 
 __all__ = ["FLOOR", "TOLERANCE", "check_parity", "n_numbers", "to_onnx_classical"]
 
@@ -94,6 +95,7 @@ _ALONE = 8
 
 
 def _run(model: bytes, batches: list[NDArray[np.float32]]) -> NDArray[np.float64]:
+    keep_quiet()
     import onnxruntime as ort
 
     options = ort.SessionOptions()

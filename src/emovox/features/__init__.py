@@ -13,9 +13,10 @@ parameters of its own; every family gives one row a frame, so that columns stand
 
 from __future__ import annotations
 
+from emovox.features.definition import FeatureSet
 from emovox.features.families import FEATURES
 from emovox.features.frames import DEFAULT, Family, FrameSettings, ShortTime
-from emovox.features.sets import SETS, FeatureSet, feature_set
+from emovox.features.sets import SETS, feature_set
 
 __all__ = [
     "DEFAULT",

@@ -20,9 +20,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emovox.errors import AudioValueError, ConfigError
+from emovox.features.composed import Part
+from emovox.features.definition import SAMPLE_RATE, FeatureSet
 from emovox.features.families import FEATURES
 from emovox.features.frames import FrameSettings
-from emovox.features.sets import SAMPLE_RATE, FeatureSet, Part
 
 __all__ = ["frame_blocks"]
 

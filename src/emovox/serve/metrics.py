@@ -12,6 +12,7 @@ __all__ = ["CONTENT_TYPE", "SHARED", "Metrics"]
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
+_OTHER = "other"
 _METHODS = ("GET", "HEAD", "POST", "WS")
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 SHARED = "PROMETHEUS_MULTIPROC_DIR"
@@ -33,6 +34,7 @@ class Metrics:
             buckets=_SECONDS,
             registry=mine,
         )
+        self._seconds.labels(_OTHER)  # opens the file of a shared folder now, not at the first request
         self._errors = Counter(
             "emovox_errors", "Requests that were not met, by their code.", ["code"], registry=mine
         )
@@ -43,7 +45,7 @@ class Metrics:
 
     def request(self, route: str | None, method: str, status: int, seconds: float) -> None:
         """Count one request; ``route`` is the template of the path, never the path itself."""
-        route, method = route or "other", method if method in _METHODS else "other"
+        route, method = route or _OTHER, method if method in _METHODS else _OTHER
         self._requests.labels(route, method, str(status)).inc()
         self._seconds.labels(route).observe(seconds)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import math
-import os
 import time
 from collections.abc import Callable, Mapping, Set
 from dataclasses import asdict
@@ -19,6 +18,7 @@ from torch import Tensor, nn
 
 from emovox import metrics
 from emovox.config import TrainingConfig
+from emovox.files import replaced
 from emovox.nets.encoder import EncoderNet
 from emovox.nets.framed import FrameNet
 from emovox.train.clips import ClipSet, drawn, padded
@@ -215,10 +215,8 @@ class _Keeper(Checkpoint):
         course.finish_epoch()
         epoch = course.epochs[-1]
         if self.folder is not None:
-            half = self.folder / f"{CHECKPOINT}.{os.getpid()}.part"
-            trainer.save_checkpoint(half)
+            _save(trainer, self.folder / CHECKPOINT)
             if trainer.is_global_zero:
-                half.replace(self.folder / CHECKPOINT)
                 write_curves(self.folder, course.epochs)
         if self.board is not None:
             told = {"loss": epoch.loss, "validation_loss": epoch.validation_loss, "uar": epoch.uar}
@@ -226,6 +224,15 @@ class _Keeper(Checkpoint):
         if trainer.is_global_zero:
             course.tell(epoch)
         trainer.should_stop = course.is_over or course.give_up(epoch)
+
+
+def _save(trainer: L.Trainer, file: Path) -> None:
+    """All machines take part in a checkpoint, and the first one writes it."""
+    if not trainer.is_global_zero:
+        trainer.save_checkpoint(file)
+        return
+    with replaced(file) as half:
+        trainer.save_checkpoint(half)
 
 
 def run_course(course: Course, folder: Path | None, saved: Mapping[str, Any] | None) -> None:

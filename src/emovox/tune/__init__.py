@@ -15,8 +15,8 @@ The search is never given a test clip. The seed decides everything: a search aga
 resumed, finds the same. `emovox.tune.nets` searches nets.
 """
 
-from emovox.tune.rows import search
+from emovox.tune.rows import Copies, search
 from emovox.tune.trials import SearchResult, Trial
 from emovox.tune.ways import Method
 
-__all__ = ["Method", "SearchResult", "Trial", "search"]
+__all__ = ["Copies", "Method", "SearchResult", "Trial", "search"]

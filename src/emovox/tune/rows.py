@@ -1,6 +1,7 @@
 """Which parameters of an estimator? Judged on inner folds of the training's rows.
 
-Each inner fold fits scaler, selection and classifier anew, and no speaker is on both of its sides.
+Each inner fold fits scaler, selection and classifier anew, and no speaker is on both of its sides. Changed
+copies of rows are learnt from where their rows are, and nothing is judged by them.
 """
 
 from __future__ import annotations
@@ -23,10 +24,20 @@ from emovox.metrics import uar
 from emovox.tune.trials import GivenUp, SearchResult, Trial
 from emovox.tune.ways import Method, Plan, run
 
-__all__ = ["search"]
+__all__ = ["Copies", "search"]
 
 _FEWEST = 4
 """Speakers of a training that tell anything about a parameter."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Copies:
+    """Changed copies of a training's rows."""
+
+    x: NDArray[np.float32]
+    """``(m, d)``, nan where missing."""
+    of: NDArray[np.int64]
+    """``(m,)``: of which row each is a copy."""
 
 
 def search(
@@ -35,6 +46,7 @@ def search(
     speakers: Sequence[str | None],
     config: ClassicalConfig,
     *,
+    copies: Copies | None = None,
     method: Method = "random",
     draws: int = 20,
     inner_folds: int = 3,
@@ -52,6 +64,7 @@ def search(
         x: ``(n, d)``, training rows, nan where missing.
         y: labels ``(n,)``.
         speakers: ``(n,)``; no speaker is on both sides of an inner fold.
+        copies: further rows for the training side of a fold that their rows are on.
         space: what may vary; the model's own when ``None``.
         study: an SQLite file, for ``optuna``; trials that it holds are not made again.
         tell: called after each trial.
@@ -67,7 +80,7 @@ def search(
     if inner_folds < 2:
         raise ConfigError(f"inner_folds is {inner_folds}; expected at least 2")
     plan = Plan(space=given, method=method, draws=draws, study=study, seed=seed)
-    judge = _Judge.of(x, y, speakers, config, inner_folds, seed)
+    judge = _Judge.of(x, y, speakers, config, copies, inner_folds, seed)
     return run(judge, plan, lambda params: replace(config, params={**config.params, **params}), tell)
 
 
@@ -79,6 +92,7 @@ class _Judge:
     y: NDArray[np.str_]
     speakers: NDArray[np.int64]
     config: ClassicalConfig
+    copies: Copies | None
     folds: list[Fold]
 
     @classmethod
@@ -88,6 +102,7 @@ class _Judge:
         y: Sequence[str],
         speakers: Sequence[str | None],
         config: ClassicalConfig,
+        copies: Copies | None,
         inner_folds: int,
         seed: int,
     ) -> _Judge:
@@ -99,16 +114,18 @@ class _Judge:
         numbers = speaker_numbers(speakers)
         truth = np.unique(labels, return_inverse=True)[1]
         folds = speaker_folds(truth, numbers, inner_folds, seed)
-        return cls(rows, labels, numbers, replace(config, calibrate=False), folds)
+        return cls(rows, labels, numbers, replace(config, calibrate=False), copies, folds)
 
     @property
     def name(self) -> str:
-        """Names rows, labels, speakers, folds and the rest of the settings."""
+        """Names rows, their copies, labels, speakers, folds and the rest of the settings."""
         seen = hashlib.sha256(np.ascontiguousarray(self.x).tobytes())
         for part in (self.y.tolist(), self.speakers.tolist(), self.config.to_dict()):
             seen.update(repr(part).encode())
         for training, _ in self.folds:
             seen.update(training.tobytes())
+        if self.copies is not None:
+            seen.update(np.ascontiguousarray(self.copies.x).tobytes() + self.copies.of.tobytes())
         return seen.hexdigest()
 
     @property
@@ -137,9 +154,18 @@ class _Judge:
         training, held = fold
         training = training[np.isin(self.speakers[training], self._some(training, share))]
         config = replace(self.config, params={**self.config.params, **params})
-        names = [str(one) for one in self.speakers[training]]
-        fitted = fit(self.x[training], self.y[training].tolist(), names, config)
+        x, whose = self._taught(training)
+        names = [str(one) for one in self.speakers[whose]]
+        fitted = fit(x, self.y[whose].tolist(), names, config)
         return uar(self.y[held].tolist(), fitted.predict(self.x[held]).tolist())
+
+    def _taught(self, training: NDArray[np.int64]) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        """The rows of a training and their copies, and of which row each is."""
+        if self.copies is None:
+            return self.x[training], training
+        near = np.isin(self.copies.of, training)
+        whose = np.concatenate([training, self.copies.of[near]])
+        return np.concatenate([self.x[training], self.copies.x[near]]), whose
 
     def _some(self, training: NDArray[np.int64], share: float) -> NDArray[np.int64]:
         """A share of the speakers of a training, the same ones every time; more of them contain the fewer."""

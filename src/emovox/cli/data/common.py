@@ -27,7 +27,6 @@ __all__ = [
     "Root",
     "SpeakerPattern",
     "Workers",
-    "check_new",
     "manifest_at",
     "reading",
     "show",
@@ -91,16 +90,6 @@ def table(heads: Sequence[str], rows: Iterable[Sequence[object]]) -> list[str]:
 
 def _printable(text: str) -> str:
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
-
-
-def check_new(path: Path | None, *, force: bool, option: str) -> None:
-    """Refuse, before the work, a file that would be destroyed or cannot be made."""
-    if path is None:
-        return
-    if path.is_dir() or not path.absolute().parent.is_dir():
-        raise typer.BadParameter(f"{option} {str(path)!r}: expected a file in a folder that exists")
-    if path.exists() and not force:
-        raise typer.BadParameter(f"{option} {str(path)!r} exists; name another file, or add --force")
 
 
 def source_name(name: str) -> str:

@@ -15,12 +15,12 @@ from emovox.cli.data.common import (
     Report,
     SpeakerPattern,
     Workers,
-    check_new,
     reading,
     show,
     source_name,
 )
 from emovox.cli.models import Form
+from emovox.cli.outputs import check_new
 from emovox.cli.terminal import Progress, say
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ def prepare(
     Exit code: 0 when every recording is in the manifest, 1 when some are not, each named.
     """
     source_name(name)
-    check_new(output, force=force, option="-o")
+    check_new(output, force=force)
     from emovox.corpora import formats
 
     manifest, report = _read(name, root, reading(labels=labels, speaker=speaker, corpus=corpus))

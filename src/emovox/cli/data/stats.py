@@ -15,13 +15,13 @@ from emovox.cli.data.common import (
     Root,
     SpeakerPattern,
     Workers,
-    check_new,
     manifest_at,
     reading,
     show,
     table,
 )
 from emovox.cli.models import Form
+from emovox.cli.outputs import check_new
 from emovox.cli.terminal import Progress, say
 
 if TYPE_CHECKING:

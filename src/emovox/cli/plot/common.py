@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from emovox.cli.outputs import check_new
 from emovox.cli.terminal import say
 from emovox.errors import ConfigError
+from emovox.files import write_text
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -29,13 +31,12 @@ Force = Annotated[bool, typer.Option("--force", help="Let -o replace a file that
 
 def check_output(output: Path, *, force: bool) -> None:
     """Refuse, before the work, what cannot be written or would be destroyed."""
-    from emovox.cli.data.common import check_new
     from emovox.report.figures import SUFFIXES
 
     known = (*SUFFIXES, PAGE)
     if output.suffix.lower() not in known:
         raise typer.BadParameter(f"-o {str(output)!r}: expected a name that ends with {', '.join(known)}")
-    check_new(output, force=force, option="-o")
+    check_new(output, force=force)
 
 
 def finish(figure: Figure, output: Path, description: str) -> int:
@@ -46,9 +47,7 @@ def finish(figure: Figure, output: Path, description: str) -> int:
     if output.suffix.lower() != PAGE:
         write_figure(figure, output)
     else:
-        half = output.with_name(f"{output.name}.part")
-        half.write_text(page(description, figure_part(figure, description)), encoding="utf-8")
-        half.replace(output)
+        write_text(output, page(description, figure_part(figure, description)))
     say(f"written: {output}")
     return 0
 

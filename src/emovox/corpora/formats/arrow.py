@@ -28,6 +28,7 @@ from emovox.corpora.formats.base import (
 from emovox.corpora.formats.tables import row_of
 from emovox.corpora.manifest import Manifest, root_of
 from emovox.errors import ManifestError, MissingExtraError
+from emovox.files import replaced
 
 __all__ = ["DATASETS", "PARQUET"]
 
@@ -68,12 +69,8 @@ def _write_parquet(manifest: Manifest, target: Path, absolute: bool) -> Sequence
         if name == "extra":
             values = [json.dumps(dict(u.extra), sort_keys=True) if u.extra else None for u in fit]
         columns[name] = arrow.array(values, getattr(arrow, _NUMBERS.get(name, "string"))())
-    half = target.with_name(f"{target.name}.{os.getpid()}.part")
-    try:
+    with replaced(target) as half:
         arrow.parquet.write_table(arrow.table(columns), half)
-        half.replace(target)
-    finally:
-        half.unlink(missing_ok=True)
     return [(u.id, "its path is not valid text") for u in manifest if not _is_text(u.path)]
 
 
@@ -140,9 +137,8 @@ def _extracted(sound: Mapping[str, Any], folder: Path) -> Path:
     suffix = PurePosixPath(str(sound.get("path") or "")).suffix or ".wav"
     target = Path(os.path.abspath(folder)) / f"{hashlib.sha256(sound['bytes']).hexdigest()[:24]}{suffix}"  # noqa: PTH100
     if not target.exists():
-        half = target.with_name(f"{target.name}.{os.getpid()}.part")
-        half.write_bytes(sound["bytes"])
-        half.replace(target)
+        with replaced(target) as half:
+            half.write_bytes(sound["bytes"])
     return target
 
 

@@ -17,9 +17,9 @@ from urllib.parse import unquote
 
 from emovox.corpora.formats.assembly import assemble
 from emovox.corpora.formats.base import Draft, Format, ImportReport, Reading
-from emovox.corpora.formats.tables import replaced
 from emovox.corpora.manifest import Manifest, Utterance, root_of
 from emovox.errors import ManifestError
+from emovox.files import replaced_text
 
 __all__ = ["KALDI"]
 
@@ -130,7 +130,8 @@ def _span(u: Utterance) -> str:
 
 
 def _table(path: Path, rows: Iterable[tuple[str, str]]) -> None:
-    replaced(path, lambda stream: stream.writelines(f"{key} {value}\n" for key, value in rows))
+    with replaced_text(path) as stream:
+        stream.writelines(f"{key} {value}\n" for key, value in rows)
 
 
 KALDI = Format(

@@ -25,7 +25,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 from emovox import audio
 from emovox.corpora.formats.assembly import assemble, part_of
@@ -33,8 +33,9 @@ from emovox.corpora.formats.base import FIELDS, Draft, Format, ImportReport, Rea
 from emovox.corpora.manifest import Manifest, Utterance, root_of
 from emovox.corpora.scan import AUDIO_SUFFIXES
 from emovox.errors import AudioError, ManifestError
+from emovox.files import replaced_text
 
-__all__ = ["AUDIOFOLDER", "CSV", "EMOBOX_JSONL", "NKULULEKO", "replaced", "row_of"]
+__all__ = ["AUDIOFOLDER", "CSV", "EMOBOX_JSONL", "NKULULEKO", "row_of"]
 
 _ALIASES: Mapping[str, tuple[str, ...]] = {
     "path": (
@@ -92,17 +93,6 @@ def _extra(texts: Mapping[str, str]) -> dict[str, str]:
     return (
         {str(k): str(v) for k, v in extra.items()} if isinstance(extra, dict) else {"extra": texts["extra"]}
     )
-
-
-def replaced(target: Path, write: Callable[[TextIO], None]) -> None:
-    """Write a text file that appears whole or not at all."""
-    half = target.with_name(f"{target.name}.{os.getpid()}.part")
-    try:
-        with half.open("w", encoding="utf-8", errors="surrogateescape", newline="") as stream:
-            write(stream)
-        half.replace(target)
-    finally:
-        half.unlink(missing_ok=True)
 
 
 def _wrong(source: Path, error: object) -> ManifestError:
@@ -180,15 +170,12 @@ def _write_rows(
     absolute: bool,
 ) -> None:
     """One line an utterance; a column without a function is the path."""
-
-    def write(stream: TextIO) -> None:
+    with replaced_text(target) as stream:
         table = csv.writer(stream)
         table.writerow(columns)
         for u in rows:
             path = str(manifest.file(u)) if absolute else u.path
             table.writerow([path if make is None else make(u) for make in columns.values()])
-
-    replaced(target, write)
 
 
 def _is_stretch(u: Utterance) -> bool:
@@ -277,9 +264,10 @@ def _write_emobox(manifest: Manifest, target: Path, absolute: bool) -> Sequence[
             f"{str(there)!r} gives the labels other meanings and would have to be replaced; "
             "name another folder"
         )
-    replaced(target, lambda stream: stream.writelines(json.dumps(row) + "\n" for row in rows))
-    meanings = json.dumps({**known, **own}, indent=4)
-    replaced(there, lambda stream: stream.writelines([meanings, "\n"]))
+    with replaced_text(target) as stream:
+        stream.writelines(json.dumps(row) + "\n" for row in rows)
+    with replaced_text(there) as stream:
+        stream.write(json.dumps({**known, **own}, indent=4) + "\n")
     return left_out
 
 
@@ -345,14 +333,11 @@ def _write_audiofolder(manifest: Manifest, target: Path, absolute: bool) -> Sequ
             f"the sound lies in {str(manifest.root)!r}, but an audiofolder holds its sound: "
             "write to that folder, or convert the sound first"
         )
-
-    def write(stream: TextIO) -> None:
+    with replaced_text(target / "metadata.jsonl") as stream:
         for u in manifest:
             row = {name: getattr(u, name) for name in FIELDS if name not in ("path", "extra")}
             row["extra"] = json.dumps(dict(u.extra), sort_keys=True) if u.extra else None
             stream.write(json.dumps({"file_name": u.path, **row}) + "\n")
-
-    replaced(target / "metadata.jsonl", write)
     return ()
 
 

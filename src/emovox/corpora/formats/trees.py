@@ -22,6 +22,7 @@ from emovox.corpora.formats.base import Draft, Format, ImportReport, Reading
 from emovox.corpora.manifest import Manifest, Utterance
 from emovox.corpora.scan import AUDIO_SUFFIXES, walk
 from emovox.errors import ManifestError
+from emovox.files import replaced
 
 __all__ = ["FOLDER", "SUFFIX"]
 
@@ -120,13 +121,8 @@ def _free(name: str, taken: set[str]) -> str:
 
 def _copy(source: Path, target: Path) -> None:
     """A copy that appears whole or not at all."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    half = target.with_name(f"{target.name}.{os.getpid()}.part")
-    try:
+    with replaced(target) as half:
         shutil.copyfile(source, half)
-        half.replace(target)
-    finally:
-        half.unlink(missing_ok=True)
 
 
 def _any_file(folder: Path) -> Path:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from emovox.errors import ConfigError, MissingExtraError
+from emovox.files import replaced
 from emovox.report.html import escape
 
 if TYPE_CHECKING:
@@ -144,12 +145,8 @@ def write_figure(figure: Figure, file: str | Path) -> None:
     """
     path = Path(file)
     content = figure_bytes(figure, path.suffix)
-    half = path.with_name(f"{path.name}.part")
-    try:
+    with replaced(path) as half:
         half.write_bytes(content)
-        half.replace(path)
-    finally:
-        half.unlink(missing_ok=True)
 
 
 def figure_part(figure: Figure, description: str) -> str:
