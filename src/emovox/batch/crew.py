@@ -1,4 +1,4 @@
-"""Many items, several processes: an iterator of outcomes in input order.
+"""Many items, several processes: an iterator of outcomes, in input order or as they come.
 
 Each item has its own fate: one that fails, or that kills the process it is judged in, becomes an outcome with
 an error and costs no other. It knows nothing of sound or models: it is handed a picklable *factory*, and each
@@ -18,7 +18,7 @@ from typing import Any, Generic, TypeVar
 
 from emovox.errors import ConfigError, EmovoxError
 
-__all__ = ["AHEAD", "Outcome", "run"]
+__all__ = ["AHEAD", "Outcome", "run", "run_apart"]
 
 AHEAD = 4
 """Items a worker may be ahead of the oldest one still awaited; bounds what is held to keep the order."""
@@ -50,9 +50,24 @@ def run(
         ConfigError: ``workers`` is not a positive whole number.
         EmovoxError: while iterating: a worker could not start.
     """
+    _check(workers)
+    return _alone(factory, items) if workers == 1 else _shared(factory, items, workers)
+
+
+def run_apart(
+    factory: Callable[[], Callable[[Item], Value]], items: Iterable[Item], *, workers: int = 1
+) -> Iterator[Outcome[Item, Value]]:
+    """As `run`, but the outcomes come as they are known, and even one worker is a process of its own.
+
+    An item is read when a worker has its hands free, and not before. Arguments and errors are those of `run`.
+    """
+    _check(workers)
+    return _apart(factory, items, workers)
+
+
+def _check(workers: object) -> None:
     if isinstance(workers, bool) or not isinstance(workers, int) or workers < 1:
         raise ConfigError(f"workers is {workers!r}; expected a whole number, 1 or more")
-    return _alone(factory, items) if workers == 1 else _shared(factory, items, workers)
 
 
 def _alone(
@@ -83,6 +98,24 @@ def _shared(
     crew = _Crew(factory, workers)
     try:
         yield from _in_order(crew, items, ahead=AHEAD * workers)
+    finally:  # also when the caller stops early, or is interrupted
+        crew.stop()
+
+
+def _apart(
+    factory: Callable[[], Callable[[Item], Value]], items: Iterable[Item], workers: int
+) -> Iterator[Outcome[Item, Value]]:
+    crew = _Crew(factory, workers)
+    waiting = enumerate(items)
+    try:
+        while True:
+            while crew.has_hands and (following := next(waiting, None)) is not None:
+                refusal = crew.give(*following)
+                if refusal is not None:
+                    yield Outcome(following[1], error=refusal)
+            if not crew.is_busy:
+                return
+            yield from crew.take().values()
     finally:  # also when the caller stops early, or is interrupted
         crew.stop()
 
