@@ -22,7 +22,7 @@ ROOT = Path(__file__).parents[1]
 SRC = ROOT / "src"
 
 LEVELS: dict[str, int] = {
-    **dict.fromkeys(("errors", "files", "labels", "notice", "results"), 0),
+    **dict.fromkeys(("errors", "files", "labels", "notice", "places", "results"), 0),
     **dict.fromkeys(("audio", "spectrum", "vad", "windows", "features", "corpora", "metrics"), 1),
     "config": 1,
     **dict.fromkeys(("graph", "bundle", "profile", "judge", "listening", "zoo", "recognizer"), 2),
@@ -51,6 +51,7 @@ RUNTIME = {
     "files",
     "labels",
     "notice",
+    "places",
     "results",
     "audio",
     "vad",

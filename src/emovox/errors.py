@@ -14,6 +14,8 @@
     │   ├── BundleCorruptError      files missing, changed or contradictory
     │   └── BundleVersionError      written by a newer emovox, or on features since changed
     ├── ProfileError                a voice profile cannot be read, or not be used (also a ValueError)
+    ├── PlaceError                  a file or folder, here or in a store, cannot be read or written
+    │   └── PlaceNotFoundError      there is none (also a FileNotFoundError)
     ├── ManifestError               a corpus or a manifest does not hold what it should (also a ValueError)
     ├── ProtocolError               a split that may not be used as asked (also a ValueError)
     ├── MicrophoneError             no microphone can be found or opened
@@ -28,6 +30,8 @@ Each message says what was got, what was expected, and what to do.
 """
 
 from __future__ import annotations
+
+import errno
 
 __all__ = [
     "AudioDecodeError",
@@ -47,6 +51,8 @@ __all__ = [
     "ManifestError",
     "MicrophoneError",
     "MissingExtraError",
+    "PlaceError",
+    "PlaceNotFoundError",
     "ProfileError",
     "ProtocolError",
     "ServerError",
@@ -101,6 +107,20 @@ class BundleVersionError(BundleError):
 
 class ProfileError(EmovoxError, ValueError):
     """A voice profile cannot be read, or the model cannot use it."""
+
+
+class PlaceError(EmovoxError):
+    """A file or folder, on this machine or in a store, cannot be read or written."""
+
+    @property
+    def is_full(self) -> bool:
+        """Whether there was no room left for it."""
+        code = getattr(self.__cause__, "errno", None)
+        return errno.errorcode.get(code or 0) in ("ENOSPC", "EDQUOT")
+
+
+class PlaceNotFoundError(PlaceError, FileNotFoundError):
+    """There is no such file or folder."""
 
 
 class ManifestError(EmovoxError, ValueError):

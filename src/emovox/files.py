@@ -13,7 +13,7 @@ __all__ = ["replaced", "write_json", "write_text"]
 
 
 @contextmanager
-def replaced(file: Path) -> Iterator[Path]:
+def replaced(file: Path, *, durable: bool = False) -> Iterator[Path]:
     """A path beside ``file`` to write to; it becomes ``file`` at the end, and goes when anything fails.
 
     ::
@@ -21,15 +21,29 @@ def replaced(file: Path) -> Iterator[Path]:
         with replaced(Path("rows.npy")) as half, half.open("wb") as stream:
             np.save(stream, rows)
 
-    The folder is made where it is missing. Of several processes that write one file, one wins, whole.
+    The folder is made where it is missing. Of several processes that write one file, one wins, whole. With
+    ``durable`` it survives a power cut: the disk has it, and its name, before this ends.
     """
     file.parent.mkdir(parents=True, exist_ok=True)
     half = file.with_name(f"{file.name}.{os.getpid()}.part")
     try:
         yield half
+        if durable:
+            _synced(half)
         half.replace(file)
+        if durable and os.name == "posix":  # elsewhere a folder cannot be opened
+            _synced(file.parent)
     finally:
         half.unlink(missing_ok=True)
+
+
+def _synced(path: Path) -> None:
+    """Wait until the disk has a file, or the names in a folder."""
+    handle = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def write_text(file: Path, text: str) -> None:
