@@ -31,10 +31,10 @@ from emovox.cli import (
     tune,
 )
 from emovox.cli.groups import Commands
-from emovox.cli.sources import AUDIO_SUFFIXES
 from emovox.cli.terminal import say
 from emovox.errors import EmovoxError
 from emovox.notice import NOTICE
+from emovox.suffixes import AUDIO_SUFFIXES
 
 __all__ = ["app", "run"]
 
