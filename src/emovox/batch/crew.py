@@ -18,7 +18,7 @@ from typing import Any, Generic, TypeVar
 
 from emovox.errors import ConfigError, EmovoxError
 
-__all__ = ["AHEAD", "Outcome", "run", "run_apart"]
+__all__ = ["AHEAD", "Outcome", "attempt", "check_workers", "run", "run_apart"]
 
 AHEAD = 4
 """Items a worker may be ahead of the oldest one still awaited; bounds what is held to keep the order."""
@@ -50,7 +50,7 @@ def run(
         ConfigError: ``workers`` is not a positive whole number.
         EmovoxError: while iterating: a worker could not start.
     """
-    _check(workers)
+    check_workers(workers)
     return _alone(factory, items) if workers == 1 else _shared(factory, items, workers)
 
 
@@ -61,11 +61,16 @@ def run_apart(
 
     An item is read when a worker has its hands free, and not before. Arguments and errors are those of `run`.
     """
-    _check(workers)
+    check_workers(workers)
     return _apart(factory, items, workers)
 
 
-def _check(workers: object) -> None:
+def check_workers(workers: object) -> None:
+    """Refuse what is no number of workers.
+
+    Raises:
+        ConfigError: it is no positive whole number.
+    """
     if isinstance(workers, bool) or not isinstance(workers, int) or workers < 1:
         raise ConfigError(f"workers is {workers!r}; expected a whole number, 1 or more")
 
@@ -75,11 +80,11 @@ def _alone(
 ) -> Iterator[Outcome[Item, Value]]:
     work = factory()
     for item in items:
-        value, error = _attempt(work, item)
+        value, error = attempt(work, item)
         yield Outcome(item, value, error)
 
 
-def _attempt(work: Callable[[Item], Value], item: Item) -> tuple[Value | None, str | None]:
+def attempt(work: Callable[[Item], Value], item: Item) -> tuple[Value | None, str | None]:
     """``(value, None)`` or ``(None, error)``: whatever one item does, the next must have its turn."""
     try:
         return work(item), None
@@ -297,7 +302,7 @@ def _one_thread_each() -> Iterator[None]:
 def _serve(pipe: Connection, factory: Callable[[], Callable[[Any], Any]]) -> None:
     """The life of a worker process; it ends with the pipe, so it outlives its parent by one item at most."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    work, error = _attempt(lambda _: factory(), None)
+    work, error = attempt(lambda _: factory(), None)
     pipe.send(("broken" if work is None else "ready", None, error))
     while work is not None:
         try:
@@ -315,4 +320,4 @@ def _answer(work: Callable[[Any], Any], pipe: Connection) -> tuple[Any, str | No
         raise
     except Exception as error:
         return None, f"it cannot be received by a worker process: {error}"
-    return _attempt(work, item)
+    return attempt(work, item)
