@@ -16,6 +16,7 @@
     ├── ProfileError                a voice profile cannot be read, or not be used (also a ValueError)
     ├── PlaceError                  a file or folder, here or in a store, cannot be read or written
     │   └── PlaceNotFoundError      there is none (also a FileNotFoundError)
+    ├── BatchError                  a run over many recordings cannot begin, or cannot go on
     ├── ManifestError               a corpus or a manifest does not hold what it should (also a ValueError)
     ├── ProtocolError               a split that may not be used as asked (also a ValueError)
     ├── MicrophoneError             no microphone can be found or opened
@@ -39,6 +40,7 @@ __all__ = [
     "AudioNotFoundError",
     "AudioTooLongError",
     "AudioValueError",
+    "BatchError",
     "BotError",
     "BundleCorruptError",
     "BundleError",
@@ -121,6 +123,10 @@ class PlaceError(EmovoxError):
 
 class PlaceNotFoundError(PlaceError, FileNotFoundError):
     """There is no such file or folder."""
+
+
+class BatchError(EmovoxError):
+    """A run over many recordings cannot begin in that folder, or cannot go on."""
 
 
 class ManifestError(EmovoxError, ValueError):

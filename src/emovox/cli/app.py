@@ -43,6 +43,7 @@ class _Commands(Commands):
     """Knows that a recording, too, may stand where a command should."""
 
     LATER: ClassVar = {
+        "batch": "emovox.cli.batch",
         "bot": "emovox.cli.bot",
         "data": "emovox.cli.data",
         "plot": "emovox.cli.plot",
