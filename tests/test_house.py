@@ -96,6 +96,8 @@ EXTRAS = HEAVY | {
     "threadpoolctl",
     "optuna",
     "yaml",
+    "ray",
+    "fsspec",
 }
 
 SIBLINGS: dict[str, tuple[set[str], set[str]]] = {
