@@ -11,7 +11,6 @@ which is seen when it is complete.
 
 from __future__ import annotations
 
-import errno
 import glob as patterns
 import io
 import os
@@ -136,7 +135,7 @@ def opened(place: str) -> Iterator[BinaryIO]:
             store, path = _store(place)
             raw = store.open(path, "rb")
             if getattr(raw, "details", {}).get("type") == "directory":
-                raise IsADirectoryError(errno.EISDIR, "a folder, not a file")
+                raise IsADirectoryError
     with io.BufferedReader(_Reading(place, raw), 1 << 16) as stream:
         yield stream
 
@@ -451,6 +450,8 @@ def _told(place: str, done: str, kinds: type[Exception] = Exception) -> Iterator
     except (FileNotFoundError, NotADirectoryError) as error:
         where = "check the path" if is_local(place) else "check the bucket or host as well as the name"
         raise PlaceNotFoundError(f"{veiled(place)}: no such file or folder; {where}") from error
+    except IsADirectoryError as error:
+        raise PlaceError(f"{veiled(place)}: cannot be {done}: a folder, not a file") from error
     except kinds as error:
         words = getattr(error, "strerror", None) or str(error) or type(error).__name__
         raise PlaceError(f"{veiled(place)}: cannot be {done}: {veiled(words).strip()}") from error
