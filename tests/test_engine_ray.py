@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -29,7 +30,10 @@ PATHS = os.pathsep.join(filter(None, (str(HERE), str(HERE.parent / "src"), os.en
 
 @dataclass(frozen=True)
 class Toil:
-    """A factory whose worker writes down who did which shard, and meets its fate at some of them."""
+    """A factory whose worker writes down who did which shard, and meets its fate at some of them.
+
+    Who ``dies`` does so each time, who ``stumbles`` the first time.
+    """
 
     folder: Path
     fates: tuple[tuple[int, str], ...] = ()
@@ -39,6 +43,7 @@ class Toil:
         return self.work
 
     def work(self, shard: Shard) -> ShardDone:
+        is_first = not list(self.folder.glob(f"{shard.number}-*"))
         (self.folder / f"{shard.number}-{time.time_ns()}").write_text(str(os.getpid()))
         time.sleep(self.rest_s)
         match dict(self.fates).get(shard.number):
@@ -46,7 +51,7 @@ class Toil:
                 raise ValueError("no such thing")
             case "dies":
                 os.kill(os.getpid(), signal.SIGKILL)
-            case "leaves":
+            case "stumbles" if is_first:
                 os._exit(3)
         return ShardDone(shard, n_items=2, n_failed=0, n_rows=3, audio_s=0.5)
 
@@ -120,30 +125,27 @@ def test_shards_are_read_when_somebody_is_free(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("ray")
 def test_what_a_shard_does_costs_that_shard(tmp_path: Path) -> None:
-    toil = Toil(tmp_path, fates=((3, "fails"), (5, "dies"), (6, "leaves")))
+    toil = Toil(tmp_path, fates=((3, "fails"), (5, "dies"), (6, "stumbles")))
     outcomes = {one.item.number: one for one in engine("ray").run(toil, shards(12), workers=2)}
-    assert {number for number, one in outcomes.items() if one.error} == {3, 5, 6}
+    assert {number for number, one in outcomes.items() if one.error} == {3, 5}
     assert outcomes[3].error == "ValueError: no such thing"
-    assert "lost" in str(outcomes[5].error)
-    assert "lost" in str(outcomes[6].error)
-    assert len(outcomes) == len(list(tmp_path.iterdir())) == 12, "none is tried again behind our back"
+    assert str(outcomes[5].error).startswith("3 workers that had it were lost")
+    tries = Counter(int(file.name.split("-")[0]) for file in tmp_path.iterdir())
+    assert tries == Counter({**dict.fromkeys(range(12), 1), 5: 3, 6: 2})
 
 
 @pytest.mark.usefixtures("ray")
 def test_an_actor_that_is_killed_in_the_middle_is_replaced(tmp_path: Path) -> None:
     toil = Toil(tmp_path, rest_s=0.1)
-    outcomes, lost = [], list[Shard]()
+    outcomes = []
     for one in engine("ray").run(toil, shards(30), workers=2):
         outcomes.append(one)
-        if one.error:
-            lost.append(one.item)
         if len(outcomes) in (5, 15):
             os.kill(toil.pids()[-1], signal.SIGKILL)
-    assert {one.item.number for one in outcomes} == set(range(30))
-    assert 1 <= len(lost) <= 2, "a shard each time, unless it was done just before"
+    assert {one.item.number for one in outcomes if one.value} == set(range(30))
+    assert len(outcomes) == 30
+    assert 30 <= len(toil.pids()) <= 32, "a shard each time, unless it was done just before"
     assert len(set(toil.pids())) in (3, 4)
-    again = list(engine("ray").run(toil, iter(lost), workers=2))
-    assert [one.error for one in again] == [None] * len(lost)
 
 
 def test_workers_that_cannot_start_stop_the_run(ray: Any) -> None:

@@ -16,6 +16,7 @@ import signal
 import socket
 import tempfile
 import threading
+from collections import Counter, deque
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from itertools import chain, islice
@@ -31,6 +32,8 @@ _START_S = 600.0
 """How long a cluster may take until the first worker is ready; one that grows starts machines meanwhile."""
 _STARTS = 3
 """Workers that die one after the other before any was ready: this is no accident."""
+_TRIES = 3
+"""Workers that one shard may lose before it is given back."""
 _KNOCK_S = 10.0
 _STORE_BYTES = 80 << 20
 """Shared memory of a cluster of our own, about the least that Ray takes. Rows go to files, not through it."""
@@ -47,7 +50,7 @@ to run something; so it does still where it was loaded before by somebody else."
 
 
 class RayEngine:
-    """Actors on a cluster; one that dies is replaced, and its shard given back with an error.
+    """Actors on a cluster; one that dies is replaced, and its shard tried again after the others.
 
     Args:
         address: of a cluster, such as ``auto`` for the one that this machine belongs to, or ``host:6379``.
@@ -88,12 +91,12 @@ class RayEngine:
 def _outcomes(crew: _Crew, shards: Iterator[Shard]) -> Iterator[Outcome[Shard, ShardDone]]:
     is_over = False
     while True:
-        while not is_over and crew.is_free:
+        while crew.is_free and not (is_over and not crew.again):
             shard = next(shards, None)
             is_over = shard is None
-            if shard is not None:
-                crew.give(shard)
-        if is_over and not crew.is_working:
+            if shard is not None or crew.again:
+                crew.give(shard or crew.again.popleft())
+        if is_over and not crew.is_working and not crew.again:
             return
         outcome = crew.take()
         if outcome is not None:
@@ -127,6 +130,9 @@ class _Crew:
         self._at: dict[Any, tuple[Any, Shard | None]] = {}
         """Answer to come -> (actor, its shard; ``None`` while it loads the model)."""
         self._free: list[Any] = []
+        self.again: deque[Shard] = deque()
+        """Shards whose worker was lost, to be given again."""
+        self._losses: Counter[int] = Counter()
         self._was_ready = False
         self._n_stillborn = 0
         for _ in range(size):
@@ -149,7 +155,7 @@ class _Crew:
         self._at[actor.do.remote(shard)] = (actor, shard)
 
     def take(self) -> Outcome[Shard, ShardDone] | None:
-        """Wait until something happens; ``None`` when it is only that a worker is ready, or was replaced."""
+        """Wait until something happens; ``None`` when a worker is ready, or was replaced."""
         ready, _ = self._ray.wait(list(self._at), timeout=None if self._was_ready else _START_S)
         if not ready:
             raise EmovoxError(f"no worker was ready after {_START_S:.0f} s; {self._room()}")
@@ -176,7 +182,13 @@ class _Crew:
             if self._n_stillborn == _STARTS:
                 raise EmovoxError(f"{_STARTS} workers in a row could not start; the last was lost: {why}")
         self._hire()
-        return None if shard is None else Outcome(shard, error=f"the worker that had it was lost: {why}")
+        if shard is None:
+            return None
+        self._losses[shard.number] += 1
+        if self._losses[shard.number] < _TRIES:
+            self.again.append(shard)
+            return None
+        return Outcome(shard, error=f"{_TRIES} workers that had it were lost; of the last, Ray says: {why}")
 
     def _room(self) -> str:
         all_of, free = self._ray.cluster_resources(), self._ray.available_resources()
