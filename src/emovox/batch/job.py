@@ -16,6 +16,7 @@ import secrets
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -28,8 +29,8 @@ from emovox.batch.lock import locked
 from emovox.batch.parts import FORMS, attempts_of, check_form, failures, part_file
 from emovox.batch.plan import Digest, Plan, check_shard_size, write_plan
 from emovox.batch.tasks import Task
-from emovox.batch.work import Work
-from emovox.errors import BatchError
+from emovox.batch.work import Work, is_full
+from emovox.errors import BatchError, PlaceError
 
 __all__ = ["SHARD_SIZE", "Job", "Pace", "Status", "run_job", "status"]
 
@@ -131,7 +132,7 @@ def run_job(
             again and again. What was done is kept, and the same command goes on.
         EmovoxError: the plan cannot be read, the model not be loaded, a worker not be started.
     """
-    with locked(job.output):
+    with _full_disks_told(), locked(job.output):
         ledger, pace = _begun(job), Pace()
         work = Work(job.output, job.task, ledger.form, ledger.root, secrets.token_hex(8))
         before = attempts_of(job.output, ledger.form)
@@ -151,6 +152,20 @@ def run_job(
         if before:
             return _status(job.output, ledger)
         return Status(ledger, ledger.plan.n_items, pace.n_failed, ledger.plan.n_shards)
+
+
+@contextmanager
+def _full_disks_told() -> Iterator[None]:
+    """A disk may be full long before there are parts: a long plan takes room as well."""
+    try:
+        yield
+    except (PlaceError, OSError) as error:
+        if not is_full(error):
+            raise
+        raise BatchError(
+            f"the disk is full: {error}; what was done is kept, and the same command goes on when there is "
+            "room"
+        ) from error
 
 
 def status(output: str) -> Status:

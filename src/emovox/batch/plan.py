@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 from emovox import places
 from emovox.batch.listing import Item
@@ -21,7 +22,6 @@ from emovox.errors import ConfigError
 
 __all__ = ["Digest", "Plan", "check_shard_size", "read_shard", "write_plan"]
 
-_BUCKETS = 256
 _HASH_DIGITS = 16
 _WHOLE = 1 << 256
 _FOLDER = "plan"
@@ -88,7 +88,7 @@ def write_plan(items: Iterable[Item], folder: str, *, shard_size: int) -> Plan:
             raise ConfigError("the plan names no recording at all; nothing is to be done")
         n_items = n_shards = 0
         for lines in _chunks(_sorted(spool), shard_size):
-            places.write(_shard_file(folder, n_shards), "".join(lines).encode())
+            places.write(_shard_file(folder, n_shards), b"".join(lines))
             n_items += len(lines)
             n_shards += 1
     return Plan(whole, n_items, n_listed - n_items, n_shards, shard_size)
@@ -131,29 +131,30 @@ def _line(item: Item) -> str:
 def _spooled(items: Iterable[Item], spool: Path) -> tuple[str, int]:
     """Put every item into the bucket of its hash; the digest of all of them, and their number."""
     whole, n = Digest(), 0
+    buckets: dict[str, BinaryIO] = {}
     with ExitStack() as stack:
-        buckets = [
-            stack.enter_context((spool / f"{i:02x}").open("w", buffering=1 << 14)) for i in range(_BUCKETS)
-        ]
         for item in items:
             line = _line(item)
             whole.add(line)
             digits = hashlib.blake2b(item.key.encode(), digest_size=_HASH_DIGITS // 2).hexdigest()
-            buckets[int(digits[:2], 16)].write(f"{digits}{line}\n")
+            bucket = digits[:2]
+            if bucket not in buckets:
+                buckets[bucket] = stack.enter_context((spool / bucket).open("wb", buffering=1 << 13))
+            buckets[bucket].write(f"{digits}{line}\n".encode())
             n += 1
     return whole.text(), n
 
 
-def _sorted(spool: Path) -> Iterator[str]:
+def _sorted(spool: Path) -> Iterator[bytes]:
     """The lines of all buckets by their hash, each once."""
-    for i in range(_BUCKETS):
-        with (spool / f"{i:02x}").open() as stream:
+    for bucket in sorted(spool.iterdir()):
+        with bucket.open("rb") as stream:
             lines = sorted(set(stream))
         yield from (line[_HASH_DIGITS:] for line in lines)
 
 
-def _chunks(lines: Iterator[str], size: int) -> Iterator[list[str]]:
-    chunk: list[str] = []
+def _chunks(lines: Iterator[bytes], size: int) -> Iterator[list[bytes]]:
+    chunk: list[bytes] = []
     for line in lines:
         chunk.append(line)
         if len(chunk) == size:

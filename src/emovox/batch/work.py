@@ -20,7 +20,7 @@ from emovox.batch.plan import read_shard
 from emovox.batch.tasks import Judge, Task
 from emovox.errors import EmovoxError, PlaceError
 
-__all__ = ["Work"]
+__all__ = ["Work", "is_full"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,12 +44,16 @@ def _told(work: Work, judge: Judge, shard: Shard) -> ShardDone:
     """A shard whose part cannot be written is told as a problem: it would meet every other worker too."""
     try:
         return _done(work, judge, shard)
-    except PlaceError as error:
-        why = "the disk is full: " if error.is_full else ""
+    except (PlaceError, OSError) as error:
+        why = "the disk is full: " if is_full(error) else ""
         return ShardDone(shard, 0, 0, 0, 0.0, f"{why}{error}")
-    except OSError as error:
-        full = error.errno in (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))
-        return ShardDone(shard, 0, 0, 0, 0.0, f"{'the disk is full: ' if full else ''}{error}")
+
+
+def is_full(error: PlaceError | OSError) -> bool:
+    """Whether something could not be written for want of room."""
+    if isinstance(error, PlaceError):
+        return error.is_full
+    return errno.errorcode.get(error.errno or 0) in ("ENOSPC", "EDQUOT")
 
 
 def _done(work: Work, judge: Judge, shard: Shard) -> ShardDone:
