@@ -205,7 +205,20 @@ def _begun(job: Job) -> Ledger:
     if begun is None:
         return _new(job, form, size)
     _check_same(job, begun, form, size)
+    _sweep(job.output, begun)
     return begun
+
+
+def _sweep(output: str, ledger: Ledger) -> None:
+    """Remove what workers left that were killed: half parts, and journals of shards that are done."""
+    if not places.is_local(output):  # uploads that were cut off are the store's to remove
+        return
+    for half in places.local_path(places.joined(output, "parts")).glob("*.part"):
+        half.unlink(missing_ok=True)
+    for journal in places.local_path(places.joined(output, "journal")).glob("*.jsonl"):
+        number, _, attempt = journal.stem.partition("-")
+        if places.exists(part_file(output, int(number), int(attempt), ledger.form)):
+            journal.unlink(missing_ok=True)
 
 
 def _new(job: Job, form: str, size: int) -> Ledger:
