@@ -1,6 +1,6 @@
 """Many recordings: workers and engines side by side, kill -9 at random times, a million absent files.
 
-    python benchmarks/batch.py --corpora DIR [--only engines,kills,rows] [--ways local-1,local-2,ray-2]
+    EMOVOX_CORPORA=DIR python benchmarks/batch.py [--only engines,kills,rows] [--ways local-1,local-2,ray-2]
 
 ``engines``: ``--clips`` links to real clips below DIR, judged by each way from first to last: clips
 a second, peak memory of the driver and of a worker, and whether all merged files are the same bytes.
@@ -56,7 +56,7 @@ class Ran:
 def main() -> int:
     """Measure what is asked for, print, and return 0 when all targets are met."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--corpora", type=Path, required=True, metavar="DIR", help="where real clips lie")
+    parser.add_argument("--corpora", type=Path, default=os.environ.get("EMOVOX_CORPORA"), metavar="DIR")
     parser.add_argument("--only", default="engines,kills,rows")
     parser.add_argument("--ways", default="local-1,local-2,ray-2", help="ENGINE-WORKERS, with commas")
     parser.add_argument("--clips", type=int, default=20_000)
@@ -65,6 +65,8 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0, help="of the times of the kills")
     parser.add_argument("--folder", type=Path, help="where runs and results are kept; default: thrown away")
     options = parser.parse_args()
+    if options.corpora is None:
+        parser.error("real clips are needed: set EMOVOX_CORPORA, or give --corpora")
     with _folder(options.folder) as folder:
         figures: dict[str, Any] = {}
         targets: dict[str, bool] = {}

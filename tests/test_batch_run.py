@@ -15,16 +15,18 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 
+from emovox import places
 from emovox.batch.crew import Outcome, attempt
 from emovox.batch.engines import LocalEngine, Shard, ShardDone
 from emovox.batch.job import Job, Pace, run_job, status
 from emovox.batch.journal import Journal
 from emovox.batch.ledger import read_ledger
 from emovox.batch.listing import Item
-from emovox.batch.lock import locked
+from emovox.batch.lock import STALE_S, locked
 from emovox.batch.merge import merge
 from emovox.batch.parts import Fields, Row, read_part, write_part
 from emovox.errors import AudioDecodeError, BatchError, ConfigError, PlaceError
@@ -372,7 +374,7 @@ def test_parts_without_a_ledger_are_nobodys(tmp_path: Path) -> None:
 
 
 def test_a_second_run_is_refused_and_a_dead_one_is_not_in_the_way(tmp_path: Path) -> None:
-    code = "import sys, time; from emovox.batch.lock import locked\n"
+    code = "import sys, time; from emovox.batch.lock import STALE_S, locked\n"
     code += "with locked(sys.argv[1]): print(1, flush=True); time.sleep(60)"
     asked = job(tmp_path, "a.wav")
     holder = subprocess.Popen([sys.executable, "-c", code, asked.output], stdout=subprocess.PIPE)
@@ -392,6 +394,54 @@ def test_a_second_run_is_refused_and_a_dead_one_is_not_in_the_way(tmp_path: Path
         locked(asked.output),
     ):
         pass
+
+
+# ------------------------------------------------------------------------------------------ in a store
+
+
+@pytest.fixture
+def store(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> str:
+    """A folder of a store in memory; journals are in a folder of the test's own."""
+    pytest.importorskip("fsspec")
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    return f"memory://{uuid4().hex}"
+
+
+def test_a_run_may_lie_in_a_store(tmp_path: Path, store: str) -> None:
+    places.write(f"{store}/calls.csv", b"path\na.wav\nrefused.wav\n/b.wav\ns3://c/d.wav\na.wav\n")
+    asked = job(tmp_path, plan=f"{store}/calls.csv", output=f"{store}/out", shard_size=2)
+    with pytest.raises(KeyboardInterrupt):
+        run_job(asked, Tripping(1))
+    found = run_job(asked, Here())
+    assert (found.n_done, found.n_failed, found.ledger.plan.n_twice) == (4, 1, 1)
+    assert merge(asked.output, found.ledger, f"{store}/rows.jsonl") == (4, 1)
+    rows = rows_of(places.read(f"{store}/rows.jsonl"))
+    assert [row["file"] for row in rows] == [
+        "/b.wav",
+        f"{store}/a.wav",
+        f"{store}/refused.wav",
+        "s3://c/d.wav",
+    ]
+    assert not places.exists(f"{store}/out/lock"), "it goes with the run"
+    assert not list(tmp_path.glob("emovox-journal-*/*"))
+
+
+def test_a_lock_in_a_store_is_refreshed_and_grows_stale(store: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("emovox.batch.lock.REFRESH_S", 0.1)
+    with locked(store):
+        first = json.loads(places.read(f"{store}/lock"))["at"]
+        with (
+            pytest.raises(BatchError, match=rf"process {os.getpid()} on .* or was killed less than"),
+            locked(store),
+        ):
+            pass
+        time.sleep(0.3)
+        assert json.loads(places.read(f"{store}/lock"))["at"] > first
+    assert not places.exists(f"{store}/lock")
+    left = {"host": "gone", "pid": 1, "token": "x", "at": time.time() - STALE_S - 1}
+    places.write(f"{store}/lock", json.dumps(left).encode())
+    with locked(store):
+        assert json.loads(places.read(f"{store}/lock"))["pid"] == os.getpid()
 
 
 # ------------------------------------------------------------------------------------------ a full disk
