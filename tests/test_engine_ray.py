@@ -241,7 +241,7 @@ def test_the_driver_is_told_to_stop_and_leaves_nothing(tmp_path: Path) -> None:
         wait_for(lambda: len(list(tmp_path.iterdir())) == 2, "both work")
         workers = [int(file.read_text()) for file in tmp_path.iterdir()]
         process.terminate()
-        assert process.wait(30) != 0
+        assert process.wait(120) != 0
         wait_for(lambda: not any(map(alive, workers)), "the workers go too")
     finally:
         process.kill()
@@ -300,7 +300,7 @@ def run_python(code: str, *argv: str, loopback: bool = False) -> subprocess.Comp
         env=environment(loopback=loopback),
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=300,
         check=False,
     )
 
@@ -315,7 +315,7 @@ def alive(pid: int) -> bool:
 
 
 def wait_for(happens: Callable[[], bool], what: str) -> None:
-    end_s = time.monotonic() + 60
+    end_s = time.monotonic() + 180
     while not happens():
-        assert time.monotonic() < end_s, f"not so after a minute: {what}"
+        assert time.monotonic() < end_s, f"not so after three minutes: {what}"
         time.sleep(0.1)

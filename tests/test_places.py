@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import builtins
 import errno
-import logging
 import sys
 import threading
 from collections.abc import Iterator
@@ -19,34 +18,16 @@ from hypothesis import strategies as st
 from emovox import audio, places
 from emovox.errors import AudioDecodeError, MissingExtraError, PlaceError, PlaceNotFoundError
 from emovox.files import replaced
+from stores import BUCKET, s3_server, store
 
 EXAMPLE = Path(__file__).parents[1] / "examples" / "happy.flac"
-BUCKET = "s3://voices"
 
 
 @pytest.fixture(scope="module")
 def s3() -> Iterator[Any]:
-    """A server with one bucket, known by the environment as a real one would be."""
-    pytest.importorskip("s3fs")
-    server = pytest.importorskip("moto.server").ThreadedMotoServer("127.0.0.1", 0, verbose=False)
-    logging.getLogger("werkzeug").setLevel(logging.ERROR)
-    server.start()
-    host, port = server.get_host_and_port()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
-        patch.setenv("AWS_ACCESS_KEY_ID", "testing")
-        patch.setenv("AWS_SECRET_ACCESS_KEY", "a-secret-of-the-tests")
-        patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-        patch.setenv("AWS_MAX_ATTEMPTS", "1")
-        store(BUCKET).mkdir(BUCKET)
+    """A server with one bucket."""
+    with s3_server() as server:
         yield server
-    server.stop()
-
-
-def store(place: str) -> Any:
-    import fsspec
-
-    return fsspec.filesystem(place.partition("://")[0], use_listings_cache=False)
 
 
 @pytest.fixture(params=["local", "file", "memory", "s3"])

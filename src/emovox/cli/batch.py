@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from emovox.batch.estimate import Estimate
     from emovox.batch.job import Job
 
-__all__ = ["Meter", "PartForm", "app"]
+__all__ = ["Meter", "PartForm", "app", "features", "merge", "predict", "status", "timeline"]
 
 app = typer.Typer(
     name="batch",
