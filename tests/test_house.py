@@ -104,7 +104,7 @@ SIBLINGS: dict[str, tuple[set[str], set[str]]] = {
     ),
     "nets": ({"blocks", "functionals", "layers", "framed"}, {"table", "encoder"}),
     "corpora": (
-        {"manifest", "corpus"},
+        {"manifest", "corpus", "drawing"},
         {
             "scan",
             "protocols",
