@@ -22,10 +22,10 @@ ROOT = Path(__file__).parents[1]
 SRC = ROOT / "src"
 
 LEVELS: dict[str, int] = {
-    **dict.fromkeys(("errors", "files", "labels", "notice", "privacy", "results"), 0),
+    **dict.fromkeys(("errors", "files", "labels", "notice", "places", "privacy", "results", "suffixes"), 0),
     **dict.fromkeys(("audio", "spectrum", "vad", "windows", "features", "corpora", "metrics"), 1),
     "config": 1,
-    **dict.fromkeys(("graph", "bundle", "profile", "judge", "listening", "zoo", "recognizer"), 2),
+    **dict.fromkeys(("graph", "bundle", "profile", "judge", "listening", "zoo", "recognizer", "request"), 2),
     **dict.fromkeys(("hub", "modelcard"), 2),
     **dict.fromkeys(("nets", "augment", "train", "classical", "selection", "tune", "export"), 3),
     **dict.fromkeys(
@@ -52,7 +52,9 @@ RUNTIME = {
     "labels",
     "notice",
     "privacy",
+    "places",
     "results",
+    "suffixes",
     "audio",
     "vad",
     "windows",
@@ -63,7 +65,7 @@ RUNTIME = {
     "listening",
     "zoo",
 } | {
-    *("recognizer", "batch", "extract", "serve", "bot", "client", "microphone", "cli", "__main__"),
+    *("recognizer", "request", "batch", "extract", "serve", "bot", "client", "microphone", "cli", "__main__"),
 }
 HANDED_OUT = {("evaluate", "batch")}
 """What the workshop hands to the street: clips under many conditions, to several processes."""
@@ -95,6 +97,8 @@ EXTRAS = HEAVY | {
     "threadpoolctl",
     "optuna",
     "yaml",
+    "ray",
+    "fsspec",
 }
 
 SIBLINGS: dict[str, tuple[set[str], set[str]]] = {
@@ -102,7 +106,7 @@ SIBLINGS: dict[str, tuple[set[str], set[str]]] = {
         {"frames", "prosody", "voiced", "definition"},
         {"families", "composed", "sets", "blocks", "encoders", "core"},
     ),
-    "nets": ({"blocks", "functionals", "layers", "framed"}, {"table", "encoder"}),
+    "nets": ({"blocks", "folded", "functionals", "layers", "framed"}, {"table", "encoder"}),
     "corpora": (
         {"manifest", "corpus", "drawing"},
         {

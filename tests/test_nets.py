@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from dataclasses import replace
 from typing import Any
@@ -15,7 +16,8 @@ torch = pytest.importorskip("torch")
 
 from emovox import spectrum  # noqa: E402
 from emovox.nets import blocks  # noqa: E402
-from emovox.nets.functionals import QUANTILES, Functionals, FunctionalsConfig  # noqa: E402
+from emovox.nets.folded import Fold  # noqa: E402
+from emovox.nets.functionals import MODULATION_HZ, QUANTILES, Functionals, FunctionalsConfig  # noqa: E402
 from emovox.nets.vox import Discriminant, Vox, VoxConfig, VoxHead  # noqa: E402
 
 RATE = 16_000
@@ -253,16 +255,55 @@ def test_names_are_unique_and_as_many_as_columns(front: Functionals) -> None:
 # ------------------------------------------------------------------------------------ transforms
 
 
-def test_dft_kernels_are_a_windowed_fft(front: Functionals) -> None:
-    x = torch.from_numpy(noise(0.3))
-    for kernels, window, n_fft, low in (
-        (front.dft, 400, 512, 0),
-        (front.pitch_dft, 640, 1024, front.low_bin),
-    ):
-        found = front._power(x[None], kernels, 0)[0]
-        frames = x.unfold(0, window, 160) * torch.hann_window(window)
-        expected = torch.fft.rfft(frames, n_fft).abs()[:, low : low + found.shape[1]] ** 2
-        torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-4)
+def middles(x: Any, length: int, window: int) -> Any:
+    """Frames ``(t, window)`` under a Hann window, in the middle of those ``length`` long."""
+    frames = x.unfold(0, length, 160)
+    lead = (length - window) // 2
+    return frames[:, lead : lead + window] * torch.hann_window(window)
+
+
+@pytest.mark.parametrize("n", [640, 700, 800, 4803])
+def test_folded_frames_have_the_spectrum_of_frames(front: Functionals, n: int) -> None:
+    x = torch.from_numpy(noise(0.5)[:n])
+    even, odd = front.fold(x[None])
+    expected = torch.fft.rfft(middles(x, 640, 640), 1024).abs() ** 2
+    found = front.pitch_spectrum(even, odd)[0]
+    torch.testing.assert_close(found, expected[:, front.low_bin : front.high_bin], rtol=1e-3, atol=1e-4)
+    low, high = front.spectrum(even, odd)
+    expected = torch.fft.rfft(middles(x, 640, 400), 512).abs() ** 2
+    torch.testing.assert_close(low[0], expected[:, :129], rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close(high[0].flip(1), expected[:, 128:], rtol=1e-3, atol=1e-4)
+
+
+def test_a_weak_bin_is_not_drowned_by_the_strong_one_that_it_is_computed_with(front: Functionals) -> None:
+    """1 kHz, and 7 kHz 70 dB below it: mirrored about 4 kHz, they come from the same sums."""
+    t = torch.arange(RATE // 2, dtype=torch.float64) / RATE
+    x = (torch.sin(2 * math.pi * 1000 * t) + 10**-3.5 * torch.sin(2 * math.pi * 7000 * t)).float()
+    low, high = front.spectrum(*front.fold(x[None]))
+    ratio_db = 10 * torch.log10(low[0, 10, 32] / high[0, 10, 32])
+    assert ratio_db.item() == pytest.approx(70, abs=0.1)
+
+
+def test_frames_that_cannot_be_folded_are_refused() -> None:
+    for length, hop in ((600, 160), (480, 160), (640, 161)):
+        with pytest.raises(ValueError, match="even number of even hops"):
+            Fold(length, hop)
+
+
+def test_waves_of_the_envelope_go_on_over_blocks(front: Functionals) -> None:
+    """Against the table of all frames at once, for lengths about the blocks'."""
+    rng = np.random.default_rng(3)
+    for n in (5, 63, 64, 65, 300):
+        energy = torch.from_numpy(rng.standard_normal((1, n)).astype(np.float32))
+        inside = torch.ones(1, n)
+        found = front._modulation(energy, inside, torch.tensor([float(n)]))[0]
+        place = np.arange(1, n + 1)
+        envelope = (energy[0].numpy() - energy[0].numpy().mean()).clip(-4)
+        envelope = envelope * (0.5 - 0.5 * np.cos(2 * np.pi * place / n))
+        grid = np.arange(0.4, 30.0, 0.2)
+        power = np.abs(np.exp(-2j * np.pi * HOP_S * np.outer(grid, np.arange(n))) @ envelope) ** 2
+        bands = [power[(grid >= a) & (grid < b)].mean() for a, b in itertools.pairwise(MODULATION_HZ)]
+        np.testing.assert_allclose(found, np.log(np.array(bands) / n + 1e-3), rtol=1e-2, atol=1e-2)
 
 
 def test_mel_filters_are_triangles_of_one_area(front: Functionals) -> None:
@@ -415,6 +456,22 @@ def test_without_lags_the_columns_are_those_of_version_1(front: Functionals) -> 
     assert plain.names() == front.names()[:1298]
     x = [voice(150)]
     np.testing.assert_array_equal(batch(plain, x), batch(front, x)[:, :1298])
+
+
+def test_quantiles_may_be_of_every_third_frame_and_of_deltas_not_at_all(front: Functionals) -> None:
+    other = Functionals(FunctionalsConfig(lags=LAGS, quantile_step=3, delta_quantiles=False)).eval()
+    x = voice(150)
+    every, d, found = one(front, x), described(front, x), one(other, x)
+    assert {name for name in every if name not in found} == {n for n in every if "_delta_q" in n}
+    active = (d["energy"] >= d["energy"].max() - 3.2 * math.log(10))[::3]
+    for name, value in found.items():
+        what, _, q = name.partition("_q")
+        if what == "mfcc4" and q:
+            expected = np.quantile(d["mfcc"][::3, 3][active], int(q) / 100)
+            assert value == pytest.approx(expected, abs=1e-3)
+        elif not q:
+            assert value == every[name]
+    assert found["mfcc4_q25"] != every["mfcc4_q25"]
 
 
 def test_an_outlier_is_held_back(vox: Vox) -> None:

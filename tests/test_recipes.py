@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -21,8 +22,6 @@ pytest.importorskip("onnxscript")
 from emovox.bundle import load_bundle, read_spec  # noqa: E402
 from emovox.corpora import Manifest  # noqa: E402
 from emovox.evaluate import Evaluation, evaluate  # noqa: E402
-from emovox.nets.functionals import FunctionalsConfig  # noqa: E402
-from emovox.nets.vox import VoxConfig  # noqa: E402
 from emovox.recognizer import Recognizer  # noqa: E402
 from emovox.train import TrainConfig  # noqa: E402
 
@@ -33,7 +32,6 @@ RATE = 16_000
 CODES = {"neutral": ("N", "01"), "happy": ("F", "03"), "sad": ("T", "04"), "angry": ("W", "05")}
 SHARES = {"ravdess": 1.0, "emodb": 0.5}
 TINY_TRAIN = TrainConfig(steps=120, batch_size=32, learning_rate=5e-3)
-TINY_NET = VoxConfig(n_members=2, hidden=16, member_columns=1298, front=FunctionalsConfig(lags=(3, 12)))
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
@@ -90,7 +88,8 @@ def small(recipe: ModuleType, corpora: Path, monkeypatch: pytest.MonkeyPatch, tm
     monkeypatch.setattr(recipe, "SHARES", SHARES)
     monkeypatch.setattr(recipe, "clips", partial(recipe.clips, names=SHARES))
     monkeypatch.setattr(recipe, "Pool", partial(recipe.Pool, n_variants=1))
-    monkeypatch.setattr(recipe, "trained", partial(recipe.trained, train=TINY_TRAIN, net=TINY_NET))
+    net = replace(recipe.NET, n_members=2, hidden=16)
+    monkeypatch.setattr(recipe, "trained", partial(recipe.trained, train=TINY_TRAIN, net=net))
     held = {"ravdess": (("ravdess-01",), ("ravdess-02",)), "emodb": (("emodb-10",), ("emodb-09",))}
     monkeypatch.setattr(recipe, "HELD_OUT", held)
     default = recipe.Shipped(SHARES, recipe.NON_COMMERCIAL, "a miniature")

@@ -14,6 +14,9 @@
     │   ├── BundleCorruptError      files missing, changed or contradictory
     │   └── BundleVersionError      written by a newer emovox, or on features since changed
     ├── ProfileError                a voice profile cannot be read, or not be used (also a ValueError)
+    ├── PlaceError                  a file or folder, here or in a store, cannot be read or written
+    │   └── PlaceNotFoundError      there is none (also a FileNotFoundError)
+    ├── BatchError                  a run over many recordings cannot begin, or cannot go on
     ├── ManifestError               a corpus or a manifest does not hold what it should (also a ValueError)
     ├── ProtocolError               a split that may not be used as asked (also a ValueError)
     ├── MicrophoneError             no microphone can be found or opened
@@ -29,12 +32,15 @@ Each message says what was got, what was expected, and what to do.
 
 from __future__ import annotations
 
+import errno
+
 __all__ = [
     "AudioDecodeError",
     "AudioError",
     "AudioNotFoundError",
     "AudioTooLongError",
     "AudioValueError",
+    "BatchError",
     "BotError",
     "BundleCorruptError",
     "BundleError",
@@ -47,6 +53,8 @@ __all__ = [
     "ManifestError",
     "MicrophoneError",
     "MissingExtraError",
+    "PlaceError",
+    "PlaceNotFoundError",
     "ProfileError",
     "ProtocolError",
     "ServerError",
@@ -101,6 +109,24 @@ class BundleVersionError(BundleError):
 
 class ProfileError(EmovoxError, ValueError):
     """A voice profile cannot be read, or the model cannot use it."""
+
+
+class PlaceError(EmovoxError):
+    """A file or folder, on this machine or in a store, cannot be read or written."""
+
+    @property
+    def is_full(self) -> bool:
+        """Whether there was no room left for it."""
+        code = getattr(self.__cause__, "errno", None)
+        return errno.errorcode.get(code or 0) in ("ENOSPC", "EDQUOT")
+
+
+class PlaceNotFoundError(PlaceError, FileNotFoundError):
+    """There is no such file or folder."""
+
+
+class BatchError(EmovoxError):
+    """A run over many recordings cannot begin in that folder, or cannot go on."""
 
 
 class ManifestError(EmovoxError, ValueError):

@@ -13,7 +13,7 @@ __all__ = ["replaced", "replaced_text", "write_json", "write_text"]
 
 
 @contextmanager
-def replaced(file: Path, *, by: str | None = None) -> Iterator[Path]:
+def replaced(file: Path, *, by: str | None = None, durable: bool = False) -> Iterator[Path]:
     """A path beside ``file`` to write to; it becomes ``file`` at the end, and goes when anything fails.
 
     ::
@@ -25,12 +25,17 @@ def replaced(file: Path, *, by: str | None = None) -> Iterator[Path]:
 
     Args:
         by: who writes, in the name of the path; the process's number unless given.
+        durable: it survives a power cut: the disk has it, and its name, before this ends.
     """
     file.parent.mkdir(parents=True, exist_ok=True)
     half = file.with_name(f"{file.name}.{by or os.getpid()}.part")
     try:
         yield half
+        if durable:
+            _synced(half)
         half.replace(file)
+        if durable and os.name == "posix":  # elsewhere a folder cannot be opened
+            _synced(file.parent)
     finally:
         half.unlink(missing_ok=True)
 
@@ -43,6 +48,15 @@ def replaced_text(file: Path) -> Iterator[TextIO]:
         half.open("w", encoding="utf-8", errors="surrogateescape", newline="") as stream,
     ):
         yield stream
+
+
+def _synced(path: Path) -> None:
+    """Wait until the disk has a file, or the names in a folder."""
+    handle = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def write_text(file: Path, text: str) -> None:

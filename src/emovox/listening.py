@@ -194,13 +194,12 @@ class Stream:
 class Pieces:
     """A recording as it is judged: one clip, or, when it is longer than ``spec.clip_s``, windows.
 
-    Args:
-        judge: knows how long a clip and a window are.
-        hop_s: seconds from one window to the next; the model's own unless given.
+    The windows of a whole recording do not overlap: three times as many change its answer no more than by
+    chance (LOG.md), and cost three times the work.
     """
 
-    def __init__(self, judge: Judge, hop_s: float | None = None) -> None:
-        self._judge, self._hop_s = judge, hop_s
+    def __init__(self, judge: Judge) -> None:
+        self._judge = judge
         self._kept: list[tuple[_Sound, NDArray[np.bool_]]] = []
         self._clip_samples = math.ceil(judge.spec.clip_s * SAMPLE_RATE)
         self._cutter: Cutter | None = None
@@ -221,7 +220,7 @@ class Pieces:
         if self.n <= self._clip_samples:
             return []
         if self._cutter is None:
-            self._cutter = self._judge.cutter(hop_s=self._hop_s)
+            self._cutter = self._judge.cutter(hop_s=self._judge.spec.window_s)
         cuts = [cut for x, flags in self._kept for cut in self._cutter.push(x, flags)]
         self._kept.clear()
         return cuts
@@ -287,15 +286,15 @@ class Listener:
 class Learner:
     """Hears a recording of one voice block by block, and adds it to an enrolment at its end.
 
-    A clip is learnt from as a whole. Of a longer recording each window with speech is one clip, and no two
-    overlap; its sound is not kept either.
+    A clip is learnt from as a whole. Of a longer recording each window with speech is one clip; its sound is
+    not kept either.
     """
 
     def __init__(self, judge: Judge, *, vad: Switch = "on") -> None:
         self._judge, self._ear = judge, Ear(vad)
         self._learnt, self._learnt_to = judge.enrolment(), 0
         self._meter = audio.LevelMeter()
-        self._pieces = Pieces(judge, judge.spec.window_s)
+        self._pieces = Pieces(judge)
 
     def push(self, x: _Sound) -> None:
         """Take ``(n,)`` samples at 16 kHz."""

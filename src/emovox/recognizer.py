@@ -96,7 +96,7 @@ class Recognizer:
     ) -> Prediction:
         """Judge one recording.
 
-        Up to ``spec.clip_s`` it is judged in one run; a longer one by windows as in `timeline`, whose
+        Up to ``spec.clip_s`` it is judged in one run; a longer one by windows side by side, whose
         probabilities are averaged over its speech (unsmoothed). Memory does not grow with its length.
 
         It abstains (``label`` is ``None``) for one of these reasons, the first that holds:

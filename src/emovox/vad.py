@@ -81,7 +81,7 @@ class Vad:
         self._vad = webrtcvad.Vad(mode)
         self._gain = 10.0 ** (gain_db / 20.0)
         self._margin = 10.0 ** (margin_db / 10.0) if margin_db > 0 else 0.0
-        self._recent: deque[int] = deque(maxlen=round(MEMORY_S / FRAME_S))
+        self._recent: deque[float] = deque(maxlen=round(MEMORY_S / FRAME_S))
         self._settle = round(SETTLE_S / FRAME_S)
         self._hang_frames = round(hang_s / FRAME_S)
         self._hang = -1
@@ -99,10 +99,12 @@ class Vad:
         n_frames = len(x) // self._frame
         self._rest = x[n_frames * self._frame :].copy()
         frames = x[: n_frames * self._frame].reshape(n_frames, self._frame)
-        # Energies of whole numbers are exact: they cannot depend on how many frames come at once.
-        energies = np.square(np.rint(frames * _FULL_SCALE).astype(np.int64)).sum(axis=1).tolist()
-        pcm = np.clip(np.rint(frames * (self._gain * _FULL_SCALE)), -32768, 32767).astype("<i2")
-        flags = (self._flag(frame.tobytes(), energy) for frame, energy in zip(pcm, energies, strict=True))
+        # Sums of squared whole numbers are exact: they cannot depend on how many frames come at once.
+        whole = np.rint(frames * np.float32(_FULL_SCALE)).astype(np.float64)
+        energies = np.einsum("ij,ij->i", whole, whole).tolist()
+        pcm = np.clip(np.rint(frames * (self._gain * _FULL_SCALE)), -32768, 32767).astype("<i2").tobytes()
+        size = 2 * self._frame
+        flags = (self._flag(pcm[i * size : (i + 1) * size], energy) for i, energy in enumerate(energies))
         return np.fromiter(flags, np.bool_, n_frames)
 
     def flush(self) -> NDArray[np.bool_]:
@@ -114,7 +116,7 @@ class Vad:
             return np.zeros(0, np.bool_)
         return self.push(np.zeros(self._frame - len(self._rest), np.float32))
 
-    def _flag(self, pcm: bytes, energy: int) -> bool:
+    def _flag(self, pcm: bytes, energy: float) -> bool:
         self._recent.append(energy)
         heard = self._vad.is_speech(pcm, self.sample_rate)  # always asked: it learns from every frame
         if heard and self._is_above_noise(energy):
@@ -123,5 +125,5 @@ class Vad:
         self._hang = max(self._hang - 1, -1)
         return self._hang >= 0
 
-    def _is_above_noise(self, energy: int) -> bool:
+    def _is_above_noise(self, energy: float) -> bool:
         return len(self._recent) <= self._settle or energy > self._margin * min(self._recent)

@@ -46,13 +46,15 @@ class LevelMeter:
 
     def push(self, x: NDArray[np.float32]) -> None:
         """Take samples in [-1, 1] at 16 kHz, of any shape; channels are measured together."""
-        flat = np.abs(x, dtype=np.float64).ravel()
+        flat = x.ravel()
         if not flat.size:
             return
         self._n += flat.size
-        self._n_rail += int(np.count_nonzero(flat >= RAIL))
-        self._peak = max(self._peak, float(flat.max()))
-        self._frames(np.concatenate([self._open, np.square(flat)]))
+        peak = max(float(flat.max()), -float(flat.min()))
+        if peak >= RAIL:
+            self._n_rail += int(np.count_nonzero(np.abs(flat, dtype=np.float64) >= RAIL))
+        self._peak = max(self._peak, peak)
+        self._frames(np.concatenate([self._open, np.square(flat, dtype=np.float64)]))
 
     def _frames(self, squares: NDArray[np.float64]) -> None:
         """Whole tenths of a second are summed; the rest waits, so that chunks do not matter."""

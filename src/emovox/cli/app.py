@@ -31,10 +31,10 @@ from emovox.cli import (
     tune,
 )
 from emovox.cli.groups import Commands
-from emovox.cli.sources import AUDIO_SUFFIXES
 from emovox.cli.terminal import say
 from emovox.errors import EmovoxError
 from emovox.notice import NOTICE
+from emovox.suffixes import AUDIO_SUFFIXES
 
 __all__ = ["app", "run"]
 
@@ -43,6 +43,7 @@ class _Commands(Commands):
     """Knows that a recording, too, may stand where a command should."""
 
     LATER: ClassVar = {
+        "batch": "emovox.cli.batch",
         "bot": "emovox.cli.bot",
         "data": "emovox.cli.data",
         "plot": "emovox.cli.plot",

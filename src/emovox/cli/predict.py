@@ -15,12 +15,13 @@ from typing import TYPE_CHECKING, Annotated, Literal, TextIO
 import typer
 
 from emovox.cli.outputs import check_new
-from emovox.cli.rows import Channels, Request, rows
+from emovox.cli.rows import rows
 from emovox.cli.sources import Source, expand
 from emovox.cli.terminal import Progress, say, uninterrupted
 from emovox.cli.writers import CsvWriter, JsonLinesWriter, JsonWriter, TableWriter, Writer, keep_top
 from emovox.errors import EmovoxError
 from emovox.labels import canonical_all
+from emovox.request import Channels, Request
 
 if TYPE_CHECKING:
     from emovox.profile import Profile
@@ -103,7 +104,7 @@ def predict(
         raise typer.BadParameter("--adapt learns along a timeline; add --timeline")
     form = format or _format_of(output)
     voice = _profile(profile)
-    request = Request(_channels(channels), None, timeline, window_s, hop_s, workers, voice, adapt)
+    request = Request(_channels(channels), None, timeline, window_s, hop_s, voice, adapt)
     sources = expand(paths, recursive=recursive)
     check_new(output, force=force, read=[source.name for source in sources if source.is_file])
     recognizer = _load(model, vad)
@@ -119,7 +120,8 @@ def predict(
         writer = _writer(form, stream, sources, request.labels or recognizer.labels, request, top)
         stack.callback(writer.end)
         cut = None if form is Format.table else top
-        return _show(recognizer, sources, request, writer, top=cut, on_screen=stream.isatty())
+        on_screen = stream.isatty()
+        return _show(recognizer, sources, request, writer, workers=workers, top=cut, on_screen=on_screen)
 
 
 def _show(
@@ -128,13 +130,14 @@ def _show(
     request: Request,
     writer: Writer,
     *,
+    workers: int,
     top: int | None,
     on_screen: bool,
 ) -> int:
     """Judge, write, count; the exit code."""
     failed: dict[str, None] = {}
     progress = Progress(len(sources), enabled=len(sources) > 1 or request.timeline)
-    answers = rows(model, sources, request, progress)
+    answers = rows(model, sources, request, progress, workers=workers)
     try:
         for row in answers:
             if on_screen:

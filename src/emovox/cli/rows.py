@@ -4,51 +4,36 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from itertools import groupby
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from emovox.cli.sources import STDIN, Source
 from emovox.cli.terminal import Progress
 from emovox.cli.writers import Row
 from emovox.errors import EmovoxError
-from emovox.results import Prediction, Segment
+from emovox.request import Request, answers
+from emovox.results import Prediction
 
 if TYPE_CHECKING:
-    from emovox.profile import Profile
     from emovox.recognizer import Recognizer
 
-__all__ = ["Channels", "Request", "rows"]
-
-Channels = Literal["mix", "each"] | int
-
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    """What is asked of every recording."""
-
-    channels: Channels = "mix"
-    labels: tuple[str, ...] | None = None
-    timeline: bool = False
-    window_s: float | None = None
-    hop_s: float | None = None
-    workers: int = 1
-    profile: Profile | None = None
-    adapt: bool = False
+__all__ = ["rows"]
 
 
 def rows(
-    model: Recognizer, sources: Sequence[Source], request: Request, progress: Progress
+    model: Recognizer, sources: Sequence[Source], request: Request, progress: Progress, *, workers: int = 1
 ) -> Generator[Row, None, None]:
     """The rows of all ``sources`` in order; a recording that fails is a row with its error.
 
     One worker gives each row as soon as it is known; several give them recording by recording.
     """
-    shared = request.workers > 1 and len(sources) > 1
+    shared = workers > 1 and len(sources) > 1
     done = 0
     for is_file, group in groupby(sources, key=lambda source: source.is_file):
-        for judged in _shared(model, group, request) if shared and is_file else _here(model, group, request):
+        work = partial(_shared, workers=workers) if shared and is_file else _here
+        for judged in work(model, group, request):
             for row, share in judged:
                 yield row
                 progress.at(done + share)
@@ -64,11 +49,13 @@ def _here(model: Recognizer, sources: Iterable[Source], request: Request) -> Ite
         yield _judged(model, source, request)
 
 
-def _shared(model: Recognizer, sources: Iterable[Source], request: Request) -> Iterator[_Judged]:
+def _shared(
+    model: Recognizer, sources: Iterable[Source], request: Request, workers: int
+) -> Iterator[_Judged]:
     from emovox import batch
 
     work = partial(_worker, model, request)
-    for outcome in batch.run(work, sources, workers=request.workers):
+    for outcome in batch.run(work, sources, workers=workers):
         if outcome.value is None:
             yield [(_error(outcome.item, str(outcome.error)), 1.0)]
         else:
@@ -87,7 +74,7 @@ def _judged(model: Recognizer, source: Source, request: Request) -> Iterator[tup
         return
     try:
         sound = _stdin() if source.name == STDIN else source.name
-        for answer, share in (_segments if request.timeline else _predictions)(model, sound, request):
+        for answer, share in answers(model, sound, request):
             yield replace(answer, file=source.name).to_dict(), share
     except (EmovoxError, OSError) as error:
         yield _error(source, str(error)), 1.0
@@ -106,48 +93,3 @@ def _stdin() -> bytes:
     if sys.stdin.isatty():
         raise EmovoxError("standard input is the keyboard; pipe a recording in:  emovox predict - < clip.wav")
     return sys.stdin.buffer.read()
-
-
-def _predictions(
-    model: Recognizer, sound: str | bytes, request: Request
-) -> Iterator[tuple[Prediction, float]]:
-    if request.channels == "each":
-        for prediction in model.predict_channels(sound, labels=request.labels, profile=request.profile):
-            yield prediction, 1.0
-        return
-    yield (
-        model.predict(sound, labels=request.labels, channels=request.channels, profile=request.profile),
-        1.0,
-    )
-
-
-def _segments(
-    model: Recognizer, sound: str | bytes, request: Request
-) -> Iterator[tuple[Segment | Prediction, float]]:
-    """The stretches of speech; a channel in which nobody speaks gets a row that says so."""
-    from emovox import audio
-
-    info = audio.probe(sound)
-    segments = model.timeline(
-        sound,
-        window_s=request.window_s,
-        hop_s=request.hop_s,
-        labels=request.labels,
-        channels=request.channels,
-        profile=request.profile,
-        adapt=request.adapt,
-    )
-    heard: set[int | None] = set()
-    for segment in segments:
-        heard.add(segment.channel)
-        yield segment, min(segment.end_s / info.duration_s, 1.0) if info.duration_s else 0.0
-    for channel in _channels(request, info.n_channels):
-        if channel not in heard:
-            yield Prediction(None, reason="no_speech", duration_s=info.duration_s, channel=channel), 1.0
-
-
-def _channels(request: Request, n_channels: int) -> Sequence[int | None]:
-    """What rows say about their channel."""
-    if request.channels == "each":
-        return range(n_channels)
-    return [None if request.channels == "mix" else request.channels]

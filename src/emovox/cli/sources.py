@@ -10,20 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from emovox.errors import EmovoxError
+from emovox.suffixes import AUDIO_SUFFIXES
 
-__all__ = ["AUDIO_SUFFIXES", "STDIN", "Source", "expand"]
+__all__ = ["STDIN", "Source", "expand"]
 
 STDIN = "-"
 """The PATH that means standard input."""
-
-AUDIO_SUFFIXES: frozenset[str] = frozenset(
-    f".{kind}"
-    for kind in (
-        *("wav", "wave", "w64", "flac", "mp3", "ogg", "oga", "opus", "aif", "aiff", "au", "snd", "caf"),
-        *("m4a", "m4b", "aac", "mp4", "mov", "webm", "weba", "mkv", "mka", "avi", "3gp", "amr", "wma", "mp2"),
-    )
-)
-"""What counts as a recording inside a folder. A file named outright is opened whatever its suffix."""
 
 
 @dataclass(frozen=True, slots=True)

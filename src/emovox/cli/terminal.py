@@ -21,6 +21,7 @@ __all__ = [
     "bar",
     "can_say",
     "clean",
+    "clock",
     "has_colours",
     "is_watched",
     "pad",
@@ -139,7 +140,7 @@ class Progress:
         self._drawn_s, self._visible = now_s, True
         share = min(done / self.total, 1.0)
         left_s = (now_s - self._start_s) * (1 - share) / share if share > 0 else math.inf
-        text = f"{bar(share, 24, sys.stderr)} {math.floor(done)}/{self.total}, {_clock(left_s)} left"
+        text = f"{bar(share, 24, sys.stderr)} {math.floor(done)}/{self.total}, {clock(left_s)} left"
         columns = shutil.get_terminal_size().columns - 1
         sys.stderr.write("\r\x1b[K" + text[:columns])
         sys.stderr.flush()
@@ -163,7 +164,8 @@ def is_watched() -> bool:
         return False
 
 
-def _clock(seconds: float) -> str:
+def clock(seconds: float) -> str:
+    """``1:05`` or ``2:01:05``; ``--:--`` when nobody knows."""
     if not math.isfinite(seconds):
         return "--:--"
     minutes, rest = divmod(round(seconds), 60)

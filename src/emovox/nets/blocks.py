@@ -29,8 +29,8 @@ def frame_mask(n_frames: Tensor, t: int) -> Tensor:
 
 def masked_mean(z: Tensor, mask: Tensor) -> Tensor:
     """Mean over the frames of ``z`` ``(b, t, d)`` that ``mask`` shows; 0 where it shows none."""
-    m = mask.to(z.dtype)[..., None]
-    return (z * m).sum(1) / m.sum(1).clamp(min=1)
+    m = mask.to(z.dtype)
+    return _summed(m, z) / m.sum(1, keepdim=True).clamp(min=1)
 
 
 def masked_max(z: Tensor, mask: Tensor) -> Tensor:
@@ -43,26 +43,20 @@ def masked_moments(z: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     mean = masked_mean(z, mask)
     centred = z - mean[:, None]
     std = masked_mean(centred**2, mask).clamp(min=1e-10).sqrt()
-    skew = masked_mean((centred / (std[:, None] + 1e-3)) ** 3, mask)
+    skew = masked_mean(centred**3, mask) / (std + 1e-3) ** 3
     return mean, std, skew
 
 
 def masked_quantiles(z: Tensor, mask: Tensor, quantiles: tuple[float, ...]) -> Tensor:
     """Quantiles (linear interpolation, as numpy's default) of ``z`` ``(b, t, d)``: ``(b, q * d)``."""
-    n = mask.sum(1)
+    last = (mask.sum(1, keepdim=True) - 1).clamp(min=0)
     ordered = torch.where(mask[..., None], z, BIG).sort(dim=1).values
-    out = []
-    for q in quantiles:
-        place = q * (n - 1).clamp(min=0).to(z.dtype)
-        low = place.floor()
-        share = (place - low)[:, None]
-        low_index = low.long()
-        high_index = torch.minimum(low_index + 1, (n - 1).clamp(min=0))
-        a = _frame_at(ordered, low_index)
-        b = _frame_at(ordered, high_index)
-        out.append(a + (b - a) * share)
-    found = (n > 0)[:, None]
-    return torch.where(found, torch.cat(out, 1), 0.0)
+    place = last.to(z.dtype) * torch.tensor(quantiles, dtype=z.dtype, device=z.device)
+    low = place.floor()
+    index = torch.cat([low.long(), torch.minimum(low.long() + 1, last)], 1)
+    below, above = ordered.gather(1, index[..., None].expand(-1, -1, z.shape[2])).chunk(2, dim=1)
+    found = below + (above - below) * (place - low)[..., None]
+    return torch.where(mask.any(1)[:, None], found.flatten(1), 0.0)
 
 
 def masked_slope(z: Tensor, mask: Tensor) -> Tensor:
@@ -73,9 +67,9 @@ def masked_slope(z: Tensor, mask: Tensor) -> Tensor:
     place = place - (place * m).sum(1, keepdim=True) / n.clamp(min=1)
     place = place * m
     centred = z - masked_mean(z, mask)[:, None]
-    return (place[..., None] * centred).sum(1) / (place**2).sum(1, keepdim=True).clamp(min=1e-3) * 2
+    return _summed(place, centred) / (place**2).sum(1, keepdim=True).clamp(min=1e-3) * 2
 
 
-def _frame_at(z: Tensor, index: Tensor) -> Tensor:
-    """Row ``index[i]`` of ``z[i]``: ``(b, d)``."""
-    return z.gather(1, index[:, None, None].expand(-1, 1, z.shape[2]))[:, 0]
+def _summed(weights: Tensor, z: Tensor) -> Tensor:
+    """``weights (b, t)`` and ``z (b, t, d)`` -> ``(b, d)``, as a product of matrices."""
+    return (weights[:, None] @ z)[:, 0]

@@ -31,6 +31,7 @@ from emovox.nets.blocks import (
     masked_quantiles,
     masked_slope,
 )
+from emovox.nets.folded import Bins, Fold, HalfBins
 
 __all__ = ["LN10", "MODULATION_HZ", "QUANTILES", "Functionals", "FunctionalsConfig"]
 
@@ -64,41 +65,37 @@ class FunctionalsConfig:
     voiced: float = 0.5
     lags: tuple[int, ...] = ()
     """Frames between two descriptors whose correlation is taken; none in the sets of version 1."""
+    quantile_step: int = 1
+    """Quantiles are of every that many frames: to sort them is what costs the most in a graph."""
+    delta_quantiles: bool = True
+    """Whether deltas have quantiles, too; they had in version 1."""
 
 
 class Functionals(nn.Module):
     """``waveform (b, n)`` and ``lengths (b,)`` -> ``(b, n_out)`` float32."""
 
-    dft: Tensor
-    pitch_dft: Tensor
     mel: Tensor
+    summed: Tensor
     dct: Tensor
     log_f0: Tensor
     autocorrelation: Tensor
-    hz: Tensor
-    bands: Tensor
+    modulation: Tensor
 
     def __init__(self, config: FunctionalsConfig | None = None) -> None:
         super().__init__()
         self.config = c = config or FunctionalsConfig()
-        self.register_buffer("dft", _dft_kernels(c.window, c.n_fft, 0, c.n_fft // 2 + 1), persistent=False)
+        self.fold = Fold(c.pitch_window, c.hop)
+        self.spectrum = HalfBins(c.pitch_window, c.window, c.n_fft)
         self.low_bin = 3
         self.high_bin = int(c.pitch_top_hz * c.pitch_n_fft / c.sample_rate)
-        self.register_buffer(
-            "pitch_dft",
-            _dft_kernels(c.pitch_window, c.pitch_n_fft, self.low_bin, self.high_bin),
-            persistent=False,
-        )
+        self.pitch_spectrum = Bins(c.pitch_window, c.pitch_n_fft, self.low_bin, self.high_bin)
         self.register_buffer("mel", _mel_filters(c), persistent=False)
+        self.register_buffer("summed", _summed_bins(c, self.mel), persistent=False)
         self.register_buffer("dct", _dct(c.n_mels, c.n_mfcc), persistent=False)
         f0, autocorrelation = _autocorrelation(c, self.low_bin, self.high_bin)
         self.register_buffer("log_f0", torch.log2(f0 / 100.0), persistent=False)
         self.register_buffer("autocorrelation", autocorrelation, persistent=False)
-        hz = torch.arange(c.n_fft // 2 + 1) * (c.sample_rate / c.n_fft)
-        self.register_buffer("hz", hz, persistent=False)
-        bands = ((50, 1000), (1000, 5000), (4000, 8000), (50, 4000))
-        sums = torch.stack([((hz >= low) & (hz < high)).float() for low, high in bands], 1)
-        self.register_buffer("bands", sums, persistent=False)
+        self.register_buffer("modulation", _modulation_waves(c), persistent=False)
         self.n_out = len(self.names())
 
     # -- descriptors -------------------------------------------------------------------------------
@@ -111,12 +108,6 @@ class Functionals(nn.Module):
         rms = ((x**2).sum(1, keepdim=True) / n).sqrt()
         return x / rms.clamp(min=1e-9)
 
-    def _power(self, x: Tensor, kernels: Tensor, lead: int) -> Tensor:
-        """Power spectrogram ``(b, t, bins)``; ``lead`` samples are skipped so that frames share centres."""
-        spectrum = nn.functional.conv1d(x[:, None, lead:], kernels, stride=self.config.hop)
-        real, imaginary = spectrum.chunk(2, dim=1)
-        return (real**2 + imaginary**2).transpose(1, 2)
-
     def n_frames(self, lengths: Tensor) -> Tensor:
         """Whole frames in ``lengths`` samples, at least one."""
         c = self.config
@@ -128,18 +119,18 @@ class Functionals(nn.Module):
         x = self._normalised(waveform, lengths)
         # However short the sound, there are a few frames (masked) to take differences of.
         x = nn.functional.pad(x, (0, c.pitch_window + 4 * c.hop))
-        lead = (c.pitch_window - c.window) // 2
-        # Cut the tail so that both transforms give the same number of frames.
-        power = self._power(x[:, : x.shape[1] - lead], self.dft, lead)
-        pitch_power = self._power(x, self.pitch_dft, 0)
-        mask = frame_mask(self.n_frames(lengths), power.shape[1])
+        even, odd = self.fold(x)
+        low, high = self.spectrum(even, odd)
+        mask = frame_mask(self.n_frames(lengths), low.shape[1])
 
-        mel = power @ self.mel
+        sums = low @ self.summed[0] + high @ self.summed[1]
+        mel = sums[..., : c.n_mels]
         energy = _log(mel.sum(2))
         log_mel = _log(mel)
         floor = masked_max(log_mel.amax(2), mask) - c.floor_db / 10 * LN10
         log_mel = torch.maximum(log_mel, floor[:, None, None])
 
+        pitch_power = self.pitch_spectrum(even, odd)
         r = pitch_power @ self.autocorrelation / pitch_power.sum(2, keepdim=True).clamp(min=1e-9)
         lag = (r + c.octave_cost * self.log_f0).argmax(2)
         return {
@@ -149,28 +140,34 @@ class Functionals(nn.Module):
             "mfcc": log_mel @ self.dct,
             "voicing": r.amax(2),
             "log_f0": self.log_f0[lag],
-            "shape": self._shape(power, log_mel),
+            "shape": self._shape(low, high, sums[..., c.n_mels :], log_mel),
         }
 
-    def _shape(self, power: Tensor, log_mel: Tensor) -> Tensor:
-        """Spectral centroid, spread, alpha ratio, Hammarberg index, treble share, flux, flatness."""
-        share = power / power.sum(2, keepdim=True).clamp(min=1e-9)
-        centroid = share @ self.hz
-        spread = ((share @ self.hz**2) - centroid**2).clamp(min=0).sqrt()
-        band = _log(power @ self.bands)
-        bin_hz = self.config.sample_rate / self.config.n_fft
-        two, five = round(2000 / bin_hz), round(5000 / bin_hz)
-        low_peak, high_peak = power[..., :two].amax(2), power[..., two:five].amax(2)
+    def _shape(self, low: Tensor, high: Tensor, sums: Tensor, log_mel: Tensor) -> Tensor:
+        """Spectral centroid, spread, alpha ratio, Hammarberg index, treble share, flux, flatness.
+
+        ``low`` and ``high`` are the halves of `HalfBins`, ``sums (b, t, 7)`` what `_summed_bins` sums after
+        the mel bands.
+        """
+        c = self.config
+        total, moments, bands = sums[..., :1], sums[..., 1:3], _log(sums[..., 3:])
+        centroid, second = (moments / total.clamp(min=1e-9)).unbind(2)
+        spread = (second - centroid**2).clamp(min=0).sqrt()
+        two, five = (round(hz * c.n_fft / c.sample_rate) for hz in (2000, 5000))
+        upper = high[..., c.n_fft // 2 - five + 1 : c.n_fft // 4]
+        high_peak = torch.maximum(low[..., two:].amax(2), upper.amax(2))
         flux = ((log_mel[:, 1:] - log_mel[:, :-1]) ** 2).mean(2).sqrt()
+        n_bins = c.n_fft // 2 + 1
+        logs = _log(low).sum(2) + _log(high[..., :-1]).sum(2)
         return torch.stack(
             [
                 torch.log(centroid + 1),
                 torch.log(spread + 1),
-                band[..., 0] - band[..., 1],
-                _log(low_peak) - _log(high_peak),
-                band[..., 2] - band[..., 3],
+                bands[..., 0] - bands[..., 1],
+                _log(low[..., :two].amax(2)) - _log(high_peak),
+                bands[..., 2] - bands[..., 3],
                 nn.functional.pad(flux, (1, 0)),
-                _log(power).mean(2) - _log(power.mean(2)),
+                logs / n_bins - _log(total[..., 0] / n_bins),
             ],
             dim=2,
         )
@@ -195,7 +192,7 @@ class Functionals(nn.Module):
             [
                 *self._statistics(series, active),
                 *masked_moments(delta.abs(), delta_mask)[:2],
-                *self._statistics(delta, delta_mask)[1:],
+                *self._statistics(delta, delta_mask, quantiles=self.config.delta_quantiles)[1:],
                 timbre_mean,
                 timbre_std,
                 *self._pitch(d["log_f0"], voiced),
@@ -214,9 +211,11 @@ class Functionals(nn.Module):
         last = torch.where(active, t, -BIG).amax(1, keepdim=True)
         return active, (t >= first) & (t <= last)
 
-    def _statistics(self, z: Tensor, mask: Tensor) -> list[Tensor]:
+    def _statistics(self, z: Tensor, mask: Tensor, quantiles: bool = True) -> list[Tensor]:
         mean, std, skew = masked_moments(z, mask)
-        return [mean, std, masked_quantiles(z, mask, QUANTILES), skew, masked_slope(z, mask)]
+        step = self.config.quantile_step
+        found = [masked_quantiles(z[:, ::step], mask[:, ::step], QUANTILES)] if quantiles else []
+        return [mean, std, *found, skew, masked_slope(z, mask)]
 
     def _pitch(self, log_f0: Tensor, voiced: Tensor) -> list[Tensor]:
         """Functionals of log F0 (octaves around 100 Hz) and of its steps within voiced stretches."""
@@ -273,17 +272,29 @@ class Functionals(nn.Module):
 
     def _modulation(self, energy: Tensor, inside: Tensor, n: Tensor) -> Tensor:
         """Log power of the energy envelope in eight bands of modulation frequency."""
-        hop_s = self.config.hop / self.config.sample_rate
         mean = (energy * inside).sum(1, keepdim=True) / n.clamp(min=1)[:, None]
         place = inside.cumsum(1) * inside
         hann = (0.5 - 0.5 * torch.cos(2 * math.pi * place / n.clamp(min=1)[:, None])) * inside
         envelope = (energy - mean).clamp(min=-4) * hann
-        grid = torch.arange(0.4, 30.0, 0.2, device=energy.device, dtype=energy.dtype)
-        t = torch.arange(energy.shape[1], device=energy.device).to(energy.dtype) * hop_s
-        angle = 2 * math.pi * t[:, None] * grid[None]
-        power = (envelope @ torch.cos(angle)) ** 2 + (envelope @ torch.sin(angle)) ** 2
+        power, grid = self._waves(envelope), _modulation_grid()
         bands = [power[:, (grid >= low) & (grid < high)].mean(1) for low, high in pairwise(MODULATION_HZ)]
         return torch.log(torch.stack(bands, 1) / n.clamp(min=1)[:, None] + 1e-3)
+
+    def _waves(self, envelope: Tensor) -> Tensor:
+        """Power ``(b, n_grid)`` of an envelope ``(b, t)`` at the frequencies of the grid.
+
+        By blocks: a wave goes on in the next one with its phase turned, so that one table serves any length.
+        """
+        size = self.modulation.shape[0]
+        blocks = nn.functional.pad(envelope, (0, -envelope.shape[1] % size))
+        blocks = blocks.reshape(blocks.shape[0], -1, size)
+        cosine, sine = (blocks @ self.modulation).chunk(2, dim=2)
+        hop_s = self.config.hop / self.config.sample_rate
+        start_s = torch.arange(blocks.shape[1], device=envelope.device) * (size * hop_s)
+        phase = 2 * math.pi * start_s[:, None] * _modulation_grid().to(envelope)
+        turned_cosine, turned_sine = torch.cos(phase), torch.sin(phase)
+        real = (cosine * turned_cosine - sine * turned_sine).sum(1)
+        return real**2 + (cosine * turned_sine + sine * turned_cosine).sum(1) ** 2
 
     # -- names -------------------------------------------------------------------------------------
 
@@ -295,9 +306,10 @@ class Functionals(nn.Module):
         series = [*(f"mel{i}" for i in range(c.n_mels)), *timbre]
         quantiles = [f"q{round(q * 100):02d}" for q in QUANTILES]
         tail = ["std", *quantiles, "skew", "slope"]
+        delta_tail = tail if c.delta_quantiles else ["std", "skew", "slope"]
         names = [f"{s}_{f}" for f in ["mean", *tail] for s in series]
         names += [f"{s}_absdelta_{f}" for f in ("mean", "std") for s in series]
-        names += [f"{s}_delta_{f}" for f in tail for s in series]
+        names += [f"{s}_delta_{f}" for f in delta_tail for s in series]
         names += [f"{s}_voiced_{f}" for f in ("mean", "std") for s in timbre]
         names += [f"{s}_{f}" for s in ("log_f0", "f0_step") for f in ["mean", *tail]]
         names += ["f0_step_abs_mean", "f0_step_abs_std"]
@@ -319,12 +331,31 @@ def _delta(z: Tensor, active: Tensor, span: Tensor) -> tuple[Tensor, Tensor]:
     return delta, active & inner
 
 
-def _dft_kernels(window: int, n_fft: int, low: int, high: int) -> Tensor:
-    """Windowed cosines, then sines, of bins ``low..high-1``: ``(2 * bins, 1, window)``."""
-    n = torch.arange(window, dtype=torch.float64)
-    hann = torch.hann_window(window, dtype=torch.float64)
-    angle = 2 * math.pi * torch.arange(low, high, dtype=torch.float64)[:, None] * n / n_fft
-    return torch.cat([torch.cos(angle) * hann, torch.sin(angle) * hann])[:, None].float()
+def _summed_bins(c: FunctionalsConfig, mel: Tensor) -> Tensor:
+    """What is summed over bins, by the halves of `HalfBins`: ``(2, n_fft / 4 + 1, n_mels + 7)``.
+
+    Mel bands, all, frequency in Hz and its square, and the bands of the ratios.
+    """
+    hz = torch.arange(c.n_fft // 2 + 1) * (c.sample_rate / c.n_fft)
+    bands = ((50, 1000), (1000, 5000), (4000, 8000), (50, 4000))
+    shares = [((hz >= low) & (hz < high)).float() for low, high in bands]
+    whole = torch.cat([mel, torch.stack([torch.ones_like(hz), hz, hz**2, *shares], 1)], 1)
+    half = c.n_fft // 4 + 1
+    upper = whole[half - 1 :].flip(0).clone()
+    upper[-1] = 0  # the bin in the middle is in both halves
+    return torch.stack([whole[:half], upper])
+
+
+def _modulation_grid() -> Tensor:
+    """Hz of the envelope's waves."""
+    return torch.arange(0.4, 30.0, 0.2)
+
+
+def _modulation_waves(c: FunctionalsConfig, size: int = 64) -> Tensor:
+    """Cosines, then sines, of the grid over a block of frames: ``(size, 2 * n_grid)``."""
+    t = torch.arange(size, dtype=torch.float64) * (c.hop / c.sample_rate)
+    angle = 2 * math.pi * t[:, None] * _modulation_grid().double()
+    return torch.cat([torch.cos(angle), torch.sin(angle)], 1).float()
 
 
 def _mel_filters(c: FunctionalsConfig) -> Tensor:

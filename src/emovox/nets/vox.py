@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from emovox.nets.framed import check_ranges
 from emovox.nets.functionals import Functionals, FunctionalsConfig
 
-__all__ = ["Discriminant", "Vox", "VoxConfig", "VoxHead"]
+__all__ = ["NEVER", "Discriminant", "Vox", "VoxConfig", "VoxHead"]
 
 NEVER = -1e4
 """The log-probability of what cannot be: finite, so that a graph of float32 keeps its head."""
@@ -141,7 +141,8 @@ class Vox(nn.Module):
         if self.discriminant is None:
             return votes
         share = self.config.discriminant_weight
-        return (1 - share) * votes + share * self.discriminant(self.standardised(features))
+        mixed: Tensor = (1 - share) * votes + share * self.discriminant(self.standardised(features))
+        return mixed
 
     def forward(self, waveform: Tensor, lengths: Tensor) -> Tensor:
         return self.classify(self.front(waveform, lengths))

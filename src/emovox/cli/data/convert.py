@@ -20,8 +20,8 @@ from emovox.cli.data.common import (
 )
 from emovox.cli.data.prepare import ContainerName
 from emovox.cli.models import Form
-from emovox.cli.sources import AUDIO_SUFFIXES
 from emovox.cli.terminal import Progress, say
+from emovox.suffixes import AUDIO_SUFFIXES
 
 __all__ = ["convert"]
 

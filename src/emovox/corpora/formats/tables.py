@@ -35,7 +35,7 @@ from emovox.corpora.scan import AUDIO_SUFFIXES
 from emovox.errors import AudioError, ManifestError
 from emovox.files import replaced_text
 
-__all__ = ["AUDIOFOLDER", "CSV", "EMOBOX_JSONL", "NKULULEKO", "row_of"]
+__all__ = ["AUDIOFOLDER", "CSV", "EMOBOX_JSONL", "NKULULEKO", "column_of", "row_of"]
 
 _ALIASES: Mapping[str, tuple[str, ...]] = {
     "path": (
@@ -64,16 +64,27 @@ def row_of(where: str, cells: Mapping[str, Any]) -> Draft:
     if texts.keys() >= _WHOLE:
         path = next((texts[name] for name in _ALIASES["path"] if name in texts), "")
         return Draft(where, path, {n: v for n, v in texts.items() if n in FIELDS}, _extra(texts), whole=True)
-    lower: dict[str, str] = {}
-    for name in texts:
-        lower.setdefault(name.strip().lower().replace(" ", "_"), name)
-    found = {
-        name: next((lower[alias] for alias in aliases if alias in lower), None)
-        for name, aliases in _ALIASES.items()
-    }
+    lower = _lower(texts)
+    found = {name: _column(lower, name) for name in _ALIASES}
     named = {name: texts[column] for name, column in found.items() if column is not None}
     rest = {name: " ".join(text.split()) for name, text in texts.items() if name not in found.values()}
     return Draft(where, named.pop("path", ""), named, rest)
+
+
+def column_of(names: Iterable[str], field: str) -> str | None:
+    """Which of a table's columns says a field of an utterance, by its usual names; ``None``: none of them."""
+    return _column(_lower(names), field)
+
+
+def _lower(names: Iterable[str]) -> dict[str, str]:
+    lower: dict[str, str] = {}
+    for name in names:
+        lower.setdefault(name.strip().lower().replace(" ", "_"), name)
+    return lower
+
+
+def _column(lower: Mapping[str, str], field: str) -> str | None:
+    return next((lower[alias] for alias in _ALIASES[field] if alias in lower), None)
 
 
 def _text(value: Any) -> str:

@@ -1,4 +1,4 @@
-"""Many items, several processes: an iterator of outcomes in input order.
+"""Many items, several processes: an iterator of outcomes, in input order or as they come.
 
 Each item has its own fate: one that fails, or that kills the process it is judged in, becomes an outcome with
 an error and costs no other. It knows nothing of sound or models: it is handed a picklable *factory*, and each
@@ -18,7 +18,7 @@ from typing import Any, Generic, TypeVar
 
 from emovox.errors import ConfigError, EmovoxError
 
-__all__ = ["AHEAD", "Outcome", "run"]
+__all__ = ["AHEAD", "Outcome", "attempt", "check_workers", "run", "run_apart"]
 
 AHEAD = 4
 """Items a worker may be ahead of the oldest one still awaited; bounds what is held to keep the order."""
@@ -50,9 +50,29 @@ def run(
         ConfigError: ``workers`` is not a positive whole number.
         EmovoxError: while iterating: a worker could not start.
     """
+    check_workers(workers)
+    return _alone(factory, items) if workers == 1 else _shared(factory, items, workers)
+
+
+def run_apart(
+    factory: Callable[[], Callable[[Item], Value]], items: Iterable[Item], *, workers: int = 1
+) -> Iterator[Outcome[Item, Value]]:
+    """As `run`, but the outcomes come as they are known, and even one worker is a process of its own.
+
+    An item is read when a worker has its hands free, and not before. Arguments and errors are those of `run`.
+    """
+    check_workers(workers)
+    return _apart(factory, items, workers)
+
+
+def check_workers(workers: object) -> None:
+    """Refuse what is no number of workers.
+
+    Raises:
+        ConfigError: it is no positive whole number.
+    """
     if isinstance(workers, bool) or not isinstance(workers, int) or workers < 1:
         raise ConfigError(f"workers is {workers!r}; expected a whole number, 1 or more")
-    return _alone(factory, items) if workers == 1 else _shared(factory, items, workers)
 
 
 def _alone(
@@ -60,11 +80,11 @@ def _alone(
 ) -> Iterator[Outcome[Item, Value]]:
     work = factory()
     for item in items:
-        value, error = _attempt(work, item)
+        value, error = attempt(work, item)
         yield Outcome(item, value, error)
 
 
-def _attempt(work: Callable[[Item], Value], item: Item) -> tuple[Value | None, str | None]:
+def attempt(work: Callable[[Item], Value], item: Item) -> tuple[Value | None, str | None]:
     """``(value, None)`` or ``(None, error)``: whatever one item does, the next must have its turn."""
     try:
         return work(item), None
@@ -83,6 +103,24 @@ def _shared(
     crew = _Crew(factory, workers)
     try:
         yield from _in_order(crew, items, ahead=AHEAD * workers)
+    finally:  # also when the caller stops early, or is interrupted
+        crew.stop()
+
+
+def _apart(
+    factory: Callable[[], Callable[[Item], Value]], items: Iterable[Item], workers: int
+) -> Iterator[Outcome[Item, Value]]:
+    crew = _Crew(factory, workers)
+    waiting = enumerate(items)
+    try:
+        while True:
+            while crew.has_hands and (following := next(waiting, None)) is not None:
+                refusal = crew.give(*following)
+                if refusal is not None:
+                    yield Outcome(following[1], error=refusal)
+            if not crew.is_busy:
+                return
+            yield from crew.take().values()
     finally:  # also when the caller stops early, or is interrupted
         crew.stop()
 
@@ -264,7 +302,7 @@ def _one_thread_each() -> Iterator[None]:
 def _serve(pipe: Connection, factory: Callable[[], Callable[[Any], Any]]) -> None:
     """The life of a worker process; it ends with the pipe, so it outlives its parent by one item at most."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    work, error = _attempt(lambda _: factory(), None)
+    work, error = attempt(lambda _: factory(), None)
     pipe.send(("broken" if work is None else "ready", None, error))
     while work is not None:
         try:
@@ -282,4 +320,4 @@ def _answer(work: Callable[[Any], Any], pipe: Connection) -> tuple[Any, str | No
         raise
     except Exception as error:
         return None, f"it cannot be received by a worker process: {error}"
-    return _attempt(work, item)
+    return attempt(work, item)

@@ -1,0 +1,22 @@
+"""The processes of this machine."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from emovox.batch.crew import Outcome, run_apart
+from emovox.batch.engines.base import Factory, Shard, ShardDone
+
+__all__ = ["LocalEngine"]
+
+
+class LocalEngine:
+    """Spawned processes, one a worker; one that dies is replaced, and its shard given back with an error."""
+
+    name = "local"
+
+    def run(
+        self, factory: Factory, shards: Iterable[Shard], *, workers: int
+    ) -> Iterator[Outcome[Shard, ShardDone]]:
+        """As `Engine.run`."""
+        return run_apart(factory, shards, workers=workers)

@@ -1,0 +1,237 @@
+"""What a PLAN names: a folder, a pattern, a table, a list, a recording; read as a stream, however long.
+
+Relative paths in a table start from where the table lies (or where its companion ``.root`` says), those in a
+plain list, and those that are typed, from the current folder. Any of them may be URLs.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
+from typing import Any, BinaryIO, NamedTuple
+
+from emovox import places
+from emovox.errors import ConfigError, EmovoxError, ManifestError, MissingExtraError
+from emovox.suffixes import AUDIO_SUFFIXES
+
+__all__ = ["Item", "listed", "printable"]
+
+_LISTS = (".txt", ".lst", ".list")
+_TABLES = (".csv", ".tsv", ".parquet", ".jsonl")
+
+
+class Item(NamedTuple):
+    """A recording, or a stretch of one: what a row is about."""
+
+    file: str
+    """As it was typed, found or listed."""
+    start_s: float | None = None
+    """``None``: from its beginning."""
+    end_s: float | None = None
+    """``None``: to its end."""
+    problem: str | None = None
+    """Why it cannot even be tried."""
+
+    @property
+    def key(self) -> str:
+        """What tells it from all others, and what rows are sorted by; valid text."""
+        if self.problem is not None:
+            return f"{printable(self.file)}#{self.problem}"
+        if self.start_s is None and self.end_s is None:
+            return printable(self.file)
+        until = "" if self.end_s is None else f",{self.end_s!r}"
+        return f"{printable(self.file)}#t={self.start_s or 0.0!r}{until}"  # as in W3C Media Fragments
+
+
+def printable(name: str) -> str:
+    """A file name as valid text: bytes that are none become escapes."""
+    return name if name.isascii() else name.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def listed(plan: str, *, column: str | None = None) -> Iterator[Item]:
+    """The recordings that ``plan`` names, in its own order, also those that are named twice.
+
+    Args:
+        plan: a folder (all recordings in it and below), a pattern, a table (.csv, .tsv, .parquet, .jsonl), a
+            list (.txt: a path a line) or one recording; a path or a URL.
+        column: of a table, the column that names recordings; found by the usual names unless given.
+
+    Raises:
+        ConfigError: at once; it names nothing, or ``column`` goes with a table alone.
+        ManifestError: while iterating: the table cannot be read, or has no such column.
+        PlaceError, MissingExtraError: while iterating: a place cannot be read, or needs an extra.
+    """
+    if not plan:
+        raise ConfigError("PLAN is empty; expected a folder, a pattern, a table, a list or a recording")
+    suffix = os.path.splitext(plan)[1].lower()  # noqa: PTH122 - of URLs too
+    if column is not None and suffix not in _TABLES:
+        raise ConfigError(f"--column {column!r} goes with a table ({', '.join(_TABLES)}); got {plan!r}")
+    if places.has_magic(plan) and not places.exists(plan):
+        return map(Item, places.glob(plan))
+    if places.is_folder(plan):
+        return map(Item, places.walk(plan, suffixes=AUDIO_SUFFIXES))
+    if not places.exists(plan):
+        raise ConfigError(f"PLAN {places.veiled(plan)!r}: there is no such file, folder or pattern")
+    if suffix in _TABLES:
+        return _table(plan, suffix, column)
+    if suffix in _LISTS:
+        return _lines(plan)
+    if suffix in AUDIO_SUFFIXES:
+        return iter([Item(plan)])
+    raise ConfigError(
+        f"PLAN {places.veiled(plan)!r}: expected a folder, a pattern, a recording, a table "
+        f"({', '.join(_TABLES)}) or a list of paths (.txt)"
+    )
+
+
+# --- lists and tables -------------------------------------------------------------------------------
+
+
+def _lines(plan: str) -> Iterator[Item]:
+    with places.opened(plan) as stream:
+        for line in _text(stream):
+            if name := line.rstrip("\r\n"):
+                yield Item(name)
+
+
+def _text(stream: BinaryIO) -> io.TextIOWrapper:
+    return io.TextIOWrapper(stream, encoding="utf-8-sig", errors="surrogateescape", newline="")
+
+
+def _table(plan: str, suffix: str, column: str | None) -> Iterator[Item]:
+    read: Mapping[str, Callable[[BinaryIO, str, str | None], Iterator[_Cells]]] = {
+        ".csv": _csv_cells,
+        ".tsv": _csv_cells,
+        ".jsonl": _json_cells,
+        ".parquet": _parquet_cells,
+    }
+    placed = partial(_placed, base=_base(plan))
+    with places.opened(plan) as stream:
+        try:
+            for cells in read[suffix](stream, plan, column):
+                if cells.name:
+                    yield _item(placed(cells.name), cells)
+        except EmovoxError:
+            raise
+        except (ValueError, OSError, csv.Error) as error:
+            raise ManifestError(f"{places.veiled(plan)!r} cannot be read: {error}") from error
+
+
+class _Cells(NamedTuple):
+    name: str
+    start: Any = None
+    end: Any = None
+
+
+def _base(plan: str) -> str:
+    """What relative names in a table start from."""
+    if not places.is_local(plan):
+        return plan.rpartition("/")[0]
+    from emovox.corpora.manifest import root_of
+
+    return str(root_of(places.local_path(plan)))
+
+
+def _placed(name: str, *, base: str) -> str:
+    return name if places.is_url(name) or os.path.isabs(name) else places.joined(base, name)  # noqa: PTH117
+
+
+def _item(file: str, cells: _Cells) -> Item:
+    try:
+        start_s, end_s = _seconds(cells.start), _seconds(cells.end)
+    except ValueError:
+        return Item(file, problem=f"from {cells.start!r} to {cells.end!r} is no stretch of time; expected s")
+    if start_s == 0.0 and end_s is None:
+        start_s = None
+    if end_s is not None and end_s <= (start_s or 0.0):
+        return Item(file, start_s, end_s, f"a stretch from {start_s or 0.0:g} s to {end_s:g} s is none")
+    return Item(file, start_s, end_s)
+
+
+def _seconds(cell: Any) -> float | None:
+    """``None`` where nothing is said; raises ValueError for what is no time."""
+    from emovox.corpora.formats.assembly import seconds
+
+    text = "" if cell is None else str(cell).strip()
+    if text.lower() in ("", "nan", "none", "null", "nat", "<na>"):
+        return None
+    found = seconds(text)
+    if not 0 <= found < float("inf"):
+        raise ValueError(f"{text} s")
+    return found
+
+
+def _columns(plan: str, names: Iterable[str], column: str | None) -> tuple[str, str | None, str | None]:
+    """The columns of names, starts and ends."""
+    from emovox.corpora.formats.tables import column_of
+
+    header = list(names)
+    found = column_of(header, "path") if column is None else column if column in header else None
+    if found is None:
+        lacks = "for recordings" if column is None else repr(column)
+        raise ManifestError(
+            f"{places.veiled(plan)!r} has no column {lacks}; name one of {', '.join(header[:20])} "
+            "with --column"
+        )
+    return found, column_of(header, "start"), column_of(header, "end")
+
+
+def _csv_cells(stream: BinaryIO, plan: str, column: str | None) -> Iterator[_Cells]:
+    text = _text(stream)
+    first = text.readline(1 << 16)
+    text.seek(0)
+    rows = csv.reader(text, delimiter=max(",;\t|", key=first.count))
+    header = [name.strip() for name in next(rows, [])]
+    at = [None if name is None else header.index(name) for name in _columns(plan, header, column)]
+    for row in rows:
+        yield _Cells(*(row[i] if i is not None and i < len(row) else "" for i in at))
+
+
+def _json_cells(stream: BinaryIO, plan: str, column: str | None) -> Iterator[_Cells]:
+    columns: tuple[str, str | None, str | None] | None = None
+    for number, line in enumerate(_text(stream), 1):
+        if not line.strip():
+            continue
+        row = json.loads(line)
+        if not isinstance(row, dict):
+            raise ManifestError(f"{places.veiled(plan)!r}, line {number}: expected an object, {{...}}")
+        if columns is None:
+            columns = _columns(plan, row, column)
+        name = row.get(columns[0])
+        if name is not None and not isinstance(name, str):
+            raise ManifestError(f"{places.veiled(plan)!r}, line {number}: {columns[0]!r} is no text")
+        yield _Cells(name or "", *(None if one is None else row.get(one) for one in columns[1:]))
+
+
+def _parquet_cells(stream: BinaryIO, plan: str, column: str | None) -> Iterator[_Cells]:
+    try:
+        import pyarrow
+        import pyarrow.parquet
+    except ImportError:
+        raise MissingExtraError("reading Parquet", "data") from None
+    try:
+        table = pyarrow.parquet.ParquetFile(stream)
+        columns = _columns(plan, table.schema_arrow.names, column)
+        wanted = [name for name in columns if name is not None]
+        if not _is_text(pyarrow, table.schema_arrow.field(columns[0]).type):
+            raise ManifestError(
+                f"{places.veiled(plan)!r}: the column {columns[0]!r} is no text; see --column"
+            )
+        for rows in table.iter_batches(4096, columns=wanted):
+            cells = {name: rows.column(name).to_pylist() for name in wanted}
+            nothing = [None] * rows.num_rows
+            for row in zip(*(nothing if one is None else cells[one] for one in columns), strict=True):
+                yield _Cells(row[0] or "", *row[1:])
+    except pyarrow.ArrowException as error:
+        raise ManifestError(f"{places.veiled(plan)!r} is no Parquet table: {error}") from error
+
+
+def _is_text(pyarrow: Any, kind: Any) -> bool:
+    types = pyarrow.types
+    if types.is_dictionary(kind):
+        kind = kind.value_type
+    return bool(types.is_string(kind) or types.is_large_string(kind) or types.is_string_view(kind))

@@ -1,0 +1,164 @@
+"""A plan on disk: the recordings to be judged, cut into shards by a stable hash of what each is.
+
+The order in which recordings are listed does not matter, and a plan of many millions needs the memory of a
+few thousand: it is spooled into buckets by the hash, and each bucket sorted by itself.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from emovox import places
+from emovox.batch.listing import Item
+from emovox.errors import ConfigError
+
+__all__ = ["Digest", "Plan", "check_shard_size", "read_shard", "write_plan"]
+
+_HASH_DIGITS = 16
+_WHOLE = 1 << 256
+_FOLDER = "plan"
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What is known of a plan that was written."""
+
+    sha256: str
+    n_items: int
+    """Different ones."""
+    n_twice: int
+    """Listed again, and judged once."""
+    n_shards: int
+    shard_size: int
+
+    def n_in(self, number: int) -> int:
+        """Recordings of a shard."""
+        return min(self.shard_size, self.n_items - number * self.shard_size)
+
+
+class Digest:
+    """A hash of many items in any order: the sum of theirs. The same list again has the same."""
+
+    def __init__(self) -> None:
+        self._sum = self._count = 0
+
+    def add(self, line: str) -> None:
+        """One more."""
+        self._sum += int.from_bytes(hashlib.sha256(line.encode()).digest(), "big")
+        self._count += 1
+
+    def text(self) -> str:
+        """Hexadecimal."""
+        return hashlib.sha256(f"{self._count} {self._sum % _WHOLE}".encode()).hexdigest()
+
+    @classmethod
+    def of(cls, items: Iterable[Item]) -> str:
+        """That of a list, written nowhere."""
+        whole = cls()
+        for item in items:
+            whole.add(_line(item))
+        return whole.text()
+
+
+def check_shard_size(size: int) -> None:
+    """Raises ConfigError for what is no positive whole number."""
+    if isinstance(size, bool) or not isinstance(size, int) or size < 1:
+        raise ConfigError(f"shard size is {size!r}; expected a whole number, 1 or more")
+
+
+def write_plan(items: Iterable[Item], folder: str, *, shard_size: int) -> Plan:
+    """Write the shards of ``items`` below ``folder``, a path or a URL.
+
+    Raises:
+        ConfigError: there is not one item.
+        PlaceError: it cannot be written.
+    """
+    check_shard_size(shard_size)
+    with _spool(folder) as spool:
+        whole, n_listed = _spooled(items, spool)
+        if not n_listed:
+            raise ConfigError("the plan names no recording at all; nothing is to be done")
+        n_items = n_shards = 0
+        for lines in _chunks(_sorted(spool), shard_size):
+            places.write(_shard_file(folder, n_shards), b"".join(lines))
+            n_items += len(lines)
+            n_shards += 1
+    return Plan(whole, n_items, n_listed - n_items, n_shards, shard_size)
+
+
+def read_shard(folder: str, number: int) -> list[Item]:
+    """The items of a shard.
+
+    Raises:
+        PlaceError: it cannot be read.
+    """
+    text = places.read(_shard_file(folder, number)).decode()
+    return [Item(*json.loads(line)) for line in text.splitlines()]
+
+
+def _shard_file(folder: str, number: int) -> str:
+    return places.joined(folder, _FOLDER, f"{number:06d}.jsonl")
+
+
+# --- the spool --------------------------------------------------------------------------------------
+
+
+@contextmanager
+def _spool(folder: str) -> Iterator[Path]:
+    """A local folder for the buckets, beside the shards if these are local: there is room for them there."""
+    near: Path | None = None
+    if places.is_local(folder):
+        near = places.local_path(places.joined(folder, _FOLDER))
+        shutil.rmtree(near, ignore_errors=True)  # what a run left that was killed while it planned
+        near.mkdir(parents=True)
+    with tempfile.TemporaryDirectory(prefix=".spool-", dir=near) as made:
+        yield Path(made)
+
+
+def _line(item: Item) -> str:
+    last = max(i for i, value in enumerate(item) if value is not None)
+    return json.dumps(item[: last + 1], separators=(",", ":"))
+
+
+def _spooled(items: Iterable[Item], spool: Path) -> tuple[str, int]:
+    """Put every item into the bucket of its hash; the digest of all of them, and their number."""
+    whole, n = Digest(), 0
+    buckets: dict[str, BinaryIO] = {}
+    with ExitStack() as stack:
+        for item in items:
+            line = _line(item)
+            whole.add(line)
+            digits = hashlib.blake2b(item.key.encode(), digest_size=_HASH_DIGITS // 2).hexdigest()
+            bucket = digits[:2]
+            if bucket not in buckets:
+                buckets[bucket] = stack.enter_context((spool / bucket).open("wb", buffering=1 << 13))
+            buckets[bucket].write(f"{digits}{line}\n".encode())
+            n += 1
+    return whole.text(), n
+
+
+def _sorted(spool: Path) -> Iterator[bytes]:
+    """The lines of all buckets by their hash, each once."""
+    for bucket in sorted(spool.iterdir()):
+        with bucket.open("rb") as stream:
+            lines = sorted(set(stream))
+        yield from (line[_HASH_DIGITS:] for line in lines)
+
+
+def _chunks(lines: Iterator[bytes], size: int) -> Iterator[list[bytes]]:
+    chunk: list[bytes] = []
+    for line in lines:
+        chunk.append(line)
+        if len(chunk) == size:
+            yield chunk
+            chunk = []
+    if chunk:
+        yield chunk

@@ -1,0 +1,246 @@
+"""What is done with each recording: its expressed emotion, whole or along the time, or its features.
+
+A task is small and picklable, and says what its rows hold and what they depend on. A worker opens it once,
+which loads the model, and gets the function that turns an item into rows. No row says when or by whom it was
+made: whoever does it again gets the same.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import partial
+from math import isfinite
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
+
+from emovox import places
+from emovox.batch.listing import Item
+from emovox.batch.parts import Fields, Row
+from emovox.errors import BundleCorruptError, ConfigError, EmovoxError
+from emovox.request import Request, Sound, answers
+
+if TYPE_CHECKING:
+    from emovox.extract import Clip
+    from emovox.features import FeatureSet
+    from emovox.recognizer import Recognizer
+
+__all__ = ["AnswerTask", "FeatureTask", "Judge", "Task", "answer_task", "feature_task"]
+
+Judge: TypeAlias = Callable[[Item, str], tuple[list[Row], float]]
+"""Of an item and the place it lies at: its rows, and how many seconds of sound they are about."""
+
+
+class Task(Protocol):
+    """What is done with each recording."""
+
+    @property
+    def fields(self) -> Fields:
+        """What a row holds."""
+
+    def record(self) -> dict[str, Any]:
+        """All that its rows depend on, as plain JSON types."""
+
+    def opened(self) -> Judge:
+        """Load what is needed; called once in each worker.
+
+        Raises:
+            EmovoxError: it cannot be loaded, or is not what it was.
+        """
+
+
+# --- expressed emotions -----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerTask:
+    """``predict`` or, when the request is for a timeline, ``timeline``."""
+
+    request: Request
+    model: str
+    """As zoo.load takes it; a folder by its whole path."""
+    name: str
+    """The model's name and version, for people."""
+    sha256: str
+    labels: tuple[str, ...]
+    vad: Literal["on", "off"]
+
+    @property
+    def fields(self) -> Fields:
+        """What ``Prediction.to_dict`` or ``Segment.to_dict`` gives."""
+        times = {"file": "text", "channel": "int", "start_s": "float", "end_s": "float"}
+        said = {"label": "text", "reason": "text", "confidence": "float"}
+        scores = {"scores": dict.fromkeys(self.labels, "float")}
+        levels = dict.fromkeys(("level_dbfs", "peak_dbfs", "clipped", "speech_s"), "float")
+        quality = {} if self.request.timeline else {"quality": {**levels, "warnings": "texts"}}
+        return {**times, **said, **scores, **quality}
+
+    def record(self) -> dict[str, Any]:
+        """As `Task.record`."""
+        asked = self.request
+        return {
+            "task": "timeline" if asked.timeline else "predict",
+            "model": {"name": self.name, "sha256": self.sha256},
+            "labels": list(self.labels),
+            "channels": asked.channels,
+            "vad": self.vad,
+            **({"window_s": asked.window_s, "hop_s": asked.hop_s} if asked.timeline else {}),
+        }
+
+    def opened(self) -> Judge:
+        """As `Task.opened`."""
+        from emovox import zoo
+
+        model = zoo.load(self.model, vad=self.vad)
+        if model.spec.sha256 != self.sha256:
+            raise BundleCorruptError(
+                f"the model {self.model!r} is not the one that this run began with: its sha256 is "
+                f"{model.spec.sha256[:12]}, not {self.sha256[:12]}; has it been replaced, or is another "
+                "emovox installed here?"
+            )
+        return partial(_answered, model, self.request)
+
+
+def answer_task(
+    model: str = "default", request: Request | None = None, *, vad: Literal["on", "off"] = "on"
+) -> AnswerTask:
+    """The task that asks a model.
+
+    Raises:
+        BundleError: there is no such model, or it is damaged.
+        LabelError, ConfigError: the request cannot be met.
+    """
+    from emovox import zoo
+    from emovox.labels import canonical_all
+
+    asked = request or Request()
+    if asked.profile is not None or asked.adapt:
+        raise ConfigError("a profile is of one voice, and many recordings are of many; judge them without")
+    found = zoo.find(model)
+    loaded = zoo.load(found, vad=vad)  # a model that cannot be opened is refused now, not by each worker
+    labels = loaded.labels if asked.labels is None else canonical_all(asked.labels, loaded.labels)
+    asked = replace(asked, labels=None if asked.labels is None else labels)
+    loaded.stream(sample_rate=16_000, window_s=asked.window_s, hop_s=asked.hop_s, labels=asked.labels)
+    spec = loaded.spec
+    by_name = found.parent == zoo.EMBEDDED or model.startswith("hf://")
+    where = model if by_name else str(found.absolute())
+    return AnswerTask(asked, where, f"{spec.name} {spec.version}", spec.sha256, tuple(labels), vad)
+
+
+def _answered(model: Recognizer, request: Request, item: Item, place: str) -> tuple[list[Row], float]:
+    sound, begin_s = _sound(item, place)
+    rows, audio_s = [], 0.0
+    for answer, _ in answers(model, sound, request):
+        row = replace(answer, file=item.file).to_dict()
+        audio_s = max(audio_s, row["end_s"] or 0.0)
+        for name in ("start_s", "end_s") if begin_s else ():
+            row[name] = None if row[name] is None else round(row[name] + begin_s, 3)
+        rows.append(row)
+    return rows, audio_s
+
+
+def _sound(item: Item, place: str) -> tuple[Sound, float]:
+    """What is to be judged, and where in the recording it begins."""
+    if item.start_s is None and item.end_s is None:
+        return places.source(place), 0.0
+    from emovox.extract import heard
+
+    with _here(place) as path:
+        (one,) = heard([_clip(item, path)])
+        if one.error is not None:
+            raise EmovoxError(one.error.replace(path, item.file))
+        return one.values[0], item.start_s or 0.0
+
+
+def _clip(item: Item, path: str) -> Clip:
+    from emovox.extract import Clip
+
+    return Clip(item.key, path, item.start_s, item.end_s)
+
+
+@contextmanager
+def _here(place: str) -> Iterator[str]:
+    """A path of this machine: that of the place, or of a copy while it is needed."""
+    if places.is_local(place):
+        yield str(places.local_path(place))
+        return
+    with tempfile.TemporaryDirectory(prefix="emovox-") as folder:
+        copy = Path(folder) / "recording"
+        copy.write_bytes(places.read(place))
+        yield str(copy)
+
+
+# --- features ---------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class FeatureTask:
+    """``features``: one row of sets of features a recording."""
+
+    sets: tuple[FeatureSet, ...]
+
+    @property
+    def fields(self) -> Fields:
+        """The recording, its stretch, and the columns of every set."""
+        return {
+            "file": "text",
+            "start_s": "float",
+            "end_s": "float",
+            **dict.fromkeys(self._columns(), "float32"),
+        }
+
+    def _columns(self) -> list[str]:
+        several = len(self.sets) > 1
+        return [f"{one.name}.{name}" if several else name for one in self.sets for name in one.columns]
+
+    def record(self) -> dict[str, Any]:
+        """As `Task.record`."""
+        return {"task": "features", "sets": [one.reference() for one in self.sets]}
+
+    def opened(self) -> Judge:
+        """As `Task.opened`."""
+        return _Describer(self.sets, self._columns())
+
+
+def feature_task(sets: Sequence[FeatureSet]) -> FeatureTask:
+    """The task that computes features.
+
+    Raises:
+        ConfigError: no set, or one that gives frames.
+        MissingExtraError: a set needs an extra that is not installed.
+    """
+    if not sets:
+        raise ConfigError("no set of features was named; expected at least one")
+    for one in sets:
+        if one.kind != "vector":
+            raise ConfigError(f"the set {one.name!r} gives frames; a row a recording needs a set of vectors")
+        one.columns  # noqa: B018 - an extra that is missing is told now
+    return FeatureTask(tuple(sets))
+
+
+class _Describer:
+    """Computes sets of one recording after the other."""
+
+    def __init__(self, sets: Sequence[FeatureSet], columns: Sequence[str]) -> None:
+        from emovox.extract import extract
+
+        self._columns = columns
+        self._given: deque[Clip] = deque()
+        # With one worker it takes a clip when it is asked for the next answer, and not before.
+        self._told = extract(iter(self._given.popleft, None), sets)
+
+    def __call__(self, item: Item, place: str) -> tuple[list[Row], float]:
+        from emovox.audio import SAMPLE_RATE
+
+        with _here(place) as path:
+            self._given.append(_clip(item, path))
+            one = next(self._told)
+        if one.error is not None:
+            raise EmovoxError(one.error.replace(path, item.file))
+        audio_s, begin_s = (one.n_samples or 0) / SAMPLE_RATE, item.start_s or 0.0
+        cells = zip(self._columns, (value for row in one.values for value in row.tolist()), strict=True)
+        numbers = {name: value if isfinite(value) else None for name, value in cells}
+        return [{"file": item.file, "start_s": begin_s, "end_s": begin_s + audio_s, **numbers}], audio_s

@@ -1,0 +1,225 @@
+"""Plans: whatever names recordings is read as a stream, and cut into the same shards in any order."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import tracemalloc
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from emovox.batch.listing import Item, listed, printable
+from emovox.batch.plan import Digest, read_shard, write_plan
+from emovox.errors import ConfigError, EmovoxError, ManifestError
+
+NAMES = st.text(
+    st.characters(exclude_characters="\0\r\n", exclude_categories=["Cs"]), min_size=1, max_size=20
+)
+TIMES = st.none() | st.floats(0.0, 1e6, allow_nan=False)
+
+
+@st.composite
+def items(draw: st.DrawFn) -> Item:
+    start_s, length_s = draw(TIMES), draw(st.none() | st.floats(0.001, 1e3))
+    return Item(draw(NAMES), start_s, None if length_s is None else (start_s or 0.0) + length_s)
+
+
+def shards_of(folder: Path, given: list[Item], size: int) -> list[list[Item]]:
+    plan = write_plan(iter(given), str(folder), shard_size=size)
+    return [read_shard(str(folder), i) for i in range(plan.n_shards)]
+
+
+# --- what a PLAN names ------------------------------------------------------------------------------
+
+
+def touch(folder: Path, *names: str) -> None:
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).touch()
+
+
+def test_a_folder_is_all_recordings_in_it_and_below(tmp_path: Path) -> None:
+    touch(tmp_path, "a.wav", "deep/er/b.FLAC", "deep/notes.txt", ".hidden.wav")
+    assert {item.file for item in listed(str(tmp_path))} == {
+        str(tmp_path / "a.wav"),
+        str(tmp_path / "deep/er/b.FLAC"),
+    }
+
+
+def test_a_pattern_a_recording_and_a_list(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    touch(tmp_path, "calls/a.wav", "calls/b.wav", "calls/b.txt", "odd[1].wav")
+    assert sorted(item.file for item in listed("calls/*.wav")) == ["calls/a.wav", "calls/b.wav"]
+    assert [*listed("odd[1].wav")] == [Item("odd[1].wav")], "a file of that very name is no pattern"
+    Path("list.txt").write_bytes(b"\xef\xbb\xbfcalls/a.wav\r\n\n  gone.wav\ncalls/\xff.wav\n")
+    assert [*listed("list.txt")] == [Item("calls/a.wav"), Item("  gone.wav"), Item("calls/\udcff.wav")]
+
+
+def test_a_table_is_read_by_the_usual_names_or_by_the_column(tmp_path: Path) -> None:
+    table = tmp_path / "calls.csv"
+    table.write_text(
+        "speaker;File Path;other;Start;end\na;x.wav;y.wav;;\nb;/z.wav;s3://b/k.wav;1.5;0 days 00:00:04\n"
+    )
+    assert [*listed(str(table))] == [Item(str(tmp_path / "x.wav")), Item("/z.wav", 1.5, 4.0)]
+    assert [item.file for item in listed(str(table), column="other")] == [
+        str(tmp_path / "y.wav"),
+        "s3://b/k.wav",
+    ]
+    (tmp_path / "calls.csv.root").write_text("/elsewhere\n")
+    assert next(iter(listed(str(table)))).file == "/elsewhere/x.wav"
+
+
+def test_json_lines_and_parquet(tmp_path: Path) -> None:
+    rows = [{"wav": "a.wav", "start": 1.0, "end": None}, {"wav": "b.wav", "start": None, "end": 2.5}]
+    expected = [Item(str(tmp_path / "a.wav"), 1.0), Item(str(tmp_path / "b.wav"), None, 2.5)]
+    lines = tmp_path / "calls.jsonl"
+    lines.write_text("\n".join(map(json.dumps, rows)) + "\n\n")
+    assert [*listed(str(lines))] == expected
+    arrow = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    for name, kind in (
+        ("plain", arrow.string()),
+        ("dictionary", arrow.dictionary(arrow.int8(), arrow.string())),
+    ):
+        table = arrow.Table.from_pylist(rows)
+        at = table.schema.get_field_index("wav")
+        parquet.write_table(
+            table.set_column(at, "wav", table["wav"].cast(kind)), tmp_path / f"{name}.parquet"
+        )
+        assert [*listed(str(tmp_path / f"{name}.parquet"))] == expected
+    with pytest.raises(ManifestError, match="no text"):
+        list(listed(str(tmp_path / "plain.parquet"), column="start"))
+
+
+def test_a_time_that_is_none_is_a_row_with_a_problem(tmp_path: Path) -> None:
+    table = tmp_path / "calls.csv"
+    table.write_text("path,start,end\n/a.wav,soon,\n/a.wav,3,2\n/a.wav,-1,\n/a.wav,0,\n")
+    *wrong, right = listed(str(table))
+    assert [item.problem is not None for item in wrong] == [True] * 3
+    assert "'soon'" in str(wrong[0].problem)
+    assert right == Item("/a.wav"), "a stretch of all of it is the recording"
+    assert len({item.key for item in (*wrong, right)}) == 4
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("a.csv", b"x,y\n1,2\n", "--column"),
+        ("a.csv", b"", "no column"),
+        ("a.csv", b'path\n"' + b"x" * 200_000, "cannot be read"),
+        ("a.jsonl", b"{", "cannot be read"),
+        ("a.jsonl", b"[1]\n", "expected an object"),
+        ("a.jsonl", b'{"path": 3}\n', "no text"),
+        ("a.parquet", b"PAR1", "Parquet"),
+        ("a.pdf", b"", "expected a folder"),
+    ],
+)
+def test_what_is_no_plan_is_refused_in_words(tmp_path: Path, name: str, content: bytes, message: str) -> None:
+    if name.endswith("parquet"):
+        pytest.importorskip("pyarrow")
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(EmovoxError, match=message):
+        list(listed(str(tmp_path / name)))
+
+
+def test_what_is_not_there_is_refused(tmp_path: Path) -> None:
+    for plan in ("", str(tmp_path / "none"), str(tmp_path / "none.csv")):
+        with pytest.raises(ConfigError, match="PLAN"):
+            listed(plan)
+    touch(tmp_path, "a.txt")
+    with pytest.raises(ConfigError, match="goes with a table"):
+        listed(str(tmp_path / "a.txt"), column="path")
+
+
+@given(st.binary(max_size=400), st.sampled_from([".csv", ".tsv", ".jsonl", ".txt", ".parquet"]))
+def test_foreign_bytes_are_read_or_refused(
+    tmp_path_factory: pytest.TempPathFactory, data: bytes, suffix: str
+) -> None:
+    file = tmp_path_factory.getbasetemp() / f"foreign{suffix}"
+    file.write_bytes(data)
+    try:
+        found = list(listed(str(file)))
+    except EmovoxError:
+        return
+    for item in found:
+        item.key.encode()  # is valid text, whatever the bytes were
+        assert item.file
+
+
+@given(st.lists(items(), max_size=20))
+def test_a_table_comes_back_as_it_was_written(
+    tmp_path_factory: pytest.TempPathFactory, given: list[Item]
+) -> None:
+    file = tmp_path_factory.getbasetemp() / "own.csv"
+    text = io.StringIO(newline="")
+    table = csv.writer(text)
+    table.writerow(["path", "start", "end"])
+    for item in given:
+        table.writerow([f"/{item.file}", "" if item.start_s is None else repr(item.start_s), item.end_s])
+    file.write_text(text.getvalue(), encoding="utf-8", newline="")
+    expected = [
+        item._replace(
+            file=f"/{item.file}", start_s=None if item.start_s == 0 and item.end_s is None else item.start_s
+        )
+        for item in given
+    ]
+    assert list(listed(str(file))) == expected
+
+
+# --- shards -----------------------------------------------------------------------------------------
+
+
+@given(st.lists(items(), min_size=1, max_size=40), st.integers(1, 7), st.randoms())
+def test_shards_hold_every_item_once_in_any_order(
+    tmp_path_factory: pytest.TempPathFactory, given: list[Item], size: int, random: object
+) -> None:
+    folder = tmp_path_factory.mktemp("plan")
+    shards = shards_of(folder, given, size)
+    assert {item for shard in shards for item in shard} == set(given)
+    assert sum(map(len, shards)) == len(set(given))
+    assert all(len(shard) == size for shard in shards[:-1])
+    shuffled = list(given)
+    random.shuffle(shuffled)  # type: ignore[attr-defined]
+    assert shards_of(folder, shuffled, size) == shards
+    assert Digest.of(shuffled) == Digest.of(given)
+    assert Digest.of([*given, Item("one more")]) != Digest.of(given)
+
+
+def test_a_plan_says_what_was_listed_twice(tmp_path: Path) -> None:
+    plan = write_plan(map(Item, ["a", "b", "a", "c", "a"]), str(tmp_path), shard_size=2)
+    assert (plan.n_items, plan.n_twice, plan.n_shards) == (3, 2, 2)
+    assert [plan.n_in(i) for i in range(2)] == [2, 1]
+    with pytest.raises(ConfigError, match="no recording"):
+        write_plan([], str(tmp_path), shard_size=2)
+
+
+@pytest.mark.parametrize("size", [0, -1, 2.5, True, "3"])
+def test_the_size_of_a_shard_is_checked(tmp_path: Path, size: object) -> None:
+    with pytest.raises(ConfigError, match="shard size"):
+        write_plan([Item("a")], str(tmp_path), shard_size=size)  # type: ignore[arg-type]
+
+
+def test_names_that_are_no_text_come_back(tmp_path: Path) -> None:
+    (shard,) = shards_of(tmp_path, [Item("calls/\udcff.wav")], 5)
+    assert shard == [Item("calls/\udcff.wav")]
+    assert shard[0].key == printable("calls/\udcff.wav") == "calls/\\udcff.wav"
+
+
+def test_a_long_plan_takes_little_memory(tmp_path: Path) -> None:
+    def many() -> Iterator[Item]:
+        for i in range(40_000):
+            yield Item(f"/calls/{i % 97}/{i}.wav")
+
+    tracemalloc.start()
+    try:
+        plan = write_plan(many(), str(tmp_path), shard_size=1000)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert plan.n_items == 40_000
+    assert peak < 5e6  # held as a list, these are 8 MB

@@ -1,0 +1,559 @@
+"""A run over many recordings: gone on with after whatever stopped it, and never mixed with another."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from emovox import places
+from emovox.batch.crew import Outcome, attempt
+from emovox.batch.engines import LocalEngine, Shard, ShardDone
+from emovox.batch.job import Job, Pace, run_job, status
+from emovox.batch.journal import Journal
+from emovox.batch.ledger import read_ledger
+from emovox.batch.listing import Item
+from emovox.batch.lock import STALE_S, locked
+from emovox.batch.merge import merge
+from emovox.batch.parts import Fields, Row, read_part, write_part
+from emovox.errors import AudioDecodeError, BatchError, ConfigError, PlaceError
+
+# ------------------------------------------------------------------------------------------ a toy task
+
+
+@dataclass(frozen=True)
+class Toy:
+    """Judges by the name of a recording alone; one named ``fickle`` works when the file ``cure`` is there."""
+
+    folder: str
+    taste: str = "sweet"
+    fields: Fields = None  # type: ignore[assignment]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "fields", {"file": "text", "size": "int", "taste": "text"})
+
+    def record(self) -> dict[str, Any]:
+        return {"task": "toy", "taste": self.taste}
+
+    def opened(self) -> Callable[[Item, str], tuple[list[Row], float]]:
+        return partial(toy, self)
+
+
+def toy(task: Toy, item: Item, place: str) -> tuple[list[Row], float]:
+    with (Path(task.folder) / "judged.txt").open("a") as stream:
+        stream.write(f"{item.key}\n")
+    if "segfault" in item.file:
+        os.kill(os.getpid(), signal.SIGSEGV)
+    if "refused" in item.file or ("fickle" in item.file and not (Path(task.folder) / "cure").exists()):
+        raise AudioDecodeError(f"{place}: no sound")
+    if "bug" in item.file:
+        raise ZeroDivisionError("a bug")
+    if "slow" in item.file:
+        time.sleep(0.05)
+    n_rows = 2 if "stereo" in item.file else 1
+    return [{"file": item.file, "size": len(item.file), "taste": task.taste} for _ in range(n_rows)], 2.0
+
+
+class Here:
+    """An engine in this process, for what has to be made to go wrong from outside."""
+
+    name = "here"
+
+    def run(
+        self, factory: Callable[[], Callable[[Shard], ShardDone]], shards: Iterable[Shard], *, workers: int
+    ) -> Iterator[Outcome[Shard, ShardDone]]:
+        work = factory()
+        for shard in shards:
+            value, error = attempt(work, shard)
+            yield Outcome(shard, value, error)
+
+
+def job(tmp_path: Path, *names: str, **changes: Any) -> Job:
+    listed = tmp_path / "plan.txt"
+    if names:
+        listed.write_text("".join(f"/calls/{name}\n" for name in names))
+    made = Job(str(listed), str(tmp_path / "out"), Toy(str(tmp_path)), form="jsonl", shard_size=3)
+    return replace(made, **changes)
+
+
+def judged(tmp_path: Path) -> list[str]:
+    file = tmp_path / "judged.txt"
+    return [Path(line).name for line in file.read_text().split()] if file.exists() else []
+
+
+def merged(tmp_path: Path, asked: Job, suffix: str = "jsonl") -> bytes:
+    file = tmp_path / f"merged.{suffix}"
+    ledger = read_ledger(asked.output)
+    assert ledger is not None
+    merge(asked.output, ledger, str(file))
+    return file.read_bytes()
+
+
+def rows_of(data: bytes) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in data.splitlines()]
+
+
+MANY = (*(f"{i}.wav" for i in range(17)), "stereo.wav", "refused.wav", "bug.wav")
+
+
+# ------------------------------------------------------------------------------------------ rows and parts
+
+
+def test_every_recording_is_a_row_whatever_becomes_of_it(tmp_path: Path) -> None:
+    asked = job(tmp_path, *MANY, "0.wav")
+    seen: list[tuple[int, int, int]] = []
+    found = run_job(asked, Here(), watch=lambda p: seen.append((p.n_done, p.n_todo, p.n_twice)))
+    assert (found.n_done, found.n_failed, found.is_complete) == (20, 2, True)
+    assert seen[0] == (0, 20, 1)
+    assert seen[-1] == (20, 20, 1)
+    rows = rows_of(merged(tmp_path, asked))
+    assert [row["file"] for row in rows] == sorted([f"/calls/{name}" for name in (*MANY, "stereo.wav")])
+    errors = {Path(row["file"]).name: row for row in rows if "error" in row}
+    assert errors == {
+        "refused.wav": {"file": "/calls/refused.wav", "error": "no sound", "attempts": 1},
+        "bug.wav": {
+            "file": "/calls/bug.wav",
+            "error": "internal error, please report it: ZeroDivisionError: a bug",
+            "attempts": 1,
+        },
+    }
+    assert rows[0] == {"file": "/calls/0.wav", "size": 12, "taste": "sweet"}
+    assert not list((tmp_path / "out/journal").iterdir())
+
+
+@pytest.mark.parametrize("form", ["jsonl", "parquet"])
+def test_the_merged_file_is_the_same_whoever_worked(tmp_path: Path, form: str) -> None:
+    pytest.importorskip("pyarrow")
+    files = {
+        kind: [
+            merged(tmp_path, replace(asked, output=str(tmp_path / name)), kind)
+            for name, engine, workers, size in (
+                ("one", LocalEngine(), 1, 3),
+                ("two", LocalEngine(), 2, 3),
+                ("here", Here(), 1, 500),
+            )
+            for asked in [job(tmp_path, *MANY, form=form, shard_size=size, output=str(tmp_path / name))]
+            if run_job(asked, engine, workers=workers).is_complete
+        ]
+        for kind in ("jsonl", "parquet")
+    }
+    for same in files.values():
+        assert len(same) == 3
+        assert len(set(same)) == 1
+    assert len(rows_of(files["jsonl"][0])) == 21
+
+
+def test_parquet_and_json_lines_hold_the_same(tmp_path: Path) -> None:
+    parquet = pytest.importorskip("pyarrow.parquet")
+    lines = job(tmp_path, *MANY)
+    table = replace(lines, form="parquet", output=str(tmp_path / "table"))
+    run_job(lines, Here())
+    run_job(table, Here())
+    assert merged(tmp_path, lines) == merged(tmp_path, table)
+    assert merged(tmp_path, lines, "parquet") == merged(tmp_path, table, "parquet")
+    read = parquet.read_table(tmp_path / "merged.parquet")
+    assert read.column_names == ["file", "size", "taste", "error", "attempts"]
+    assert json.loads(read.schema.metadata[b"emovox"])["taste"] == "sweet"
+    assert read.num_rows == 21
+
+
+def test_rows_of_every_kind_come_back_from_a_part(tmp_path: Path) -> None:
+    fields = {"file": "text", "n_rows": "int", "x": "float32", "in": {"y": "float", "z": "texts"}}
+    rows = [
+        {"key": "b\\udcff", "n": 1, "file": "b", "n_rows": None, "x": 0.5, "in": {"y": 0.1, "z": []}},
+        {"key": "b\\udcff", "n": 0, "file": "b", "n_rows": 3, "x": None, "in": {"y": None, "z": ["k", "ü"]}},
+        {"key": "a", "n": 0, "file": "a", "error": "none", "attempts": 2},
+    ]
+    for form in ("jsonl", "parquet"):
+        if form == "parquet":
+            pytest.importorskip("pyarrow")
+        place = str(tmp_path / f"part.{form}")
+        write_part(place, rows, fields, form)
+        assert list(read_part(place, form)) == sorted(rows, key=lambda row: (row["key"], row["n"]))
+        data = Path(place).read_bytes()
+        Path(place).write_bytes(data[: len(data) // 2])
+        with pytest.raises(PlaceError, match="damaged"):
+            list(read_part(place, form))
+
+
+def test_a_merge_of_more_parts_than_fit_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = job(tmp_path, *MANY, shard_size=1)
+    run_job(asked, Here())
+    whole = merged(tmp_path, asked)
+    monkeypatch.setattr("emovox.batch.merge._AT_ONCE", 3)
+    assert merged(tmp_path, asked) == whole
+    assert sorted(path.name for path in tmp_path.iterdir() if path.name.startswith(".")) == []
+
+
+def test_a_run_that_is_not_complete_is_not_merged(tmp_path: Path) -> None:
+    asked = job(tmp_path, *MANY)
+    run_job(asked, Here())
+    ledger = read_ledger(asked.output)
+    assert ledger is not None
+    with pytest.raises(ConfigError, match="ends with"):
+        merge(asked.output, ledger, "rows.csv")
+    next((tmp_path / "out/parts").iterdir()).unlink()
+    with pytest.raises(BatchError, match="1 of 7 shards are not done"):
+        merged(tmp_path, asked)
+
+
+# ------------------------------------------------------------------------------------------ going on
+
+
+class Tripping(Here):
+    """Gives up after some shards, as Ctrl-C would have it."""
+
+    def __init__(self, after: int) -> None:
+        self._after = after
+
+    def run(self, factory: Any, shards: Iterable[Shard], *, workers: int) -> Iterator[Any]:
+        for n, outcome in enumerate(super().run(factory, shards, workers=workers)):
+            if n == self._after:
+                raise KeyboardInterrupt
+            yield outcome
+
+
+def test_what_is_done_is_not_done_again(tmp_path: Path) -> None:
+    whole = job(tmp_path, *MANY, output=str(tmp_path / "whole"))
+    run_job(whole, Here())
+    (tmp_path / "judged.txt").unlink()
+    asked = job(tmp_path)
+    for after in (2, 1):
+        with pytest.raises(KeyboardInterrupt):
+            run_job(asked, Tripping(after))
+    so_far = status(asked.output)
+    assert not so_far.is_complete
+    before = list(judged(tmp_path))
+    found = run_job(asked, Here())
+    assert (found.n_done, found.n_failed) == (20, 2)
+    assert len(judged(tmp_path)) == len(before) + 20 - so_far.n_done
+    assert merged(tmp_path, asked) == merged(tmp_path, whole)
+    again = len(judged(tmp_path))
+    assert run_job(asked, Here()) == found
+    assert len(judged(tmp_path)) == again
+
+
+def test_only_what_failed_is_tried_again(tmp_path: Path) -> None:
+    asked = job(tmp_path, "a.wav", "fickle1.wav", "b.wav", "refused.wav", "c.wav", "fickle2.wav")
+    assert run_job(asked, Here()).n_failed == 3
+    (tmp_path / "judged.txt").unlink()
+    (tmp_path / "cure").touch()
+    assert run_job(asked, Here()).n_failed == 3
+    assert judged(tmp_path) == []
+    found = run_job(asked, Here(), retry_failed=True)
+    assert (found.n_done, found.n_failed) == (6, 1)
+    assert sorted(judged(tmp_path)) == ["fickle1.wav", "fickle2.wav", "refused.wav"]
+    rows = rows_of(merged(tmp_path, asked))
+    assert len(rows) == 6
+    assert [row for row in rows if "error" in row or "attempts" in row] == [
+        {"file": "/calls/refused.wav", "error": "no sound", "attempts": 2}
+    ]
+    assert run_job(asked, Here(), retry_failed=True).n_failed == 1
+    assert rows_of(merged(tmp_path, asked))[-1]["attempts"] == 3
+    untroubled = replace(asked, output=str(tmp_path / "other"))
+    run_job(untroubled, Here())
+    assert rows_of(merged(tmp_path, untroubled))[:5] == rows[:5], (
+        "of what works nobody sees how often it was tried"
+    )
+
+
+def test_a_recording_that_ends_its_process_costs_itself(tmp_path: Path) -> None:
+    names = ("a.wav", "segfault1.wav", "b.wav", "segfault2.wav", "c.wav")
+    asked = job(tmp_path, *names, shard_size=5)
+    paces: list[Pace] = []
+    found = run_job(asked, LocalEngine(), workers=2, watch=paces.append)
+    assert (found.n_done, found.n_failed) == (5, 2)
+    assert paces[-1].n_lost == 4
+    rows = rows_of(merged(tmp_path, asked))
+    assert [Path(row["file"]).name for row in rows if "error" not in row] == ["a.wav", "b.wav", "c.wav"]
+    assert all("ended the process" in row["error"] for row in rows if "error" in row)
+    counts = [judged(tmp_path).count(name) for name in names]
+    assert counts == [1, 2, 1, 2, 1], "the others' rows were in the journal"
+
+
+def test_an_innocent_recording_may_be_interrupted_often(tmp_path: Path) -> None:
+    file = tmp_path / "journal/0.jsonl"
+    for session in "abcd":  # each run was stopped at it
+        with Journal(file, session=session) as journal:
+            assert not journal.is_deadly("k")
+            journal.begin("k")
+    for expected in (False, True):
+        with Journal(file, session="d") as journal:
+            journal.begin("other")
+            journal.end("other", [], 0.0)
+            assert journal.is_deadly("k") == expected
+            journal.begin("k")
+
+
+def test_a_journal_whose_last_line_is_half_there(tmp_path: Path) -> None:
+    file = tmp_path / "0.jsonl"
+    with Journal(file, session="a") as journal:
+        journal.end("k", [{"file": "k"}], 1.0)
+    file.write_bytes(file.read_bytes() + b'["done", "half", [{"fi')
+    with Journal(file, session="b") as journal:
+        assert journal.done("k") == ([{"file": "k"}], 1.0)
+        assert journal.done("half") is None
+        journal.end("next", [], 0.0)
+    with Journal(file, session="c") as journal:
+        assert journal.done("next") == ([], 0.0)
+
+
+# ------------------------------------------------------------------------------------------ refusals
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda j: replace(j, task=replace(j.task, taste="sour")), "taste: sweet, now sour"),
+        (lambda j: replace(j, form="parquet"), "--format: jsonl, now parquet"),
+        (lambda j: replace(j, shard_size=4), "--shard-size: 3, now 4"),
+        (lambda j: Path(j.plan).write_text("/calls/a.wav\n") and j, "the plan: other recordings"),
+    ],
+)
+def test_runs_are_not_mixed(tmp_path: Path, change: Callable[[Job], Job], said: str) -> None:
+    asked = job(tmp_path, "a.wav", "b.wav")
+    run_job(asked, Here())
+    with pytest.raises(BatchError, match="mixed") as caught:
+        run_job(change(asked), Here())
+    assert said in str(caught.value)
+
+
+def test_another_emovox_does_not_go_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = job(tmp_path, "a.wav")
+    run_job(asked, Here())
+    monkeypatch.setattr("emovox.__version__", "99.0")
+    with pytest.raises(BatchError, match=r"emovox: .*, now 99\.0"):
+        run_job(asked, Here())
+
+
+def test_what_is_not_said_again_is_as_it_was(tmp_path: Path) -> None:
+    run_job(job(tmp_path, "a.wav", "b.wav"), Here())
+    assert run_job(job(tmp_path, form=None, shard_size=None), Here()).ledger.plan.shard_size == 3
+
+
+def test_relative_names_belong_to_their_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "plan.txt").write_text("calls/a.wav\n")
+    monkeypatch.chdir(tmp_path)
+    asked = job(tmp_path)
+    assert run_job(asked, Here()).ledger.root == str(tmp_path)
+    (tmp_path / "else").mkdir()
+    monkeypatch.chdir(tmp_path / "else")
+    with pytest.raises(BatchError, match="the current folder"):
+        run_job(asked, Here())
+
+
+@pytest.mark.parametrize("ledger", [b"", b"[]", b'{"schema": 99}', b'{"schema": 1}'])
+def test_a_ledger_that_is_none_is_refused(tmp_path: Path, ledger: bytes) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/run.json").write_bytes(ledger)
+    with pytest.raises(BatchError, match=r"run\.json"):
+        run_job(job(tmp_path, "a.wav"), Here())
+
+
+def test_parts_without_a_ledger_are_nobodys(tmp_path: Path) -> None:
+    asked = job(tmp_path, "a.wav")
+    run_job(asked, Here())
+    (tmp_path / "out/run.json").unlink()
+    with pytest.raises(BatchError, match="no ledger"):
+        run_job(asked, Here())
+    with pytest.raises(BatchError, match="no run"):
+        status(asked.output)
+
+
+def test_a_second_run_is_refused_and_a_dead_one_is_not_in_the_way(tmp_path: Path) -> None:
+    code = "import sys, time; from emovox.batch.lock import STALE_S, locked\n"
+    code += "with locked(sys.argv[1]): print(1, flush=True); time.sleep(60)"
+    asked = job(tmp_path, "a.wav")
+    holder = subprocess.Popen([sys.executable, "-c", code, asked.output], stdout=subprocess.PIPE)
+    assert holder.stdout is not None
+    try:
+        holder.stdout.readline()
+        with pytest.raises(BatchError, match=f"another run works in this folder .process {holder.pid} "):
+            run_job(asked, Here())
+        assert judged(tmp_path) == []
+    finally:
+        holder.kill()
+        holder.communicate()
+    assert run_job(asked, Here()).is_complete
+    with (
+        locked(asked.output),
+        pytest.raises(BatchError, match=f"process {os.getpid()}"),
+        locked(asked.output),
+    ):
+        pass
+
+
+# ------------------------------------------------------------------------------------------ in a store
+
+
+@pytest.fixture
+def store(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> str:
+    """A folder of a store in memory; journals are in a folder of the test's own."""
+    pytest.importorskip("fsspec")
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    return f"memory://{uuid4().hex}"
+
+
+def test_a_run_may_lie_in_a_store(tmp_path: Path, store: str) -> None:
+    places.write(f"{store}/calls.csv", b"path\na.wav\nrefused.wav\n/b.wav\ns3://c/d.wav\na.wav\n")
+    asked = job(tmp_path, plan=f"{store}/calls.csv", output=f"{store}/out", shard_size=2)
+    with pytest.raises(KeyboardInterrupt):
+        run_job(asked, Tripping(1))
+    found = run_job(asked, Here())
+    assert (found.n_done, found.n_failed, found.ledger.plan.n_twice) == (4, 1, 1)
+    assert merge(asked.output, found.ledger, f"{store}/rows.jsonl") == (4, 1)
+    rows = rows_of(places.read(f"{store}/rows.jsonl"))
+    assert [row["file"] for row in rows] == [
+        "/b.wav",
+        f"{store}/a.wav",
+        f"{store}/refused.wav",
+        "s3://c/d.wav",
+    ]
+    assert not places.exists(f"{store}/out/lock"), "it goes with the run"
+    assert not list(tmp_path.glob("emovox-journal-*/*"))
+
+
+def test_a_lock_in_a_store_is_refreshed_and_grows_stale(store: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("emovox.batch.lock.REFRESH_S", 0.1)
+    with locked(store):
+        first = json.loads(places.read(f"{store}/lock"))["at"]
+        with (
+            pytest.raises(BatchError, match=rf"process {os.getpid()} on .* or was killed less than"),
+            locked(store),
+        ):
+            pass
+        time.sleep(0.3)
+        assert json.loads(places.read(f"{store}/lock"))["at"] > first
+    assert not places.exists(f"{store}/lock")
+    left = {"host": "gone", "pid": 1, "token": "x", "at": time.time() - STALE_S - 1}
+    places.write(f"{store}/lock", json.dumps(left).encode())
+    with locked(store):
+        assert json.loads(places.read(f"{store}/lock"))["pid"] == os.getpid()
+
+
+# ------------------------------------------------------------------------------------------ a full disk
+
+
+@pytest.mark.parametrize("where", ["part", "journal"])
+def test_a_full_disk_stops_cleanly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str) -> None:
+    asked = job(tmp_path, *MANY)
+    written = 0
+
+    def full(*given: Any, **named: Any) -> Any:
+        nonlocal written
+        written += 1
+        if written > 2:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return real(*given, **named)
+
+    name = "emovox.places.replaced" if where == "part" else "emovox.batch.journal.Journal.end"
+    real = Journal.end if where == "journal" else __import__("emovox.files", fromlist=["replaced"]).replaced
+    run_job(replace(asked, output=str(tmp_path / "whole")), Here())
+    with monkeypatch.context() as patch:
+        with pytest.raises(KeyboardInterrupt):
+            run_job(asked, Tripping(1))
+        patch.setattr(name, full)
+        with pytest.raises(BatchError, match=r"the disk is full.*the same command goes on"):
+            run_job(asked, Here())
+    assert all(path.name.endswith(".jsonl") for path in (tmp_path / "out/parts").iterdir())
+    assert run_job(asked, Here()).is_complete
+    assert merged(tmp_path, asked) == merged(tmp_path, replace(asked, output=str(tmp_path / "whole")))
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A real disk of 4 MiB, where one may be mounted."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(folder)]
+    with suppress(OSError):
+        if subprocess.run(mount, capture_output=True).returncode == 0:
+            yield folder
+            subprocess.run(["umount", str(folder)], check=True)
+            return
+    pytest.skip("no disk can be mounted here")
+
+
+def filled(folder: Path, *, leave: int) -> Path:
+    """Write a file that takes all room but ``leave`` bytes."""
+    ballast = folder / "ballast"
+    with ballast.open("wb", buffering=0) as stream, suppress(OSError):
+        while stream.write(bytes(4096)):
+            pass
+    os.truncate(ballast, ballast.stat().st_size - leave)
+    return ballast
+
+
+def test_a_disk_that_is_really_full(tmp_path: Path, small_disk: Path) -> None:
+    names = [f"{i:04}-{'x' * 80}.wav" for i in range(600)]
+    asked = job(tmp_path, *names, output=str(small_disk / "out"), shard_size=50)
+    ballast = filled(small_disk, leave=100_000)
+    with pytest.raises(BatchError, match="the disk is full"):  # there is not even room for the plan
+        run_job(asked, LocalEngine(), workers=2)
+    ballast.unlink()
+    with pytest.raises(KeyboardInterrupt):
+        run_job(asked, Tripping(1))
+    ballast = filled(small_disk, leave=60_000)
+    with pytest.raises(BatchError, match="the disk is full"):
+        run_job(asked, LocalEngine(), workers=2)
+    done = status(asked.output)
+    assert 0 < done.n_shards_done < 12
+    assert sum(len(list(read_part(str(part), "jsonl"))) for part in (small_disk / "out/parts").iterdir()) == (
+        done.n_done
+    ), "no part is there by half"
+    ballast.unlink()
+    assert run_job(asked, LocalEngine(), workers=2).is_complete
+    assert len(rows_of(merged(tmp_path, asked))) == 600
+
+
+# ------------------------------------------------------------------------------------------ kill -9
+
+DRIVER = """
+import sys
+from pathlib import Path
+sys.path.insert(0, {tests!r})
+from test_batch_run import LocalEngine, job, run_job
+if __name__ == "__main__":
+    run_job(job(Path({folder!r})), LocalEngine(), workers=2)
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="asks /proc for children")
+@pytest.mark.slow
+@pytest.mark.parametrize("victim", ["worker", "driver"])
+def test_kill_9_costs_nothing(tmp_path: Path, victim: str) -> None:
+    names = [f"slow{i}.wav" for i in range(60)]
+    whole = job(tmp_path, *names, output=str(tmp_path / "whole"))
+    run_job(whole, Here())
+    script = tmp_path / "driver.py"
+    script.write_text(DRIVER.format(tests=str(Path(__file__).parent), folder=str(tmp_path)))
+    process = subprocess.Popen([sys.executable, script])
+    parts = tmp_path / "out/parts"
+    while not (parts.exists() and list(parts.glob("*.jsonl"))):
+        assert process.poll() is None
+        time.sleep(0.01)
+    os.kill(process.pid if victim == "driver" else child_of(process.pid), signal.SIGKILL)
+    code = process.wait(timeout=30)
+    assert code == (-signal.SIGKILL if victim == "driver" else 0)
+    n_done = status(str(tmp_path / "out")).n_done
+    assert 0 < n_done < 60 if victim == "driver" else n_done == 60
+    assert run_job(job(tmp_path), Here()).n_failed == 0
+    assert merged(tmp_path, job(tmp_path)) == merged(tmp_path, whole)
+
+
+def child_of(pid: int) -> int:
+    children = map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split())
+    return next(one for one in children if b"spawn_main" in Path(f"/proc/{one}/cmdline").read_bytes())
