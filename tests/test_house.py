@@ -108,7 +108,7 @@ SIBLINGS: dict[str, tuple[set[str], set[str]]] = {
     ),
     "nets": ({"blocks", "folded", "functionals", "layers", "framed"}, {"table", "encoder"}),
     "corpora": (
-        {"manifest", "corpus"},
+        {"manifest", "corpus", "drawing"},
         {
             "scan",
             "protocols",

@@ -17,11 +17,11 @@ lower it to ``contaminated``.
 from __future__ import annotations
 
 import hashlib
-import random
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from emovox.corpora.drawing import drawn_clips, homes, in_turn, validation_speakers
 from emovox.corpora.emobox import EMOBOX, rows
 from emovox.corpora.manifest import Manifest, Utterance
 from emovox.errors import ProtocolError
@@ -196,9 +196,7 @@ def speaker_kfold(
         raise ProtocolError(f"k is {k!r}; expected 2 or more folds")
     _need_speakers(manifest, k)
     queue = [
-        s
-        for group in _homes(manifest.utterances).values()
-        for s in _in_turn(group, manifest.utterances, seed)
+        s for group in homes(manifest.utterances).values() for s in in_turn(group, manifest.utterances, seed)
     ]
     return tuple(
         _by_speakers(manifest, f"speaker-kfold/{k}/{seed}/{n + 1}", set(queue[n::k]), validation_share, seed)
@@ -220,7 +218,7 @@ def random_split(
         ProtocolError: ``test_share`` is not between 0 and 1.
     """
     _check_share("test_share", test_share)
-    test = _drawn_clips(manifest.utterances, test_share, seed)
+    test = drawn_clips(manifest.utterances, test_share, seed)
     keys = {u.id for u in test}
     return _split(
         manifest,
@@ -385,9 +383,9 @@ def _split(
 ) -> Split:
     """Draw the validation out of ``pool`` and stamp the result."""
     _check_share("validation_share", validation_share)
-    speakers = _validation_speakers(pool, validation_share, seed)
+    speakers = validation_speakers(pool, validation_share, seed)
     held = [u for u in pool if u.speaker in speakers]
-    held = held or (_drawn_clips(pool, validation_share, seed) if len(pool) > 1 else [])
+    held = held or (drawn_clips(pool, validation_share, seed) if len(pool) > 1 else [])
     keys = {u.id for u in held}
     return Split(
         name=name,
@@ -401,57 +399,3 @@ def _split(
 
 def _ids(utterances: Iterable[Utterance]) -> tuple[str, ...]:
     return tuple(sorted(u.id for u in utterances))
-
-
-def _validation_speakers(pool: Sequence[Utterance], share: float, seed: int) -> set[str]:
-    """About ``share`` of each corpus's speakers, at least one; none of a corpus with fewer than three, unless
-    all corpora are that small: then they are drawn from together."""
-    groups = list(_homes(pool).values())
-    if all(len(speakers) < 3 for speakers in groups):
-        groups = [[speaker for speakers in groups for speaker in speakers]]
-    drawn: set[str] = set()
-    for speakers in groups:
-        if len(speakers) >= 3:
-            n = min(max(1, round(share * len(speakers))), len(speakers) - 1)
-            drawn.update(_in_turn(speakers, pool, seed)[:n])
-    return drawn
-
-
-def _homes(utterances: Iterable[Utterance]) -> Mapping[str, list[str]]:
-    """Speakers by the first corpus, by name, in which they speak: a person is counted once."""
-    home: dict[str, str] = {}
-    for u in utterances:
-        home[u.speaker] = min(home.get(u.speaker, u.corpus), u.corpus)
-    groups: dict[str, list[str]] = defaultdict(list)
-    for speaker, corpus in sorted(home.items()):
-        groups[corpus].append(speaker)
-    return dict(sorted(groups.items()))
-
-
-def _in_turn(speakers: Sequence[str], utterances: Iterable[Utterance], seed: int) -> list[str]:
-    """The speakers in an order that chance decides but the same seed repeats, sexes taking turns."""
-    sex = {u.speaker: u.sex or "" for u in sorted(utterances, key=lambda u: (u.speaker, u.sex or ""))}
-    lots = sorted(
-        speakers, key=lambda s: hashlib.sha256(f"{seed}:{s}".encode("utf-8", "surrogateescape")).digest()
-    )
-    rank: dict[str, int] = defaultdict(int)
-    places = []
-    for place, speaker in enumerate(lots):
-        places.append((rank[sex[speaker]], place, speaker))
-        rank[sex[speaker]] += 1
-    return [speaker for _, _, speaker in sorted(places)]
-
-
-def _drawn_clips(utterances: Iterable[Utterance], share: float, seed: int) -> list[Utterance]:
-    """A random share of each emotion's clips; what must be left whole goes by the largest remainder."""
-    groups: dict[str, list[Utterance]] = defaultdict(list)
-    for u in sorted(utterances, key=lambda u: u.id):
-        groups[u.emotion].append(u)
-    dice = random.Random(seed)
-    drawn: list[Utterance] = []
-    quota = 0.0
-    for _, group in sorted(groups.items()):
-        quota += share * len(group)
-        n = min(len(group), max(0, round(quota) - len(drawn)))
-        drawn.extend(dice.sample(group, n))
-    return drawn
