@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from emovox.batch.engines import engine
     from emovox.batch.job import Job, Pace, Status, run_job, status
     from emovox.batch.ledger import read_ledger
-    from emovox.batch.merge import merge
     from emovox.batch.tasks import answer_task, feature_task
 
 __all__ = [
@@ -31,7 +30,6 @@ __all__ = [
     "answer_task",
     "engine",
     "feature_task",
-    "merge",
     "read_ledger",
     "run",
     "run_job",
@@ -45,7 +43,6 @@ _HOME = {
     "answer_task": "tasks",
     "engine": "engines",
     "feature_task": "tasks",
-    "merge": "merge",
     "read_ledger": "ledger",
     "run_job": "job",
     "status": "job",
