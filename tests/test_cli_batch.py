@@ -194,13 +194,13 @@ def test_ctrl_c_keeps_what_is_done(tiny_bundle: Path, folder: Path, tmp_path: Pa
     while not (parts.exists() and any(parts.glob("*-1.jsonl"))) and time.monotonic() < end:
         time.sleep(0.02)
     os.killpg(process.pid, signal.SIGINT)
-    _, said = process.communicate(timeout=30)
+    _, said = process.communicate(timeout=120)
     assert process.returncode == 130
     assert "interrupted; what is done is kept, and the same command goes on" in said
     assert "Traceback" not in said
     assert 0 < len(list(parts.glob("*.jsonl"))) < 100
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-    _, said = process.communicate(timeout=60)
+    _, said = process.communicate(timeout=300)
     assert process.returncode == 1
     assert "of 20,000 recordings were done before" in said
     assert sorted(part.name for part in parts.iterdir()) == [f"{i:06d}-1.jsonl" for i in range(100)]
