@@ -9,11 +9,12 @@ import math
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,7 @@ from emovox.errors import ConfigError
 from emovox.serve import limits, logs
 from emovox.serve.engine import Engine
 from emovox.serve.limits import Rates, Room, check_key, client_of
+from emovox.serve.loops import SharingLoop
 from emovox.serve.schemas import Refusal
 from emovox.serve.settings import Settings
 from emovox.serve.uploads import MAX_NAME, base_name
@@ -348,3 +350,36 @@ def test_a_server_that_all_may_use_is_warned_of(
     assert main(["serve", *model, "--host", "0.0.0.0", "--api-key-env", "THE_KEY"]) == 0
     assert capfd.readouterr().err == ""
     assert [each.api_key for each in ran] == [None, None, "k"]
+
+
+# --- connections --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("loop_class", "rounds"), [(asyncio.SelectorEventLoop, 1), (SharingLoop, 5)])
+def test_of_connections_that_come_together_one_is_taken_each_time_round(
+    loop_class: type[asyncio.SelectorEventLoop], rounds: int
+) -> None:
+    """Between two of them another process may take its turn; asyncio's own loop takes all at once."""
+    taken: list[int] = []
+
+    async def serve(listener: socket.socket) -> None:
+        turn = 0
+        loop = asyncio.get_running_loop()
+        server = await loop.create_server(lambda: Noting(lambda: taken.append(turn)), sock=listener)
+        clients = [socket.create_connection(listener.getsockname()) for _ in range(5)]
+        while len(taken) < len(clients):
+            turn += 1
+            await asyncio.sleep(0)
+        for client in clients:
+            client.close()
+        server.close()
+
+    class Noting(asyncio.Protocol):
+        def __init__(self, made: Callable[[], None]) -> None:
+            made()
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.setblocking(False)
+        with asyncio.Runner(loop_factory=loop_class) as runner:
+            runner.run(serve(listener))
+    assert len(set(taken)) == rounds

@@ -19,6 +19,7 @@ from uvicorn.supervisors import Multiprocess
 from emovox.errors import EmovoxError
 from emovox.serve import logs, metrics
 from emovox.serve.app import create_app, factory_for
+from emovox.serve.loops import SharingLoop
 from emovox.serve.session import Limits
 from emovox.serve.settings import Settings
 
@@ -26,6 +27,9 @@ __all__ = ["bound", "run", "url_of"]
 
 _MAX_CONNECTIONS = 2000
 """Of a process, idle ones too; uvicorn refuses more with a bare 503."""
+
+_SHARING = f"{SharingLoop.__module__}:{SharingLoop.__qualname__}"
+"""As uvicorn wants it: each process makes its own."""
 
 
 def run(settings: Settings, *, level: str = "info", started: Callable[[str], None] | None = None) -> None:
@@ -44,6 +48,7 @@ def run(settings: Settings, *, level: str = "info", started: Callable[[str], Non
             partial(_app, settings),
             factory=True,
             workers=settings.workers,
+            loop=_SHARING if settings.workers > 1 else "asyncio",
             log_config=logs.configured(level),
             log_level=None,  # as log_config says
             access_log=False,  # it names paths and addresses; we write lines of our own
