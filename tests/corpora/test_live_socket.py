@@ -66,7 +66,7 @@ def said(results: list[object]) -> list[dict[str, object]]:
 def test_pcm16(url: str, model: Recognizer, corpus: str) -> None:
     x, dice = talk(corpus), np.random.default_rng(0)
     wanted = [each.to_dict() for each in model.timeline(x, sample_rate=RATE)]
-    assert len(wanted) > 5
+    assert len(wanted) > 2
     for largest in (1000, 50_000):
         with live(url, rate=RATE) as voice:
             found: list[object] = []
@@ -101,4 +101,4 @@ def test_webm(url: str, model: Recognizer, corpus: str) -> None:
             at += size
         found += voice.flush()
     assert said(found) == wanted
-    assert len(wanted) > 5
+    assert len(wanted) > 2
