@@ -23,6 +23,7 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import inspect
 import json
 import sys
 import time
@@ -140,9 +141,9 @@ def vectors(manifest: Manifest, cache: Path, variant: int) -> np.ndarray:
 
 
 def _key(manifest: Manifest) -> str:
-    seen = hashlib.sha256(repr(FRONT).encode())
-    for module in (functionals, blocks, folded, chain):
-        seen.update(Path(module.__file__ or "").read_bytes())
+    seen = hashlib.sha256(repr((FRONT, SPEEDS, AMONG_VOICES)).encode())
+    for code in (functionals, blocks, folded, chain, babble, with_noise, varied, resampled, among_voices):
+        seen.update(inspect.getsource(code).encode())
     for u in manifest:
         seen.update(f"{u.id}:{manifest.file(u).stat().st_size}\n".encode())
     return seen.hexdigest()[:16]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import logging
+import math
 import os
 import shutil
 import socket
@@ -56,7 +57,7 @@ def run(settings: Settings, *, level: str = "info", started: Callable[[str], Non
             limit_concurrency=_MAX_CONNECTIONS,
             ws_max_size=Limits().message_bytes,
             ws_per_message_deflate=False,  # of sound it saves little, and costs more than judging it
-            timeout_graceful_shutdown=round(settings.drain_s),
+            timeout_graceful_shutdown=math.ceil(settings.drain_s),
         )
         url = url_of(listener)
         logs.note("listening", url=url, models=list(settings.models), workers=settings.workers)
