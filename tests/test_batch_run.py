@@ -29,6 +29,7 @@ from emovox.batch.listing import Item
 from emovox.batch.lock import STALE_S, locked
 from emovox.batch.merge import merge
 from emovox.batch.parts import Fields, Row, read_part, write_part
+from emovox.batch.plan import write_plan
 from emovox.errors import AudioDecodeError, BatchError, ConfigError, PlaceError
 
 # ------------------------------------------------------------------------------------------ a toy task
@@ -287,11 +288,11 @@ def test_a_recording_that_ends_its_process_costs_itself(tmp_path: Path) -> None:
 def test_an_innocent_recording_may_be_interrupted_often(tmp_path: Path) -> None:
     file = tmp_path / "journal/0.jsonl"
     for session in "abcd":  # each run was stopped at it
-        with Journal(file, session=session) as journal:
+        with Journal(file, session=session, run="r") as journal:
             assert not journal.is_deadly("k")
             journal.begin("k")
     for expected in (False, True):
-        with Journal(file, session="d") as journal:
+        with Journal(file, session="d", run="r") as journal:
             journal.begin("other")
             journal.end("other", [], 0.0)
             assert journal.is_deadly("k") == expected
@@ -300,14 +301,14 @@ def test_an_innocent_recording_may_be_interrupted_often(tmp_path: Path) -> None:
 
 def test_a_journal_whose_last_line_is_half_there(tmp_path: Path) -> None:
     file = tmp_path / "0.jsonl"
-    with Journal(file, session="a") as journal:
+    with Journal(file, session="a", run="r") as journal:
         journal.end("k", [{"file": "k"}], 1.0)
     file.write_bytes(file.read_bytes() + b'["done", "half", [{"fi')
-    with Journal(file, session="b") as journal:
+    with Journal(file, session="b", run="r") as journal:
         assert journal.done("k") == ([{"file": "k"}], 1.0)
         assert journal.done("half") is None
         journal.end("next", [], 0.0)
-    with Journal(file, session="c") as journal:
+    with Journal(file, session="c", run="r") as journal:
         assert journal.done("next") == ([], 0.0)
 
 
@@ -396,6 +397,211 @@ def test_a_second_run_is_refused_and_a_dead_one_is_not_in_the_way(tmp_path: Path
         pass
 
 
+# ------------------------------------------------------------------------------------------ others' files
+
+
+def everything(folder: Path) -> dict[str, bytes]:
+    return {str(file.relative_to(folder)): file.read_bytes() for file in folder.rglob("*") if file.is_file()}
+
+
+@pytest.mark.parametrize("name", ["plan/a.wav", "plan/000000.jsonl.bak", "lock", "notes.txt", "parts/a.wav"])
+def test_a_folder_with_other_things_is_left_as_it_is(tmp_path: Path, name: str) -> None:
+    asked = job(tmp_path, "a.wav")
+    file = tmp_path / "out" / name
+    file.parent.mkdir(parents=True)
+    file.write_bytes(b"precious")
+    with pytest.raises(BatchError, match="choose a"):
+        run_job(asked, Here())
+    assert everything(tmp_path / "out") == {name: b"precious"}
+
+
+def test_what_lies_beside_shards_that_were_left_stays(tmp_path: Path) -> None:
+    for name in ("000000.jsonl", "mine.wav", ".spool-x/0a", ".spool-y/mine.wav"):
+        file = tmp_path / "plan" / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(b"precious")
+    write_plan([Item("a")], str(tmp_path), shard_size=1)
+    found = everything(tmp_path / "plan")
+    assert found.pop("000000.jsonl") == b'["a"]\n'
+    assert found == {"mine.wav": b"precious", ".spool-y/mine.wav": b"precious"}
+
+
+def test_a_plan_that_was_cut_off_is_made_anew(tmp_path: Path) -> None:
+    asked = job(tmp_path, "a.wav", "b.wav")
+    for name in ("plan/000009.jsonl", "plan/.spool-abc/0f", "plan/000001.jsonl.77.part", "lock"):
+        file = tmp_path / "out" / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.touch()
+    assert run_job(asked, Here()).is_complete
+    assert [file.name for file in (tmp_path / "out/plan").iterdir()] == ["000000.jsonl"]
+
+
+def test_an_output_that_is_a_file_is_refused(tmp_path: Path) -> None:
+    asked = job(tmp_path, "a.wav")
+    run_job(asked, Here())
+    with pytest.raises(BatchError, match="a file; expected the folder"):
+        run_job(replace(asked, output=f"{asked.output}/run.json"), Here())
+
+
+def test_a_refused_plan_leaves_nothing(tmp_path: Path) -> None:
+    asked = job(tmp_path, "a.wav")
+    Path(asked.plan).write_text("\n")
+    with pytest.raises(ConfigError, match="no recording"):
+        run_job(asked, Here())
+    assert not (tmp_path / "out").exists()
+
+
+# ------------------------------------------------------------------------------------------ another run's
+
+
+def interrupted_journal(asked: Job) -> Path:
+    """Begin a run that is stopped while it has a shard in hand; its journal stays."""
+
+    class Stopping(Toy):
+        def opened(self) -> Callable[[Item, str], tuple[list[Row], float]]:
+            judge, seen = super().opened(), list[Item]()
+
+            def stops(item: Item, place: str) -> tuple[list[Row], float]:
+                seen.append(item)
+                if len(seen) > 1:
+                    raise KeyboardInterrupt
+                return judge(item, place)
+
+            return stops
+
+    task = Stopping(asked.task.folder, asked.task.taste)  # type: ignore[attr-defined]
+    with pytest.raises(KeyboardInterrupt):
+        run_job(replace(asked, task=task), Here())
+    (file,) = (file for file in Path(task.folder).rglob("000000-1.jsonl") if "journal" in str(file.parent))
+    return file
+
+
+@pytest.mark.parametrize("lies", ["here", "there"])
+def test_rows_of_another_run_are_not_taken_up(tmp_path: Path, store: str, lies: str) -> None:
+    asked = job(tmp_path, "a.wav", "b.wav")
+    if lies == "there":
+        asked = replace(asked, output=f"{store}/out")
+    journal = interrupted_journal(asked)
+    assert b"sweet" in journal.read_bytes()
+    for name in ("run.json", "plan/000000.jsonl", "lock"):
+        places.remove(f"{asked.output}/{name}")
+    sour = replace(asked, task=Toy(str(tmp_path), "sour"))
+    run_job(sour, Here())
+    assert {row["taste"] for row in rows_of(merged(tmp_path, sour))} == {"sour"}
+    if lies == "there" and os.name == "posix":
+        assert journal.parent.stat().st_mode & 0o777 == 0o700
+        assert f"-{os.getuid()}-" in journal.parent.name
+
+
+def test_a_journal_of_another_run_is_replaced(tmp_path: Path) -> None:
+    file = tmp_path / "0.jsonl"
+    with Journal(file, session="a", run="one") as journal:
+        journal.end("k", [{"file": "k"}], 1.0)
+    with Journal(file, session="a", run="two") as journal:
+        assert journal.done("k") is None
+    assert b"file" not in file.read_bytes()
+
+
+@pytest.mark.parametrize("left", [b'["ru', b'["run", "r"]\n["beg', b'["run", "r"]', b"\0\0\0"])
+def test_a_journal_that_was_cut_off_goes_on(tmp_path: Path, left: bytes) -> None:
+    file = tmp_path / "0.jsonl"
+    file.write_bytes(left)
+    with Journal(file, session="a", run="r") as journal:
+        journal.end("k", [], 2.0)
+    with Journal(file, session="b", run="r") as journal:
+        assert journal.done("k") == ([], 2.0)
+
+
+def test_a_journal_is_closed_before_it_is_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(path: Path, missing_ok: bool = False) -> None:
+        assert journal._stream.closed
+        raise PermissionError
+
+    with Journal(tmp_path / "0.jsonl", session="a", run="r") as journal:
+        monkeypatch.setattr(Path, "unlink", refused)
+        journal.remove()
+
+
+def test_a_foreign_file_among_journals_is_no_trouble(tmp_path: Path) -> None:
+    asked = job(tmp_path, "a.wav")
+    run_job(asked, Here())
+    (tmp_path / "out/journal/notes.jsonl").write_text("mine")
+    assert run_job(asked, Here()).is_complete
+    assert (tmp_path / "out/journal/notes.jsonl").read_text() == "mine"
+
+
+def test_another_model_is_named_first(tmp_path: Path) -> None:
+    def of(name: str, sha256: str) -> Job:
+        class Modelled(Toy):
+            def record(self) -> dict[str, Any]:
+                return {"task": "toy", "labels": [name], "model": {"name": name, "sha256": sha256}}
+
+        return job(tmp_path, "a.wav", task=Modelled(str(tmp_path)))
+
+    run_job(of("vox 1.0", "a" * 64), Here())
+    with pytest.raises(
+        BatchError, match=r"mixed: --model: vox 1\.0 \(a{12}\), now vox 2\.0 \(b{12}\); labels"
+    ) as said:
+        run_job(of("vox 2.0", "b" * 64), Here())
+    assert "sha256" not in str(said.value)
+
+
+# ------------------------------------------------------------------------------------------ a power cut
+
+
+@pytest.mark.parametrize("left", [b"", b'["/calls/a.wav"]\n', b'["/calls/a.wav"]\n["/ca'])
+def test_a_shard_that_was_cut_off_is_told(tmp_path: Path, left: bytes) -> None:
+    asked = job(tmp_path, "a.wav", "b.wav", "c.wav", "d.wav")
+    with pytest.raises(KeyboardInterrupt):
+        run_job(asked, Tripping(0))
+    for part in (tmp_path / "out/parts").iterdir():
+        part.unlink()
+    (tmp_path / "out/plan/000000.jsonl").write_bytes(left)
+    with pytest.raises(
+        BatchError, match=r"000000\.jsonl: (\d recordings, expected 3|damaged).*begin the run anew"
+    ):
+        run_job(asked, Here())
+    assert not status(asked.output).is_complete
+
+
+@pytest.mark.skipif(not hasattr(os, "sync"), reason="each shard is waited for there")
+def test_shards_are_on_the_disk_before_the_ledger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[tuple[bool, bool]] = []
+    out = tmp_path / "out"
+    monkeypatch.setattr(
+        os, "sync", lambda: seen.append(((out / "plan/000000.jsonl").exists(), (out / "run.json").exists()))
+    )
+    run_job(job(tmp_path, "a.wav"), Here())
+    assert seen == [(True, False)]
+
+
+def test_workers_may_be_in_another_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Elsewhere(Here):
+        def run(self, factory: Any, shards: Iterable[Shard], *, workers: int) -> Iterator[Any]:
+            for shard in shards:
+                monkeypatch.chdir("/")
+                (outcome,) = super().run(factory, [shard], workers=workers)
+                monkeypatch.chdir(tmp_path)
+                yield outcome
+
+    monkeypatch.chdir(tmp_path)
+    assert run_job(job(tmp_path, *MANY, output="out"), Elsewhere()).n_done == 20
+    assert len(list((tmp_path / "out/parts").iterdir())) == 7
+
+
+# ------------------------------------------------------------------------------------------ locks
+
+
+@pytest.mark.skipif(os.name != "posix", reason="asks for flock")
+def test_a_file_system_without_locks_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def none(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr("fcntl.flock", none)
+    with pytest.raises(PlaceError, match="cannot be locked: No locks available; this file system has no"):
+        run_job(job(tmp_path, "a.wav"), Here())
+
+
 # ------------------------------------------------------------------------------------------ in a store
 
 
@@ -442,6 +648,33 @@ def test_a_lock_in_a_store_is_refreshed_and_grows_stale(store: str, monkeypatch:
     places.write(f"{store}/lock", json.dumps(left).encode())
     with locked(store):
         assert json.loads(places.read(f"{store}/lock"))["pid"] == os.getpid()
+
+
+def test_a_lock_that_somebody_took_over_stops_the_run(
+    tmp_path: Path, store: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("emovox.batch.lock.REFRESH_S", 0.05)
+    theirs = json.dumps({"host": "other", "pid": 7, "token": "theirs", "at": time.time()}).encode()
+
+    class Robbed(Here):
+        def run(self, factory: Any, shards: Iterable[Shard], *, workers: int) -> Iterator[Any]:
+            for outcome in super().run(factory, shards, workers=workers):
+                places.write(f"{store}/out/lock", theirs)
+                time.sleep(0.4)
+                yield outcome
+
+    with pytest.raises(BatchError, match="took it over"):
+        run_job(job(tmp_path, *MANY, output=f"{store}/out"), Robbed())
+    assert places.read(f"{store}/out/lock") == theirs, "neither refreshed nor removed"
+
+
+def test_a_store_that_does_not_answer_is_no_other_run(store: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def silent(place: str) -> Any:
+        raise PlaceError(f"{place}: cannot be read: timed out")
+
+    monkeypatch.setattr("emovox.batch.lock.places.opened", silent)
+    with pytest.raises(PlaceError, match="timed out"), locked(store):
+        pass
 
 
 # ------------------------------------------------------------------------------------------ a full disk

@@ -125,7 +125,7 @@ def test_a_dry_run_writes_nothing(
     argv = ["batch", "predict", str(folder), "-o", str(tmp_path / "out"), "--model", str(tiny_bundle)]
     assert main([*argv, "--dry-run", "--workers", "4"]) == 0
     said = capsys.readouterr().out
-    assert "9 recordings, 1 parts of up to 500" in said
+    assert "9 recordings, 1 part of up to 500" in said
     assert re.search(r"measured on 9 of them \(2 failed\): [\d.,]+ recordings/s", said)
     assert "4 workers" in said
     assert main([*argv, "--dry-run", "--speed", "0.5"]) == 0
@@ -159,6 +159,7 @@ def test_a_status_says_how_far_it_is(
         (["predict", "nowhere", "-o", "out"], "no such file, folder or pattern"),
         (["predict", ".", "-o", "out", "--model", "none"], "neither a known model"),
         (["predict", ".", "-o", "out", "--engine", "rays"], "did you mean 'ray'"),
+        (["predict", ".", "-o", "out", "--dry-run", "--engine", "rays"], "did you mean 'ray'"),
         (["predict", ".", "-o", "out", "--address", "auto"], "--engine ray"),
         (["predict", ".", "-o", "out", "--channels", "left"], "--channels"),
         (["predict", ".", "-o", "out", "--labels", "glee"], "glee"),
@@ -180,6 +181,40 @@ def test_a_request_that_cannot_be_met_says_why(
     monkeypatch.chdir(tmp_path)
     assert main(["batch", *argv]) == 2
     assert said in capsys.readouterr().err
+
+
+def test_a_dry_run_refuses_a_form_that_cannot_be_written(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    argv = ["batch", "features", str(folder), "-o", str(tmp_path / "out"), "--set", "seed-180", "--dry-run"]
+    assert main([*argv, "--speed", "1"]) == 2
+    assert "--format jsonl" in capsys.readouterr().err
+    assert main([*argv, "--speed", "1", "--format", "jsonl"]) == 0
+
+
+def test_a_plan_that_matches_nothing_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["batch", "features", "*.wav", "-o", "out", "--set", "seed-180", "--format", "jsonl"]) == 2
+    assert "Traceback" not in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_one_is_not_many(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = str(tmp_path / "out")
+    argv = [str(folder / "3.wav"), "-o", out, "--set", "seed-180", "--format", "jsonl"]
+    assert main(["batch", "features", *argv]) == 1
+    said = capsys.readouterr()
+    assert "1 of 1 recording done, 1 failed" in said.out
+    assert "1 recording failed, a row with its error" in said.err
+    assert main(["batch", "merge", out, "-o", str(tmp_path / "rows.jsonl")]) == 0
+    assert "1 row (1 of " in capsys.readouterr().out
+    assert main(["batch", "features", *argv]) == 1
+    assert "1 of 1 recording was done before" in capsys.readouterr().err
+    assert main(["batch", "features", str(folder), "-o", f"{out}/run.json", *argv[3:]]) == 2
+    assert "a file; expected the folder of a run" in capsys.readouterr().err
 
 
 @pytest.mark.skipif(os.name != "posix", reason="sends a signal")

@@ -11,13 +11,16 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
+import re
 import secrets
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from emovox import places
@@ -27,15 +30,22 @@ from emovox.batch.ledger import Ledger, differences, read_ledger, write_ledger
 from emovox.batch.listing import Item, listed
 from emovox.batch.lock import locked
 from emovox.batch.parts import FORMS, attempts_of, check_form, failures, part_file
-from emovox.batch.plan import Digest, Plan, check_shard_size, write_plan
+from emovox.batch.plan import Digest, Plan, check_shard_size, settle, write_plan
 from emovox.batch.tasks import Task
 from emovox.batch.work import Work, is_full
-from emovox.errors import BatchError, PlaceError
+from emovox.errors import BatchError, PlaceError, PlaceNotFoundError
 
-__all__ = ["SHARD_SIZE", "Job", "Pace", "Status", "run_job", "status"]
+__all__ = ["SHARD_SIZE", "Job", "Pace", "Status", "form_of", "run_job", "status"]
 
 SHARD_SIZE = 500
 """Recordings in a shard, unless it is said."""
+
+_PIECE = re.compile(r"(\d{6,})-(\d+)\.jsonl")
+_OURS = re.compile(
+    r"lock|(run\.json|lock)\.\d+\.part|plan/\d{6,}\.jsonl(\.\d+\.part)?|plan/\.spool-[^/]+/[0-9a-f]{2}"
+    r"|(parts|journal)/\d{6,}-\d+\.(jsonl|parquet)(\.\d+\.part)?"
+)
+"""What a run leaves in its folder that was stopped while it planned, and what `_new` says more about."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,9 +142,10 @@ def run_job(
             again and again. What was done is kept, and the same command goes on.
         EmovoxError: the plan cannot be read, the model not be loaded, a worker not be started.
     """
-    with _full_disks_told(), locked(job.output):
+    _check_folder(job.output)
+    with _full_disks_told(), locked(job.output) as check:
         ledger, pace = _begun(job), Pace()
-        work = Work(job.output, job.task, ledger.form, ledger.root, secrets.token_hex(8))
+        work = _work(job, ledger)
         before = attempts_of(job.output, ledger.form)
         again = list(_again(job.output, ledger, before)) if retry_failed else []
         pace.n_items, pace.n_twice = ledger.plan.n_items, ledger.plan.n_twice
@@ -149,6 +160,7 @@ def run_job(
                 pace.n_failed += done.n_failed
                 pace.audio_s += done.audio_s
                 watch(pace)
+                check()
         if before:
             return _status(job.output, ledger)
         return Status(ledger, ledger.plan.n_items, pace.n_failed, ledger.plan.n_shards)
@@ -192,15 +204,65 @@ def _status(output: str, ledger: Ledger) -> Status:
     return Status(ledger, sum(map(ledger.plan.n_in, found)), n_failed, len(found))
 
 
+def _work(job: Job, ledger: Ledger) -> Work:
+    """What workers get. They may be in another folder than this process."""
+    local = places.is_local(job.output)
+    folder = str(places.local_path(job.output).absolute()) if local else job.output
+    whole = json.dumps(asdict(ledger), sort_keys=True).encode()
+    run = hashlib.sha256(whole).hexdigest()[:16]
+    return Work(folder, job.task, ledger.form, ledger.root, secrets.token_hex(8), run, ledger.plan)
+
+
 # --- beginning, or going on -------------------------------------------------------------------------
+
+
+def _check_folder(output: str) -> None:
+    """Refuse a folder that is used for something else, before anything is written to it.
+
+    Raises:
+        BatchError: it is a file, or holds other things than a run.
+        PlaceError: it cannot be read.
+    """
+    if places.exists(output) and not places.is_folder(output):
+        raise BatchError(f"{places.veiled(output)}: a file; expected the folder of a run, or a new one")
+    if read_ledger(output) is not None:
+        return
+    try:
+        found = next((name for name in _names(output) if not _OURS.fullmatch(name)), None)
+    except PlaceNotFoundError:  # a new folder
+        return
+    if found is not None:
+        raise BatchError(
+            f"{places.veiled(output)}: there are other things in it ({places.veiled(found)}), and no run; "
+            "choose a new or an empty folder"
+        )
+
+
+def _names(output: str) -> Iterator[str]:
+    """Of all files below a folder."""
+    for place in places.walk(output):
+        if places.is_local(output):
+            yield Path(place).relative_to(places.local_path(output)).as_posix()
+        else:
+            yield place.removeprefix(places.joined(output, ""))
+
+
+def form_of(job: Job, begun: Ledger | None) -> str:
+    """The form of a job's parts, given the run that its folder holds.
+
+    Raises:
+        ConfigError, MissingExtraError: as `check_form`.
+    """
+    form = job.form or (begun.form if begun else FORMS[0])
+    check_form(form)
+    return form
 
 
 def _begun(job: Job) -> Ledger:
     """The ledger of this run, which is the one that the folder holds, if it holds one."""
     begun = read_ledger(job.output)
-    form = job.form or (begun.form if begun else FORMS[0])
+    form = form_of(job, begun)
     size = job.shard_size if job.shard_size is not None else begun.plan.shard_size if begun else SHARD_SIZE
-    check_form(form)
     check_shard_size(size)
     if begun is None:
         return _new(job, form, size)
@@ -216,8 +278,8 @@ def _sweep(output: str, ledger: Ledger) -> None:
     for half in places.local_path(places.joined(output, "parts")).glob("*.part"):
         half.unlink(missing_ok=True)
     for journal in places.local_path(places.joined(output, "journal")).glob("*.jsonl"):
-        number, _, attempt = journal.stem.partition("-")
-        if places.exists(part_file(output, int(number), int(attempt), ledger.form)):
+        piece = _PIECE.fullmatch(journal.name)
+        if piece and places.exists(part_file(output, int(piece[1]), int(piece[2]), ledger.form)):
             journal.unlink(missing_ok=True)
 
 
@@ -229,20 +291,41 @@ def _new(job: Job, form: str, size: int) -> Ledger:
         )
     seen = _Seen(job.items())
     plan = write_plan(seen, job.output, shard_size=size)
+    _forget(job.output)
+    settle(job.output, plan.n_shards)
     ledger = _ledger(job, plan, form, seen.root)
     write_ledger(job.output, ledger)
     return ledger
 
 
+def _forget(output: str) -> None:
+    """Remove journals of a run whose ledger is gone."""
+    if places.is_local(output):
+        for journal in places.local_path(places.joined(output, "journal")).glob("*.jsonl"):
+            if _PIECE.fullmatch(journal.name):
+                journal.unlink(missing_ok=True)
+
+
 def _check_same(job: Job, begun: Ledger, form: str, size: int) -> None:
     seen = _Seen(job.items())
     plan = replace(begun.plan, sha256=Digest.of(seen), shard_size=size)
-    wrong = list(differences(begun, _ledger(job, plan, form, seen.root)))
+    wrong = _told_apart(begun, _ledger(job, plan, form, seen.root))
     if wrong:
         raise BatchError(
             f"{places.veiled(job.output)}: the run in this folder was begun otherwise, and rows of two runs "
             f"must not be mixed: {'; '.join(wrong)}. Choose another folder, or ask for the same"
         )
+
+
+def _told_apart(begun: Ledger, asked: Ledger) -> list[str]:
+    """In which ways two runs differ, a phrase each; another model is told first, and in few words."""
+    wrong = list(differences(begun, asked))
+    then, now = begun.task.get("model"), asked.task.get("model")
+    if then and now and dict(then) != dict(now):
+        told = [f"{one['name']} ({one['sha256'][:12]})" for one in (then, now)]
+        others = (one for one in wrong if not one.startswith("model: "))
+        wrong = [f"--model: {told[0]}, now {told[1]}", *others]
+    return wrong
 
 
 def _ledger(job: Job, plan: Plan, form: str, root: str) -> Ledger:

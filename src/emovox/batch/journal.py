@@ -2,7 +2,8 @@
 
 One file a shard that is being done, to which lines are added; it goes when the part is there. It also holds
 the rows so far, and a shard of long recordings that was cut off goes on where it was. A line that is only
-half there, the last one of a process that was killed, counts as none.
+half there, the last one of a process that was killed, counts as none. The first line names the run: what
+another run left, perhaps with another model, is nothing to this one.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import json
 import os
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -29,31 +31,34 @@ class Journal:
         file: where it lies; made where it is missing.
         session: that of the command which runs now. An earlier one may have been stopped at what it left
             unfinished; what one of this command left, ended its process.
+        run: which run it is of. A journal of another one is replaced.
 
     Raises:
         OSError: it cannot be read or written, also while it is used.
     """
 
-    def __init__(self, file: Path, *, session: str) -> None:
+    def __init__(self, file: Path, *, session: str, run: str) -> None:
         self._file, self._session = file, session
         self._done: dict[str, tuple[list[Row], float]] = {}
         self._strikes: Counter[str] = Counter()
-        self._last = ""
         file.parent.mkdir(parents=True, exist_ok=True)
-        if file.exists():
-            for line in file.read_bytes().split(b"\n")[:-1]:
-                self._read(line)
-        self._stream = file.open("ab", buffering=0)
-        if self._last or self._done:
+        head = json.dumps(["run", run]).encode()
+        first, *lines = file.read_bytes().split(b"\n") if file.exists() else [b""]
+        is_ours = first == head and bool(lines)
+        for line in lines[:-1] if is_ours else ():
+            self._read(line)
+        self._stream = file.open("ab" if is_ours else "wb", buffering=0)
+        if not is_ours:
+            self._write(head)
+        elif lines[-1]:
             self._write(b"")  # ends a line that is half there
 
     def _read(self, line: bytes) -> None:
         try:
             kind, key, *rest = json.loads(line)
-        except ValueError:
+        except (ValueError, TypeError):
             return
         if kind == "begun":
-            self._last = key
             self._strikes[key] += rest == [self._session]
         elif kind == "done":
             rows, audio_s = rest
@@ -82,8 +87,10 @@ class Journal:
             left = left[os.write(self._stream.fileno(), left) :]
 
     def remove(self) -> None:
-        """The part is there: nothing of this is needed any more."""
-        self._file.unlink(missing_ok=True)
+        """The part is there: nothing of this is needed any more, and nothing is written to it."""
+        self._stream.close()  # Windows removes no open file
+        with suppress(PermissionError):  # somebody looks at it just now; the next command removes it
+            self._file.unlink(missing_ok=True)
 
     def __enter__(self) -> Self:
         return self

@@ -8,23 +8,26 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
+import os
+import re
 import tempfile
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
 from emovox import places
 from emovox.batch.listing import Item
-from emovox.errors import ConfigError
+from emovox.errors import ConfigError, PlaceError
 
-__all__ = ["Digest", "Plan", "check_shard_size", "read_shard", "write_plan"]
+__all__ = ["Digest", "Plan", "check_shard_size", "read_shard", "settle", "shard_file", "write_plan"]
 
 _HASH_DIGITS = 16
 _WHOLE = 1 << 256
 _FOLDER = "plan"
+_SHARD = re.compile(r"\d{6,}\.jsonl(\.\d+\.part)?")
+_BUCKET = re.compile(r"[0-9a-f]{2}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +91,7 @@ def write_plan(items: Iterable[Item], folder: str, *, shard_size: int) -> Plan:
             raise ConfigError("the plan names no recording at all; nothing is to be done")
         n_items = n_shards = 0
         for lines in _chunks(_sorted(spool), shard_size):
-            places.write(_shard_file(folder, n_shards), b"".join(lines))
+            places.write(shard_file(folder, n_shards), b"".join(lines))
             n_items += len(lines)
             n_shards += 1
     return Plan(whole, n_items, n_listed - n_items, n_shards, shard_size)
@@ -98,13 +101,36 @@ def read_shard(folder: str, number: int) -> list[Item]:
     """The items of a shard.
 
     Raises:
-        PlaceError: it cannot be read.
+        PlaceError: it cannot be read, or is damaged.
     """
-    text = places.read(_shard_file(folder, number)).decode()
-    return [Item(*json.loads(line)) for line in text.splitlines()]
+    place = shard_file(folder, number)
+    text = places.read(place)
+    try:
+        return [Item(*json.loads(line)) for line in text.decode().splitlines()]
+    except (ValueError, TypeError) as error:
+        raise PlaceError(
+            f"{places.veiled(place)}: damaged ({error}); restore it, or begin the run anew in another folder"
+        ) from error
 
 
-def _shard_file(folder: str, number: int) -> str:
+def settle(folder: str, n_shards: int) -> None:
+    """Wait until the disk has the shards: the ledger that counts on them must not outlive them.
+
+    Raises:
+        OSError: it has not got them.
+    """
+    if not places.is_local(folder):
+        return
+    if hasattr(os, "sync"):  # once for all: there may be very many shards
+        os.sync()
+        return
+    for number in range(n_shards):
+        with places.local_path(shard_file(folder, number)).open("r+b") as stream:
+            os.fsync(stream.fileno())
+
+
+def shard_file(folder: str, number: int) -> str:
+    """Where the recordings of a shard stand."""
     return places.joined(folder, _FOLDER, f"{number:06d}.jsonl")
 
 
@@ -117,10 +143,28 @@ def _spool(folder: str) -> Iterator[Path]:
     near: Path | None = None
     if places.is_local(folder):
         near = places.local_path(places.joined(folder, _FOLDER))
-        shutil.rmtree(near, ignore_errors=True)  # what a run left that was killed while it planned
-        near.mkdir(parents=True)
-    with tempfile.TemporaryDirectory(prefix=".spool-", dir=near) as made:
-        yield Path(made)
+        near.mkdir(parents=True, exist_ok=True)
+        _clear(near)
+    try:
+        with tempfile.TemporaryDirectory(prefix=".spool-", dir=near) as made:
+            yield Path(made)
+    finally:
+        if near is not None:
+            with suppress(OSError):  # there are shards in it
+                near.rmdir()
+
+
+def _clear(near: Path) -> None:
+    """Remove what a run left that was killed while it planned: files by the names that we give, no others."""
+    for one in list(near.iterdir()):
+        if _SHARD.fullmatch(one.name) and one.is_file():
+            one.unlink()
+        elif one.name.startswith(".spool-") and one.is_dir() and not one.is_symlink():
+            for bucket in list(one.iterdir()):
+                if _BUCKET.fullmatch(bucket.name) and bucket.is_file():
+                    bucket.unlink()
+            with suppress(OSError):  # there is something else in it
+                one.rmdir()
 
 
 def _line(item: Item) -> str:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import os
+import sys
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,9 +18,9 @@ from emovox.batch.engines.base import Shard, ShardDone
 from emovox.batch.journal import STRIKES, Journal
 from emovox.batch.listing import Item
 from emovox.batch.parts import Row, failures, part_file, write_part
-from emovox.batch.plan import read_shard
+from emovox.batch.plan import Plan, read_shard, shard_file
 from emovox.batch.tasks import Judge, Task
-from emovox.errors import EmovoxError, PlaceError
+from emovox.errors import BatchError, EmovoxError, PlaceError
 
 __all__ = ["Work", "is_full"]
 
@@ -35,6 +37,9 @@ class Work:
     """What relative names start from."""
     session: str
     """Another one each time that the command runs."""
+    run: str
+    """Of which run this is: the same each time, and no other run's."""
+    plan: Plan
 
     def __call__(self) -> Callable[[Shard], ShardDone]:
         return partial(_told, self, self.task.opened())
@@ -44,6 +49,8 @@ def _told(work: Work, judge: Judge, shard: Shard) -> ShardDone:
     """A shard whose part cannot be written is told as a problem: it would meet every other worker too."""
     try:
         return _done(work, judge, shard)
+    except BatchError as error:
+        return ShardDone(shard, 0, 0, 0, 0.0, str(error))
     except (PlaceError, OSError) as error:
         why = "the disk is full: " if is_full(error) else ""
         return ShardDone(shard, 0, 0, 0, 0.0, f"{why}{error}")
@@ -60,7 +67,7 @@ def _done(work: Work, judge: Judge, shard: Shard) -> ShardDone:
     items = _items(work, shard)
     rows: list[Row] = []
     n_failed, total_s = 0, 0.0
-    with Journal(_journal_file(work, shard), session=work.session) as journal:
+    with Journal(_journal_file(work, shard), session=work.session, run=work.run) as journal:
         for item in items:
             _check_parent()
             found, audio_s = _judged(work, judge, journal, item)
@@ -85,8 +92,18 @@ def _check_parent() -> None:
 
 
 def _items(work: Work, shard: Shard) -> list[Item]:
-    """All of a shard; in a later attempt those that the one before left as failed."""
-    items = read_shard(work.folder, shard.number)
+    """All of a shard; in a later attempt those that the one before left as failed.
+
+    Raises:
+        BatchError: there are fewer or more than there were.
+        PlaceError: it cannot be read.
+    """
+    items, expected = read_shard(work.folder, shard.number), work.plan.n_in(shard.number)
+    if len(items) != expected:
+        raise BatchError(
+            f"{places.veiled(shard_file(work.folder, shard.number))}: {len(items)} recordings, expected "
+            f"{expected}; it was cut off, or changed: restore it, or begin the run anew in another folder"
+        )
     if shard.attempt == 1:
         return items
     before = part_file(work.folder, shard.number, shard.attempt - 1, work.form)
@@ -98,8 +115,24 @@ def _journal_file(work: Work, shard: Shard) -> Path:
     name = f"{shard.number:06d}-{shard.attempt}.jsonl"
     if places.is_local(work.folder):
         return places.local_path(places.joined(work.folder, "journal", name))
-    run = hashlib.sha256(work.folder.encode()).hexdigest()[:16]  # each machine has its own, then
-    return Path(tempfile.gettempdir()) / f"emovox-journal-{run}" / name
+    place = hashlib.sha256(work.folder.encode()).hexdigest()[:16]  # each machine has its own, then
+    return _own_folder(place) / name
+
+
+def _own_folder(place: str) -> Path:
+    """A folder among the temporary ones that nobody else can read or write.
+
+    Raises:
+        PlaceError: it is somebody else's.
+    """
+    user = 0 if sys.platform == "win32" else os.getuid()
+    folder = Path(tempfile.gettempdir()) / f"emovox-journal-{user}-{place}"
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if sys.platform != "win32":
+        if folder.is_symlink() or folder.stat().st_uid != user:
+            raise PlaceError(f"{folder}: another user's; remove it, or set TMPDIR to a folder of your own")
+        folder.chmod(0o700)
+    return folder
 
 
 def _judged(work: Work, judge: Judge, journal: Journal, item: Item) -> tuple[list[Row], float]:

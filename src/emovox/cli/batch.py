@@ -195,7 +195,7 @@ def merge(
     if places.exists(output) and not force:
         raise ConfigError(f"-o {output!r} exists; name another file, or add --force to replace it")
     found = merged(folder, asked(folder).ledger, output)
-    typer.echo(f"{found.n_rows:,} rows ({found.n_failed:,} of recordings that failed): {output}")
+    typer.echo(f"{_many(found.n_rows, 'row')} ({found.n_failed:,} of recordings that failed): {output}")
     return 0
 
 
@@ -210,6 +210,11 @@ def status(
     found = asked(folder)
     show(_facts(found), [_document(found)], format)
     return 0
+
+
+def _many(n: int, one: str) -> str:
+    """A number of things."""
+    return f"{n:,} {one}" if n == 1 else f"{n:,} {one}s"
 
 
 # --- a run ------------------------------------------------------------------------------------------
@@ -238,21 +243,18 @@ def _run(
 ) -> int:
     """Do it, or say what it would take; the exit code."""
     from emovox.batch.engines import engine as named
-    from emovox.batch.job import run_job
+    from emovox.batch.job import form_of, run_job
+    from emovox.batch.ledger import read_ledger
 
     if speed is not None and not dry_run:
         raise typer.BadParameter("--speed is what --dry-run reckons with; add --dry-run")
+    who = named(engine, address=address)
     if dry_run:
+        form_of(job, read_ledger(job.output))  # what the run itself would refuse
         return _estimated(job, workers, speed)
     meter = Meter()
     try:
-        found = run_job(
-            job,
-            named(engine, address=address),
-            workers=workers,
-            retry_failed=retry_failed,
-            watch=meter.at,
-        )
+        found = run_job(job, who, workers=workers, retry_failed=retry_failed, watch=meter.at)
     except KeyboardInterrupt:
         meter.hide()
         say("interrupted; what is done is kept, and the same command goes on")
@@ -261,7 +263,12 @@ def _run(
         meter.hide()
     typer.echo(meter.summary(found))
     if found.n_failed:
-        say(f"{found.n_failed:,} recordings failed, each a row with its error; to try again: --retry-failed")
+        failed = (
+            "1 recording failed, a row"
+            if found.n_failed == 1
+            else f"{found.n_failed:,} recordings failed, each a row"
+        )
+        say(f"{failed} with its error; to try again: --retry-failed")
     return 1 if found.n_failed else 0
 
 
@@ -276,7 +283,8 @@ def _estimated(job: Job, workers: int, speed: float | None) -> int:
 def _lines(found: Estimate, workers: int) -> list[str]:
     plan = found.plan
     twice = f" ({plan.n_twice:,} listed again, judged once)" if plan.n_twice else ""
-    lines = [f"{plan.n_items:,} recordings{twice}, {plan.n_shards:,} parts of up to {plan.shard_size:,}"]
+    parts = f"{_many(plan.n_shards, 'part')} of up to {plan.shard_size:,}"
+    lines = [f"{_many(plan.n_items, 'recording')}{twice}, {parts}"]
     if found.n_tried:
         lines.append(
             f"one worker, measured on {found.n_tried} of them ({found.n_failed} failed): "
@@ -336,10 +344,10 @@ class Meter:
         """What is told at the end."""
         pace = self._pace
         failed = f", {found.n_failed:,} failed" if found.n_failed else ""
-        whole = f"{found.n_done:,} of {found.ledger.plan.n_items:,} recordings done{failed}"
+        whole = f"{found.n_done:,} of {_many(found.ledger.plan.n_items, 'recording')} done{failed}"
         if pace is None or not pace.n_done:
             return whole
-        lost = f", {pace.n_lost} times a worker was lost" if pace.n_lost else ""
+        lost = f", a worker was lost {_many(pace.n_lost, 'time')}" if pace.n_lost else ""
         return (
             f"{whole}; {pace.n_done:,} of them now in {clock(pace.elapsed_s)}: {pace.items_per_s:,.1f}/s, "
             f"{pace.audio_h_per_h:,.0f} hours of sound an hour{lost}"
@@ -347,8 +355,10 @@ class Meter:
 
 
 def _known(pace: Pace) -> str:
-    twice = f"{pace.n_twice:,} are listed again and judged once" if pace.n_twice else ""
-    before = f"{pace.n_before:,} of {pace.n_items:,} recordings were done before" if pace.n_before else ""
+    are, were = ("is" if pace.n_twice == 1 else "are"), ("was" if pace.n_before == 1 else "were")
+    twice = f"{pace.n_twice:,} {are} listed again and judged once" if pace.n_twice else ""
+    listed = _many(pace.n_items, "recording")
+    before = f"{pace.n_before:,} of {listed} {were} done before" if pace.n_before else ""
     return "; ".join(filter(None, (before, twice)))
 
 
@@ -366,12 +376,12 @@ def _told(pace: Pace) -> str:
 
 def _facts(found: Status) -> list[str]:
     ledger, plan = found.ledger, found.ledger.plan
-    state = "complete" if found.is_complete else f"{found.n_shards_done:,} of {plan.n_shards:,} parts"
+    state = "complete" if found.is_complete else f"{found.n_shards_done:,} of {_many(plan.n_shards, 'part')}"
     model = ledger.task.get("model")
     what = model["name"] if model else ", ".join(str(one["set"]) for one in ledger.task["sets"])
     return [
         f"{ledger.task['task']} by {what}, of {ledger.source}, begun {ledger.created}",
-        f"{found.n_done:,} of {plan.n_items:,} recordings done, {found.n_failed:,} failed: {state}",
+        f"{found.n_done:,} of {_many(plan.n_items, 'recording')} done, {found.n_failed:,} failed: {state}",
     ]
 
 
