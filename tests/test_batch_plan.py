@@ -76,7 +76,7 @@ def test_a_table_is_read_by_the_usual_names_or_by_the_column(tmp_path: Path) -> 
 
 def test_json_lines_and_parquet(tmp_path: Path) -> None:
     rows = [{"wav": "a.wav", "start": 1.0, "end": None}, {"wav": "b.wav", "start": None, "end": 2.5}]
-    expected = [Item(str(tmp_path / "a.wav"), 1.0), Item(str(tmp_path / "b.wav"), None, 2.5)]
+    expected = [Item(str(tmp_path / "a.wav"), 1.0), Item(str(tmp_path / "b.wav"), 0.0, 2.5)]
     lines = tmp_path / "calls.jsonl"
     lines.write_text("\n".join(map(json.dumps, rows)) + "\n\n")
     assert [*listed(str(lines))] == expected
@@ -104,6 +104,62 @@ def test_a_time_that_is_none_is_a_row_with_a_problem(tmp_path: Path) -> None:
     assert "'soon'" in str(wrong[0].problem)
     assert right == Item("/a.wav"), "a stretch of all of it is the recording"
     assert len({item.key for item in (*wrong, right)}) == 4
+
+
+def test_one_stretch_has_one_form(tmp_path: Path) -> None:
+    table = tmp_path / "calls.csv"
+    table.write_text(
+        "path,start,end\n/a.ogg,,3\n/a.ogg,0,3\n/a.ogg,-0.0,3\n/a.ogg,,\n/a.ogg,0,\n/a.ogg,-0,\n"
+    )
+    assert list(map(repr, listed(str(table)))) == 3 * [repr(Item("/a.ogg", 0.0, 3.0))] + 3 * [
+        repr(Item("/a.ogg"))
+    ]
+
+
+def test_rows_of_json_may_differ_in_what_they_say(tmp_path: Path) -> None:
+    rows = [
+        {"path": "/a.wav"},
+        {"path": "/a.wav", "start": 1, "end": 2},
+        {"end": 3, "start": 2, "file": "/b.wav"},
+        {"path": "/c.wav"},
+    ]
+    lines = tmp_path / "calls.jsonl"
+    lines.write_text("\n".join(map(json.dumps, rows)))
+    expected = [Item("/a.wav"), Item("/a.wav", 1.0, 2.0), Item("/b.wav", 2.0, 3.0), Item("/c.wav")]
+    assert [*listed(str(lines))] == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "where"),
+    [
+        ("a.csv", "path,start\n/a.wav,1\n\n,2\n", "line 4: names no recording"),
+        ("a.tsv", "text\tpath\nsaid\n", "line 2: names no recording"),
+        ("a.jsonl", '{"path": "/a.wav"}\n{"text": "said"}\n', "line 2 has no column"),
+        ("a.jsonl", '{"path": "/a.wav"}\n\n{"path": null}\n', "line 3: names no recording"),
+        ("a.jsonl", '{"path": "/a.wav"}\n{"path": ""}\n', "line 2: names no recording"),
+    ],
+)
+def test_a_row_that_names_no_recording_is_told(tmp_path: Path, name: str, content: str, where: str) -> None:
+    (tmp_path / name).write_text(content)
+    with pytest.raises(ManifestError, match=where):
+        list(listed(str(tmp_path / name)))
+
+
+def test_a_row_of_parquet_that_names_no_recording_is_told(tmp_path: Path) -> None:
+    arrow = pytest.importorskip("pyarrow")
+    table = arrow.table({"path": ["/a.wav", None]})
+    pytest.importorskip("pyarrow.parquet").write_table(table, tmp_path / "a.parquet")
+    with pytest.raises(ManifestError, match="row 2: names no recording"):
+        list(listed(str(tmp_path / "a.parquet")))
+
+
+def test_keys_have_no_secrets_and_no_two_recordings_one_key() -> None:
+    base = "https://voices.test/a.wav?id=3&X-Amz-Signature="
+    assert Item(f"{base}SECRET").key == Item(f"{base}OTHER").key == f"{base}***"
+    one, other = (Item(f"https://voices.test/get?key={name}.wav", 1.0).key for name in ("SECRETa", "SECRETb"))
+    assert one != other
+    assert "SECRET" not in one + other + Item("sftp://me:SEC/SECRET@host/a.wav", problem="none").key
+    assert Item("/calls/a://me:b@c.wav").key == "/calls/a://me:b@c.wav", "a path is no URL"
 
 
 @pytest.mark.parametrize(
@@ -163,9 +219,7 @@ def test_a_table_comes_back_as_it_was_written(
         table.writerow([f"/{item.file}", "" if item.start_s is None else repr(item.start_s), item.end_s])
     file.write_text(text.getvalue(), encoding="utf-8", newline="")
     expected = [
-        item._replace(
-            file=f"/{item.file}", start_s=None if item.start_s == 0 and item.end_s is None else item.start_s
-        )
+        Item(f"/{item.file}", item.start_s or (None if item.end_s is None else 0.0), item.end_s)
         for item in given
     ]
     assert list(listed(str(file))) == expected

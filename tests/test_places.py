@@ -91,15 +91,16 @@ def test_a_piece_is_read_where_one_stands(place: str) -> None:
 
 
 def test_listing_and_patterns(place: str) -> None:
-    names = ("b.wav", "a.WAV", "deep/c.wav", "deep/er/d.flac", "notes.txt", "deep/._c.wav")
-    for name in names:
+    names = ("b.wav", "a.WAV", "deep/c.wav", "deep/er/d.flac", "notes.txt")
+    hidden = ("deep/._c.wav", ".trash/sad.wav", "deep/.old/er/sad.wav")
+    for name in (*names, *hidden):
         places.write(places.joined(place, *name.split("/")), b"x")
 
     def below(found: Iterator[str]) -> list[str]:
         base = str(places.local_path(place)) if places.is_local(place) else place
         return [one.removeprefix(f"{base}/") for one in found]
 
-    assert sorted(below(places.walk(place))) == sorted(set(names) - {"deep/._c.wav"})
+    assert sorted(below(places.walk(place))) == sorted(names)
     assert sorted(below(places.walk(place, suffixes=(".wav",)))) == ["a.WAV", "b.wav", "deep/c.wav"]
     assert sorted(below(places.walk(place, deep=False, suffixes=(".wav",)))) == ["a.WAV", "b.wav"]
     assert below(places.glob(places.joined(place, "*.wav"))) == ["b.wav"]
@@ -270,6 +271,44 @@ def test_passwords_are_refused_and_never_told() -> None:
     )
     plain = ("a:b@c.wav", "s3://bucket/a:b@c.wav?x=1", "/a/key=1", "https://host/a.wav?id=3")
     assert [places.veiled(one) for one in plain] == list(plain)
+
+
+secret = st.text(st.characters(codec="utf-8", exclude_categories=("C", "Z")), max_size=20).map(
+    "s3cr{}t".format
+)
+
+
+@given(secret, st.sampled_from(["{}@", "{}/b@", "b@{}@", "b/{}@", "{}?b@", "{}#@", "8080@{}@"]))
+def test_no_password_is_told(secret: str, form: str) -> None:
+    for start in ("sftp://me:", "https://me@home:", "https://:"):
+        place = f"{start}{form.format(secret)}host/a.wav"
+        assert places.veiled(f"failed: {place}: so") == f"failed: {start}***@host/a.wav: so"
+        assert places.veiled(places.veiled(place)) == places.veiled(place)
+        with pytest.raises(PlaceError, match="with a password"):
+            places.read(place)
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        "https://host:8080/a@b.wav",
+        "https://host/me:a@b.wav",
+        "http://[::1]:8080/a@b.wav",
+        "sftp://me@host/a.wav",
+        "abfs://voices@account.net/a:b@c.wav",
+        "hdfs://me@host:8020/a@b.wav",
+        "file:///calls/me:a@b.wav",
+        "s3://bucket?a:b@c.wav",
+    ],
+)
+def test_what_is_no_password_is_told(place: str) -> None:
+    assert places.veiled(place) == place
+
+
+def test_a_token_of_the_web_is_refused_and_never_told() -> None:
+    with pytest.raises(PlaceError, match=r"https://\*\*\*@host/a\.wav") as caught:
+        places.read("https://hunter2@host/a.wav")
+    assert "hunter2" not in str(caught.value)
 
 
 def test_paths_need_no_fsspec_and_urls_say_what_they_need(

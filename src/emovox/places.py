@@ -56,7 +56,11 @@ _EXTRA_OF = {
 _SEEN_WHEN_COMPLETE = {*_EXTRA_OF, "memory", "az", "abfs", "abfss"}
 """Stores whose uploads appear at once. In others a file is uploaded under another name, then moved."""
 
-_PASSWORD = re.compile(r"(://[^/@\s:]*):[^/@\s]*@")
+_PASSWORD = re.compile(
+    r"(?P<user>://[^/?#\s:\[]*:)(?!\d{1,5}(?:[/?#]|$))\S*@"  # up to the last @: a password may have / and @
+    r"|(?P<web>(?:(?<=http)|(?<=https))://)[^/?#@\s\[]+@",  # on the web, a name alone is a token
+    re.I,
+)
 _SECRET = re.compile(
     r"([?&;](?:[\w.-]*(?:signature|credential|token|secret|password|key)[\w.-]*|sig|pwd)=)[^&;#\s'\"]*", re.I
 )
@@ -94,14 +98,18 @@ def local_path(place: str) -> Path:
 
 
 def veiled(text: str) -> str:
-    """A place, or any text with one in it, without what would let others in: passwords and signatures.
+    """A place, or any text with one in it, without what would let others in: passwords, tokens, signatures.
 
     >>> veiled("sftp://me:1234@host/a.wav")
     'sftp://me:***@host/a.wav'
     >>> veiled("https://host/a.wav?id=3&X-Amz-Signature=77ab")
     'https://host/a.wav?id=3&X-Amz-Signature=***'
     """
-    return _SECRET.sub(r"\1***", _PASSWORD.sub(r"\1:***@", text)) if "://" in text else text
+    return _SECRET.sub(r"\1***", _PASSWORD.sub(_without_password, text)) if "://" in text else text
+
+
+def _without_password(found: re.Match[str]) -> str:
+    return f"{found['user'] or found['web']}***@"
 
 
 def joined(place: str, *names: str) -> str:
@@ -244,7 +252,8 @@ def walk(place: str, *, deep: bool = True, suffixes: Collection[str] = ()) -> It
     """The files of a folder, each as the place with its name below it, found while they are asked for.
 
     Local folders are read one at a time, by name, and links to folders are not followed; S3 gives its keys in
-    pages of a thousand, by their bytes; other stores give a folder at a time. Hidden files are left out.
+    pages of a thousand, by their bytes; other stores give a folder at a time. Hidden files are left out, and
+    so is what lies in hidden folders below.
 
     Args:
         deep: also those in the folders below it.
@@ -259,8 +268,7 @@ def walk(place: str, *, deep: bool = True, suffixes: Collection[str] = ()) -> It
     with _told(place, "listed"):
         place = str(local_path(place)) if is_local(place) else place
         for name in _names(place, deep):
-            file = name.rpartition("/")[2]
-            if not file.startswith(".") and (not ends or file.lower().endswith(ends)):
+            if not _is_hidden(name) and (not ends or name.lower().endswith(ends)):
                 yield joined(place, name)
 
 
@@ -308,6 +316,10 @@ def _names(place: str, deep: bool) -> Iterator[str]:
         yield from (_s3_names if hasattr(store, "call_s3") else _store_names)(store, path, deep)
 
 
+def _is_hidden(name: str) -> bool:
+    return name.startswith(".") or "/." in name
+
+
 def _local_names(folder: Path, deep: bool) -> Iterator[str]:
     waiting = [""]
     while waiting:
@@ -316,7 +328,11 @@ def _local_names(folder: Path, deep: bool) -> Iterator[str]:
             found = sorted((f"{inside}{one.name}", one.is_dir(), one.is_symlink()) for one in entries)
         yield from (name for name, is_dir, _ in found if not is_dir)
         if deep:
-            waiting += [f"{name}/" for name, is_dir, is_link in reversed(found) if is_dir and not is_link]
+            waiting += [
+                f"{name}/"
+                for name, is_dir, is_link in reversed(found)
+                if is_dir and not is_link and not _is_hidden(name)
+            ]
 
 
 def _s3_names(store: Any, path: str, deep: bool) -> Iterator[str]:

@@ -7,28 +7,35 @@ plain list, and those that are typed, from the current folder. Any of them may b
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
 import json
 import os
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
+from itertools import count
 from typing import Any, BinaryIO, NamedTuple
 
 from emovox import places
 from emovox.errors import ConfigError, EmovoxError, ManifestError, MissingExtraError
 from emovox.suffixes import AUDIO_SUFFIXES
 
-__all__ = ["Item", "listed", "printable"]
+__all__ = ["Item", "listed", "printable", "shown"]
 
 _LISTS = (".txt", ".lst", ".list")
 _TABLES = (".csv", ".tsv", ".parquet", ".jsonl")
+_SIGNATURE = re.compile(
+    r"([?&](?:x-(?:amz|goog)-(?:signature|credential|security-token)|signature|sig)=)[^&#]*", re.I
+)
+"""What of a web address says who asks, and not what for."""
 
 
 class Item(NamedTuple):
     """A recording, or a stretch of one: what a row is about."""
 
     file: str
-    """As it was typed, found or listed."""
+    """As it was typed, found or listed; with any secret that its URL has."""
     start_s: float | None = None
     """``None``: from its beginning."""
     end_s: float | None = None
@@ -38,18 +45,36 @@ class Item(NamedTuple):
 
     @property
     def key(self) -> str:
-        """What tells it from all others, and what rows are sorted by; valid text."""
+        """What tells it from all others, and what rows are sorted by; valid text without secrets."""
+        name = printable(_identity(self.file))
         if self.problem is not None:
-            return f"{printable(self.file)}#{self.problem}"
+            return f"{name}#{self.problem}"
         if self.start_s is None and self.end_s is None:
-            return printable(self.file)
+            return name
         until = "" if self.end_s is None else f",{self.end_s!r}"
-        return f"{printable(self.file)}#t={self.start_s or 0.0!r}{until}"  # as in W3C Media Fragments
+        return f"{name}#t={self.start_s or 0.0!r}{until}"  # as in W3C Media Fragments
 
 
 def printable(name: str) -> str:
     """A file name as valid text: bytes that are none become escapes."""
     return name if name.isascii() else name.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def shown(file: str) -> str:
+    """A recording's name as rows have it: a URL without its passwords and signatures."""
+    return places.veiled(file) if places.is_url(file) else file
+
+
+def _identity(file: str) -> str:
+    """What is shown. Where what was veiled may say which recording it is (``?key=1.wav``), also its hash."""
+    name = shown(file)
+    if name == file:
+        return file
+    address, mark, query = file.partition("?")
+    unsigned = _SIGNATURE.sub(r"\1***", f"{shown(address)}{mark}{query}")
+    if shown(unsigned) == unsigned:
+        return name
+    return f"{name}#{hashlib.blake2b(printable(unsigned).encode(), digest_size=8).hexdigest()}"
 
 
 def listed(plan: str, *, column: str | None = None) -> Iterator[Item]:
@@ -62,7 +87,7 @@ def listed(plan: str, *, column: str | None = None) -> Iterator[Item]:
 
     Raises:
         ConfigError: at once; it names nothing, or ``column`` goes with a table alone.
-        ManifestError: while iterating: the table cannot be read, or has no such column.
+        ManifestError: while iterating: the table cannot be read, has no such column, or a row names nothing.
         PlaceError, MissingExtraError: while iterating: a place cannot be read, or needs an extra.
     """
     if not plan:
@@ -113,8 +138,12 @@ def _table(plan: str, suffix: str, column: str | None) -> Iterator[Item]:
     with places.opened(plan) as stream:
         try:
             for cells in read[suffix](stream, plan, column):
-                if cells.name:
-                    yield _item(placed(cells.name), cells)
+                if not cells.name:
+                    raise ManifestError(
+                        f"{places.veiled(plan)!r}, {cells.where}: names no recording; fill in the name, or "
+                        "remove the row"
+                    )
+                yield _item(placed(cells.name), cells)
         except EmovoxError:
             raise
         except (ValueError, OSError, csv.Error) as error:
@@ -122,6 +151,7 @@ def _table(plan: str, suffix: str, column: str | None) -> Iterator[Item]:
 
 
 class _Cells(NamedTuple):
+    where: str
     name: str
     start: Any = None
     end: Any = None
@@ -145,10 +175,11 @@ def _item(file: str, cells: _Cells) -> Item:
         start_s, end_s = _seconds(cells.start), _seconds(cells.end)
     except ValueError:
         return Item(file, problem=f"from {cells.start!r} to {cells.end!r} is no stretch of time; expected s")
-    if start_s == 0.0 and end_s is None:
-        start_s = None
-    if end_s is not None and end_s <= (start_s or 0.0):
-        return Item(file, start_s, end_s, f"a stretch from {start_s or 0.0:g} s to {end_s:g} s is none")
+    if end_s is None:
+        return Item(file, start_s or None)  # from 0 s to the end is the recording
+    start_s = start_s or 0.0  # one stretch has one form, also when it begins at -0
+    if end_s <= start_s:
+        return Item(file, start_s, end_s, f"a stretch from {start_s:g} s to {end_s:g} s is none")
     return Item(file, start_s, end_s)
 
 
@@ -165,7 +196,7 @@ def _seconds(cell: Any) -> float | None:
     return found
 
 
-def _columns(plan: str, names: Iterable[str], column: str | None) -> tuple[str, str | None, str | None]:
+def _columns(where: str, names: Iterable[str], column: str | None) -> tuple[str, str | None, str | None]:
     """The columns of names, starts and ends."""
     from emovox.corpora.formats.tables import column_of
 
@@ -174,8 +205,7 @@ def _columns(plan: str, names: Iterable[str], column: str | None) -> tuple[str, 
     if found is None:
         lacks = "for recordings" if column is None else repr(column)
         raise ManifestError(
-            f"{places.veiled(plan)!r} has no column {lacks}; name one of {', '.join(header[:20])} "
-            "with --column"
+            f"{where} has no column {lacks}; name one of {', '.join(header[:20])} with --column"
         )
     return found, column_of(header, "start"), column_of(header, "end")
 
@@ -185,26 +215,29 @@ def _csv_cells(stream: BinaryIO, plan: str, column: str | None) -> Iterator[_Cel
     first = text.readline(1 << 16)
     text.seek(0)
     rows = csv.reader(text, delimiter=max(",;\t|", key=first.count))
+    where = repr(places.veiled(plan))
     header = [name.strip() for name in next(rows, [])]
-    at = [None if name is None else header.index(name) for name in _columns(plan, header, column)]
+    at = [None if name is None else header.index(name) for name in _columns(where, header, column)]
     for row in rows:
-        yield _Cells(*(row[i] if i is not None and i < len(row) else "" for i in at))
+        if any(row):  # an empty line is no row
+            cells = (row[i] if i is not None and i < len(row) else "" for i in at)
+            yield _Cells(f"line {rows.line_num}", *cells)
 
 
 def _json_cells(stream: BinaryIO, plan: str, column: str | None) -> Iterator[_Cells]:
-    columns: tuple[str, str | None, str | None] | None = None
+    known: list[str] | None = None
     for number, line in enumerate(_text(stream), 1):
         if not line.strip():
             continue
-        row = json.loads(line)
+        row, where = json.loads(line), f"{places.veiled(plan)!r}, line {number}"
         if not isinstance(row, dict):
-            raise ManifestError(f"{places.veiled(plan)!r}, line {number}: expected an object, {{...}}")
-        if columns is None:
-            columns = _columns(plan, row, column)
-        name = row.get(columns[0])
+            raise ManifestError(f"{where}: expected an object, {{...}}")
+        if known != list(row):  # rows may differ in what they say
+            known, columns = list(row), _columns(where, row, column)
+        name = row[columns[0]]
         if name is not None and not isinstance(name, str):
-            raise ManifestError(f"{places.veiled(plan)!r}, line {number}: {columns[0]!r} is no text")
-        yield _Cells(name or "", *(None if one is None else row.get(one) for one in columns[1:]))
+            raise ManifestError(f"{where}: {columns[0]!r} is no text")
+        yield _Cells(f"line {number}", name or "", *(one and row[one] for one in columns[1:]))
 
 
 def _parquet_cells(stream: BinaryIO, plan: str, column: str | None) -> Iterator[_Cells]:
@@ -215,17 +248,18 @@ def _parquet_cells(stream: BinaryIO, plan: str, column: str | None) -> Iterator[
         raise MissingExtraError("reading Parquet", "data") from None
     try:
         table = pyarrow.parquet.ParquetFile(stream)
-        columns = _columns(plan, table.schema_arrow.names, column)
+        columns = _columns(repr(places.veiled(plan)), table.schema_arrow.names, column)
         wanted = [name for name in columns if name is not None]
         if not _is_text(pyarrow, table.schema_arrow.field(columns[0]).type):
             raise ManifestError(
                 f"{places.veiled(plan)!r}: the column {columns[0]!r} is no text; see --column"
             )
+        number = count(1)
         for rows in table.iter_batches(4096, columns=wanted):
             cells = {name: rows.column(name).to_pylist() for name in wanted}
             nothing = [None] * rows.num_rows
             for row in zip(*(nothing if one is None else cells[one] for one in columns), strict=True):
-                yield _Cells(row[0] or "", *row[1:])
+                yield _Cells(f"row {next(number)}", row[0] or "", *row[1:])
     except pyarrow.ArrowException as error:
         raise ManifestError(f"{places.veiled(plan)!r} is no Parquet table: {error}") from error
 

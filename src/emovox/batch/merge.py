@@ -10,8 +10,9 @@ import heapq
 import json
 import os
 import tempfile
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import chain, count, islice
+from itertools import chain, count, groupby, islice, repeat
 from pathlib import Path
 from typing import NamedTuple
 
@@ -41,7 +42,7 @@ def merge(folder: str, ledger: Ledger, output: str) -> Merged:
     """Write all rows of a complete run to ``output``, which appears whole.
 
     Raises:
-        BatchError: the run is not complete.
+        BatchError: the run is not complete, or a part lacks rows; nothing is written then.
         ConfigError: the file's name ends with none of ``MERGED``.
         PlaceError: a part cannot be read, or the file not written.
     """
@@ -56,8 +57,12 @@ def merge(folder: str, ledger: Ledger, output: str) -> Merged:
             "command again that began it, which goes on"
         )
     n_rows = n_failed = 0
+    found: Counter[int] = Counter()
     with tempfile.TemporaryDirectory(prefix=".merge-", dir=_near(output)) as spool:
-        shards = (_shard(folder, ledger.form, number, attempts[number]) for number in sorted(attempts))
+        shards = (
+            _counted(_shard(folder, ledger.form, number, attempts[number]), number, found)
+            for number in sorted(attempts)
+        )
         with places.written(output) as stream:
             write, end = opened_writer(stream, ledger.fields, suffix[1:], note=ledger.note)
             for row in _merged(shards, Path(spool), _at_once(ledger)):
@@ -66,7 +71,30 @@ def merge(folder: str, ledger: Ledger, output: str) -> Merged:
                 n_rows += 1
                 n_failed += "error" in row
             end()
+            _check_all(folder, ledger, found)
     return Merged(n_rows, n_failed)
+
+
+def _counted(rows: Iterator[Row], number: int, found: Counter[int]) -> Iterator[Row]:
+    """The rows of a shard, its recordings counted: each has one row that is its first."""
+    for row in rows:
+        found[number] += row["n"] == 0
+        yield row
+
+
+def _check_all(folder: str, ledger: Ledger, found: Counter[int]) -> None:
+    """Refuse a merge in which a recording of the plan has no row, or one is there that is not of the plan."""
+    plan = ledger.plan
+    wrong = [number for number in range(plan.n_shards) if found[number] != plan.n_in(number)]
+    if not wrong:
+        return
+    n_found, n_planned = (sum(map(of, wrong)) for of in (found.__getitem__, plan.n_in))
+    some = ", ".join(f"{number:06d}" for number in wrong[:10])
+    raise BatchError(
+        f"{places.veiled(folder)}: {len(wrong)} shards hold rows of {n_found} recordings, the plan has "
+        f"{n_planned} in them ({n_planned - n_found} are missing): {some}{', ...' * (len(wrong) > 10)}; "
+        "remove the parts that begin with these numbers, and run the command again that began it"
+    )
 
 
 def _near(output: str) -> Path | None:
@@ -87,17 +115,26 @@ def _order(row: Row) -> tuple[str, int]:
 
 
 def _shard(folder: str, form: str, number: int, attempts: Sequence[int]) -> Iterator[Row]:
-    """The rows of a shard in order; those that a later attempt made stand for the earlier ones."""
+    """The rows of a shard in order; those that a later attempt made stand for the earlier ones.
+
+    Those of one recording are held at a time.
+    """
     if len(attempts) == 1:
         yield from read_part(part_file(folder, number, attempts[0], form), form)
         return
-    latest: dict[str, list[Row]] = {}
-    for attempt in attempts:
-        found: dict[str, list[Row]] = {}
-        for row in read_part(part_file(folder, number, attempt, form), form):
-            found.setdefault(row["key"], []).append(row)
-        latest |= found
-    yield from (row for key in sorted(latest) for row in latest[key])
+    told = [
+        zip(repeat(attempt), read_part(part_file(folder, number, attempt, form), form))
+        for attempt in attempts
+    ]
+    merged = heapq.merge(*told, key=_key_of_try)  # of one key, earlier attempts come first
+    for _, tries in groupby(merged, key=_key_of_try):
+        held = list(tries)
+        yield from (row for attempt, row in held if attempt == held[-1][0])
+
+
+def _key_of_try(one: tuple[int, Row]) -> str:
+    key: str = one[1]["key"]
+    return key
 
 
 # --- an external merge ------------------------------------------------------------------------------

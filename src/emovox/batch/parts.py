@@ -10,10 +10,11 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import count, takewhile
 from typing import IO, Any, BinaryIO, TypeAlias
 
 from emovox import places
-from emovox.batch.listing import printable
+from emovox.batch.listing import printable, shown
 from emovox.errors import ConfigError, MissingExtraError, PlaceError, PlaceNotFoundError
 
 __all__ = [
@@ -42,6 +43,8 @@ _HEAD: Fields = {"key": "text", "n": "int"}
 _TAIL: Fields = {"error": "text", "attempts": "int"}
 _SAID_OF_ERRORS = ("key", "n", "file", "start_s", "end_s", "error", "attempts")
 _GROUP_BYTES = 1 << 25
+_CELLS = 20_000
+"""That are Python objects at once, of each part that is read: many are open in a merge."""
 
 
 def check_form(form: str) -> None:
@@ -63,20 +66,27 @@ def part_file(folder: str, number: int, attempt: int, form: str) -> str:
 
 
 def attempts_of(folder: str, form: str) -> dict[int, list[int]]:
-    """Shard -> its attempts whose parts are complete, in order."""
-    found: dict[int, list[int]] = {}
+    """Shard -> its attempts whose parts are complete, in order.
+
+    A later attempt holds only what failed before, so one counts when all before it are there: a shard whose
+    first part was lost is to be done, whatever else there is of it.
+    """
+    found: dict[int, set[int]] = {}
     try:
         for place in places.walk(places.joined(folder, _FOLDER), deep=False, suffixes=(f".{form}",)):
             number, _, attempt = place.replace("\\", "/").rpartition("/")[2].partition(".")[0].partition("-")
             if number.isdecimal() and attempt.isdecimal():
-                found.setdefault(int(number), []).append(int(attempt))
+                found.setdefault(int(number), set()).add(int(attempt))
     except PlaceNotFoundError:  # no part at all
         return {}
-    return {number: sorted(attempts) for number, attempts in found.items()}
+    unbroken = {
+        number: list(takewhile(attempts.__contains__, count(1))) for number, attempts in found.items()
+    }
+    return {number: attempts for number, attempts in unbroken.items() if attempts}
 
 
 def write_part(place: str, rows: Sequence[Row], fields: Fields, form: str) -> None:
-    """Write all rows of a part; it appears whole.
+    """Write all rows of a part; it appears whole. Names of recordings go out ``shown``, without secrets.
 
     Raises:
         PlaceError: it cannot be written; its ``is_full`` says whether for want of room.
@@ -84,7 +94,7 @@ def write_part(place: str, rows: Sequence[Row], fields: Fields, form: str) -> No
     document = io.BytesIO()
     write, end = opened_writer(document, {**_HEAD, **fields}, form)
     for row in sorted(rows, key=lambda row: (row["key"], row["n"])):
-        write(row)
+        write({**row, "file": shown(row["file"])} if "file" in row else row)
     end()
     places.write(place, document.getvalue(), durable=True)
 
@@ -113,7 +123,7 @@ def failures(place: str, form: str) -> dict[str, int]:
             table = _pyarrow().parquet.read_table(stream, columns=["key", "error", "attempts"])
         except (ValueError, OSError) as error:
             raise PlaceError(
-                f"{places.veiled(place)}: damaged ({error}); remove it, and run again"
+                f"{places.veiled(place)}: damaged ({error}); remove it, and run the command again"
             ) from error
     lost = table.filter(table["error"].is_valid())
     return dict(zip(lost["key"].to_pylist(), lost["attempts"].to_pylist(), strict=True))
@@ -207,7 +217,8 @@ def _json_rows(stream: BinaryIO) -> Iterator[Row]:
 
 
 def _parquet_rows(stream: BinaryIO) -> Iterator[Row]:
-    for batch in _pyarrow().parquet.ParquetFile(stream).iter_batches(256):
+    table = _pyarrow().parquet.ParquetFile(stream)
+    for batch in table.iter_batches(max(1, min(256, _CELLS // table.metadata.num_columns))):
         for row in batch.to_pylist():
             if row["error"] is None:
                 del row["error"], row["attempts"]

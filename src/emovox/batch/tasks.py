@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 
 from emovox import places
-from emovox.batch.listing import Item
+from emovox.batch.listing import Item, shown
 from emovox.batch.parts import Fields, Row
 from emovox.errors import BundleCorruptError, ConfigError, EmovoxError
 from emovox.request import Request, Sound, answers
@@ -134,7 +134,7 @@ def _answered(model: Recognizer, request: Request, item: Item, place: str) -> tu
     sound, begin_s = _sound(item, place)
     rows, audio_s = [], 0.0
     for answer, _ in answers(model, sound, request):
-        row = replace(answer, file=item.file).to_dict()
+        row = replace(answer, file=shown(item.file)).to_dict()
         audio_s = max(audio_s, row["end_s"] or 0.0)
         for name in ("start_s", "end_s") if begin_s else ():
             row[name] = None if row[name] is None else round(row[name] + begin_s, 3)
@@ -243,4 +243,6 @@ class _Describer:
         audio_s, begin_s = (one.n_samples or 0) / SAMPLE_RATE, item.start_s or 0.0
         cells = zip(self._columns, (value for row in one.values for value in row.tolist()), strict=True)
         numbers = {name: value if isfinite(value) else None for name, value in cells}
-        return [{"file": item.file, "start_s": begin_s, "end_s": begin_s + audio_s, **numbers}], audio_s
+        return [
+            {"file": shown(item.file), "start_s": begin_s, "end_s": begin_s + audio_s, **numbers}
+        ], audio_s
