@@ -4,8 +4,8 @@
 
 ``engines``: ``--clips`` links to real clips below DIR, judged by each way from first to last: clips
 a second, peak memory of the driver and of a worker, and whether all merged files are the same bytes.
-``kills``: ``--kills`` runs of which a worker, or the driver, gets kill -9 at a random time; the command is
-given again until it ends well, and its merged file must be that of a run that nobody disturbed. ``rows``:
+``kills``: ``--kills`` runs of which a worker (``--killed ray``: an actor of Ray), or the driver, gets kill -9 at
+a random time; the command is given again until it ends well, and its merged file must be that of a run that nobody disturbed. ``rows``:
 ``--rows`` rows, a few of which are real clips; time, peak memory, and whether every failure is a row.
 
 Linux only: memory is read from /proc. Ways can be measured one at a time, on a machine that cannot be had for
@@ -28,6 +28,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from itertools import cycle, islice
 from pathlib import Path
 from typing import Any
@@ -53,6 +54,10 @@ class Ran:
     """The largest peak among the processes it started."""
 
 
+VICTIMS = {"local": b"spawn_main", "ray": b"ray::_Worker"}
+"""Engine -> what stands in the command line of its workers."""
+
+
 def main() -> int:
     """Measure what is asked for, print, and return 0 when all targets are met."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
@@ -62,6 +67,9 @@ def main() -> int:
     parser.add_argument("--clips", type=int, default=20_000)
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--rows", type=int, default=1_000_000)
+    parser.add_argument(
+        "--killed", choices=VICTIMS, default="local", help="the engine whose workers are killed"
+    )
     parser.add_argument("--seed", type=int, default=0, help="of the times of the kills")
     parser.add_argument("--folder", type=Path, help="where runs and results are kept; default: thrown away")
     options = parser.parse_args()
@@ -165,14 +173,15 @@ def kills(options: argparse.Namespace, folder: Path) -> tuple[dict[str, Any], di
     """Runs that are killed at random times, each gone on with and compared to one that was not."""
     clips = linked(options.corpora, folder / f"clips-{KILLED_CLIPS}", KILLED_CLIPS)
     chance = random.Random(options.seed)
-    whole_s = watched(_command(clips, folder / "whole"), codes=(0,)).wall_s
+    command = partial(_command, clips, engine=options.killed)
+    whole_s = watched(command(folder / "whole"), codes=(0,)).wall_s
     expected = _merged(folder / "whole")
     same, again = 0, 0
     for i in range(options.kills):
         out = folder / f"killed-{i}"
         victim = "worker" if i % 2 else "driver"
         when_s = chance.uniform(0.3, whole_s)
-        n_runs = _killed_run(_command(clips, out), victim, when_s)
+        n_runs = _killed_run(command(out), b"" if victim == "driver" else VICTIMS[options.killed], when_s)
         is_same = _merged(out) == expected
         same += is_same
         again += n_runs - 1
@@ -180,16 +189,24 @@ def kills(options: argparse.Namespace, folder: Path) -> tuple[dict[str, Any], di
         print(f"kill -9 of a {victim} after {when_s:.2f} s: {n_runs} runs, {fate}")
         shutil.rmtree(out)
     shutil.rmtree(folder / "whole")
-    figures = {"kills": options.kills, "same": same, "commands_given_again": again, "undisturbed_s": whole_s}
+    figures = {
+        "killed": options.killed,
+        "kills": options.kills,
+        "same": same,
+        "commands_given_again": again,
+        "undisturbed_s": whole_s,
+    }
     return figures, {
         f"{options.kills} killed runs: nothing lost, doubled or different": same == options.kills
     }
 
 
-def _command(clips: Path, out: Path) -> list[str]:
+def _command(clips: Path, out: Path, *, engine: str) -> list[str]:
     shutil.rmtree(out, ignore_errors=True)
     shard = ["--shard-size", str(KILLED_SHARD), "--format", "jsonl"]
-    return emovox("batch", "predict", str(clips), "-o", str(out), "--workers", "2", *shard)
+    return emovox(
+        "batch", "predict", str(clips), "-o", str(out), "--engine", engine, "--workers", "2", *shard
+    )
 
 
 def _merged(out: Path) -> bytes:
@@ -200,14 +217,17 @@ def _merged(out: Path) -> bytes:
     return found
 
 
-def _killed_run(argv: Sequence[str], victim: str, after_s: float) -> int:
-    """Start, kill somebody, and start again until it ends well; how often it was started."""
+def _killed_run(argv: Sequence[str], victim: bytes, after_s: float) -> int:
+    """Start, kill somebody, and start again until it ends well; how often it was started.
+
+    ``victim`` stands in the command line of the process to kill; nothing: the driver.
+    """
     process = subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     time.sleep(after_s)
     start_s = time.monotonic()
     pids = [process.pid]
-    while victim == "worker" and process.poll() is None and time.monotonic() < start_s + 10:
-        pids = [pid for pid in descendants(process.pid) if b"spawn_main" in _read(pid, "cmdline")]
+    while victim and process.poll() is None and time.monotonic() < start_s + 10:
+        pids = [pid for pid in descendants(process.pid) if victim in _read(pid, "cmdline")]
         if pids:
             break
         time.sleep(0.02)
