@@ -4,9 +4,10 @@
 
 ``engines``: ``--clips`` links to real clips below DIR, judged by each way from first to last: clips
 a second, peak memory of the driver and of a worker, and whether all merged files are the same bytes.
-``kills``: ``--kills`` runs of which a worker (``--killed ray``: an actor of Ray), or the driver, gets kill -9 at
-a random time; the command is given again until it ends well, and its merged file must be that of a run that nobody disturbed. ``rows``:
-``--rows`` rows, a few of which are real clips; time, peak memory, and whether every failure is a row.
+``kills``: ``--kills`` runs of which a worker (``--killed ray``: an actor of Ray), or the driver, gets
+kill -9 at a random time; the command is given again until it ends well, and its merged file must be that of
+a run that nobody disturbed. ``rows``: ``--rows`` rows, a few of which are real clips; time, peak memory, and
+whether every failure is a row.
 
 Linux only: memory is read from /proc. Ways can be measured one at a time, on a machine that cannot be had for
 long: results are kept in ``--folder``, and the table shows all that are there. Ray needs the extra
