@@ -1,8 +1,9 @@
 """How several processes share out the connections of one socket.
 
 All of them wait for it. asyncio takes as many connections as there are whenever it wakes, so that of clients
-who come together, and stay, one process gets all and the others none: measured with sixteen clients and two
-processes, one of which idled. Taking one at a time leaves the next to whoever is free first.
+who come together, and stay, one process may get all and the others none: seen once with sixteen clients and
+two processes. Taking one at a time leaves the next to whoever is free first. It makes shares likelier, not
+equal (2 and 14 were seen on a busy machine).
 """
 
 from __future__ import annotations
