@@ -373,6 +373,24 @@ def test_live_answers_are_those_of_the_stream(browser: Any, url: str, model: Any
 
 
 @pytest.mark.browser
+def test_a_voice_on_one_side_is_drawn(browser: Any, url: str) -> None:
+    """The mean of all channels is judged, so it is drawn, too; once only the left one was."""
+    side = np.zeros((8000, 2), np.float32)
+    side[4000:, 1] = 0.5
+    file = io.BytesIO()
+    soundfile.write(file, side, 8000, format="WAV")
+    peaks = """async (bytes) => {
+        const { peaksOf } = await import("/page/sound.js");
+        const peaks = await peaksOf(new Blob([new Uint8Array(bytes)]));
+        return [peaks.between(0, 0.4), peaks.between(0.6, 0.9)];
+    }"""
+    with Visit(browser, url) as visit:
+        silent, loud = visit.page.evaluate(peaks, list(file.getvalue()))
+    assert silent == 0
+    assert loud == pytest.approx(0.25, abs=0.01)
+
+
+@pytest.mark.browser
 def test_segments_are_heard_by_keyboard(browser: Any, url: str, clip: Any) -> None:
     with Visit(browser, url) as visit:
         page = visit.page

@@ -45,11 +45,21 @@ export async function peaksOf(blob) {
     const context = new OfflineAudioContext(1, 1, DRAWN_RATE);
     const decoded = await context.decodeAudioData(await blob.arrayBuffer());
     const peaks = new Peaks(decoded.sampleRate);
-    peaks.push(decoded.getChannelData(0));
+    peaks.push(mean(decoded)); // which is what is judged: a voice may be on one side alone
     return peaks;
   } catch {
     return null;
   }
+}
+
+/** The mean of all channels. */
+function mean(decoded) {
+  const sum = new Float32Array(decoded.length);
+  for (let channel = 0; channel < decoded.numberOfChannels; channel += 1) {
+    const samples = decoded.getChannelData(channel);
+    for (let n = 0; n < sum.length; n += 1) sum[n] += samples[n] / decoded.numberOfChannels;
+  }
+  return sum;
 }
 
 /** Pieces of 16-bit samples as a WAV file, bit for bit. */
