@@ -23,6 +23,7 @@ import soundfile
 
 import emovox
 from emovox.batch import AHEAD, Outcome, run
+from emovox.batch.crew import run_apart
 from emovox.errors import AudioDecodeError, ConfigError, EmovoxError
 
 
@@ -57,6 +58,21 @@ def broken_factory() -> Callable[[Any], Any]:
 
 def dying_factory() -> Callable[[Any], Any]:
     os._exit(7)
+
+
+def sometimes_killed_factory(starts: Path, killed: set[int]) -> Callable[[Any], Any]:
+    """Counts how often it was called; of some calls, the process is killed in the middle."""
+    with starts.open("a") as stream:
+        stream.write(".")
+    if len(starts.read_text()) in killed:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return fatal_at_minus_one
+
+
+def fatal_at_minus_one(item: int) -> int:
+    if item == -1:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return item
 
 
 def no_children() -> bool:
@@ -166,6 +182,28 @@ def test_a_worker_that_cannot_start_says_why() -> None:
         list(run(dying_factory, range(5), workers=2))
     with pytest.raises(EmovoxError, match="could not start"):
         list(run(dying_factory, [b"x" * 10_000_000], workers=2))  # too large for the pipe to swallow
+    assert no_children()
+
+
+def test_a_worker_that_is_killed_while_it_starts_is_replaced(tmp_path: Path) -> None:
+    def starts() -> int:
+        return len((tmp_path / "starts").read_text())
+
+    killed = partial(sometimes_killed_factory, tmp_path / "starts", {2, 3, 5})
+    outcomes = list(run_apart(killed, [1, -1, 2, -1, 3], workers=1))
+    assert [outcome.value for outcome in outcomes] == [1, None, 2, None, 3]
+    assert starts() == 6
+    (tmp_path / "starts").unlink()
+    assert [outcome.value for outcome in run(killed, [1, -1, 2, -1, 3], workers=2)] == [1, None, 2, None, 3]
+    (tmp_path / "starts").unlink()
+    always = partial(sometimes_killed_factory, tmp_path / "starts", set(range(2, 99)))
+    with pytest.raises(EmovoxError, match=r"could not start: it died \(SIGKILL\)"):
+        list(run_apart(always, [1, -1, 2, 3], workers=1))
+    assert starts() == 1 + 4
+    (tmp_path / "starts").unlink()
+    with pytest.raises(EmovoxError, match=r"could not start: it died \(SIGKILL\)"):
+        list(run_apart(partial(sometimes_killed_factory, tmp_path / "starts", {1}), [1], workers=1))
+    assert starts() == 1, "nothing has ever started: it is no accident"
     assert no_children()
 
 

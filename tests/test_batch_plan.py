@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from emovox.batch.listing import Item, listed, printable
-from emovox.batch.plan import Digest, read_shard, write_plan
+from emovox.batch.listing import Item, listed, printable, shown
+from emovox.batch.plan import digests, read_shard, write_plan
 from emovox.errors import ConfigError, EmovoxError, ManifestError
 
 NAMES = st.text(
@@ -153,6 +153,38 @@ def test_a_row_of_parquet_that_names_no_recording_is_told(tmp_path: Path) -> Non
         list(listed(str(tmp_path / "a.parquet")))
 
 
+@pytest.mark.parametrize(
+    "signed",
+    [
+        "X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Credential=ID{n}%2F2026&X-Amz-Date=2026112{n}T0Z&X-Amz-Expires=9{n}"
+        "&X-Amz-SignedHeaders=host&X-Amz-Signature=77{n}",
+        "X-Goog-Date=2026{n}&X-Goog-Expires={n}00&X-Goog-SignedHeaders=host&X-Goog-Signature=a{n}",
+        "AWSAccessKeyId=A{n}&Expires=17{n}&Signature=x{n}",
+        "Policy=ab{n}&Signature=x{n}&Key-Pair-Id=K{n}",
+        "sv=2024-11-04&st=2026-11-2{n}T00%3A00Z&se=2026-11-2{n}T01%3A00Z&sr=b&sp=r&sig=x{n}",
+    ],
+)
+def test_a_renewed_signature_is_of_the_same_recording(signed: str) -> None:
+    item, renewed = (Item(f"https://voices.test/a.wav?id=3&{signed.format(n=n)}") for n in (1, 2))
+    assert item.key == renewed.key == shown(item.file)
+    assert shown(shown(item.file)) == shown(item.file) != shown(item.file.replace("id=3", "id=4"))
+    unsigned = "https://voices.test/a.wav?expires=1&st=1"
+    assert shown(unsigned) == unsigned, "there is no signature: what it says may be what it asks for"
+
+
+def test_of_two_addresses_of_a_recording_one_is_planned(tmp_path: Path) -> None:
+    base = "https://voices.test/a.wav?X-Amz-Signature="
+    other, stretch = Item("b.wav"), Item(f"{base}1", 0.0, 3.0)
+    items = [Item(f"{base}2"), other, Item(f"{base}1"), stretch]
+    plan = write_plan(items, str(tmp_path), shard_size=10)
+    assert (plan.n_items, plan.n_twice) == (3, 1)
+    assert set(read_shard(str(tmp_path), 0)) == {Item(f"{base}1"), other, stretch}
+    renewed = [item._replace(file=item.file.replace("Signature=", "Signature=9")) for item in reversed(items)]
+    assert digests(items) == (plan.sha256, plan.addresses)
+    assert digests(renewed)[0] == plan.sha256
+    assert digests(renewed)[1] != plan.addresses
+
+
 def test_keys_have_no_secrets_and_no_two_recordings_one_key() -> None:
     base = "https://voices.test/a.wav?id=3&X-Amz-Signature="
     assert Item(f"{base}SECRET").key == Item(f"{base}OTHER").key == f"{base}***"
@@ -234,14 +266,14 @@ def test_shards_hold_every_item_once_in_any_order(
 ) -> None:
     folder = tmp_path_factory.mktemp("plan")
     shards = shards_of(folder, given, size)
-    assert {item for shard in shards for item in shard} == set(given)
-    assert sum(map(len, shards)) == len(set(given))
+    assert {item.key for shard in shards for item in shard} == {item.key for item in given}
+    assert sum(map(len, shards)) == len({item.key for item in given})
     assert all(len(shard) == size for shard in shards[:-1])
     shuffled = list(given)
     random.shuffle(shuffled)  # type: ignore[attr-defined]
     assert shards_of(folder, shuffled, size) == shards
-    assert Digest.of(shuffled) == Digest.of(given)
-    assert Digest.of([*given, Item("one more")]) != Digest.of(given)
+    assert digests(shuffled) == digests(given)
+    assert not {*digests([*given, Item("one more")])} & {*digests(given)}
 
 
 def test_a_plan_says_what_was_listed_twice(tmp_path: Path) -> None:

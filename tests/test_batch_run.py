@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -21,15 +22,16 @@ import pytest
 
 from emovox import places
 from emovox.batch.crew import Outcome, attempt
+from emovox.batch.drive import Pace, run_job, status
 from emovox.batch.engines import LocalEngine, Shard, ShardDone
-from emovox.batch.job import Job, Pace, run_job, status
+from emovox.batch.job import Job
 from emovox.batch.journal import Journal
 from emovox.batch.ledger import read_ledger
 from emovox.batch.listing import Item
 from emovox.batch.lock import STALE_S, locked
 from emovox.batch.merge import merge
 from emovox.batch.parts import Fields, Row, read_part, write_part
-from emovox.batch.plan import write_plan
+from emovox.batch.plan import read_shard, write_plan
 from emovox.errors import AudioDecodeError, BatchError, ConfigError, PlaceError
 
 # ------------------------------------------------------------------------------------------ a toy task
@@ -247,6 +249,36 @@ def test_what_is_done_is_not_done_again(tmp_path: Path) -> None:
     assert len(judged(tmp_path)) == again
 
 
+def test_a_run_goes_on_by_renewed_addresses(tmp_path: Path) -> None:
+    asked = job(tmp_path)
+    listed = Path(asked.plan)
+
+    def sign(signature: int) -> None:
+        base = "https://voices.test/{}.wav?X-Amz-Date={}&X-Amz-Signature={}\n"
+        listed.write_text("".join(base.format(i, signature, signature) for i in range(9)))
+
+    sign(1)
+    with pytest.raises(KeyboardInterrupt):
+        run_job(asked, Tripping(1))
+    first = {item.file for item in read_shard(asked.output, 2)}
+    assert all("Signature=1" in file for file in first)
+    sign(2)
+    before = len((tmp_path / "judged.txt").read_text().split())
+    n_done = status(asked.output).n_done
+    assert run_job(asked, Here()).n_done == 9
+    assert {item.file for item in read_shard(asked.output, 2)} == {
+        file.replace("Date=1", "Date=2").replace("Signature=1", "Signature=2") for file in first
+    }
+    assert len((tmp_path / "judged.txt").read_text().split()) == before + 9 - n_done
+    rows = merged(tmp_path, asked)
+    whole = replace(asked, output=str(tmp_path / "whole"))
+    run_job(whole, Here())
+    assert merged(tmp_path, whole) == rows
+    listed.write_text(listed.read_text().replace("8.wav", "9.wav"))
+    with pytest.raises(BatchError, match="the plan: other recordings"):
+        run_job(asked, Here())
+
+
 def test_only_what_failed_is_tried_again(tmp_path: Path) -> None:
     asked = job(tmp_path, "a.wav", "fickle1.wav", "b.wav", "refused.wav", "c.wav", "fickle2.wav")
     assert run_job(asked, Here()).n_failed == 3
@@ -310,6 +342,24 @@ def test_a_journal_whose_last_line_is_half_there(tmp_path: Path) -> None:
         journal.end("next", [], 0.0)
     with Journal(file, session="c", run="r") as journal:
         assert journal.done("next") == ([], 0.0)
+
+
+@pytest.mark.parametrize("where", ["watch", "problem"])
+def test_nobody_works_on_when_a_run_was_broken_off(tmp_path: Path, where: str) -> None:
+    asked = job(tmp_path, *(f"slow{i}.wav" for i in range(60)))
+
+    def watch(pace: Pace) -> None:
+        if pace.n_done and where == "watch":
+            raise KeyboardInterrupt
+        if pace.n_done:  # the next part cannot be written
+            for number in range(20):
+                with suppress(FileExistsError):
+                    (tmp_path / f"out/parts/{number:06d}-1.jsonl").mkdir()
+
+    with pytest.raises(KeyboardInterrupt if where == "watch" else BatchError) as caught:
+        run_job(asked, LocalEngine(), workers=2, watch=watch)
+    assert multiprocessing.active_children() == []
+    assert caught.tb is not None, "the traceback, which knows of the workers, is still there"
 
 
 # ------------------------------------------------------------------------------------------ refusals

@@ -245,7 +245,7 @@ def test_ctrl_c_keeps_what_is_done(tiny_bundle: Path, folder: Path, tmp_path: Pa
 def test_what_the_driver_needs_is_light() -> None:
     """Neither a worker nor the driver of a run on JSON lines loads what only tables of features need."""
     code = (
-        "import sys, emovox.cli.batch, emovox.batch.job, emovox.batch.merge, emovox.batch.estimate;"
+        "import sys, emovox.cli.batch, emovox.batch.drive, emovox.batch.merge, emovox.batch.estimate;"
         "print(*[m for m in ('pyarrow', 'pandas', 'ray', 'fsspec', 'torch', 'scipy') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

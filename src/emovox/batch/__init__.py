@@ -1,8 +1,8 @@
 """Many recordings, many processes, many machines.
 
 ``crew`` does many items in several processes, which `Recognizer.predict_many` and the commands use. Above it,
-a ``job`` judges what a ``plan`` names, in shards, by one of the ``engines``, and goes on after whatever
-stopped it; ``merge`` makes one file of it::
+``drive`` does a ``job``: it judges what a ``plan`` names, in shards, by one of the ``engines``, and goes on
+after whatever stopped it; ``merge`` makes one file of it::
 
     task = answer_task("default")
     run_job(Job("calls/", "out", task), engine("local"), workers=4)
@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Any
 from emovox.batch.crew import AHEAD, Outcome, run
 
 if TYPE_CHECKING:
+    from emovox.batch.drive import Pace, Status, run_job, status
     from emovox.batch.engines import engine
-    from emovox.batch.job import Job, Pace, Status, run_job, status
+    from emovox.batch.job import Job
     from emovox.batch.ledger import read_ledger
     from emovox.batch.tasks import answer_task, feature_task
 
@@ -38,14 +39,14 @@ __all__ = [
 
 _HOME = {
     "Job": "job",
-    "Pace": "job",
-    "Status": "job",
+    "Pace": "drive",
+    "Status": "drive",
     "answer_task": "tasks",
     "engine": "engines",
     "feature_task": "tasks",
     "read_ledger": "ledger",
-    "run_job": "job",
-    "status": "job",
+    "run_job": "drive",
+    "status": "drive",
 }
 
 

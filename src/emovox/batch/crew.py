@@ -10,7 +10,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
@@ -22,6 +22,10 @@ __all__ = ["AHEAD", "Outcome", "attempt", "check_workers", "run", "run_apart"]
 
 AHEAD = 4
 """Items a worker may be ahead of the oldest one still awaited; bounds what is held to keep the order."""
+
+_STILLBORN = 3
+"""So many processes in a row may be killed while they start, where others have started before: somebody was
+short of memory. One more, and nothing starts any longer."""
 
 Item = TypeVar("Item")
 Value = TypeVar("Value")
@@ -56,7 +60,7 @@ def run(
 
 def run_apart(
     factory: Callable[[], Callable[[Item], Value]], items: Iterable[Item], *, workers: int = 1
-) -> Iterator[Outcome[Item, Value]]:
+) -> Generator[Outcome[Item, Value]]:
     """As `run`, but the outcomes come as they are known, and even one worker is a process of its own.
 
     An item is read when a worker has its hands free, and not before. Arguments and errors are those of `run`.
@@ -109,7 +113,7 @@ def _shared(
 
 def _apart(
     factory: Callable[[], Callable[[Item], Value]], items: Iterable[Item], workers: int
-) -> Iterator[Outcome[Item, Value]]:
+) -> Generator[Outcome[Item, Value]]:
     crew = _Crew(factory, workers)
     waiting = enumerate(items)
     try:
@@ -151,6 +155,8 @@ class _Crew:
     def __init__(self, factory: Callable[[], Any], size: int) -> None:
         self._factory, self._size = factory, size
         self._workers: list[_Worker] = []
+        self._has_started = False
+        self._n_stillborn = 0
 
     @property
     def has_hands(self) -> bool:
@@ -167,7 +173,8 @@ class _Crew:
             try:
                 worker.give(index, item)
             except OSError:  # it died while idle, which is hardly this item's fault
-                worker.explain()
+                if not worker.is_ready:
+                    self._told(worker)
                 self._dismiss(worker)
             except Exception as error:
                 return f"it cannot be sent to a worker process: {error}"
@@ -187,12 +194,31 @@ class _Crew:
         outcomes = {}
         ready = set(wait([worker.pipe for worker in self._workers if worker.is_busy]))
         for worker in [worker for worker in self._workers if worker.pipe in ready]:
-            index, outcome = worker.index, worker.take()
-            if outcome is not None:
-                outcomes[index] = outcome
+            index, outcome = worker.index, self._told(worker)
             if worker.is_dead:
                 self._dismiss(worker)
+                if outcome is None:  # it never began
+                    refusal = self.give(index, worker.item)
+                    outcome = None if refusal is None else Outcome(worker.item, error=refusal)
+            if outcome is not None:
+                outcomes[index] = outcome
         return outcomes
+
+    def _told(self, worker: _Worker) -> Outcome[Any, Any] | None:
+        """What waits in its pipe; ``None`` also when it was killed before it was ready, and may be replaced.
+
+        Raises:
+            EmovoxError: it cannot start, and no other could.
+        """
+        try:
+            outcome = worker.take()
+        except _StillbornError:
+            self._n_stillborn += 1
+            if not self._has_started or self._n_stillborn > _STILLBORN:
+                raise
+            return None
+        self._has_started, self._n_stillborn = True, 0
+        return outcome
 
     def stop(self) -> None:
         while self._workers:
@@ -201,6 +227,10 @@ class _Crew:
     def _dismiss(self, worker: _Worker) -> None:
         worker.stop()
         self._workers.remove(worker)
+
+
+class _StillbornError(EmovoxError):
+    """A process was killed before it was ready to work."""
 
 
 class _Worker:
@@ -214,8 +244,8 @@ class _Worker:
         with _interrupts_held(), _one_thread_each():
             self._process.start()
         theirs.close()  # the process now holds the only other end, which closes when it dies
-        self._item: Any = None
-        self._is_ready = False
+        self.item: Any = None
+        self.is_ready = False
         self.index = -1
         self.is_dead = False
 
@@ -225,7 +255,7 @@ class _Worker:
 
     def give(self, index: int, item: Any) -> None:
         self.pipe.send(item)
-        self.index, self._item = index, item
+        self.index, self.item = index, item
 
     def take(self) -> Outcome[Any, Any] | None:
         """The outcome that waits in the pipe; ``None`` when it only says that the worker has started."""
@@ -234,24 +264,20 @@ class _Worker:
         except (EOFError, OSError):
             kind, value, error = self._died()
         if kind == "broken":
-            raise EmovoxError(f"a worker process could not start: {error}")
-        self._is_ready = True
+            kill = self.is_dead and (self._process.exitcode or 0) < 0
+            raise (_StillbornError if kill else EmovoxError)(f"a worker process could not start: {error}")
+        self.is_ready = True
         if kind == "ready":
             return None
         self.index = -1
-        return Outcome(self._item, value, error)
-
-    def explain(self) -> None:
-        """Of a process that died: raise if it never was able to work."""
-        if not self._is_ready:
-            self.take()
+        return Outcome(self.item, value, error)
 
     def _died(self) -> tuple[str, None, str]:
         self.is_dead = True
         self._process.join()
         code = self._process.exitcode or 0
         fate = signal.Signals(-code).name if code < 0 else f"exit code {code}"
-        if self._is_ready:
+        if self.is_ready:
             return "done", None, f"the process that judged it died ({fate})"
         return (
             "broken",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -61,17 +62,17 @@ def estimate(job: Job, *, speed: float | None = None) -> Estimate:
 
 def _measured(plan: Plan, task: Task, some: list[Item]) -> Estimate:
     """The first recording starts the clock: until it is judged a process starts and loads the model."""
-    outcomes = run_apart(partial(_tried, task), some[:1] + some, workers=1)
-    next(outcomes)
-    start_s = now_s = time.monotonic()
     n = n_failed = 0
     audio_s = 0.0
-    for outcome in outcomes:
-        n, now_s = n + 1, time.monotonic()
-        n_failed += outcome.value is None
-        audio_s += outcome.value or 0.0
-        if now_s - start_s > _PATIENCE_S:
-            break
+    with closing(run_apart(partial(_tried, task), some[:1] + some, workers=1)) as outcomes:
+        next(outcomes)
+        start_s = now_s = time.monotonic()
+        for outcome in outcomes:
+            n, now_s = n + 1, time.monotonic()
+            n_failed += outcome.value is None
+            audio_s += outcome.value or 0.0
+            if now_s - start_s > _PATIENCE_S:
+                break
     took_s = max(now_s - start_s, 1e-9)
     return Estimate(plan, n, n_failed, n / took_s, audio_s / took_s)
 

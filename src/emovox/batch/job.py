@@ -1,4 +1,4 @@
-"""A run over many recordings: planned once, done shard by shard, gone on with after whatever stopped it.
+"""What is to be done with many recordings, and the folder of it: planned once, and gone on with as the same.
 
 ::
 
@@ -11,31 +11,21 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 import re
-import secrets
-import time
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from emovox import places
-from emovox.batch.engines import Engine, Shard, ShardDone
-from emovox.batch.journal import STRIKES
 from emovox.batch.ledger import Ledger, differences, read_ledger, write_ledger
 from emovox.batch.listing import Item, listed
-from emovox.batch.lock import locked
-from emovox.batch.parts import FORMS, attempts_of, check_form, failures, part_file
-from emovox.batch.plan import Digest, Plan, check_shard_size, settle, write_plan
+from emovox.batch.parts import FORMS, attempts_of, check_form, part_file
+from emovox.batch.plan import Plan, check_shard_size, digests, settle, write_plan
 from emovox.batch.tasks import Task
-from emovox.batch.work import Work, is_full
-from emovox.errors import BatchError, PlaceError, PlaceNotFoundError
+from emovox.errors import BatchError, PlaceNotFoundError
 
-__all__ = ["SHARD_SIZE", "Job", "Pace", "Status", "form_of", "run_job", "status"]
+__all__ = ["SHARD_SIZE", "Job", "begun", "check_folder", "form_of"]
 
 SHARD_SIZE = 500
 """Recordings in a shard, unless it is said."""
@@ -66,157 +56,10 @@ class Job:
         return listed(self.plan, column=self.column)
 
 
-@dataclass(frozen=True, slots=True)
-class Status:
-    """How far a run is."""
-
-    ledger: Ledger
-    n_done: int
-    """Recordings in parts that are complete."""
-    n_failed: int
-    """Those of them whose row is an error, after all attempts."""
-    n_shards_done: int
-
-    @property
-    def is_complete(self) -> bool:
-        """Whether every recording has its row."""
-        return self.n_shards_done == self.ledger.plan.n_shards
-
-
-@dataclass(slots=True)
-class Pace:
-    """How far a run is, and how fast; changed while it goes on."""
-
-    n_items: int = 0
-    """Recordings of the plan."""
-    n_twice: int = 0
-    n_before: int = 0
-    """Done in earlier runs."""
-    n_todo: int = 0
-    """To be done in this one; those that are tried again included."""
-    n_done: int = 0
-    n_failed: int = 0
-    audio_s: float = 0.0
-    n_lost: int = 0
-    """Times that a worker was lost."""
-    start_s: float = field(default_factory=time.monotonic)
-    """When work began."""
-
-    @property
-    def elapsed_s(self) -> float:
-        """Seconds of work."""
-        return max(time.monotonic() - self.start_s, 1e-9)
-
-    @property
-    def items_per_s(self) -> float:
-        """Recordings a second."""
-        return self.n_done / self.elapsed_s
-
-    @property
-    def audio_h_per_h(self) -> float:
-        """Hours of sound an hour."""
-        return self.audio_s / self.elapsed_s
-
-    @property
-    def left_s(self) -> float | None:
-        """Seconds to the end at this pace; ``None``: nobody knows yet."""
-        return (self.n_todo - self.n_done) / self.items_per_s if self.n_done else None
-
-
-def run_job(
-    job: Job,
-    engine: Engine,
-    *,
-    workers: int = 1,
-    retry_failed: bool = False,
-    watch: Callable[[Pace], None] = lambda _: None,
-) -> Status:
-    """Begin a run or go on with it, until every recording has its row.
-
-    Args:
-        retry_failed: also try again what failed in runs before this one.
-        watch: is told how far it is, first when it is known what is to be done, then after each shard.
-
-    Raises:
-        BatchError: the folder belongs to another run, or one works in it; a disk is full; a worker is lost
-            again and again. What was done is kept, and the same command goes on.
-        EmovoxError: the plan cannot be read, the model not be loaded, a worker not be started.
-    """
-    _check_folder(job.output)
-    with _full_disks_told(), locked(job.output) as check:
-        ledger, pace = _begun(job), Pace()
-        work = _work(job, ledger)
-        before = attempts_of(job.output, ledger.form)
-        again = list(_again(job.output, ledger, before)) if retry_failed else []
-        pace.n_items, pace.n_twice = ledger.plan.n_items, ledger.plan.n_twice
-        pace.n_before = sum(map(ledger.plan.n_in, before))
-        pace.n_todo = pace.n_items - pace.n_before + sum(n for _, n in again)
-        watch(pace)
-        first = (Shard(number) for number in range(ledger.plan.n_shards) if number not in before)
-        pace.start_s = time.monotonic()
-        for shards in (first, [shard for shard, _ in again]):
-            for done in _insisted(engine, work, shards, workers, pace, ledger.plan.shard_size):
-                pace.n_done += done.n_items
-                pace.n_failed += done.n_failed
-                pace.audio_s += done.audio_s
-                watch(pace)
-                check()
-        if before:
-            return _status(job.output, ledger)
-        return Status(ledger, ledger.plan.n_items, pace.n_failed, ledger.plan.n_shards)
-
-
-@contextmanager
-def _full_disks_told() -> Iterator[None]:
-    """A disk may be full long before there are parts: a long plan takes room as well."""
-    try:
-        yield
-    except (PlaceError, OSError) as error:
-        if not is_full(error):
-            raise
-        raise BatchError(
-            f"the disk is full: {error}; what was done is kept, and the same command goes on when there is "
-            "room"
-        ) from error
-
-
-def status(output: str) -> Status:
-    """How far the run in a folder is.
-
-    Raises:
-        BatchError: there is none.
-        PlaceError: a part cannot be read.
-    """
-    ledger = read_ledger(output)
-    if ledger is None:
-        raise BatchError(
-            f"{places.veiled(output)}: no run in this folder, or one whose plan is not complete yet"
-        )
-    return _status(output, ledger)
-
-
-def _status(output: str, ledger: Ledger) -> Status:
-    found = attempts_of(output, ledger.form)
-    n_failed = sum(
-        len(failures(part_file(output, number, tried[-1], ledger.form), ledger.form))
-        for number, tried in found.items()
-    )
-    return Status(ledger, sum(map(ledger.plan.n_in, found)), n_failed, len(found))
-
-
-def _work(job: Job, ledger: Ledger) -> Work:
-    """What workers get. They may be in another folder than this process."""
-    local = places.is_local(job.output)
-    folder = str(places.local_path(job.output).absolute()) if local else job.output
-    whole = json.dumps(asdict(ledger), sort_keys=True).encode()
-    run = hashlib.sha256(whole).hexdigest()[:16]
-    return Work(folder, job.task, ledger.form, ledger.root, secrets.token_hex(8), run, ledger.plan)
-
-
 # --- beginning, or going on -------------------------------------------------------------------------
 
 
-def _check_folder(output: str) -> None:
+def check_folder(output: str) -> None:
     """Refuse a folder that is used for something else, before anything is written to it.
 
     Raises:
@@ -258,17 +101,22 @@ def form_of(job: Job, begun: Ledger | None) -> str:
     return form
 
 
-def _begun(job: Job) -> Ledger:
-    """The ledger of this run, which is the one that the folder holds, if it holds one."""
-    begun = read_ledger(job.output)
-    form = form_of(job, begun)
-    size = job.shard_size if job.shard_size is not None else begun.plan.shard_size if begun else SHARD_SIZE
+def begun(job: Job) -> Ledger:
+    """The ledger of this run, which is the one that the folder holds, if it holds one.
+
+    Raises:
+        BatchError: it holds another run.
+        EmovoxError: the plan cannot be read or written.
+    """
+    known = read_ledger(job.output)
+    form = form_of(job, known)
+    size = job.shard_size if job.shard_size is not None else known.plan.shard_size if known else SHARD_SIZE
     check_shard_size(size)
-    if begun is None:
+    if known is None:
         return _new(job, form, size)
-    _check_same(job, begun, form, size)
-    _sweep(job.output, begun)
-    return begun
+    addresses = _check_same(job, known, form, size)
+    _sweep(job.output, known)
+    return known if addresses == known.plan.addresses else _readdressed(job, known)
 
 
 def _sweep(output: str, ledger: Ledger) -> None:
@@ -306,15 +154,30 @@ def _forget(output: str) -> None:
                 journal.unlink(missing_ok=True)
 
 
-def _check_same(job: Job, begun: Ledger, form: str, size: int) -> None:
+def _readdressed(job: Job, begun: Ledger) -> Ledger:
+    """The plan anew: the same recordings in the same shards, by their renewed web addresses."""
+    write_ledger(job.output, replace(begun, plan=replace(begun.plan, addresses="")))  # should it be cut off
+    plan = write_plan(job.items(), job.output, shard_size=begun.plan.shard_size)
+    if plan.sha256 != begun.plan.sha256:
+        raise BatchError(f"{places.veiled(job.plan)}: changed while it was read; run the same command again")
+    settle(job.output, plan.n_shards)
+    ledger = replace(begun, plan=plan)
+    write_ledger(job.output, ledger)
+    return ledger
+
+
+def _check_same(job: Job, begun: Ledger, form: str, size: int) -> str:
+    """Refuse what is another run; ``Plan.addresses`` of what is asked for."""
     seen = _Seen(job.items())
-    plan = replace(begun.plan, sha256=Digest.of(seen), shard_size=size)
+    sha256, addresses = digests(seen)
+    plan = replace(begun.plan, sha256=sha256, shard_size=size)
     wrong = _told_apart(begun, _ledger(job, plan, form, seen.root))
     if wrong:
         raise BatchError(
             f"{places.veiled(job.output)}: the run in this folder was begun otherwise, and rows of two runs "
             f"must not be mixed: {'; '.join(wrong)}. Choose another folder, or ask for the same"
         )
+    return addresses
 
 
 def _told_apart(begun: Ledger, asked: Ledger) -> list[str]:
@@ -352,48 +215,3 @@ class _Seen:
             if not self.root and not places.is_url(item.file) and not os.path.isabs(item.file):  # noqa: PTH117
                 self.root = str(Path.cwd())
             yield item
-
-
-# --- working ----------------------------------------------------------------------------------------
-
-
-def _again(output: str, ledger: Ledger, before: dict[int, list[int]]) -> Iterator[tuple[Shard, int]]:
-    """The shards in which something failed, and how much."""
-    for number, tried in sorted(before.items()):
-        failed = failures(part_file(output, number, tried[-1], ledger.form), ledger.form)
-        if failed:
-            yield Shard(number, tried[-1] + 1), len(failed)
-
-
-def _insisted(
-    engine: Engine, work: Work, shards: Iterable[Shard], workers: int, pace: Pace, shard_size: int
-) -> Iterator[ShardDone]:
-    """Every shard's summary; one whose worker was lost is taken up again after the others.
-
-    A recording that ends its process is passed over when it did so a second time, so a shard may be lost
-    twice for each of its recordings, and a few times for other reasons.
-    """
-    losses: Counter[int] = Counter()
-    while True:
-        lost: list[Shard] = []
-        for outcome in engine.run(work, shards, workers=workers):
-            if outcome.value is None:
-                pace.n_lost += 1
-                number = outcome.item.number
-                losses[number] += 1
-                if losses[number] > STRIKES * shard_size + 3:
-                    raise BatchError(
-                        f"shard {number} was lost {losses[number]} times, at last: {outcome.error}; what was "
-                        "done is kept, and the same command goes on"
-                    )
-                lost.append(outcome.item)
-            elif outcome.value.problem is not None:
-                raise BatchError(
-                    f"{outcome.value.problem}; what was done is kept, and the same command goes on when "
-                    "that is mended"
-                )
-            else:
-                yield outcome.value
-        if not lost:
-            return
-        shards = lost

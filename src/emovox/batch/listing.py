@@ -25,8 +25,16 @@ __all__ = ["Item", "listed", "printable", "shown"]
 
 _LISTS = (".txt", ".lst", ".list")
 _TABLES = (".csv", ".tsv", ".parquet", ".jsonl")
+_SIGNED = re.compile(r"[?&](?:x-(?:amz|goog)-)?sig(?:nature)?=", re.I)
+_TIMES = re.compile(
+    r"([?&](?:x-(?:amz|goog)-(?:date|expires)|expires|policy|s[te]|sk[te])=)[^&#]*",
+    re.I,
+)
+"""What a signature of S3, Google, CloudFront or Azure says of the time it is good for."""
 _SIGNATURE = re.compile(
-    r"([?&](?:x-(?:amz|goog)-(?:signature|credential|security-token)|signature|sig)=)[^&#]*", re.I
+    r"([?&](?:x-(?:amz|goog)-(?:signature|credential|security-token)|signature|sig"
+    r"|awsaccesskeyid|googleaccessid|key-pair-id)=)[^&#]*",
+    re.I,
 )
 """What of a web address says who asks, and not what for."""
 
@@ -61,8 +69,12 @@ def printable(name: str) -> str:
 
 
 def shown(file: str) -> str:
-    """A recording's name as rows have it: a URL without its passwords and signatures."""
-    return places.veiled(file) if places.is_url(file) else file
+    """A recording's name as rows have it: a URL without its passwords, signatures and their times."""
+    return _timeless(places.veiled(file)) if places.is_url(file) else file
+
+
+def _timeless(url: str) -> str:
+    return _TIMES.sub(r"\1***", url) if _SIGNED.search(url) else url
 
 
 def _identity(file: str) -> str:
@@ -71,7 +83,7 @@ def _identity(file: str) -> str:
     if name == file:
         return file
     address, mark, query = file.partition("?")
-    unsigned = _SIGNATURE.sub(r"\1***", f"{shown(address)}{mark}{query}")
+    unsigned = _SIGNATURE.sub(r"\1***", _timeless(f"{shown(address)}{mark}{query}"))
     if shown(unsigned) == unsigned:
         return name
     return f"{name}#{hashlib.blake2b(printable(unsigned).encode(), digest_size=8).hexdigest()}"

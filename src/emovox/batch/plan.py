@@ -14,6 +14,8 @@ import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 from typing import BinaryIO
 
@@ -21,7 +23,7 @@ from emovox import places
 from emovox.batch.listing import Item
 from emovox.errors import ConfigError, PlaceError
 
-__all__ = ["Digest", "Plan", "check_shard_size", "read_shard", "settle", "shard_file", "write_plan"]
+__all__ = ["Plan", "check_shard_size", "digests", "read_shard", "settle", "shard_file", "write_plan"]
 
 _HASH_DIGITS = 16
 _WHOLE = 1 << 256
@@ -35,6 +37,9 @@ class Plan:
     """What is known of a plan that was written."""
 
     sha256: str
+    """Of what is to be judged."""
+    addresses: str
+    """Of how it is reached: signatures of web addresses are renewed, and it is the same recording."""
     n_items: int
     """Different ones."""
     n_twice: int
@@ -48,27 +53,28 @@ class Plan:
 
 
 class Digest:
-    """A hash of many items in any order: the sum of theirs. The same list again has the same."""
+    """A hash of many texts in any order: the sum of theirs. The same list again has the same."""
 
     def __init__(self) -> None:
         self._sum = self._count = 0
 
-    def add(self, line: str) -> None:
+    def add(self, text: str) -> None:
         """One more."""
-        self._sum += int.from_bytes(hashlib.sha256(line.encode()).digest(), "big")
+        self._sum += int.from_bytes(hashlib.sha256(text.encode()).digest(), "big")
         self._count += 1
 
     def text(self) -> str:
         """Hexadecimal."""
         return hashlib.sha256(f"{self._count} {self._sum % _WHOLE}".encode()).hexdigest()
 
-    @classmethod
-    def of(cls, items: Iterable[Item]) -> str:
-        """That of a list, written nowhere."""
-        whole = cls()
-        for item in items:
-            whole.add(_line(item))
-        return whole.text()
+
+def digests(items: Iterable[Item]) -> tuple[str, str]:
+    """``Plan.sha256`` and ``Plan.addresses`` of a list, which is written nowhere."""
+    what, how = Digest(), Digest()
+    for item in items:
+        what.add(item.key)
+        how.add(_line(item))
+    return what.text(), how.text()
 
 
 def check_shard_size(size: int) -> None:
@@ -86,7 +92,7 @@ def write_plan(items: Iterable[Item], folder: str, *, shard_size: int) -> Plan:
     """
     check_shard_size(shard_size)
     with _spool(folder) as spool:
-        whole, n_listed = _spooled(items, spool)
+        what, how, n_listed = _spooled(items, spool)
         if not n_listed:
             raise ConfigError("the plan names no recording at all; nothing is to be done")
         n_items = n_shards = 0
@@ -94,7 +100,7 @@ def write_plan(items: Iterable[Item], folder: str, *, shard_size: int) -> Plan:
             places.write(shard_file(folder, n_shards), b"".join(lines))
             n_items += len(lines)
             n_shards += 1
-    return Plan(whole, n_items, n_listed - n_items, n_shards, shard_size)
+    return Plan(what, how, n_items, n_listed - n_items, n_shards, shard_size)
 
 
 def read_shard(folder: str, number: int) -> list[Item]:
@@ -172,29 +178,41 @@ def _line(item: Item) -> str:
     return json.dumps(item[: last + 1], separators=(",", ":"))
 
 
-def _spooled(items: Iterable[Item], spool: Path) -> tuple[str, int]:
-    """Put every item into the bucket of its hash; the digest of all of them, and their number."""
-    whole, n = Digest(), 0
+def _spooled(items: Iterable[Item], spool: Path) -> tuple[str, str, int]:
+    """Put every item into the bucket of its hash; the digests of all of them, and their number."""
+    what, how, n = Digest(), Digest(), 0
     buckets: dict[str, BinaryIO] = {}
     with ExitStack() as stack:
         for item in items:
-            line = _line(item)
-            whole.add(line)
-            digits = hashlib.blake2b(item.key.encode(), digest_size=_HASH_DIGITS // 2).hexdigest()
+            key, line = item.key, _line(item)
+            what.add(key)
+            how.add(line)
+            digits = hashlib.blake2b(key.encode(), digest_size=_HASH_DIGITS // 2).hexdigest()
             bucket = digits[:2]
             if bucket not in buckets:
                 buckets[bucket] = stack.enter_context((spool / bucket).open("wb", buffering=1 << 13))
             buckets[bucket].write(f"{digits}{line}\n".encode())
             n += 1
-    return whole.text(), n
+    return what.text(), how.text(), n
 
 
 def _sorted(spool: Path) -> Iterator[bytes]:
-    """The lines of all buckets by their hash, each once."""
+    """The lines of all buckets by their hash; each recording once, by whichever address sorts first."""
     for bucket in sorted(spool.iterdir()):
         with bucket.open("rb") as stream:
             lines = sorted(set(stream))
-        yield from (line[_HASH_DIGITS:] for line in lines)
+        for _, alike in groupby(lines, key=itemgetter(slice(_HASH_DIGITS))):
+            first, *others = (line[_HASH_DIGITS:] for line in alike)
+            yield first
+            known = {_key(first)} if others else set()
+            for line in others:
+                if (key := _key(line)) not in known:  # two recordings of one hash
+                    known.add(key)
+                    yield line
+
+
+def _key(line: bytes) -> str:
+    return Item(*json.loads(line)).key
 
 
 def _chunks(lines: Iterator[bytes], size: int) -> Iterator[list[bytes]]:

@@ -16,7 +16,7 @@ from pathlib import Path
 from emovox import places
 from emovox.batch.engines.base import Shard, ShardDone
 from emovox.batch.journal import STRIKES, Journal
-from emovox.batch.listing import Item
+from emovox.batch.listing import Item, shown
 from emovox.batch.parts import Row, failures, part_file, write_part
 from emovox.batch.plan import Plan, read_shard, shard_file
 from emovox.batch.tasks import Judge, Task
@@ -170,7 +170,7 @@ def _failed(item: Item, error: str, place: str = "") -> Row:
             error = error.removeprefix(start)
     stretch = {"start_s": item.start_s, "end_s": item.end_s}
     return {
-        "file": item.file,
+        "file": shown(item.file),
         **{name: at for name, at in stretch.items() if at is not None},
         "error": places.veiled(error),
     }

@@ -189,7 +189,7 @@ def merge(
     The same recordings, model and settings are the same file, byte for byte, whoever worked.
     """
     from emovox import places
-    from emovox.batch.job import status as asked
+    from emovox.batch import status as asked
     from emovox.batch.merge import merge as merged
 
     if places.exists(output) and not force:
@@ -242,8 +242,9 @@ def _run(
     speed: float | None,
 ) -> int:
     """Do it, or say what it would take; the exit code."""
+    from emovox.batch.drive import run_job
     from emovox.batch.engines import engine as named
-    from emovox.batch.job import form_of, run_job
+    from emovox.batch.job import form_of
     from emovox.batch.ledger import read_ledger
 
     if speed is not None and not dry_run:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
@@ -50,8 +50,8 @@ class Engine(Protocol):
 
     def run(
         self, factory: Factory, shards: Iterable[Shard], *, workers: int
-    ) -> Iterator[Outcome[Shard, ShardDone]]:
-        """Do every shard; outcomes come in any order.
+    ) -> Generator[Outcome[Shard, ShardDone]]:
+        """Do every shard; outcomes come in any order. Closing it ends the workers, and waits for their end.
 
         A shard may be done again, wholly or in part, by another worker: its part appears whole, and is the
         same whoever writes it. So an engine may try a shard again whose worker was lost, or give it back as

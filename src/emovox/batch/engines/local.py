@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 
 from emovox.batch.crew import Outcome, run_apart
 from emovox.batch.engines.base import Factory, Shard, ShardDone
@@ -17,6 +17,6 @@ class LocalEngine:
 
     def run(
         self, factory: Factory, shards: Iterable[Shard], *, workers: int
-    ) -> Iterator[Outcome[Shard, ShardDone]]:
+    ) -> Generator[Outcome[Shard, ShardDone]]:
         """As `Engine.run`."""
         return run_apart(factory, shards, workers=workers)

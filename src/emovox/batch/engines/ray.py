@@ -17,7 +17,7 @@ import socket
 import tempfile
 import threading
 from collections import Counter, deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager
 from itertools import chain, islice
 from typing import Any
@@ -69,14 +69,14 @@ class RayEngine:
 
     def run(
         self, factory: Factory, shards: Iterable[Shard], *, workers: int
-    ) -> Iterator[Outcome[Shard, ShardDone]]:
+    ) -> Generator[Outcome[Shard, ShardDone]]:
         """As `Engine.run`. Of more workers than the cluster has cores, the last wait until it has grown."""
         check_workers(workers)
         return self._run(factory, iter(shards), workers)
 
     def _run(
         self, factory: Factory, shards: Iterator[Shard], workers: int
-    ) -> Iterator[Outcome[Shard, ShardDone]]:
+    ) -> Generator[Outcome[Shard, ShardDone]]:
         first = list(islice(shards, workers))
         if not first:
             return
