@@ -742,7 +742,7 @@ def test_a_full_disk_stops_cleanly(tmp_path: Path, monkeypatch: pytest.MonkeyPat
             raise OSError(errno.ENOSPC, "No space left on device")
         return real(*given, **named)
 
-    name = "emovox.places.replaced" if where == "part" else "emovox.batch.journal.Journal.end"
+    name = "emovox.places.writing.replaced" if where == "part" else "emovox.batch.journal.Journal.end"
     real = Journal.end if where == "journal" else __import__("emovox.files", fromlist=["replaced"]).replaced
     run_job(replace(asked, output=str(tmp_path / "whole")), Here())
     with monkeypatch.context() as patch:

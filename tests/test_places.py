@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from emovox import audio, places
 from emovox.errors import AudioDecodeError, MissingExtraError, PlaceError, PlaceNotFoundError
 from emovox.files import replaced
+from emovox.places import stores
 from stores import BUCKET, s3_server, store
 
 EXAMPLE = Path(__file__).parents[1] / "examples" / "happy.flac"
@@ -380,7 +381,7 @@ def test_odd_local_names(tmp_path: Path) -> None:
 
 def test_a_store_that_shows_what_is_half_written_gets_a_file_moved(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("fsspec")
-    monkeypatch.setattr(places, "_SEEN_WHEN_COMPLETE", set())
+    monkeypatch.setattr(stores, "_SEEN_WHEN_COMPLETE", set())
     folder = f"memory://{uuid4().hex}/a"
     places.write(f"{folder}/1.wav", b"x")
     assert list(places.walk(folder)) == [f"{folder}/1.wav"]

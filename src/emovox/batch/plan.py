@@ -52,7 +52,7 @@ class Plan:
         return min(self.shard_size, self.n_items - number * self.shard_size)
 
 
-class Digest:
+class _Digest:
     """A hash of many texts in any order: the sum of theirs. The same list again has the same."""
 
     def __init__(self) -> None:
@@ -70,7 +70,7 @@ class Digest:
 
 def digests(items: Iterable[Item]) -> tuple[str, str]:
     """``Plan.sha256`` and ``Plan.addresses`` of a list, which is written nowhere."""
-    what, how = Digest(), Digest()
+    what, how = _Digest(), _Digest()
     for item in items:
         what.add(item.key)
         how.add(_line(item))
@@ -180,7 +180,7 @@ def _line(item: Item) -> str:
 
 def _spooled(items: Iterable[Item], spool: Path) -> tuple[str, str, int]:
     """Put every item into the bucket of its hash; the digests of all of them, and their number."""
-    what, how, n = Digest(), Digest(), 0
+    what, how, n = _Digest(), _Digest(), 0
     buckets: dict[str, BinaryIO] = {}
     with ExitStack() as stack:
         for item in items:
