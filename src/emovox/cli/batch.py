@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import sys
-import time
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,18 +9,19 @@ import typer
 
 from emovox.cli.data.common import FormOption, show
 from emovox.cli.groups import Commands
+from emovox.cli.meter import Meter, many
 from emovox.cli.models import Form
 from emovox.cli.predict import Switch
-from emovox.cli.terminal import bar, clock, is_watched, say
+from emovox.cli.terminal import clock, say
 from emovox.errors import ConfigError
 from emovox.request import Channels, Request
 
 if TYPE_CHECKING:
-    from emovox.batch import Pace, Status
+    from emovox.batch import Status
     from emovox.batch.estimate import Estimate
     from emovox.batch.job import Job
 
-__all__ = ["Meter", "PartForm", "app", "features", "merge", "predict", "status", "timeline"]
+__all__ = ["PartForm", "app", "features", "merge", "predict", "status", "timeline"]
 
 app = typer.Typer(
     name="batch",
@@ -195,7 +193,7 @@ def merge(
     if places.exists(output) and not force:
         raise ConfigError(f"-o {output!r} exists; name another file, or add --force to replace it")
     found = merged(folder, asked(folder).ledger, output)
-    typer.echo(f"{_many(found.n_rows, 'row')} ({found.n_failed:,} of recordings that failed): {output}")
+    typer.echo(f"{many(found.n_rows, 'row')} ({found.n_failed:,} of recordings that failed): {output}")
     return 0
 
 
@@ -210,11 +208,6 @@ def status(
     found = asked(folder)
     show(_facts(found), [_document(found)], format)
     return 0
-
-
-def _many(n: int, one: str) -> str:
-    """A number of things."""
-    return f"{n:,} {one}" if n == 1 else f"{n:,} {one}s"
 
 
 # --- a run ------------------------------------------------------------------------------------------
@@ -284,8 +277,8 @@ def _estimated(job: Job, workers: int, speed: float | None) -> int:
 def _lines(found: Estimate, workers: int) -> list[str]:
     plan = found.plan
     twice = f" ({plan.n_twice:,} listed again, judged once)" if plan.n_twice else ""
-    parts = f"{_many(plan.n_shards, 'part')} of up to {plan.shard_size:,}"
-    lines = [f"{_many(plan.n_items, 'recording')}{twice}, {parts}"]
+    parts = f"{many(plan.n_shards, 'part')} of up to {plan.shard_size:,}"
+    lines = [f"{many(plan.n_items, 'recording')}{twice}, {parts}"]
     if found.n_tried:
         lines.append(
             f"one worker, measured on {found.n_tried} of them ({found.n_failed} failed): "
@@ -300,89 +293,17 @@ def _lines(found: Estimate, workers: int) -> list[str]:
     return [*lines, "nothing was written"]
 
 
-class Meter:
-    """Tells on stderr how far a run is: a bar on a terminal, elsewhere a line now and then."""
-
-    PATIENCE_S = 1.0
-    REDRAW_S = 0.2
-    LINE_S = 60.0
-
-    def __init__(self) -> None:
-        self._watched = is_watched()
-        self._told_s = time.monotonic()
-        self._visible = False
-        self._pace: Pace | None = None
-
-    def at(self, pace: Pace) -> None:
-        """A shard is done; or, at first, it is known what is to be done."""
-        if self._pace is None and (pace.n_before or pace.n_twice):
-            say(_known(pace))
-        self._pace = pace
-        now_s = time.monotonic()
-        if now_s - self._told_s < (self.REDRAW_S if self._watched else self.LINE_S):
-            return
-        self._told_s = now_s
-        if self._watched:
-            self._draw(pace)
-        else:
-            say(_told(pace))
-
-    def _draw(self, pace: Pace) -> None:
-        share = pace.n_done / pace.n_todo if pace.n_todo else 1.0
-        text = f"{bar(share, 16, sys.stderr)} {_told(pace)}"
-        sys.stderr.write("\r\x1b[K" + text[: shutil.get_terminal_size().columns - 1])
-        sys.stderr.flush()
-        self._visible = True
-
-    def hide(self) -> None:
-        """Take the bar off the screen."""
-        if self._visible:
-            sys.stderr.write("\r\x1b[K")
-            sys.stderr.flush()
-            self._visible = False
-
-    def summary(self, found: Status) -> str:
-        """What is told at the end."""
-        pace = self._pace
-        failed = f", {found.n_failed:,} failed" if found.n_failed else ""
-        whole = f"{found.n_done:,} of {_many(found.ledger.plan.n_items, 'recording')} done{failed}"
-        if pace is None or not pace.n_done:
-            return whole
-        lost = f", a worker was lost {_many(pace.n_lost, 'time')}" if pace.n_lost else ""
-        return (
-            f"{whole}; {pace.n_done:,} of them now in {clock(pace.elapsed_s)}: {pace.items_per_s:,.1f}/s, "
-            f"{pace.audio_h_per_h:,.0f} hours of sound an hour{lost}"
-        )
-
-
-def _known(pace: Pace) -> str:
-    are, were = ("is" if pace.n_twice == 1 else "are"), ("was" if pace.n_before == 1 else "were")
-    twice = f"{pace.n_twice:,} {are} listed again and judged once" if pace.n_twice else ""
-    listed = _many(pace.n_items, "recording")
-    before = f"{pace.n_before:,} of {listed} {were} done before" if pace.n_before else ""
-    return "; ".join(filter(None, (before, twice)))
-
-
-def _told(pace: Pace) -> str:
-    left = clock(pace.left_s if pace.left_s is not None else float("inf"))
-    failed = f", {pace.n_failed:,} failed" if pace.n_failed else ""
-    return (
-        f"{pace.n_done:,}/{pace.n_todo:,}, {pace.items_per_s:,.1f}/s, {pace.audio_h_per_h:,.0f} h of sound/h"
-        f"{failed}, {left} left"
-    )
-
-
 # --- a status ---------------------------------------------------------------------------------------
 
 
 def _facts(found: Status) -> list[str]:
     ledger, plan = found.ledger, found.ledger.plan
-    state = "complete" if found.is_complete else f"{found.n_shards_done:,} of {_many(plan.n_shards, 'part')}"
+    state = "complete" if found.is_complete else f"{found.n_shards_done:,} of {many(plan.n_shards, 'part')}"
     model = ledger.task.get("model")
     what = model["name"] if model else ", ".join(str(one["set"]) for one in ledger.task["sets"])
     return [
         f"{ledger.task['task']} by {what}, of {ledger.source}, begun {ledger.created}",
-        f"{found.n_done:,} of {_many(plan.n_items, 'recording')} done, {found.n_failed:,} failed: {state}",
+        f"{found.n_done:,} of {many(plan.n_items, 'recording')} done, {found.n_failed:,} failed: {state}",
     ]
 
 
