@@ -3,6 +3,7 @@
     python recipes/vox_card.py robust --corpora DIR   # noise, telephone, codecs, gain: UAR, answers
     python recipes/vox_card.py groups --corpora DIR   # UAR by sex and by intensity, confusion matrix
     python recipes/vox_card.py probe  --corpora DIR   # how well do the net's insides tell the corpora apart?
+    python recipes/vox_card.py paired --against RUNS  # the folds of two systems, clip by clip
 
 All on test actors of the strict folds: every clip is judged by the bundle that never met its speaker. One
 JSON line last.
@@ -14,6 +15,7 @@ import argparse
 import json
 import zlib
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -80,16 +82,40 @@ def robust(options: argparse.Namespace) -> dict[str, Any]:
     return rows
 
 
+def _answers(runs: Path) -> dict[str, tuple[str, str, str]]:
+    """Clip -> its speaker, emotion and answer, from what `vox.py folds` saved; every fold has to be there."""
+    lines = []
+    for number in protocols.emobox_folds("ravdess"):
+        lines += (runs / f"fold{number}" / "answers.csv").read_text().splitlines()[1:]
+    return {key: (speaker, true, pred) for key, speaker, true, pred in (one.split(",") for one in lines)}
+
+
+def paired(options: argparse.Namespace) -> dict[str, Any]:
+    """Is one system better than another, over the speakers that both were tested on?"""
+    one, other = _answers(options.runs), _answers(options.against)
+    if {key: row[:2] for key, row in one.items()} != {key: row[:2] for key, row in other.items()}:
+        raise SystemExit(f"{options.runs} and {options.against} were not tested on the same clips")
+    speakers, true, pred = zip(*one.values(), strict=True)
+    against = [other[key][2] for key in one]
+    found = metrics.paired_difference(true, pred, against, speakers, "uar", n=10_000)
+    for runs, answers in ((options.runs, pred), (options.against, against)):
+        interval = metrics.speaker_interval(true, answers, speakers, "uar")
+        print(f"{runs!s:24} UAR {interval.value:.1%} [{interval.low:.1%}, {interval.high:.1%}]")
+    print(
+        f"difference {found.value:+.1%} [{found.low:+.1%}, {found.high:+.1%}], p {found.p_value:.4f}, "
+        f"{found.n_speakers} speakers, {found.n_clips} clips"
+    )
+    return asdict(found)
+
+
 def groups(options: argparse.Namespace) -> dict[str, Any]:
     """From the answers that `vox.py folds` saved."""
     manifest = scan("ravdess", options.corpora / "ravdess")[0]
     true, pred, who = [], [], []
-    for file in sorted(options.runs.glob("fold*/answers.csv")):
-        for line in file.read_text().splitlines()[1:]:
-            key, _, t, p = line.split(",")
-            true.append(t)
-            pred.append(p)
-            who.append(manifest[key])
+    for key, (_, t, p) in _answers(options.runs).items():
+        true.append(t)
+        pred.append(p)
+        who.append(manifest[key])
     result: dict[str, Any] = {}
     for field in ("sex", "intensity"):
         for value in sorted({str(getattr(u, field)) for u in who}):
@@ -147,13 +173,20 @@ def probe(options: argparse.Namespace) -> dict[str, Any]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("what", choices=["robust", "groups", "probe"])
-    parser.add_argument("--corpora", type=Path, required=True)
+    parser.add_argument("what", choices=list(COMMANDS))
+    parser.add_argument("--corpora", type=Path)
     parser.add_argument("--runs", type=Path, default=Path("runs/vox"))
     parser.add_argument("--cache", type=Path, default=Path(".cache/vox"))
+    parser.add_argument("--against", type=Path, help="the runs of the other system")
     parser.add_argument("--every", type=int, default=1, help="judge every n-th clip only")
     options = parser.parse_args()
-    print(json.dumps({"robust": robust, "groups": groups, "probe": probe}[options.what](options)))
+    needed = "against" if options.what == "paired" else "corpora"
+    if getattr(options, needed) is None:
+        parser.error(f"{options.what} needs --{needed}")
+    print(json.dumps(COMMANDS[options.what](options)))
+
+
+COMMANDS = {"robust": robust, "groups": groups, "probe": probe, "paired": paired}
 
 
 if __name__ == "__main__":

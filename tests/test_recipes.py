@@ -249,3 +249,33 @@ def test_a_miniature_is_trained_exported_scored_and_shipped(
     again = evaluate(Recognizer(load_bundle(folder)), held)
     assert again.uar().value == pytest.approx(found["all", "uar"].value, abs=1e-4)
     assert again.coverage() == pytest.approx(found["all", "coverage"].value, abs=1e-4)
+
+
+def test_two_systems_are_paired_over_the_speakers_of_their_folds(tmp_path: Path) -> None:
+    """One is right on every clip of half of the speakers, and as the other on the rest."""
+
+    def answered(runs: Path, better: bool) -> str:
+        for number in range(1, 7):
+            rows = ["id,speaker,true,pred"]
+            for speaker in range(4 * number, 4 * number + 4):
+                for k, emotion in enumerate(("angry", "sad")):
+                    pred = emotion if better and speaker % 2 else "angry"
+                    rows.append(f"{speaker}-{k},{speaker},{emotion},{pred}")
+            (runs / f"fold{number}").mkdir(parents=True)
+            (runs / f"fold{number}/answers.csv").write_text("\n".join(rows) + "\n")
+        return str(runs)
+
+    one, other = answered(tmp_path / "one", better=True), answered(tmp_path / "other", better=False)
+
+    def asked(*arguments: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, str(RECIPES / "vox_card.py"), "paired", *arguments]
+        return subprocess.run(command, capture_output=True, text=True, timeout=60)
+
+    done = asked("--runs", one, "--against", other)
+    found = json.loads(done.stdout.splitlines()[-1])
+    assert found["value"] == pytest.approx(0.25)
+    assert 0.1 < found["low"] < 0.25 < found["high"] < 0.4
+    assert (found["n_speakers"], found["n_clips"]) == (24, 48)
+    assert asked("--runs", one).returncode == 2
+    (tmp_path / "other/fold6/answers.csv").write_text("id,speaker,true,pred\n24-0,24,angry,sad\n")
+    assert "not tested on the same clips" in asked("--runs", one, "--against", other).stderr
