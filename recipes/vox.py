@@ -261,8 +261,8 @@ def trained(
     names = tuple(e for e in EMOTIONS if e in seen)
     data = train_set(pool, training, shares, names)
     torch.manual_seed(train.seed)
-    cells, cell = cells_of(data)
-    vox = Vox(replace(net, n_labels=len(names), cells=cells))
+    cells, homes, cell = cells_of(data)
+    vox = Vox(replace(net, n_labels=len(names), cells=cells, homes=homes))
     mean, deviation = data.statistics()
     vox.mean.copy_(torch.from_numpy(mean))
     vox.scale.copy_(1 / torch.from_numpy(deviation))
@@ -273,14 +273,15 @@ def trained(
     return vox.eval(), names
 
 
-def cells_of(data: TrainSet) -> tuple[tuple[int, ...], np.ndarray]:
-    """The label of each cell (a corpus and a label), and each clip's cell ``(n,)``, -1 if it is not drawn."""
+def cells_of(data: TrainSet) -> tuple[tuple[int, ...], tuple[int, ...], np.ndarray]:
+    """Label and corpus of each cell, and each clip's cell ``(n,)``, -1 if it is not drawn."""
     drawn = data.weights > 0
     pairs = np.stack([data.corpora, data.labels], 1)
     unique, cell = np.unique(pairs[drawn], axis=0, return_inverse=True)
     every = np.full(len(drawn), -1)
     every[drawn] = cell
-    return tuple(int(label) for label in unique[:, 1]), every
+    homes, labels = (tuple(int(one) for one in column) for column in unique.T)
+    return labels, homes, every
 
 
 @torch.inference_mode()

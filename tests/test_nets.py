@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 torch = pytest.importorskip("torch")
 
 from emovox import spectrum  # noqa: E402
+from emovox.errors import ConfigError  # noqa: E402
 from emovox.nets import blocks  # noqa: E402
 from emovox.nets.folded import Fold  # noqa: E402
 from emovox.nets.functionals import MODULATION_HZ, QUANTILES, Functionals, FunctionalsConfig  # noqa: E402
@@ -36,6 +37,7 @@ def vox(front: Functionals) -> Vox:
     """Random weights behind statistics of real sizes, as after training."""
     torch.manual_seed(3)
     sizes = VoxConfig(n_labels=5, n_members=2, hidden=32, member_columns=1298, cells=(0, 1, 1, 2, 4))
+    sizes = replace(sizes, homes=(0, 0, 1, 1, 1), corpus_trust=0.2)
     net = Vox(replace(sizes, front=front.config)).eval()
     raw = torch.from_numpy(batch(front, [voice(f0, seed=f0) for f0 in (90, 140, 210, 300)]))
     net.mean.copy_(raw.mean(0))
@@ -430,6 +432,39 @@ def test_a_label_is_as_likely_as_its_cells_together() -> None:
     torch.testing.assert_close(found[:, 2], chance[:, 0] + chance[:, 2])
     assert (found[:, [1, 3]] < 1e-8).all()  # no cell shows them
     assert torch.isfinite(net(x * 1e4)).all()
+
+
+def test_corpora_count_as_far_as_the_discriminant_is_trusted_to_know_them() -> None:
+    cells, homes = (2, 0, 2, 1), (0, 1, 1, 0)
+    nets = {
+        trust: Discriminant(4, cells, n_labels=4, homes=homes, corpus_trust=trust)
+        for trust in (1.0, 0.3, 0.0)
+    }
+    weight, bias = torch.randn(4, 4), torch.randn(4)
+    for net in nets.values():
+        net.weight.copy_(weight)
+        net.bias.copy_(bias)
+    x = torch.randn(5, 4)
+    chance = (x @ weight.T + bias).softmax(1).numpy()
+    corpus = np.stack([chance[:, [0, 3]].sum(1), chance[:, [1, 2]].sum(1)], 1)
+    for trust, net in nets.items():
+        trusted = corpus**trust / (corpus**trust).sum(1, keepdims=True)
+        share = chance / corpus[:, homes] * trusted[:, homes]
+        expected = np.stack([share[:, 1], share[:, 3], share[:, 0] + share[:, 2]], 1)
+        np.testing.assert_allclose(net(x).exp()[:, :3].numpy(), expected, rtol=1e-4)
+        assert torch.isfinite(net(x * 1e4)).all()
+    plain = Discriminant(4, cells, n_labels=4)
+    plain.weight.copy_(weight)
+    plain.bias.copy_(bias)
+    torch.testing.assert_close(nets[1.0](x), plain(x))
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"homes": (0, 1)}, {"corpus_trust": 0.5}, {"corpus_trust": 1.5, "homes": (0, 0, 1)}]
+)
+def test_the_corpora_of_cells_are_checked(wrong: dict[str, object]) -> None:
+    with pytest.raises(ConfigError):
+        VoxConfig(cells=(0, 1, 2), **wrong)  # type: ignore[arg-type]
 
 
 def test_descriptors_are_correlated_with_those_a_few_frames_earlier(front: Functionals) -> None:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
+from emovox.errors import ConfigError
 from emovox.nets.framed import check_ranges
 from emovox.nets.functionals import Functionals, FunctionalsConfig
 
@@ -35,12 +36,22 @@ class VoxConfig:
     """The members hear that many functionals, the first ones; ``None``: all."""
     cells: tuple[int, ...] = ()
     """The label of each cell of the discriminant; none, no discriminant."""
+    homes: tuple[int, ...] = ()
+    """The corpus of each cell; needed where ``corpus_trust`` is not 1."""
+    corpus_trust: float = 1.0
+    """How far the discriminant is believed on which corpus a clip is of: 1, wholly; 0, all are as likely."""
     discriminant_weight: float = 0.5
     """What its log-probabilities count beside the members' mean."""
     front: FunctionalsConfig = field(default_factory=FunctionalsConfig)
 
     def __post_init__(self) -> None:
         check_ranges(self, _RANGES)
+        if self.homes and len(self.homes) != len(self.cells):
+            raise ConfigError(
+                f"homes names the corpora of {len(self.homes)} cells; there are {len(self.cells)}"
+            )
+        if self.corpus_trust < 1 and len(self.homes) < len(self.cells):
+            raise ConfigError(f"corpus_trust {self.corpus_trust:g} needs homes, the corpus of each cell")
 
 
 _RANGES = {
@@ -51,6 +62,8 @@ _RANGES = {
     "dropout": (0, 0.99),
     "clip": (1e-3, 1e9),
     "cells": (0, 1e4),
+    "homes": (0, 1e4),
+    "corpus_trust": (0, 1),
     "discriminant_weight": (0, 1),
 }
 
@@ -88,25 +101,51 @@ class Discriminant(nn.Module):
 
     A label is as likely as its cells together: several means a class, one covariance (Hastie & Tibshirani,
     1996).
+
+    Room and language tell the corpus of a clip far more surely than a voice its emotion, so a clip of none of
+    them would be judged by the cells of the one that happens to sound alike. With a ``corpus_trust`` under 1
+    the probabilities of corpora are flattened (raised to that power) before labels are summed over them: what
+    is plainly of one corpus still is, what is of none asks them all.
     """
 
     weight: Tensor
     bias: Tensor
     absent: Tensor
+    elsewhere: Tensor
+    is_of: Tensor
 
-    def __init__(self, n_in: int, cells: tuple[int, ...], n_labels: int) -> None:
+    def __init__(
+        self,
+        n_in: int,
+        cells: tuple[int, ...],
+        n_labels: int,
+        homes: tuple[int, ...] = (),
+        corpus_trust: float = 1.0,
+    ) -> None:
         super().__init__()
+        self.corpus_trust = corpus_trust
         self.register_buffer("weight", torch.zeros(len(cells), n_in))
         self.register_buffer("bias", torch.zeros(len(cells)))
-        absent = torch.full((n_labels, len(cells)), NEVER)
-        absent[list(cells), range(len(cells))] = 0.0
-        self.register_buffer("absent", absent, persistent=False)
+        self.register_buffer("absent", _allowed(cells, n_labels), persistent=False)
+        elsewhere = _allowed(homes, max(homes, default=-1) + 1)
+        self.register_buffer("elsewhere", elsewhere, persistent=False)
+        self.register_buffer("is_of", (elsewhere == 0).float(), persistent=False)
 
     def forward(self, features: Tensor) -> Tensor:
         cells = (features @ self.weight.T + self.bias).log_softmax(1)
+        if self.corpus_trust < 1:
+            corpora = (cells[:, None] + self.elsewhere).logsumexp(2)
+            cells = cells + ((self.corpus_trust * corpora).log_softmax(1) - corpora) @ self.is_of
         labels: Tensor = (cells[:, None] + self.absent).logsumexp(2)
         # A label without a cell is unlikely, not impossible: the members may know it.
         return labels.clamp(min=-20.0)
+
+
+def _allowed(kinds: tuple[int, ...], n_kinds: int) -> Tensor:
+    """``(n_kinds, n_cells)``: 0 where a cell is of that kind, ``NEVER`` elsewhere."""
+    allowed = torch.full((n_kinds, len(kinds)), NEVER)
+    allowed[list(kinds), range(len(kinds))] = 0.0
+    return allowed
 
 
 class Vox(nn.Module):
@@ -124,7 +163,9 @@ class Vox(nn.Module):
         self.n_heard = self.config.member_columns or self.front.n_out
         self.heads = nn.ModuleList(VoxHead(self.n_heard, self.config) for _ in range(self.config.n_members))
         c = self.config
-        self.discriminant = Discriminant(self.front.n_out, c.cells, c.n_labels) if c.cells else None
+        self.discriminant = (
+            Discriminant(self.front.n_out, c.cells, c.n_labels, c.homes, c.corpus_trust) if c.cells else None
+        )
 
     def standardised(self, features: Tensor) -> Tensor:
         """Raw functionals -> clipped standard deviations from the training mean."""
