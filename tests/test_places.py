@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import builtins
 import errno
+import http.server
 import sys
 import threading
 from collections.abc import Iterator
@@ -272,6 +273,61 @@ def test_passwords_are_refused_and_never_told() -> None:
     )
     plain = ("a:b@c.wav", "s3://bucket/a:b@c.wav?x=1", "/a/key=1", "https://host/a.wav?id=3")
     assert [places.veiled(one) for one in plain] == list(plain)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "jwt",
+        "auth",
+        "Authorization",
+        "passwd",
+        "pass",
+        "hmac",
+        "bearer",
+        "session",
+        "code",
+        "hdnea",
+        "AccessKey",
+    ]
+    + ["X%2DAmz%2DSignature", "access_token", "api-key", "sig"],
+)
+def test_parameters_that_let_others_in_are_not_told(name: str) -> None:
+    told = places.veiled(f"https://host/a.wav?{name}=SECRET&id=3;{name}=SECRET#t")
+    assert told == f"https://host/a.wav?{name}=***&id=3;{name}=***#t"
+    assert places.veiled(told) == told
+
+
+class Answering(http.server.BaseHTTPRequestHandler):
+    """Answers with the status that the path names."""
+
+    def do_GET(self) -> None:
+        self.send_response(int(self.path[1:4]))
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    do_HEAD = do_GET
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+def test_what_the_web_refuses_is_not_absent() -> None:
+    pytest.importorskip("aiohttp")
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Answering) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        base = f"http://127.0.0.1:{server.server_port}"
+        for status, words in ((401, "private, or has a signature"), (403, "expired"), (503, "answers 503")):
+            for ask in (places.read, places.exists):
+                with pytest.raises(PlaceError, match=words) as caught:
+                    ask(f"{base}/{status}.wav")
+                assert not isinstance(caught.value, PlaceNotFoundError)
+        with pytest.raises(PlaceNotFoundError):
+            places.read(f"{base}/404.wav")
+        assert not places.exists(f"{base}/404.wav")
+        server.shutdown()
+    with pytest.raises(PlaceError, match="cannot be reached"):
+        places.read(f"{base}/200.wav")
 
 
 secret = st.text(st.characters(codec="utf-8", exclude_categories=("C", "Z")), max_size=20).map(

@@ -17,9 +17,13 @@ _PASSWORD = re.compile(
     r"|(?P<web>(?:(?<=http)|(?<=https))://)[^/?#@\s\[]+@",  # on the web, a name alone is a token
     re.I,
 )
+_PARAMETER = re.compile(r"(?<=[?&;])([^=?&;#\s'\"]+)=[^&;#\s'\"]*")
 _SECRET = re.compile(
-    r"([?&;](?:[\w.-]*(?:signature|credential|token|secret|password|key)[\w.-]*|sig|pwd)=)[^&;#\s'\"]*", re.I
+    r"[\w.-]*(?:signature|credential|token|secret|passw|key|auth|session|jwt|hmac|bearer)[\w.-]*"
+    r"|sig|pwd|pass|code|hdne[at]s?|hdnts|access",
+    re.I,
 )
+"""What parameters are called that let others in, among them Azure's ``code`` and Akamai's ``hdnea``."""
 
 
 def is_url(place: str) -> bool:
@@ -58,7 +62,9 @@ def veiled(text: str) -> str:
     >>> veiled("https://host/a.wav?id=3&X-Amz-Signature=77ab")
     'https://host/a.wav?id=3&X-Amz-Signature=***'
     """
-    return _SECRET.sub(r"\1***", _PASSWORD.sub(_without_password, text)) if "://" in text else text
+    if "://" not in text:
+        return text
+    return _PARAMETER.sub(_without_secret, _PASSWORD.sub(_without_password, text))
 
 
 def has_password(place: str) -> bool:
@@ -68,6 +74,10 @@ def has_password(place: str) -> bool:
 
 def _without_password(found: re.Match[str]) -> str:
     return f"{found['user'] or found['web']}***@"
+
+
+def _without_secret(found: re.Match[str]) -> str:
+    return f"{found[1]}=***" if _SECRET.fullmatch(unquote(found[1])) else found[0]
 
 
 def joined(place: str, *names: str) -> str:

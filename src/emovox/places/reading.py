@@ -10,7 +10,7 @@ from typing import Any, BinaryIO
 
 from emovox.errors import PlaceError
 from emovox.places.names import is_local, is_url, local_path, veiled
-from emovox.places.stores import store_of, told
+from emovox.places.stores import is_absent, store_of, told
 
 __all__ = ["MAX_BYTES", "exists", "is_folder", "opened", "read", "source"]
 
@@ -132,5 +132,7 @@ def _kind(place: str) -> str | None:
         store, name = store_of(place)
         try:
             return str(store.info(name)["type"])
-        except FileNotFoundError:
+        except FileNotFoundError as error:
+            if not is_absent(error):
+                raise
             return None

@@ -9,7 +9,7 @@ from typing import Any
 from emovox.errors import EmovoxError, MissingExtraError, PlaceError, PlaceNotFoundError
 from emovox.places.names import has_password, is_local, veiled
 
-__all__ = ["appears_whole", "store_of", "told"]
+__all__ = ["appears_whole", "is_absent", "store_of", "told"]
 
 _EXTRA_OF = {
     **dict.fromkeys(("s3", "s3a"), "s3"),
@@ -69,6 +69,8 @@ def told(place: str, done: str, kinds: type[Exception] = Exception) -> Iterator[
     except EmovoxError:
         raise
     except (FileNotFoundError, NotADirectoryError) as error:
+        if not is_absent(error):
+            raise PlaceError(f"{veiled(place)}: cannot be {done}: {_refusal(error)}") from error
         where = "check the path" if is_local(place) else "check the bucket or host as well as the name"
         raise PlaceNotFoundError(f"{veiled(place)}: no such file or folder; {where}") from error
     except IsADirectoryError as error:
@@ -76,3 +78,24 @@ def told(place: str, done: str, kinds: type[Exception] = Exception) -> Iterator[
     except kinds as error:
         words = getattr(error, "strerror", None) or str(error) or type(error).__name__
         raise PlaceError(f"{veiled(place)}: cannot be {done}: {veiled(words).strip()}") from error
+
+
+def is_absent(error: OSError) -> bool:
+    """Whether there is no such file: of the web, fsspec says so whatever went wrong; the cause knows."""
+    status = getattr(error.__cause__, "status", None)
+    return status in (404, 410) if isinstance(status, int) else not _is_of_network(error.__cause__)
+
+
+def _is_of_network(cause: BaseException | None) -> bool:
+    """aiohttp's errors, which need not be installed; its connector's are OSErrors as well."""
+    return cause is not None and type(cause).__module__.partition(".")[0] == "aiohttp"
+
+
+def _refusal(error: OSError) -> str:
+    cause = error.__cause__
+    status = getattr(cause, "status", None)
+    if status in (401, 403):
+        return f"the server refuses it ({status}); is it private, or has a signature in the URL expired?"
+    if isinstance(status, int):
+        return f"the server answers {status}; try again later"
+    return f"the server cannot be reached: {veiled(str(cause)).strip() or type(cause).__name__}"
