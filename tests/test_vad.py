@@ -63,6 +63,17 @@ def flags(x: np.ndarray, **options: Any) -> np.ndarray:
     return np.concatenate([vad.push(x), vad.flush()])
 
 
+@pytest.mark.parametrize("offset", [-0.2, 0.003, 0.03, 0.1])
+@pytest.mark.parametrize("peak", [0.02, 0.3])
+def test_an_offset_of_the_sound_card_costs_no_speech(offset: float, peak: float) -> None:
+    gap, speech = silence(1.5), voice(2.0, peak=peak)
+    x = np.concatenate([gap, speech, gap, gap, speech, gap])
+    plain, shifted = flags(x), flags(x + np.float32(offset))
+    assert (plain != shifted).sum() <= 2
+    late = np.where(np.arange(len(x)) < 4 * RATE, 0.0, offset)  # somebody plugs another one in
+    assert flags((x + late).astype(np.float32))[round(6.5 / FRAME_S) : round(8.5 / FRAME_S)].all()
+
+
 MIXED = np.concatenate(
     [silence(0.4), voice(1.3), noise("pink", 1.5, -45), voice(1.0, whisper=True, peak=0.05), silence(0.501)]
 )

@@ -1,12 +1,14 @@
 """Where is speech: one flag for every 30 ms, causal, the same for any chunking.
 
-WebRTC's detector decides. Speech lost here can never be judged, so two things were added, measured on clips
+WebRTC's detector decides. Speech lost here can never be judged, so three things were added, measured on clips
 of six corpora of acted emotion (``benchmarks/vad.py``):
 
 - a fixed gain of 20 dB before it. Alone it misses soft voices: of clips turned down by 20 dB it loses 2.3 %
   of the energetic frames, with the gain 0.6 %. A gain that follows the level lifts every pause to speech.
 - a noise gate behind it. It calls loud steady noise (-20 dBFS; -40 with the gain) speech for ever, so a frame
   must also be louder than the quietest one lately. Speech is full of pauses and passes.
+- an offset that a cheap sound card adds (DC) is taken away first: it would be clipped by the gain, and count
+  as noise that speech has to rise above. It is the median of the last frames' means, which no voice moves.
 
 As shipped 0.15 % of the energetic frames are lost in clips as they are. Not one clip of 765 was missed,
 whispered, sung, near crying, or turned down by 40 dB. Steady noise passes for speech for its first 1.3 s.
@@ -14,6 +16,7 @@ whispered, sung, near crying, or turned down by 40 dB. Steady noise passes for s
 
 from __future__ import annotations
 
+from bisect import bisect_left, insort
 from collections import deque
 
 import numpy as np
@@ -82,6 +85,8 @@ class Vad:
         self._gain = 10.0 ** (gain_db / 20.0)
         self._margin = 10.0 ** (margin_db / 10.0) if margin_db > 0 else 0.0
         self._recent: deque[float] = deque(maxlen=round(MEMORY_S / FRAME_S))
+        self._means: deque[float] = deque(maxlen=self._recent.maxlen)
+        self._sorted_means: list[float] = []
         self._settle = round(SETTLE_S / FRAME_S)
         self._hang_frames = round(hang_s / FRAME_S)
         self._hang = -1
@@ -99,8 +104,14 @@ class Vad:
         n_frames = len(x) // self._frame
         self._rest = x[n_frames * self._frame :].copy()
         frames = x[: n_frames * self._frame].reshape(n_frames, self._frame)
-        # Sums of squared whole numbers are exact: they cannot depend on how many frames come at once.
+        # Sums of whole numbers and of their squares are exact: they cannot depend on how many frames come at
+        # once.
         whole = np.rint(frames * np.float32(_FULL_SCALE)).astype(np.float64)
+        offsets = self._offsets(whole)
+        if any(offsets):
+            steps = np.array(offsets)[:, None]
+            whole -= steps
+            frames = frames - (steps / _FULL_SCALE).astype(np.float32)
         energies = np.einsum("ij,ij->i", whole, whole).tolist()
         pcm = np.clip(np.rint(frames * (self._gain * _FULL_SCALE)), -32768, 32767).astype("<i2").tobytes()
         size = 2 * self._frame
@@ -115,6 +126,17 @@ class Vad:
         if not len(self._rest):
             return np.zeros(0, np.bool_)
         return self.push(np.zeros(self._frame - len(self._rest), np.float32))
+
+    def _offsets(self, whole: NDArray[np.float64]) -> list[int]:
+        """What to take from each frame, in steps of 16 bits."""
+        means, ranked, offsets = self._means, self._sorted_means, []
+        for mean in (whole.sum(1) / self._frame).tolist():
+            if len(means) == means.maxlen:
+                del ranked[bisect_left(ranked, means[0])]
+            means.append(mean)
+            insort(ranked, mean)
+            offsets.append(round(ranked[len(ranked) // 2]))
+        return offsets
 
     def _flag(self, pcm: bytes, energy: float) -> bool:
         self._recent.append(energy)
