@@ -200,7 +200,7 @@ def test_keys_have_no_secrets_and_no_two_recordings_one_key() -> None:
         ("a.csv", b"x,y\n1,2\n", "--column"),
         ("a.csv", b"", "no column"),
         ("a.csv", b'path\n"' + b"x" * 200_000, "cannot be read"),
-        ("a.jsonl", b"{", "cannot be read"),
+        ("a.jsonl", b'{"path": "a.wav"}\n\n{', "line 3: no JSON .*column 2"),
         ("a.jsonl", b"[1]\n", "expected an object"),
         ("a.jsonl", b'{"path": 3}\n', "no text"),
         ("a.parquet", b"PAR1", "Parquet"),

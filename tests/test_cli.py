@@ -654,3 +654,61 @@ def test_what_runs_for_days_collects_its_garbage(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(server, "run", lambda *_, **__: seen.append(gc.isenabled()))
     assert main(["serve"]) == 0
     assert seen == [True]
+
+
+# ------------------------------------------------------------------------------------------ where it goes
+
+
+@pytest.mark.parametrize("name", ["rows.parquet", "rows.tsv", "rows", "rows.jsonl.gz"])
+def test_a_name_that_asks_for_no_format_is_refused(run: Run, tmp_path: Path, name: str) -> None:
+    code, _, said = run(SPEECH, "-o", tmp_path / name)
+    assert code == 2
+    assert ".csv, .json, .jsonl" in " ".join(said.split())
+    assert not (tmp_path / name).exists()
+    assert run(SPEECH, "-o", tmp_path / name, "-f", "csv")[0] == 0
+    assert run(SPEECH, "-o", tmp_path / "table.txt")[0] == 0
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
+def test_what_cannot_be_written_is_no_recording_that_failed() -> None:
+    with Path("/dev/full").open("wb") as full:
+        done = subprocess.run(
+            command("predict", SPEECH, "-f", "csv"),
+            stdout=full,
+            stderr=subprocess.PIPE,
+            timeout=60,
+            check=False,
+        )
+    assert done.returncode == 2
+    assert b"No space left on device" in done.stderr
+
+
+def test_faults_of_the_system_name_what_was_asked_for(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for place in ("/r/x.csv", "/r/x.csv.host-12.part", "/r/x.csv/.merge-ab_1", None):
+        error = OSError(13, "Permission denied", *([] if place is None else [place]))
+        monkeypatch.setattr(
+            "emovox.cli.predict.expand", lambda *_, error=error, **__: (_ for _ in ()).throw(error)
+        )
+        assert main(["predict", str(SPEECH)]) == 2
+        said = capfd.readouterr().err.strip().removeprefix("emovox: ")
+        assert said == ("Permission denied" if place is None else "/r/x.csv: Permission denied")
+
+
+def test_a_url_is_told_where_it_is_judged(run: Run) -> None:
+    code, _, said = run("s3://voices/a.wav")
+    assert code == 1
+    assert "emovox batch predict" in said
+
+
+def test_a_folder_that_takes_nothing_is_told_before_the_work(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("os.access", lambda place, mode: Path(place) != tmp_path)
+    code, _, said = run(SPEECH, "-o", tmp_path / "rows.csv")
+    assert code == 2
+    assert "may not be written to" in " ".join(said.split())
+    for name in ("train", "tune", "compare", "evaluate"):
+        assert main([name, "--data", "x", "-o", str(tmp_path / "run" / "deeper")]) == 2
+        assert "may not be written to" in " ".join(capfd.readouterr().err.split())

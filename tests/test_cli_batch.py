@@ -183,6 +183,17 @@ def test_a_request_that_cannot_be_met_says_why(
     assert said in capsys.readouterr().err
 
 
+def test_a_dry_run_in_which_all_fails_promises_nothing(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "calls.txt").write_text("".join(f"/nowhere/{i}.wav\n" for i in range(5)))
+    argv = ["batch", "predict", str(tmp_path / "calls.txt"), "-o", str(tmp_path / "out"), "--dry-run"]
+    assert main([*argv, "--format", "jsonl"]) == 0
+    said = capfd.readouterr().out
+    assert "cannot be told: 5 recordings tried, and each failed; the first: " in said
+    assert "recordings/s" not in said
+
+
 def test_a_dry_run_refuses_a_form_that_cannot_be_written(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

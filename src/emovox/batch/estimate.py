@@ -37,6 +37,8 @@ class Estimate:
     """Recordings a second, of one worker."""
     audio_h_per_h: float | None
     """Hours of sound an hour, of one worker."""
+    problem: str | None = None
+    """Of the first one, where every recording that was tried failed: then no speed is known."""
 
     def takes_s(self, workers: int) -> float | None:
         """Seconds for so many workers, each with a core of its own."""
@@ -63,16 +65,19 @@ def estimate(job: Job, *, speed: float | None = None) -> Estimate:
 def _measured(plan: Plan, task: Task, some: list[Item]) -> Estimate:
     """The first recording starts the clock: until it is judged a process starts and loads the model."""
     n = n_failed = 0
-    audio_s = 0.0
+    audio_s, problem = 0.0, None
     with closing(run_apart(partial(_tried, task), some[:1] + some, workers=1)) as outcomes:
         next(outcomes)
         start_s = now_s = time.monotonic()
         for outcome in outcomes:
             n, now_s = n + 1, time.monotonic()
             n_failed += outcome.value is None
+            problem = problem or outcome.error
             audio_s += outcome.value or 0.0
             if now_s - start_s > _PATIENCE_S:
                 break
+    if n_failed == n:
+        return Estimate(plan, n, n_failed, None, None, problem)
     took_s = max(now_s - start_s, 1e-9)
     return Estimate(plan, n, n_failed, n / took_s, audio_s / took_s)
 

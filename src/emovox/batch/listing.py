@@ -241,7 +241,11 @@ def _json_cells(stream: BinaryIO, plan: str, column: str | None) -> Iterator[_Ce
     for number, line in enumerate(_text(stream), 1):
         if not line.strip():
             continue
-        row, where = json.loads(line), f"{places.veiled(plan)!r}, line {number}"
+        where = f"{places.veiled(plan)!r}, line {number}"
+        try:
+            row = json.loads(line)
+        except json.JSONDecodeError as error:
+            raise ManifestError(f"{where}: no JSON ({error.msg}, column {error.colno})") from error
         if not isinstance(row, dict):
             raise ManifestError(f"{where}: expected an object, {{...}}")
         if known != list(row):  # rows may differ in what they say

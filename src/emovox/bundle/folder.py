@@ -203,7 +203,9 @@ def write_bundle(path: str | os.PathLike[str], model: bytes, spec: Spec, *, repl
     Bundle(spec, model)
     there = [name for name in (SPEC_FILE, MODEL_FILE) if os.path.lexists(folder / name)]
     if there and not replace:
-        raise BundleError(f"{folder} already holds {there[0]}: choose another folder, or pass replace=True")
+        raise BundleError(
+            f"{folder} already holds {there[0]}: choose another folder, or replace it (replace=True, --force)"
+        )
     try:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / SPEC_FILE).unlink(missing_ok=True)

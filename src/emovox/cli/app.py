@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -118,15 +119,29 @@ def run(argv: Sequence[str] | None = None) -> int:
         raise
     except (KeyboardInterrupt, typer.Abort):
         return 130
-    except (EmovoxError, OSError) as error:
+    except EmovoxError as error:
         say(str(error))
-        return 2 if isinstance(error, EmovoxError) else 1
+        return 2
+    except OSError as error:
+        say(_fault(error))
+        return 2
     except Exception as error:
         if not hasattr(error, "show"):
             raise
         error.show()  # a usage error of typer's, which knows its own usage line
         return 2
     return code if isinstance(code, int) else 0
+
+
+_OURS = re.compile(r"\.[^/.]+-\d+\.part$|/\.merge-\w+$|/\.spool-\w+$")
+"""Names of what is written before it is whole: of no interest to whoever asked for the whole."""
+
+
+def _fault(error: OSError) -> str:
+    """What the system could not do, and with which file."""
+    reason = error.strerror or str(error) or type(error).__name__
+    place = error.filename2 or error.filename
+    return reason if place is None else f"{_OURS.sub('', os.fsdecode(place))}: {reason}"
 
 
 def _pipe_closed() -> int:

@@ -279,7 +279,12 @@ def _lines(found: Estimate, workers: int) -> list[str]:
     twice = f" ({plan.n_twice:,} listed again, judged once)" if plan.n_twice else ""
     parts = f"{many(plan.n_shards, 'part')} of up to {plan.shard_size:,}"
     lines = [f"{many(plan.n_items, 'recording')}{twice}, {parts}"]
-    if found.n_tried:
+    if found.problem is not None:
+        lines.append(
+            f"how long it takes cannot be told: {many(found.n_tried, 'recording')} tried, and each failed; "
+            f"the first: {found.problem}"
+        )
+    elif found.n_tried:
         lines.append(
             f"one worker, measured on {found.n_tried} of them ({found.n_failed} failed): "
             f"{found.items_per_s:,.1f} recordings/s, {found.audio_h_per_h or 0.0:,.0f} hours of sound an hour"

@@ -10,6 +10,7 @@ import typer
 
 from emovox.cli.bench import divided
 from emovox.cli.models import Form
+from emovox.cli.outputs import check_writable
 from emovox.cli.terminal import say
 from emovox.cli.workshop import (
     Changes,
@@ -71,6 +72,7 @@ def compare(
     Exit code: 0 when all worked, 1 when a system or a clip failed, 2 when the request cannot be met.
     """
     need_classical()
+    _check_folder(output)
     from emovox.bench import plan as audited
     from emovox.comparison import Comparison, comparison_document, comparison_times, compute, models_of
     from emovox.config import read_comparison
@@ -89,6 +91,7 @@ def compare(
         "seed": seed,
     }
     config = read_comparison(path, [*changes, *changed(options)])
+    _check_kept(output, config)
     sets = [feature_set(name) for name in dict.fromkeys(config.features)]
     models_of([*config.models, *config.search])  # a typo shows before the work
     manifest = opened(config.data, config.labels).manifest
@@ -96,7 +99,6 @@ def compare(
     plans = tuple(audited(manifest, one, corpus=name, allow=("missing",)) for one in config.protocols)
     for plan in plans:
         say(f"{plan.protocol}: {len(plan.splits)} splits; {plan.stamp}")
-    _check_folder(output)
     tables = tables_of(manifest, sets, workers=workers, store=store)
     made = Comparison(config, plans, tables)
     try:
@@ -116,11 +118,28 @@ def _check_folder(output: Path) -> None:
     """Refuse, before the work, a folder that holds something else than a comparison."""
     if output.exists() and not output.is_dir():
         raise ConfigError(f"-o {str(output)!r} is a file; expected a folder, new or of a comparison")
+    check_writable(output)
     there = sorted(path.name for path in output.iterdir()) if output.is_dir() else []
     if there and not _OWN & {*there}:
         raise ConfigError(
             f"-o {str(output)!r} holds {there[0]}, not a comparison; name another folder, new or begun"
         )
+
+
+def _check_kept(output: Path, config: ComparisonConfig) -> None:
+    """Refuse to write a report over one with other rows; what was computed stays in any case."""
+    from emovox.config import read_comparison
+
+    if not (output / "compare.json").is_file() or not (output / "config.yaml").is_file():
+        return
+    kept = read_comparison(output / "config.yaml", [])
+    for name in ("data", "protocols", "features", "models", "search"):
+        lost = [one for one in getattr(kept, name) if one not in getattr(config, name)]
+        if lost:
+            raise ConfigError(
+                f"-o {str(output)!r} holds a comparison of other {name} ({', '.join(map(str, lost))}), whose "
+                "rows would be lost; ask for these too, or name another folder"
+            )
 
 
 _OWN = {"cells", "cache", "chosen.json"}

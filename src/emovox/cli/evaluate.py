@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from emovox.cli.models import Form
+from emovox.cli.outputs import check_writable
 from emovox.cli.predict import Switch
 from emovox.cli.terminal import Progress, clean, say
 from emovox.errors import ConfigError, ManifestError
@@ -218,6 +219,7 @@ def _check_output(output: Path | None, *, force: bool) -> None:
         return
     if output.exists() and not output.is_dir():
         raise ConfigError(f"-o {str(output)!r} is a file; expected a folder, new or there")
+    check_writable(output)
     there = [name for name in FILES if (output / name).exists()]
     if there and not force:
         raise ConfigError(

@@ -12,6 +12,7 @@ import numpy as np
 import typer
 
 from emovox.cli.evaluate import judged
+from emovox.cli.outputs import check_writable
 from emovox.cli.terminal import say
 from emovox.errors import ConfigError, MissingExtraError
 
@@ -62,6 +63,11 @@ def export(
     source = zoo.find(model)
     bundle = load_bundle(source)
     content = (source / MODEL_FILE).read_bytes()
+    if output.exists() and not output.is_dir():
+        raise ConfigError(f"-o {str(output)!r} is a file; expected a folder, new or empty")
+    if output.exists() and any(output.iterdir()) and not force:
+        raise ConfigError(f"-o {str(output)!r} holds files; name another folder, or add --force")
+    check_writable(output)
     if not int8:
         if data or protocol or corpus:
             raise ConfigError("--data, --corpus and --protocol are for --int8; a copy needs none")
@@ -70,8 +76,6 @@ def export(
         return 0
     if not data:
         raise ConfigError("--int8 is calibrated and measured on clips; name them with --data")
-    if output.exists() and any(output.iterdir()) and not force:
-        raise ConfigError(f"-o {str(output)!r} holds files; name another folder, or add --force")
     clips = _clips(bundle.spec, data, corpus, protocol, calibration_clips)
     smaller = _quantised(content, bundle, clips.calibration)
     before = judged(zoo.load(source), clips.test, None, 1)

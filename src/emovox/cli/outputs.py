@@ -1,13 +1,14 @@
-"""May this file be written? Asked before the work, for every command that writes one."""
+"""May this file or folder be written? Asked before the work, for every command that writes one."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from pathlib import Path
 
 import typer
 
-__all__ = ["check_new"]
+__all__ = ["check_new", "check_writable"]
 
 
 def check_new(path: Path | None, *, force: bool, option: str = "-o", read: Iterable[str | Path] = ()) -> None:
@@ -26,6 +27,7 @@ def check_new(path: Path | None, *, force: bool, option: str = "-o", read: Itera
         return
     if path.is_dir() or not path.absolute().parent.is_dir():
         raise typer.BadParameter(f"{option} {str(path)!r}: expected a file in a folder that exists")
+    check_writable(path, option=option)
     if not path.exists():
         return
     if any(path.samefile(one) for one in read if Path(one).exists()):
@@ -34,3 +36,16 @@ def check_new(path: Path | None, *, force: bool, option: str = "-o", read: Itera
         raise typer.BadParameter(
             f"{option} {str(path)!r} exists; name another file, or add --force to replace it"
         )
+
+
+def check_writable(path: Path, *, option: str = "-o") -> None:
+    """Refuse a file or folder that cannot be made where it is wanted.
+
+    Raises:
+        typer.BadParameter: it says which folder does not take it.
+    """
+    above = (one for one in path.absolute().parents if os.path.lexists(one))
+    near = path if path.is_dir() else next(above)
+    if not near.is_dir() or not os.access(near, os.W_OK | os.X_OK):
+        what = "may not be written to" if near.is_dir() else "is no folder"
+        raise typer.BadParameter(f"{option} {str(path)!r}: {str(near)!r} {what}; name another place")

@@ -185,8 +185,16 @@ def _load(name: str, vad: Switch) -> Recognizer:
 
 
 def _format_of(output: Path | None) -> Format:
-    suffix = output.suffix.lower().removeprefix(".") if output else ""
-    return Format(suffix) if suffix in {"json", "jsonl", "csv"} else Format.table
+    """What the name of the file asks for; a table is for people, and has not all of the scores."""
+    suffix = "txt" if output is None else output.suffix.lower().removeprefix(".")
+    if suffix in ("json", "jsonl", "csv"):
+        return Format(suffix)
+    if suffix == "txt":
+        return Format.table
+    raise typer.BadParameter(
+        f"-o {str(output)!r}: expected a name that ends with .csv, .json, .jsonl or, for a table, .txt; or "
+        "say which with --format"
+    )
 
 
 @contextmanager

@@ -68,7 +68,7 @@ def _named(argument: str, recursive: bool) -> Iterator[Source]:
     elif glob.has_magic(argument):
         yield from _pattern(argument, recursive)
     else:
-        yield Source(argument, _missing(path))
+        yield Source(argument, _missing(argument))
 
 
 def _folder(argument: str, recursive: bool) -> Iterator[Source]:
@@ -94,8 +94,7 @@ def _is_dead(path: Path) -> bool:
 
 
 def _found(name: str) -> Source:
-    path = Path(name)
-    return Source(name, _missing(path) if _is_dead(path) else None)
+    return Source(name, _missing(name) if _is_dead(Path(name)) else None)
 
 
 def _pattern(argument: str, recursive: bool) -> Iterator[Source]:
@@ -106,7 +105,10 @@ def _pattern(argument: str, recursive: bool) -> Iterator[Source]:
         yield from _folder(match, recursive) if Path(match).is_dir() else (_found(match),)
 
 
-def _missing(path: Path) -> str:
+def _missing(name: str) -> str:
+    path = Path(name)
+    if "://" in name:
+        return "a URL; `emovox batch predict` judges what lies elsewhere"
     if path.is_symlink():
         return "a link that leads nowhere; fetch or restore what it points to"
     if not path.parent.is_dir():

@@ -12,6 +12,7 @@ import typer
 
 from emovox.cli.evaluate import judged, show_scores, write_pages
 from emovox.cli.models import Form
+from emovox.cli.outputs import check_writable
 from emovox.cli.terminal import say
 from emovox.cli.workshop import (
     Changes,
@@ -27,6 +28,7 @@ from emovox.cli.workshop import (
     Store,
     Workers,
     check_config,
+    check_tracking,
     config_of,
     frames_of,
     need_classical,
@@ -73,6 +75,8 @@ def train(
     Exit code: 0 when all worked, 1 when some clips could not be read, 2 when the request cannot be met.
     """
     need_classical()
+    check_tracking(mlflow)
+    check_writable(output)
     from emovox import runs
     from emovox.config import NetModel, to_yaml
     from emovox.experiment import planned

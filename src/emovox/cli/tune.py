@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from emovox.cli.outputs import check_writable
 from emovox.cli.terminal import say
 from emovox.cli.workshop import (
     Changes,
@@ -24,6 +25,7 @@ from emovox.cli.workshop import (
     Store,
     Workers,
     changed,
+    check_tracking,
     config_of,
     frames_of,
     need_classical,
@@ -74,6 +76,8 @@ def tune(
     Exit code: 0 when all worked, 2 when the request cannot be met.
     """
     need_classical()
+    check_tracking(mlflow)
+    check_writable(output)
     from emovox.config import to_yaml
     from emovox.experiment import planned
     from emovox.experiment_search import check_search

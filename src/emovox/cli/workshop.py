@@ -39,6 +39,7 @@ __all__ = [
     "Workers",
     "changed",
     "check_config",
+    "check_tracking",
     "config_of",
     "frames_of",
     "need_classical",
@@ -202,6 +203,18 @@ def check_config(config: Config) -> None:
         check_net(config)
     else:
         classical_config(config.model, config.seed)
+
+
+def check_tracking(place: str | None) -> None:
+    """Refuse, before the work, MLflow that is asked for and not installed.
+
+    Raises:
+        MissingExtraError: the extra ``track`` is not there.
+    """
+    from emovox.tracking import is_installed
+
+    if place not in (None, "off") and not is_installed():
+        raise MissingExtraError("tracking runs in MLflow", "track")
 
 
 def tracked(run: Run, place: str | None) -> None:
