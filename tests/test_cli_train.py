@@ -124,6 +124,16 @@ def test_what_cannot_be_met_is_refused_before_the_work(
     assert not Path("x").exists()
 
 
+def test_mlflow_that_is_not_installed_is_asked_for_before_the_work(
+    place: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("emovox.tracking.is_installed", lambda: False)
+    for name in ("train", "tune"):
+        assert main([name, "-o", "x", "--data", "toy/toy.csv", "--mlflow", "http://127.0.0.1:1"]) == 2
+        assert "emovox[track]" in capsys.readouterr().err
+        assert not Path("x").exists()
+
+
 def test_a_test_of_untaught_emotions_is_refused(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     rows = (place / "toy/toy.csv").read_text().splitlines()
     kept = [row for row in rows if "toy-0" in row or "angry" not in row]
@@ -214,6 +224,11 @@ def test_a_comparison_and_its_folder(place: Path, capsys: pytest.CaptureFixture[
     assert [one["stamp"] for one in document["protocols"]] == ["strict", "speaker-dependent"]
     assert main([*args, "-o", "runs/compared"]) == 0
     assert "from before" in capsys.readouterr().err
+    kept = Path("runs/compared/compare.json").read_bytes()
+    for fewer in (["--models", "knn"], ["--protocol", "random"]):
+        assert main([*args, *fewer, "-o", "runs/compared"]) == 2
+        assert "rows would be lost" in capsys.readouterr().err
+    assert Path("runs/compared/compare.json").read_bytes() == kept
     names = {path.name for path in Path("runs/compared").iterdir()}
     assert {
         "config.yaml",
