@@ -14,8 +14,7 @@ what the user's `Recognizer` answers from the exported bundle, on the files as t
 
 Version 1 was the members alone, on functionals of single descriptors. Version 2 adds correlations of two
 descriptors some frames apart, heard by a linear discriminant that shares the vote with the members, and has
-quantiles of fewer frames and none of deltas, which halves the time of an answer. In 2.1 the discriminant is
-believed less on which corpus a clip is of, for a user's is of none.
+quantiles of fewer frames and none of deltas, which halves the time of an answer.
 
 On two cores that nobody else uses: the cache about 12 minutes, a fold about 2.
 """
@@ -67,7 +66,7 @@ AT_SPEEDS = "ravdess"
 FRONT = functionals.FunctionalsConfig(lags=(3, 12), quantile_step=3, delta_quantiles=False)
 N_PLAIN = len(functionals.Functionals(replace(FRONT, lags=())).names())
 """Functionals of single descriptors, which come first; correlations of two follow."""
-NET = VoxConfig(n_members=3, hidden=176, member_columns=N_PLAIN, front=FRONT, corpus_trust=0.15)
+NET = VoxConfig(n_members=3, hidden=176, member_columns=N_PLAIN, front=FRONT)
 N_DISCRIMINANT = 2
 """How many variants teach the discriminant: the clip as it is, and one augmented."""
 SHRINKAGE = 0.5
@@ -378,7 +377,7 @@ def bundled(
     sounds = [audio.read(pool.manifest.file(u)) for u in list(pool.manifest)[:: max(1, len(pool.ids) // 5)]]
     spec = Spec(
         name=name,
-        version="2.1",
+        version="2.0",
         description=description,
         labels=tuple(names),
         input=Input(kind="waveform"),
