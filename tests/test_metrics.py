@@ -282,6 +282,25 @@ def test_paired_test_of_equal_systems_rarely_cries_wolf() -> None:
     assert alarms / n_runs <= 0.10
 
 
+@pytest.mark.parametrize("n_speakers", [10, 24])
+def test_a_p_value_agrees_with_its_interval(n_speakers: int) -> None:
+    from scipy import stats
+
+    for tail in (1e-4, 0.01, 0.0249, 0.2, 0.5):
+        t = stats.norm.isf(tail) * ((n_speakers - 1) / n_speakers) ** 0.5
+        expected = 2 * stats.t.sf(t, n_speakers - 1)
+        assert m.speakers._two_sided(tail, n_speakers) == pytest.approx(expected, rel=1e-4)
+    dice, alarms, n_runs = np.random.default_rng(11), 0, 200
+    for run in range(n_runs):
+        true, a, who = _clips(dice, n_speakers, 16, spread=0.15)
+        b = _clips(dice, n_speakers, 16, spread=0.15)[1]
+        found = m.paired_difference(true, a, b, who, n=1000, seed=run)
+        alarms += found.p_value < 0.05
+        if abs(found.p_value - 0.05) > 0.01:  # nearer, one resample decides
+            assert (found.p_value < 0.05) == (not found.low <= 0 <= found.high)
+    assert 0.0 < alarms / n_runs <= 0.10
+
+
 @pytest.mark.parametrize(
     ("change", "says"),
     [

@@ -72,7 +72,8 @@ class Difference:
     low: float | None
     high: float | None
     p_value: float | None
-    """Two-sided: twice the share of resamples that turn the sign; ``None`` with too few speakers."""
+    """Two-sided, from the share of resamples that turn the sign, with the interval's allowance for few
+    speakers: under ``1 - level`` where 0 lies outside of it. ``None`` with too few speakers."""
     n_speakers: int
     n_clips: int
     level: float = 0.95
@@ -169,7 +170,7 @@ def paired_difference(
         low, high = _expanded(resampled, n_speakers, level)
         # The observed sample counts as one of the resamples, so that p is never 0.
         tail = min((resampled <= 0).sum(), (resampled >= 0).sum())
-        p_value = float(min(1.0, 2 * (tail + 1) / (n + 1)))
+        p_value = _two_sided(min(0.5, (tail + 1) / (n + 1)), n_speakers)
     return Difference(float(a - b), low, high, p_value, n_speakers, len(true), level)
 
 
@@ -264,19 +265,26 @@ def _expanded(resampled: Floats, n_speakers: int, level: float) -> tuple[float, 
     return float(low), float(high)
 
 
-def _student_t(p: float, dof: int) -> float:
-    """Quantile ``p`` of Student's t: the density is integrated, its sum inverted by bisection."""
+def _two_sided(tail: float, n_speakers: int) -> float:
+    """The ``1 - level`` at which an interval of `_expanded` ends where ``tail`` of the resamples begin."""
+    t = -NormalDist().inv_cdf(tail) / math.sqrt(n_speakers / (n_speakers - 1))
+    return min(1.0, 2 * (0.5 - _above_median(t, n_speakers - 1)))
+
+
+def _above_median(t: float, dof: int) -> float:
+    """How likely Student's t lies between 0 and ``t``: its density, integrated."""
     scale = math.exp(math.lgamma((dof + 1) / 2) - math.lgamma(dof / 2)) / math.sqrt(dof * math.pi)
+    x = np.linspace(0.0, t, 2001)
+    y = scale * (1 + x * x / dof) ** (-(dof + 1) / 2)
+    return float((y[0] + y[-1] + 4 * y[1::2].sum() + 2 * y[2:-1:2].sum()) * (x[1] - x[0]) / 3)
 
-    def above_median(t: float) -> float:
-        x = np.linspace(0.0, t, 2001)
-        y = scale * (1 + x * x / dof) ** (-(dof + 1) / 2)
-        return float((y[0] + y[-1] + 4 * y[1::2].sum() + 2 * y[2:-1:2].sum()) * (x[1] - x[0]) / 3)
 
+def _student_t(p: float, dof: int) -> float:
+    """Quantile ``p`` of Student's t, by bisection."""
     low, high = 0.0, 1.0
-    while above_median(high) < p - 0.5 and high < 1e4:
+    while _above_median(high, dof) < p - 0.5 and high < 1e4:
         high *= 2
     for _ in range(60):
         middle = (low + high) / 2
-        low, high = (middle, high) if above_median(middle) < p - 0.5 else (low, middle)
+        low, high = (middle, high) if _above_median(middle, dof) < p - 0.5 else (low, middle)
     return (low + high) / 2
