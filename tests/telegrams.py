@@ -31,11 +31,13 @@ class Telegram:
     """The server. ``plan`` holds what goes wrong: method -> what to do instead, one a call.
 
     A number is a status with Telegram's error document, ``"drop"`` closes the connection, ``"page"`` sends
-    HTML, ``("wait", s)`` asks to come again in s seconds.
+    HTML, ``("wait", s)`` asks to come again in s seconds. ``put_off`` names chats that take no message,
+    and the seconds that they ask for.
     """
 
     files: dict[str, bytes] = field(default_factory=dict)
     plan: dict[str, list[Any]] = field(default_factory=dict)
+    put_off: dict[str, float] = field(default_factory=dict)
     calls: list[Call] = field(default_factory=list)
     on_download: Callable[[str], None] = lambda file_id: None
 
@@ -140,7 +142,7 @@ class _Handler(BaseHTTPRequestHandler):
         if bot != f"bot{TOKEN}":
             self._refuse(401, "Unauthorized")
             return
-        if self._went_wrong(method):
+        if self._went_wrong(method) or self._is_put_off(call):
             return
         self.telegram.calls.append(call)
         result = self._result(call)
@@ -193,6 +195,13 @@ class _Handler(BaseHTTPRequestHandler):
             self._refuse(429, "Too Many Requests: retry later", retry_after=fault[1])
         else:
             self._refuse(fault, "Internal" if fault >= 500 else "Bad Request: refused")
+        return True
+
+    def _is_put_off(self, call: Call) -> bool:
+        wait_s = self.telegram.put_off.get(call.fields.get("chat_id", ""))
+        if wait_s is None:
+            return False
+        self._refuse(429, "Too Many Requests: retry later", retry_after=wait_s)
         return True
 
     def _refuse(self, status: int, description: str, **parameters: Any) -> None:

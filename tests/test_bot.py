@@ -333,6 +333,70 @@ def test_busy(telegram: Telegram, tiny_bundle: Path, monkeypatch: pytest.MonkeyP
         assert all(telegram.answer(n).photo for n in sent if n != refused)
 
 
+def test_one_who_is_put_off_keeps_nobody_waiting(telegram: Telegram, tiny_bundle: Path) -> None:
+    telegram.put_off = {"1": 100}
+    with running(telegram, tiny_bundle):
+        for _ in range(300):
+            telegram.send(text="x")
+        telegram.answer(telegram.send(2, text="/help"), timeout_s=20)
+        stopped_s = time.monotonic()
+    assert time.monotonic() - stopped_s < 10, "a bot that is stopped waits until it may answer"
+
+
+@pytest.mark.usefixtures("drawn")
+def test_texts_have_a_rate(telegram: Telegram, tiny_bundle: Path) -> None:
+    with running(telegram, tiny_bundle):
+        start_s = time.monotonic()
+        for text in ("x", "/help", "/emotion", "/privacy") * 5:
+            telegram.answer(telegram.send(text=text))
+        more = [telegram.send(text=text) for text in ("x", "/help", "/emotion") * 3]
+        assert telegram.answer(telegram.send(voice=telegram.recording(encoded(1, "WAV")))).photo is not None
+        telegram.answer(telegram.send(2, text="x"))
+        answered = sum(map(len, map(telegram.answers, more)))
+        assert answered <= (time.monotonic() - start_s) / 3
+
+
+@pytest.mark.usefixtures("drawn")
+def test_one_user_has_a_few_places(telegram: Telegram, tiny_bundle: Path) -> None:
+    arrived, free = threading.Event(), threading.Event()
+    slow, quick = (telegram.recording(encoded(1, "WAV")) for _ in range(2))
+
+    def hold(file_id: str) -> None:
+        if file_id == slow["file_id"]:
+            arrived.set()
+            free.wait(20)
+
+    telegram.on_download = hold
+    with running(telegram, tiny_bundle, rate=100):
+        sent = [telegram.send(voice=slow) for _ in range(16)]
+        assert arrived.wait(10)
+        late = [telegram.send(voice=slow) for _ in range(3)]
+        assert telegram.answer(late[0]).fields["text"] == words.BUSY
+        assert telegram.answer(telegram.send(2, voice=quick)).photo is not None
+        assert telegram.answers(sent[-1]) == []
+        free.set()
+        assert all(telegram.answer(number).photo for number in sent)
+        assert telegram.answer(telegram.send(voice=quick)).photo is not None
+    assert not any(map(telegram.answers, late[1:]))
+
+
+def test_telegrams_own_waits_are_kept(telegram: Telegram, monkeypatch: pytest.MonkeyPatch) -> None:
+    waited: list[float] = []
+
+    async def no_wait(self: Api, method: str, wait_s: float) -> bool:
+        waited.append(wait_s)
+        return True
+
+    async def call() -> None:
+        async with Api(TOKEN, telegram.url) as connection:
+            await connection.call("sendMessage")
+
+    monkeypatch.setattr(Api, "_waited", no_wait)
+    telegram.plan = {"sendMessage": [("wait", 300), ("wait", 86_400), ("wait", -1), 500]}
+    asyncio.run(call())
+    assert waited == [300, 3600, 0, 8 * api.FIRST_WAIT_S]
+
+
 @pytest.mark.usefixtures("drawn")
 def test_a_bad_network(telegram: Telegram, tiny_bundle: Path, shelf: Path) -> None:
     telegram.plan = {

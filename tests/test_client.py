@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from traceback import format_exception
 from types import SimpleNamespace
 from typing import Any
 
@@ -17,7 +18,7 @@ import emovox
 from conftest import tiny_features_onnx
 from emovox import errors
 from emovox.bundle import write_bundle
-from emovox.client import Client
+from emovox.client import Client, live
 from emovox.recognizer import Recognizer
 from emovox.results import Prediction, Segment
 from emovox.serve.app import create_app
@@ -139,6 +140,39 @@ def test_what_the_server_says_of_itself(server: Client, model: Recognizer) -> No
         stranger.models()
     assert caught.value.code == "unauthorized"
     assert KEY not in repr(server)
+
+
+@pytest.mark.parametrize(
+    "key", ["", " \n", "s3cr3t\nkey", "s3cr3t\x7f", "s3cr3t-k\xe9y", "s3cr3t\u20ac", b"s3cr3t"]
+)
+def test_what_is_no_key_is_not_shown(key: Any) -> None:
+    with pytest.raises(errors.ConfigError, match="API key") as caught:
+        Client("http://127.0.0.1:1", api_key=key)
+    assert "s3cr3t" not in "".join(format_exception(caught.value))
+    with (
+        pytest.raises(errors.ConfigError, match="API key") as caught,
+        live("http://127.0.0.1:1", api_key=key),
+    ):
+        pass
+    assert "s3cr3t" not in "".join(format_exception(caught.value))
+
+
+def test_a_key_is_in_no_error(server: Client) -> None:
+    for url in (server.url, "http://127.0.0.1:1"):
+        with Client(url, api_key="s3cr3t") as stranger:
+            with pytest.raises(errors.ServerError) as caught:
+                stranger.predict(STEREO)
+            with pytest.raises(errors.ServerError) as caught_live, stranger.stream(rate=SAMPLE_RATE):
+                pass
+        for error in (caught.value, caught_live.value):
+            assert "s3cr3t" not in "".join(format_exception(error))
+
+
+def test_a_key_may_end_its_file(server: Client) -> None:
+    with Client(server.url, api_key=f" {KEY}\n") as client:
+        assert client.models() == server.models()
+        with client.stream(rate=SAMPLE_RATE) as voice:
+            assert voice.flush() == []
 
 
 def test_no_server_is_an_error_with_a_sentence() -> None:

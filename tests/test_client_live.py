@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ pytest.importorskip("fastapi")
 
 import emovox
 from emovox.client import live, rows
-from emovox.errors import AudioValueError, LabelError, ServerError
+from emovox.errors import AudioValueError, ConfigError, LabelError, ServerError
 from emovox.recognizer import Recognizer
 from emovox.results import Segment, Window
 from emovox.serve.app import create_app
@@ -79,11 +80,11 @@ def test_its_arguments_arrive(url: str, model: Recognizer) -> None:
 
 
 def test_a_long_sound_at_once(url: str, model: Recognizer) -> None:
-    x = np.tile(TALK, 8)
-    with live(url, rate=RATE, hop_s=0.1, api_key="secret") as voice:
+    x = np.tile(TALK, 20)
+    with live(url, rate=RATE, hop_s=0.25, api_key="secret") as voice:
         found = voice.push(x.tobytes()) + voice.flush()
     ends = [each.end_s for each in found if isinstance(each, Window)]
-    np.testing.assert_allclose(ends, np.arange(1, 56 * 10 + 1) / 10)
+    np.testing.assert_allclose(ends, np.arange(1, 140 * 4 + 1) / 4)
 
 
 def test_refusals_have_their_words(url: str) -> None:
@@ -107,6 +108,36 @@ def test_wrong_samples_are_not_sent(url: str) -> None:
         voice.flush()
         with pytest.raises(AudioValueError, match="flushed"):
             voice.push(b"")
+
+
+def test_views_are_heard_as_their_copies(url: str) -> None:
+    stereo = np.stack([TALK, -TALK], axis=1)
+    said = []
+    for samples in (TALK, stereo[:, 0], TALK[::-1].copy()[::-1]):
+        with live(url, rate=RATE, api_key="secret") as voice:
+            said.append(voice.push(samples) + voice.push(samples[:0]) + voice.flush())
+    assert said[0] == said[1] == said[2]
+
+
+def test_numpys_numbers_are_numbers(url: str) -> None:
+    rate, window_s, hop_s = np.int64(RATE), np.float32(2), np.float32(0.5)
+    with live(url, rate=rate, window_s=window_s, hop_s=hop_s, api_key="secret") as voice:  # type: ignore[arg-type]
+        assert (voice.window_s, voice.hop_s) == (2.0, 0.5)
+
+
+@pytest.mark.parametrize(
+    ("kind", "named"),
+    [
+        (AudioValueError, {"rate": "16000"}),
+        (AudioValueError, {"rate": 16000.5}),
+        (ConfigError, {"rate": RATE, "window_s": "long"}),
+        (ConfigError, {"rate": RATE, "hop_s": [0.5]}),
+    ],
+)
+def test_what_is_no_number(kind: type[Exception], named: dict[str, Any]) -> None:
+    name = list(named)[-1]
+    with pytest.raises(kind, match=f"{name} is .*expected"), live("http://127.0.0.1:9", **named):
+        pass
 
 
 def test_nobody_there() -> None:

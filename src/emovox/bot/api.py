@@ -28,7 +28,10 @@ _POLL_S = 50
 """Telegram holds a question for news so long, when there are none."""
 _TIMEOUT_S = 30.0
 _TRIES = 5
-_LONGEST_WAIT_S = 60.0
+_LONGEST_WAIT_S = 3600.0
+"""Of what Telegram asks for, at a stretch."""
+_PATIENCE_S = 10.0
+"""A longer wait than this is broken off when the bot is to stop."""
 _LIBRARIES = ("httpx", "httpcore", "httpcore.connection", "httpcore.http11", "httpcore.http2", "asyncio")
 
 _TOKEN = re.compile(r"[0-9]+:[A-Za-z0-9_-]+")
@@ -72,6 +75,7 @@ class Api:
         self._httpx = httpx
         self._token = token
         self._client = httpx.AsyncClient(base_url=base_url, timeout=_TIMEOUT_S)
+        self._hurried = asyncio.Event()
 
     def __repr__(self) -> str:
         return "Api()"
@@ -94,21 +98,33 @@ class Api:
             picture: a PNG that goes with them as ``photo``.
 
         Raises:
-            BotError: Telegram refuses, or cannot be reached at all.
+            BotError: Telegram refuses, cannot be reached at all, or puts off for long what is to `hurry`.
         """
         given = {name: value for name, value in (fields or {}).items() if value is not None}
         for n in range(1, _TRIES + 1):
             try:
                 return await self._once(method, given, picture)
             except LaterError as later:
-                if n == _TRIES:
+                wait_s = FIRST_WAIT_S * 2 ** (n - 1) if later.wait_s is None else later.wait_s
+                if n == _TRIES or not await self._waited(method, wait_s):
                     raise BotError(str(later)) from None
-                wait_s = min(
-                    later.wait_s if later.wait_s is not None else FIRST_WAIT_S * 2 ** (n - 1), _LONGEST_WAIT_S
-                )
-            _log.info("%s: not now; again in %.0f s", method, wait_s)
-            await asyncio.sleep(wait_s)
         raise AssertionError("unreachable")
+
+    def hurry(self) -> None:
+        """From now on, wait for nothing that takes long: what Telegram puts off, or did, fails."""
+        self._hurried.set()
+
+    async def _waited(self, method: str, wait_s: float) -> bool:
+        """Wait until a method may be called again; false, and at once, when there is no time for that."""
+        _log.info("%s: not now; again in %.0f s", method, wait_s)
+        if wait_s <= _PATIENCE_S:
+            await asyncio.sleep(wait_s)
+            return True
+        try:
+            await asyncio.wait_for(self._hurried.wait(), wait_s)
+        except TimeoutError:
+            return True
+        return False
 
     async def name(self) -> str:
         """What the bot is called. Tries once; raises as `updates`."""
@@ -196,7 +212,7 @@ def _refused(method: str, told: Mapping[str, Any], status: int) -> BotError:
     parameters = told.get("parameters")
     wait_s = parameters.get("retry_after") if isinstance(parameters, dict) else None
     if isinstance(wait_s, int | float):
-        return LaterError(message, float(wait_s))
+        return LaterError(message, min(max(0.0, wait_s), _LONGEST_WAIT_S))
     if isinstance(code, int) and code >= 500:
         return LaterError(message)
     return BotError(message)

@@ -10,7 +10,9 @@ import asyncio
 import logging
 import tempfile
 import time
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 from weakref import WeakValueDictionary
@@ -32,6 +34,10 @@ _Message: TypeAlias = dict[str, Any]
 _RECORDINGS = ("voice", "audio", "video_note", "document")
 _MOST_MESSAGES = 256
 """Being answered at a time; more are not fetched until some are."""
+_MOST_OF_ONE = 16
+"""Of those, in one chat or of one user, so that nobody takes the places of all others."""
+_TEXTS_A_MINUTE = 20
+"""Texts and commands that are answered in a chat. Telegram itself takes no more for a group."""
 _MOST_DOWNLOADS = 8
 """At a time."""
 _DRAIN_S = 30.0
@@ -78,6 +84,7 @@ class Bot:
         self._api, self._settings = telegram, settings
         self._engine = Engine(("model",), lambda _: factory(), threads=settings.threads, queue=settings.queue)
         self._rates = Rates(settings.rate)
+        self._texts = Rates(_TEXTS_A_MINUTE)
         self._warnings = Rates(1)
         self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._name = ""
@@ -85,6 +92,7 @@ class Bot:
         self._downloads = asyncio.Semaphore(_MOST_DOWNLOADS)
         self._drawing = asyncio.Lock()  # matplotlib's settings are one for all threads
         self._room = asyncio.Semaphore(_MOST_MESSAGES)
+        self._places: Counter[str] = Counter()
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def run(self, stopped: asyncio.Event) -> None:
@@ -101,6 +109,7 @@ class Bot:
             await asyncio.wait({stopping, polling}, return_when=asyncio.FIRST_COMPLETED)
             stopping.cancel()
             polling.cancel()
+            self._api.hurry()
             if self._tasks:
                 await asyncio.wait(self._tasks, timeout=_DRAIN_S)
             if not stopped.is_set():
@@ -157,11 +166,11 @@ class Bot:
         if command == "emotion":
             await self._asked(message, sender)
         elif command in ("start", "help", "privacy", "model"):
-            await self._say(message, self._told(command))
+            await self._tell(message, self._told(command))
         elif is_private and not command and _recording(message) is not None:
             await self._judge(message, sender)
         elif is_private:
-            await self._say(message, words.UNKNOWN)
+            await self._tell(message, words.UNKNOWN)
 
     def _command(self, text: str) -> tuple[str, bool]:
         """``/help@our_bot me`` -> ``("help", True)``; nothing for what is no command of ours."""
@@ -186,21 +195,29 @@ class Bot:
         """``/emotion``: the recording that is answered by it, if it is the voice of who asks."""
         original = message.get("reply_to_message") or {}
         if _recording(original) is None:
-            await self._say(message, words.NO_RECORDING)
+            await self._tell(message, words.NO_RECORDING)
         elif (original.get("from") or {}).get("id") != sender.get("id") or "forward_origin" in original:
-            await self._say(message, words.NOT_YOURS)
+            await self._tell(message, words.NOT_YOURS)
         else:
             await self._judge(original, sender)
 
     async def _judge(self, message: _Message, sender: _Message) -> None:
-        """Judge the recording in a message, and answer it."""
-        start_s = time.monotonic()
+        """Judge the recording in a message and answer it, unless it is one too many."""
         user = str(sender.get("id"))
         try:
             self._rates.take(user)
         except Refusal as refusal:
             await self._warn(message, user, words.slower(refusal.retry_after_s or 60))
             return
+        try:
+            with self._place(message):
+                await self._judged(message, user)
+        except Refusal:
+            await self._warn(message, user, words.BUSY)
+
+    async def _judged(self, message: _Message, user: str) -> None:
+        """Judge and answer. Raises Refusal when too many recordings wait already."""
+        start_s = time.monotonic()
         turn = self._turns.setdefault(user, asyncio.Lock())
         try:
             async with turn:  # one at a time, so that nobody's long ones keep all others waiting
@@ -210,8 +227,6 @@ class Bot:
             await self._say(message, words.too_much(max_mb=limits.max_mb, max_s=limits.max_seconds))
         except AudioError:
             await self._say(message, words.NO_SOUND)
-        except Refusal:
-            await self._warn(message, user, words.BUSY)
         except MissingExtraError as error:
             _log.error("%s", error)
             await self._say(message, words.NO_SOUND)
@@ -258,13 +273,32 @@ class Bot:
     async def _say(self, message: _Message, text: str) -> None:
         await self._api.call("sendMessage", {**_to(message), "text": text})
 
+    async def _tell(self, message: _Message, text: str) -> None:
+        """Answer a text or a command, unless it is one too many: then it is passed over."""
+        with suppress(Refusal):
+            self._texts.take(_chat(message))
+            with self._place(message):
+                await self._say(message, text)
+
     async def _warn(self, message: _Message, user: str, text: str) -> None:
         """Say it once a minute: who sends too much needs not as many answers."""
-        try:
+        with suppress(Refusal):
             self._warnings.take(user)
-        except Refusal:
-            return
-        await self._say(message, text)
+            with self._place(message, _MOST_OF_ONE + 1):  # all others may be why there is a warning
+                await self._say(message, text)
+
+    @contextmanager
+    def _place(self, message: _Message, most: int = _MOST_OF_ONE) -> Iterator[None]:
+        """One of the few places that a chat has, and that a user has. Raises Refusal when there is none."""
+        sender = str((message.get("from") or {}).get("id"))
+        mine = Counter({_chat(message), sender})  # in a private chat they are one
+        if any(self._places[one] >= most for one in mine):
+            raise Refusal(503, "overloaded", f"{most} of one are being answered already")
+        self._places += mine
+        try:
+            yield
+        finally:
+            self._places -= mine  # leaves out those at zero
 
 
 def _recording(message: _Message) -> dict[str, Any] | None:
@@ -274,6 +308,11 @@ def _recording(message: _Message) -> dict[str, Any] | None:
             found: dict[str, Any] = message[kind]
             return found
     return None
+
+
+def _chat(message: _Message) -> str:
+    """Whom the chat's limits are counted for."""
+    return str((message.get("chat") or {}).get("id"))
 
 
 def _number(fields: dict[str, Any], name: str) -> float:

@@ -23,6 +23,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeAlias
 
 from emovox.client import rows
+from emovox.client.key import authorization
 from emovox.client.live import Live, live
 from emovox.errors import (
     AudioDecodeError,
@@ -57,6 +58,7 @@ class Client:
         retries: how often a request that found the server busy is made again, when the server says.
 
     Raises:
+        ConfigError: the API key cannot be one.
         MissingExtraError: the extra ``serve`` is not installed.
     """
 
@@ -70,8 +72,7 @@ class Client:
         self.url = url.rstrip("/")
         self._api_key = api_key
         self._retries = retries
-        headers = {} if api_key is None else {"Authorization": f"Bearer {api_key}"}
-        self._http = httpx.Client(base_url=self.url, headers=headers, timeout=timeout_s)
+        self._http = httpx.Client(base_url=self.url, headers=authorization(api_key), timeout=timeout_s)
         self._failures = (httpx.TransportError, httpx.InvalidURL)
 
     def __enter__(self) -> Self:

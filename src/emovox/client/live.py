@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import operator
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from emovox.client import rows
-from emovox.errors import AudioValueError, MissingExtraError, ServerError
+from emovox.client.key import authorization
+from emovox.errors import AudioValueError, ConfigError, MissingExtraError, ServerError
 from emovox.results import Segment, Window
 
 if TYPE_CHECKING:
@@ -85,7 +87,9 @@ class Live:
                 f"got an array of type {view.format!r} with {view.ndim} axes; expected bytes"
                 + (f", or samples (n,) of {self._encoding}" if wanted else "")
             )
-        return view.cast("B") if len(view) else memoryview(b"")
+        if view.c_contiguous and len(view):
+            return view.cast("B")
+        return memoryview(view.tobytes())  # such as one channel of a stereo array
 
     def _there(self) -> list[Window | Segment]:
         """All that has come, without waiting."""
@@ -155,6 +159,7 @@ def live(
 
     Raises:
         EmovoxError: what `Recognizer.stream` would raise.
+        ConfigError: the API key cannot be one.
         ServerError: the server refuses, or cannot be reached.
         MissingExtraError: the extra ``serve`` is not installed.
 
@@ -172,15 +177,15 @@ def live(
     given = {
         "type": "start",
         "encoding": encoding,
-        "rate": rate,
-        "window": window_s,
-        "hop": hop_s,
+        "rate": _hz(rate),
+        "window": _seconds("window_s", window_s),
+        "hop": _seconds("hop_s", hop_s),
         "labels": labels if labels is None or isinstance(labels, str) else list(labels),
         "vad": vad,
         "model": model,
     }
     start = {name: value for name, value in given.items() if value is not None}
-    headers = {} if api_key is None else {"Authorization": f"Bearer {api_key}"}
+    headers = authorization(api_key)
     address = "ws" + url.rstrip("/").removeprefix("http") + "/v1/stream"
     try:
         socket = connect(address, additional_headers=headers, compression=None, open_timeout=timeout_s)
@@ -188,6 +193,22 @@ def live(
         raise ServerError("unreachable", f"{url}: no emovox server answers there: {error}") from None
     with socket as opened:
         yield Live(opened, start, timeout_s)
+
+
+def _hz(rate: Any) -> int | None:
+    """A plain int: JSON knows none of numpy's."""
+    try:
+        return None if rate is None else operator.index(rate)
+    except TypeError:
+        raise AudioValueError(f"rate is {rate!r}; expected a whole number of Hz, such as 16000") from None
+
+
+def _seconds(name: str, value: Any) -> float | None:
+    """A plain float, likewise."""
+    try:
+        return None if value is None else float(value)
+    except (TypeError, ValueError, OverflowError):
+        raise ConfigError(f"{name} is {value!r}; expected seconds, such as 2.0") from None
 
 
 def _results(answer: dict[str, Any]) -> list[Window | Segment]:
