@@ -12,6 +12,8 @@ from contextlib import contextmanager
 import uvicorn
 from fastapi import FastAPI
 
+from emovox.serve.patience import Patience
+
 
 def until(holds: Callable[[], bool], limit_s: float = 10.0) -> bool:
     """Whether it holds in time; what nobody holds any more is collected while we wait."""
@@ -27,10 +29,23 @@ def until(holds: Callable[[], bool], limit_s: float = 10.0) -> bool:
 
 
 @contextmanager
-def serving(app: FastAPI) -> Iterator[tuple[int, uvicorn.Server]]:
-    """The port of a server on loopback, in a thread."""
+def serving(
+    app: FastAPI, *, send_bytes: int | None = None, limit: int | None = None
+) -> Iterator[tuple[int, uvicorn.Server]]:
+    """The port of a server on loopback, in a thread.
+
+    ``send_bytes``: what the kernel holds of an answer; ``limit``: of connections.
+    """
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        config = uvicorn.Config(app, log_level="critical", ws_per_message_deflate=False)
+        if send_bytes is not None:  # those that it accepts inherit it
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, send_bytes)
+        config = uvicorn.Config(
+            app,
+            http=Patience,
+            limit_concurrency=limit,
+            log_level="critical",
+            ws_per_message_deflate=False,
+        )
         server = uvicorn.Server(config)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
         thread.start()

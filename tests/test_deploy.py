@@ -128,6 +128,11 @@ def test_the_unit_is_read_by_systemds_rules() -> None:
     service = unit["Service"]
     assert service["DynamicUser"] == service["NoNewPrivileges"] == "yes"
     assert service["ProtectSystem"] == "strict"
+    forbidden = re.findall(r"^SystemCallFilter=~(.*)$", block("ini"), re.M)
+    assert "@resources" not in " ".join(forbidden) or service["SystemCallErrorNumber"] == "EPERM", (
+        "OpenBLAS calls mbind: refused it goes on, without an error it is killed"
+    )
+    assert int(service["LimitNOFILE"]) >= 8192, "a connection is a file"
     assert int(service["TimeoutStopSec"]) > Settings().drain_s, "or it is killed while it finishes"
 
 

@@ -308,6 +308,8 @@ def test_metrics_count_what_happens_under_names_that_are_few(model: Recognizer) 
         ("window=0.01", "bad_argument", "window"),
         ("window=nan", "bad_argument", "window"),
         ("hop=9", "bad_argument", "hop"),
+        ("hop=0.1", "bad_argument", "30 times; expected at most 12, here a hop of 0.25 s"),
+        ("window=2&hop=0.1", "bad_argument", "20 times"),
         ("format=xml", "bad_argument", "sse"),
         ("windows=perhaps", "bad_argument", "windows"),
     ],
@@ -378,6 +380,27 @@ def test_any_charset_of_a_form_gives_an_answer(client: TestClient, charset: str)
     kind = {"content-type": f"multipart/form-data; boundary=b; charset={charset}"}
     response = client.post("/v1/predict", content=body, headers=kind)
     assert response.status_code in (200, 400), response.text
+
+
+@pytest.mark.parametrize("charset", ["undefined", "utf-16", "punycode", "idna", "latin-1", '"utf-16"'])
+def test_the_charset_of_a_form_changes_nothing(client: TestClient, charset: str) -> None:
+    body = (
+        '--b "1"\r\nContent-Disposition: form-data; name="file"; filename="süß-日本.wav"\r\n\r\n'.encode()
+        + CLIP
+        + b'\r\n--b "1"--'
+    )
+    for kind in (
+        f'multipart/form-data; charset={charset}; boundary="b \\"1\\""',
+        f'multipart/form-data; boundary="b \\"1\\""; Charset={charset}',
+    ):
+        response = client.post("/v1/predict", content=body, headers={"content-type": kind})
+        assert response.status_code == 200, response.text
+        assert response.json()["predictions"][0]["file"] == "süß-日本.wav"
+
+
+def test_a_complaint_of_halves_of_surrogates_can_be_sent(client: TestClient) -> None:
+    files = {"file": CLIP, "profile": b'{"\\ud800": 1}'}
+    told(client.post("/v1/predict", files=files), 400, "bad_profile")
 
 
 def test_a_bomb_is_decoded_no_further_than_may_be(client: TestClient) -> None:
@@ -516,10 +539,11 @@ async def _ask(
     path: str = "/v1/predict",
     query: str = "",
     reads: list[int] | None = None,
+    gone: Callable[[], bool] = lambda: False,
 ) -> int:
     """Ask as a server would hand it in; the status, 0 when none was sent.
 
-    ``body``: chunks, seconds to wait, and ``None`` where the client goes away.
+    ``body``: chunks, seconds to wait, and ``None`` where the client goes away; it may be ``gone`` later, too.
     """
     todo = list(body)
     status = 0
@@ -528,12 +552,15 @@ async def _ask(
         while todo:
             each = todo.pop(0)
             if each is None:
+                todo.append(None)
                 return {"type": "http.disconnect"}
             if isinstance(each, bytes):
                 if reads is not None:
                     reads.append(len(each))
                 return {"type": "http.request", "body": each, "more_body": bool(todo)}
             await asyncio.sleep(each)
+        while not gone():
+            await asyncio.sleep(0.01)
         return {"type": "http.disconnect"}
 
     async def send(message: Any) -> None:
@@ -615,6 +642,39 @@ def test_who_leaves_in_the_middle_of_events_frees_his_place(client: TestClient) 
     client.portal.call(gone)  # type: ignore[union-attr]
     assert service.room.taken == 0
     assert service.engine.taken == 0
+
+
+@pytest.mark.parametrize("query", ["", "format=csv", "format=sse"])
+def test_nobodys_timeline_is_not_computed_to_its_end(model: Recognizer, query: str) -> None:
+    long = wav(np.resize(talk(), 35 * SAMPLE_RATE), subtype="PCM_16")  # four blocks
+    with serving(model) as client:
+        service = client.app.state.service  # type: ignore[attr-defined]
+
+        async def asked() -> int:
+            heard = service.metrics.audio_s._value.get
+            return await _ask(client.app, long, path="/v1/timeline", query=query, gone=lambda: heard() > 0)
+
+        status = client.portal.call(asked)  # type: ignore[union-attr]
+        assert status == (200 if "sse" in query else 499)
+        found = numbers(client)
+        assert found["emovox_audio_seconds_total"] == 10
+        assert found["emovox_open_requests"] == found["emovox_judgements_taken"] == 0
+        assert "sse" in query or found['emovox_errors_total{code="gone"}'] == 1
+
+
+def test_of_nobodys_files_no_more_are_judged(model: Recognizer) -> None:
+    part = b'--b\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\n' + CLIP + b"\r\n"
+    with serving(model) as client:
+        service = client.app.state.service  # type: ignore[attr-defined]
+
+        async def asked() -> int:
+            heard = service.metrics.audio_s._value.get
+            return await _ask(client.app, 3 * part + b"--b--", headers=FORM, gone=lambda: heard() > 0)
+
+        assert client.portal.call(asked) == 499  # type: ignore[union-attr]
+        found = numbers(client)
+        assert found["emovox_audio_seconds_total"] == 1.5
+        assert found["emovox_open_requests"] == 0
 
 
 # ------------------------------------------------------------------------------------ what is written down

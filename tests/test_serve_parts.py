@@ -352,6 +352,30 @@ def test_a_server_that_all_may_use_is_warned_of(
     assert [each.api_key for each in ran] == [None, None, "k"]
 
 
+@pytest.mark.parametrize("kept", ["sekret\n", " sekret\r\n"])
+def test_a_key_that_was_kept_with_its_lines_end_opens(
+    monkeypatch: pytest.MonkeyPatch, tiny_bundle: Path, kept: str
+) -> None:
+    from emovox.serve import server
+
+    ran: list[Settings] = []
+    monkeypatch.setattr(server, "run", lambda settings, **_: ran.append(settings))
+    monkeypatch.setenv("THE_KEY", kept)
+    assert main(["serve", "--model", str(tiny_bundle), "--api-key-env", "THE_KEY"]) == 0
+    check_key(ran[0].api_key, {"x-api-key": "sekret"})
+
+
+@pytest.mark.parametrize("key", ["schlüssel", "two\nlines", "a\x7fb"])
+def test_a_key_that_no_header_carries_is_refused_and_not_told(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tiny_bundle: Path, key: str
+) -> None:
+    monkeypatch.setenv("THE_KEY", key)
+    assert main(["serve", "--model", str(tiny_bundle), "--api-key-env", "THE_KEY"]) == 2
+    said = capfd.readouterr().err
+    assert "printable ASCII" in said
+    assert key not in said
+
+
 # --- connections --------------------------------------------------------------------------------------
 
 

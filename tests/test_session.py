@@ -230,10 +230,14 @@ def refused(session: Session, frame: str | bytes) -> Refusal:
         ('{"type": "start"}', 1007, "rate"),
         ('{"type": "start", "rate": "16000"}', 1007, "whole number"),
         ('{"type": "start", "rate": 16}', 1007, "16000"),
+        ('{"type": "start", "rate": 0}', 1007, "rate"),
         ('{"type": "start", "rate": 16000, "encoding": "pcm-16"}', 1007, "'pcm16'"),
         ('{"type": "start", "rate": 16000, "windows": 3}', 1007, "'window'"),
         ('{"type": "start", "rate": 16000, "window": 300}', 1007, "judges"),
         ('{"type": "start", "rate": 16000, "hop": 0.01}', 1007, "hop"),
+        ('{"type": "start", "rate": 16000, "hop": 0.2}', 1007, "15 times; expected at most 12"),
+        ('{"type": "start", "rate": 16000, "hop": 0.1, "window": 1.5}', 1007, "15 times"),
+        ('{"type": "start", "rate": 16000, "\\ud800": 1}', 1007, "?"),
         ('{"type": "start", "rate": 16000, "hop": NaN}', 1007, "NaN"),
         ('{"type": "start", "rate": 16000, "labels": ["joyous"]}', 1007, "joyous"),
         ('{"type": "start", "rate": 16000, "vad": "yes"}', 1007, "'on' or 'off'"),
@@ -339,6 +343,17 @@ def test_an_idle_client_gets_the_rest_and_is_let_go(open_session: Callable[..., 
     assert session.state is State.CLOSED
 
 
+def test_empty_frames_are_as_good_as_none(open_session: Callable[..., Session]) -> None:
+    now = [0.0]
+    session = open_session(limits=TINY, clock=lambda: now[0])
+    said(session, **START)
+    for now[0] in (10.0, 20.0, 29.0):
+        assert done(session.receive(b"")) == []
+    assert session.wait_s() == 1
+    done(session.receive(b"\0"))  # half a sample is sound on its way
+    assert session.wait_s() == 30
+
+
 def test_a_session_is_not_for_ever(open_session: Callable[..., Session]) -> None:
     now = [0.0]
     session = open_session(limits=TINY, clock=lambda: now[0])
@@ -437,7 +452,7 @@ FRAMES = st.one_of(
             "rate": st.sampled_from([16_000, 8000, 0, -1, 1.5, True, None, 10**30]),
             "encoding": st.sampled_from(["pcm16", "float32", "webm", "opus", 1]),
             "window": st.sampled_from([1, 3.0, 0, -1, 1e300, None]),
-            "hop": st.sampled_from([0.1, 1, 0, None]),
+            "hop": st.sampled_from([0.1, 0.25, 1, 0, None]),
             "labels": st.sampled_from(["sad,happy", ["sad"], [], "", ["sad", "sad"], 3]),
             "vad": st.sampled_from(["on", "off", "", None]),
             "model": st.text(max_size=3),

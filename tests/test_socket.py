@@ -29,9 +29,11 @@ from starlette.websockets import WebSocketDisconnect
 
 import emovox
 from emovox.recognizer import Recognizer
+from emovox.serve import metrics
 from emovox.serve import socket as live_socket
 from emovox.serve.app import create_app
-from emovox.serve.session import Session
+from emovox.serve.schemas import Refusal
+from emovox.serve.session import Session, close_code
 from emovox.serve.settings import Settings
 from emovox.serve.socket import Live
 from serving import serving, until
@@ -153,6 +155,8 @@ def test_a_refusal_says_why_and_closes(client: TestClient) -> None:
     for frames, code, word in [
         ([b"\0\0"], 4000, "out_of_order"),
         ([json.dumps({**START, "encoding": "mp3"})], 1007, "bad_argument"),
+        ([json.dumps({**START, "\ud800": 1})], 1007, "bad_argument"),
+        ([json.dumps({**START, "hop": 0.1})], 1007, "bad_argument"),
         ([json.dumps({**START, "labels": "joy,nonsense"})], 1007, "bad_label"),
         ([json.dumps({**START, "model": "other"})], 1007, "unknown_model"),
         ([json.dumps(START), bytes((1 << 20) + 2)], 1009, "too_large"),
@@ -252,6 +256,24 @@ def test_ends_are_counted_and_logged_without_sound_or_key(
         "audio_s": 12.0,
     }
     assert "secret" not in str([each.__dict__ for each in caplog.records])
+
+
+def test_codes_that_a_client_makes_up_are_counted_together(client: TestClient) -> None:
+    for code in (1000, 1001, 3000, 4321, 4999):
+        with client.websocket_connect("/v1/stream") as socket:
+            socket.send_text(json.dumps(START))
+            socket.receive_json()
+            socket.close(code)
+    lines = [line for line in client.get("/metrics").text.splitlines() if 'method="WS"' in line]
+    counted = {line.split('status="')[1].split('"')[0] for line in lines}
+    assert "other" in counted
+    assert not {"3000", "4321", "4999"} & counted
+
+
+def test_all_codes_of_ours_are_counted_each() -> None:
+    ours = {close_code(Refusal(status, "x", "x")) for status in range(400, 600)} | {1000, 1012}
+    ours.add(close_code(Refusal(413, "too_long", "x")))
+    assert ours <= set(metrics._CLOSED)
 
 
 # ------------------------------------------------------------------ nothing is left

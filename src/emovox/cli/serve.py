@@ -101,9 +101,15 @@ def _hello(url: str) -> None:
 def _key(name: str | None) -> str | None:
     if name is None:
         return None
-    if not os.environ.get(name):
+    key = os.environ.get(name, "").strip()  # of a file there may be a line's end
+    if not key:
         raise ConfigError(
             f"the environment variable {name!r} that --api-key-env names is empty; put the key there, for "
             f'example:  export {name}="$(openssl rand -hex 32)"'
         )
-    return os.environ[name]
+    if not (key.isascii() and key.isprintable()):
+        raise ConfigError(
+            f"the key in the environment variable {name!r} has characters that no header can carry; expected "
+            "printable ASCII, as openssl rand -hex 32 makes it"
+        )
+    return key

@@ -3,6 +3,7 @@
 ::
 
     server     sockets, processes, signals
+    patience   how long a connection may keep us waiting
     app        create_app(settings, factory): the parts, joined
     http       the routes of files; `socket` that of live sound; `page/` what a browser shows
     service    what the routes share: settings, engine, limits, metrics

@@ -13,7 +13,7 @@ from emovox.listening import BLOCK_S, Stream, Switch
 from emovox.profile import Profile
 from emovox.recognizer import Recognizer
 from emovox.results import Prediction, Segment, Window
-from emovox.serve.schemas import Refusal, refusal_for
+from emovox.serve.schemas import Refusal, check_overlap, refusal_for
 from emovox.serve.uploads import Upload
 
 __all__ = ["Asked", "Event", "Heard", "asked_of", "predictions", "timeline"]
@@ -53,9 +53,11 @@ def asked_of(model: Recognizer, asked: Asked, profile: bytes | None = None) -> A
     """
     try:
         whole = replace(asked, profile=None if profile is None else Profile.from_json(profile))
-        return replace(whole, labels=_stream(model, whole).labels)
+        stream = _stream(model, whole)
     except EmovoxError as error:
         raise refusal_for(error) from None
+    check_overlap(stream.window_s, stream.hop_s, model.spec)
+    return replace(whole, labels=stream.labels)
 
 
 def predictions(model: Recognizer, upload: Upload, asked: Asked) -> list[Prediction]:

@@ -146,6 +146,7 @@ async def predict(request: Request, query: Annotated[_PredictQuery, Query()]) ->
         asked = await _told(service, model, asked, query.profile, body.profile)
         rows: list[dict[str, Any]] = []
         for upload in body.files:
+            await _go_on(request)
             work = partial(predictions, model, upload, asked)
             try:
                 found = await service.engine.run(work, begun=bool(rows))
@@ -202,6 +203,7 @@ async def _heard(
         _judged(request, step.duration_s - duration_s)
         duration_s = step.duration_s
         yield step
+        await _go_on(request)
         step = await service.engine.run(partial(next, steps, None), begun=True)
 
 
@@ -338,6 +340,12 @@ def _kept(folder: Path | None, name: str) -> bytes:
     except OSError:
         pass
     raise Refusal(400, "unknown_profile", f"the server keeps no profile {name!r}; send one as part 'profile'")
+
+
+async def _go_on(request: Request) -> None:
+    """Refuse to work for a client that has left."""
+    if await request.is_disconnected():
+        raise Refusal(499, "gone", "the client went away before its answer was there")
 
 
 def _named(name: str, model: Recognizer) -> dict[str, str]:

@@ -5,13 +5,17 @@ from __future__ import annotations
 import json
 import logging
 import logging.config
+import re
 import time
 import traceback
 from typing import Any
 
-__all__ = ["NAME", "JsonLines", "configured", "fault", "note", "request"]
+__all__ = ["NAME", "SELDOM_S", "JsonLines", "Seldom", "configured", "fault", "note", "request"]
 
 NAME = "emovox.serve"
+
+SELDOM_S = 60.0
+"""From a line of asyncio's to the next that says the same."""
 
 _log = logging.getLogger(NAME)
 
@@ -59,6 +63,32 @@ class JsonLines(logging.Formatter):
         return json.dumps(line, ensure_ascii=False, default=str)
 
 
+class Seldom(logging.Filter):
+    """Lets the same message through once in `SELDOM_S`, and of each only the words before what it shows.
+
+    What asyncio shows is the object that failed, whose repr may quote what was sent. And it repeats itself: a
+    hundred times a second where no more files can be opened.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._said_at: dict[str, float] = {}
+        """Few: a message for each place in asyncio that complains."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether it is time to say so again; cuts the record."""
+        words = _SHOWN.split(record.getMessage(), maxsplit=1)[0].strip()
+        if record.created - self._said_at.get(words, -SELDOM_S) < SELDOM_S:
+            return False
+        self._said_at[words] = record.created
+        record.msg, record.args = words, ()
+        return True
+
+
+_SHOWN = re.compile(r"[\n<'\"]|\((?!\))")
+"""Where the repr of something begins, or the lines with its details; not ``accept()``."""
+
+
 def configured(level: str) -> dict[str, Any]:
     """For ``logging.config.dictConfig``: our lines at ``level``, those of the libraries from ``warning`` on.
 
@@ -72,9 +102,11 @@ def configured(level: str) -> dict[str, Any]:
         "version": 1,
         "disable_existing_loggers": False,
         "formatters": {"json": {"()": "emovox.serve.logs.JsonLines"}},
+        "filters": {"seldom": {"()": "emovox.serve.logs.Seldom"}},
         "handlers": {"stderr": handler},
         "loggers": {
             NAME: {"handlers": ["stderr"], "level": level.upper(), "propagate": False},
+            "asyncio": {**quiet, "filters": ["seldom"]},
             **dict.fromkeys(("uvicorn", "uvicorn.error", "websockets", "python_multipart"), quiet),
         },
     }

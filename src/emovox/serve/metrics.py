@@ -14,6 +14,8 @@ CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 _OTHER = "other"
 _METHODS = ("GET", "HEAD", "POST", "WS")
+_CLOSED = (1000, 1001, 1003, 1005, 1006, 1007, 1008, 1009, 1011, 1012, 1013, 4000, 4001, 4002)
+"""Codes that a WebSocket ends with, by us or a browser; a client may close with others, thousands of them."""
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 SHARED = "PROMETHEUS_MULTIPROC_DIR"
 """Where several processes keep their counts, so that any can tell the sum (prometheus_client names it)."""
@@ -46,7 +48,8 @@ class Metrics:
     def request(self, route: str | None, method: str, status: int, seconds: float) -> None:
         """Count one request; ``route`` is the template of the path, never the path itself."""
         route, method = route or _OTHER, method if method in _METHODS else _OTHER
-        self._requests.labels(route, method, str(status)).inc()
+        known = method != "WS" or status in _CLOSED
+        self._requests.labels(route, method, str(status) if known else _OTHER).inc()
         self._seconds.labels(route).observe(seconds)
 
     def error(self, code: str) -> None:

@@ -20,6 +20,7 @@ from emovox.errors import (
 from emovox.results import REASONS
 
 __all__ = [
+    "MAX_OVERLAP",
     "ErrorAnswer",
     "ErrorBody",
     "ErrorRow",
@@ -34,10 +35,14 @@ __all__ = [
     "StateAnswer",
     "TimelineAnswer",
     "WindowRow",
+    "check_overlap",
     "error_document",
     "model_answer",
     "refusal_for",
 ]
+
+MAX_OVERLAP = 12
+"""Windows that may judge the same moment, for each is a run of the model; the page asks for 6."""
 
 _Scores = Annotated[
     dict[str, float], Field(description="Probability of each expressed emotion; they sum to 1.")
@@ -182,6 +187,7 @@ class Refusal(Exception):
     """
 
     def __init__(self, status: int, code: str, message: str, *, retry_after_s: float | None = None) -> None:
+        message = message.encode(errors="replace").decode()  # halves of surrogates cannot be sent back
         super().__init__(message)
         self.status, self.code, self.message = status, code, message
         self.retry_after_s = retry_after_s
@@ -205,6 +211,23 @@ def refusal_for(error: EmovoxError) -> Refusal:
         if isinstance(error, kind):
             return Refusal(status, code, str(error))
     raise error
+
+
+def check_overlap(window_s: float, hop_s: float, spec: Spec) -> None:
+    """Refuse windows that overlap more than `MAX_OVERLAP` times, unless the model's own do, too.
+
+    Raises:
+        Refusal: 400, with the least hop.
+    """
+    most = max(MAX_OVERLAP, spec.window_s / spec.hop_s)
+    overlap = round(window_s / hop_s, 1)  # a hop is of whole samples, so perhaps a little less than was asked
+    if overlap > round(most, 1):
+        raise Refusal(
+            400,
+            "bad_argument",
+            f"hop is {hop_s:g} s and window {window_s:g} s: each moment would be judged {overlap:g} times; "
+            f"expected at most {most:g}, here a hop of {window_s / most:.3g} s",
+        )
 
 
 def error_document(code: str, message: str) -> dict[str, Any]:

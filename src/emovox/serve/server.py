@@ -10,7 +10,7 @@ import shutil
 import socket
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from functools import partial
 
 import uvicorn
@@ -21,6 +21,7 @@ from emovox.errors import EmovoxError
 from emovox.serve import logs, metrics
 from emovox.serve.app import create_app, factory_for
 from emovox.serve.loops import SharingLoop
+from emovox.serve.patience import Patience
 from emovox.serve.session import Limits
 from emovox.serve.settings import Settings
 
@@ -28,6 +29,12 @@ __all__ = ["bound", "run", "url_of"]
 
 _MAX_CONNECTIONS = 2000
 """Of a process, idle ones too; uvicorn refuses more with a bare 503."""
+
+_MAX_FILES = 8192
+"""Open at a time in a process, where the system allows it."""
+
+_SPARE_FILES = 200
+"""Not for connections: models, recordings that lie on the disk, counts."""
 
 _SHARING = f"{SharingLoop.__module__}:{SharingLoop.__qualname__}"
 """As uvicorn wants it: each process makes its own."""
@@ -54,7 +61,8 @@ def run(settings: Settings, *, level: str = "info", started: Callable[[str], Non
             log_level=None,  # as log_config says
             access_log=False,  # it names paths and addresses; we write lines of our own
             server_header=False,
-            limit_concurrency=_MAX_CONNECTIONS,
+            http=Patience,
+            limit_concurrency=_connections(),
             ws_max_size=Limits().message_bytes,
             ws_per_message_deflate=False,  # of sound it saves little, and costs more than judging it
             timeout_graceful_shutdown=math.ceil(settings.drain_s),
@@ -102,6 +110,23 @@ def url_of(listener: socket.socket) -> str:
     """Where a browser finds it."""
     host, port = listener.getsockname()[:2]
     return f"http://[{host}]:{port}" if listener.family is socket.AF_INET6 else f"http://{host}:{port}"
+
+
+def _connections() -> int:
+    """How many connections a process may hold; the limit of its open files is raised for them."""
+    try:
+        import resource
+    except ImportError:  # Windows, which has no such limit
+        return _MAX_CONNECTIONS
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = _MAX_FILES if hard == resource.RLIM_INFINITY else min(hard, _MAX_FILES)
+    if soft != resource.RLIM_INFINITY and soft < most:
+        with suppress(OSError, ValueError):  # a container may forbid it
+            resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+            soft = most
+    if soft == resource.RLIM_INFINITY:
+        return _MAX_CONNECTIONS
+    return min(_MAX_CONNECTIONS, max(soft - _SPARE_FILES, soft // 2))
 
 
 @contextmanager

@@ -31,7 +31,7 @@ from emovox.errors import EmovoxError
 from emovox.listening import switch
 from emovox.recognizer import Recognizer
 from emovox.results import Segment, Window
-from emovox.serve.schemas import Refusal, refusal_for
+from emovox.serve.schemas import Refusal, check_overlap, refusal_for
 from emovox.serve.wire import ENCODINGS, wire
 
 __all__ = ["Answer", "Limits", "Session", "Start", "State", "Voice", "Work", "advance", "close_code"]
@@ -59,7 +59,7 @@ class Limits:
     message_bytes: int = 1 << 20
     """Of one frame: half a minute of 16 kHz pcm16."""
     idle_s: float = 30.0
-    """Between two frames."""
+    """Between two frames that hold anything."""
     longest_s: float = 4 * 3600.0
     """Of sound that is listened to at a stretch, and of a whole session by the clock."""
 
@@ -129,7 +129,8 @@ class Session:
 
     def receive(self, frame: str | bytes) -> Work:
         """Take a text or binary frame. Doing the work may raise `Refusal`; the session is closed then."""
-        self._last_at = self._clock()
+        if frame:  # an empty one says nothing, so it is as good as none
+            self._last_at = self._clock()
         return self._guarded(self._said(frame) if isinstance(frame, str) else self._sounded(frame))
 
     def wait_s(self) -> float:
@@ -254,7 +255,7 @@ class _Take:
         vad = None if start.vad is None else switch(start.vad)
         self.heard_s = 0.0
         self._voice, self._longest_s = voice, longest_s
-        self._wire = wire(start.encoding, start.rate or SAMPLE_RATE)
+        self._wire = wire(start.encoding, SAMPLE_RATE if start.rate is None else start.rate)
         self._stream = voice.recognizer.stream(
             sample_rate=self._wire.rate,
             window_s=start.window,
@@ -262,6 +263,7 @@ class _Take:
             labels=start.labels,
             vad=vad,
         )
+        check_overlap(self._stream.window_s, self._stream.hop_s, voice.recognizer.spec)
 
     def ready(self) -> Answer:
         """What the client is told at the start: all that it left to the model."""

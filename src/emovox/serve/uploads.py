@@ -14,7 +14,8 @@ from pathlib import PurePosixPath, PureWindowsPath
 from tempfile import SpooledTemporaryFile
 from typing import BinaryIO, cast
 
-from starlette.datastructures import UploadFile
+from python_multipart.multipart import parse_options_header
+from starlette.datastructures import Headers, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect, Request
 
@@ -122,7 +123,7 @@ async def _raw(request: Request, stream: AsyncGenerator[bytes, None], max_files:
 
 async def _form(request: Request, stream: AsyncGenerator[bytes, None], max_files: int) -> Body:
     parser = MultiPartParser(
-        request.headers,
+        _without_charset(request.headers["content-type"]),
         stream,
         max_files=max_files + 1,  # and a profile
         max_fields=2,
@@ -140,6 +141,15 @@ async def _form(request: Request, stream: AsyncGenerator[bytes, None], max_files
         for part in opened:
             part.file.close()
         raise
+
+
+def _without_charset(content_type: str) -> Headers:
+    """What the parser needs of the header. By a charset it would decode names, be it any codec of Python."""
+    boundary = parse_options_header(content_type)[1].get(b"boundary")
+    if boundary is None:
+        return Headers({"content-type": "multipart/form-data"})
+    quoted = boundary.replace(b"\\", b"\\\\").replace(b'"', b'\\"')
+    return Headers(raw=[(b"content-type", b'multipart/form-data; boundary="' + quoted + b'"')])
 
 
 async def _sorted(parts: list[tuple[str, UploadFile | str]], max_files: int) -> Body:
