@@ -712,3 +712,11 @@ def test_a_folder_that_takes_nothing_is_told_before_the_work(
     for name in ("train", "tune", "compare", "evaluate"):
         assert main([name, "--data", "x", "-o", str(tmp_path / "run" / "deeper")]) == 2
         assert "may not be written to" in " ".join(capfd.readouterr().err.split())
+
+
+def test_ctrl_c_while_all_is_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
+    def stopped(argv: object) -> int:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("emovox.cli.app.run", stopped)
+    assert main(["predict", "x.wav"]) == 130

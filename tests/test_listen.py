@@ -216,6 +216,13 @@ def test_what_is_refused_before_anything_is_heard(run: Run, library: FakeLibrary
     assert (code, out) == (0, "*   0  mic  (Fake, 48000 Hz)\n")
 
 
+def test_no_microphone_is_told(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("emovox.microphone.devices", list)
+    code, out, said = run("--devices")
+    assert (code, out) == (0, "")
+    assert "no microphone" in said
+
+
 class Terminal(io.StringIO):
     encoding = "utf-8"  # type: ignore[assignment]
 

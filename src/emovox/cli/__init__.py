@@ -26,5 +26,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         from emovox.cli.app import run
 
         return run(argv)
+    except KeyboardInterrupt:  # while all that is loaded
+        return 130
     finally:
         gc.enable()

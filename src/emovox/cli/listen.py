@@ -285,7 +285,10 @@ def _profile(file: Path | None) -> Profile | None:
 def _list_devices() -> int:
     from emovox.microphone import devices
 
-    for one in devices():
+    found = devices()
+    if not found:
+        say("no microphone is here, or the sound system does not show one to this user")
+    for one in found:
         mark = "*" if one.is_default else " "
         typer.echo(f"{mark} {one.number:>3}  {clean(one.name)}  ({clean(one.host)}, {one.sample_rate} Hz)")
     return 0
