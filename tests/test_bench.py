@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -197,6 +198,31 @@ def test_a_fold_made_of_something_else_is_not_taken(
         for file in files:
             file.write_text("[]" if change == "damaged" else file.read_text()[:99])
     run(planned(manifest), settings, out=tmp_path, recipe=trainer, fresh=change == "fresh")
+    assert len(trainer.jobs) == 4
+
+
+def test_a_fold_of_other_sound_is_not_taken_though_the_file_is_as_large(
+    toy: Manifest, trainer: Trainer, tmp_path: Path
+) -> None:
+    manifest = replace(toy, root=tmp_path / "toy")
+    shutil.copytree(toy.root, manifest.root)
+    run(planned(manifest), Settings(), out=tmp_path / "out", recipe=trainer)
+    file = manifest.file(manifest.utterances[0])
+    sound = bytearray(file.read_bytes())
+    sound[-1] ^= 1
+    file.write_bytes(sound)
+    run(planned(manifest), Settings(), out=tmp_path / "out", recipe=trainer)
+    assert len(trainer.jobs) == 4
+
+
+@pytest.mark.parametrize("changes", [{"speaker": "toy-9"}, {"text": "Kids are talking by the door."}])
+def test_a_fold_of_the_same_split_but_of_another_voice_or_word_is_not_taken(
+    toy: Manifest, trainer: Trainer, tmp_path: Path, changes: dict[str, str]
+) -> None:
+    made = planned(toy)
+    run(made, Settings(), out=tmp_path, recipe=trainer)
+    other = replace(toy, utterances=(replace(toy.utterances[0], **changes), *toy.utterances[1:]))
+    run(replace(made, manifest=other), Settings(), out=tmp_path, recipe=trainer)
     assert len(trainer.jobs) == 4
 
 

@@ -213,6 +213,24 @@ def test_columns_that_tell_nothing_go_and_gaps_are_filled() -> None:
     assert fill.transform(x).ravel().tolist() == [1, 3, 2]
 
 
+def test_what_is_infinite_is_missing() -> None:
+    x = np.array([[1, 7], [3, np.inf], [np.inf, -np.inf], [-np.inf, 7]], np.float32)
+    fill = Fill().fit(x)
+    assert fill.support_.tolist() == [True, False]
+    assert fill.transform(x).ravel().tolist() == [1, 3, 2, 2]
+    rows, y, speakers = clips()
+    rows[:3, 0] = np.inf
+    fitted = fit(rows, y, speakers, config("logistic-regression"))
+    assert np.isfinite(fitted.probabilities(rows)).all()
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, 5.0])
+def test_a_table_that_tells_nothing_is_refused_with_the_cause(value: float) -> None:
+    _, y, speakers = clips()
+    with pytest.raises(ConfigError, match=r"^every column is constant or missing in the 120 rows"):
+        fit(np.full((120, 3), value), y, speakers, config("logistic-regression"))
+
+
 def test_scalers_are_scikit_learns() -> None:
     x = np.random.default_rng(0).lognormal(size=(300, 4)).astype(np.float32)
     standard = Scale().fit(x).transform(x)

@@ -44,6 +44,8 @@ def test_a_file_and_changes_on_top(tmp_path: Path) -> None:
         ("seed.x=3", "has nothing inside"),
         ("seed=1.5", "seed is 1.5; expected a whole number"),
         ("seed=true", "expected a whole number"),
+        ("seed=-1", "seed is -1; expected 0 to 4294967295"),
+        ("seed=4294967296", "expected 0 to 4294967295"),
         ("model.clip=.inf", "expected a finite number"),
         ("model.params=3", "expected keys and values"),
         ("tune.method=optima", "did you mean 'optuna'"),
@@ -111,3 +113,5 @@ def test_a_comparison_has_its_own_keys(tmp_path: Path) -> None:
     assert read_comparison(written(tmp_path, to_yaml(config))) == config
     with pytest.raises(ConfigError, match="did you mean 'protocols'"):
         read_comparison(None, ["protocol=emobox"])
+    with pytest.raises(ConfigError, match="seed is -1; expected 0 to"):
+        read_comparison(None, ["seed=-1"])

@@ -40,6 +40,9 @@ def test_a_config_reads_back_and_its_steps_are_checked(tmp_path: Path) -> None:
     assert read_config(path) == CONFIG
     assert plan_of(read_config(path, ["augment.copies=0"]).augment) is None, "how it is switched off"
     assert plan_of(Config().augment) is None
+    assert plan_of(read_config(None, ["augment={copies: 1, steps: []}"]).augment) is None, "as runs save it"
+    with pytest.raises(ConfigError, match=r"augment\.copies is 2, but augment\.steps holds no step"):
+        plan_of(read_config(None, ["augment.copies=2"]).augment)
     with pytest.raises(ConfigError, match=r"step 2 of the augmentation: .*did you mean 'shift'"):
         plan_of(replace(CONFIG.augment, steps=(STEPS[0], {"kind": "shft"})))
     for change, told in (

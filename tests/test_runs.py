@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from emovox import runs
+from emovox.corpora.manifest import Manifest, Utterance
 from emovox.errors import ConfigError
 
 
@@ -107,6 +108,29 @@ def test_mlflow_gets_the_run(tmp_path: Path) -> None:
     assert float(uar.read_text().split()[1]) == 0.5
     assert EXPERIMENT in "".join(p.read_text() for p in (tmp_path / "mlruns").rglob("meta.yaml"))
     assert mlflow
+
+
+def test_the_digest_of_clips_is_of_bytes_speakers_and_texts(tmp_path: Path) -> None:
+    def digest(sound: bytes | None, **changes: str) -> str:
+        (tmp_path / "a.wav").unlink(missing_ok=True)
+        if sound is not None:
+            (tmp_path / "a.wav").write_bytes(sound)
+        about = {"speaker": "x-1", "emotion": "sad", "text": "Yes.", "corpus": "x", **changes}
+        return runs.clips_digest(
+            Manifest(tmp_path, (Utterance(id="x/a", path="a.wav", original="s", **about),))
+        )
+
+    same, again, *others = (
+        digest(b"one"),
+        digest(b"one"),
+        digest(b"two"),
+        digest(None),
+        digest(b"one", speaker="x-2"),
+        digest(b"one", text="No."),
+        digest(b"one", emotion="happy"),
+    )
+    assert same == again
+    assert len({same, *others}) == 6
 
 
 def test_the_record_is_plain_json(tmp_path: Path) -> None:

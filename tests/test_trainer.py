@@ -20,7 +20,7 @@ from emovox.config import TrainingConfig  # noqa: E402
 from emovox.errors import ConfigError  # noqa: E402
 from emovox.nets.table import make  # noqa: E402
 from emovox.train.clips import ClipSet, drawn, frame_statistics  # noqa: E402
-from emovox.train.course import learning_rate_at  # noqa: E402
+from emovox.train.course import Course, learning_rate_at  # noqa: E402
 from emovox.train.epochs import CHECKPOINT, CURVES, Epoch  # noqa: E402
 from emovox.train.lessons import Lesson, loss_of, mixed, spec_augmented  # noqa: E402
 from emovox.train.trainer import fit_net, logits_of  # noqa: E402
@@ -93,6 +93,34 @@ def test_killed_and_resumed_is_uninterrupted(tmp_path: Path) -> None:
     finished = fit_net(net(seed=9), taught, held, BUSY, seed=5, folder=tmp_path, tell=told.append)
     assert len(told) == 2, "what is finished is not taught again"
     assert all(torch.equal(a, b) for a, b in zip(weights(finished), weights(whole), strict=True))
+
+
+def test_a_last_batch_of_one_clip_joins_the_one_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taught, sizes = clips(17, 1), []
+    honest = Course._lesson
+
+    def lesson_of(self: Course, rows: Any, step: int) -> Lesson:
+        sizes.append(len(rows))
+        return honest(self, rows, step)
+
+    def mlp(seed: int = 0) -> Any:
+        torch.manual_seed(seed)
+        return make("mlp", {"layers": [8]}, n_in=D, n_labels=4)  # a batch norm over clips: one is too few
+
+    monkeypatch.setattr(Course, "_lesson", lesson_of)
+    settings = replace(BUSY, epochs=3)
+    whole = fit_net(mlp(), taught, None, settings, seed=5)
+    assert sizes == [8, 9] * 3
+    fit_net(mlp(), taught, None, settings, seed=5, folder=tmp_path, give_up=lambda epoch: epoch.number == 1)
+    again = fit_net(mlp(9), taught, None, settings, seed=5, folder=tmp_path)
+    assert [e.loss for e in again.epochs] == [e.loss for e in whole.epochs]
+    assert all(torch.equal(a, b) for a, b in zip(weights(again), weights(whole), strict=True))
+    for n, expected in ((16, [8, 8]), (18, [8, 8, 2]), (9, [9])):
+        sizes.clear()
+        fit_net(mlp(), clips(n, 1), None, replace(settings, epochs=1))
+        assert sizes == expected, "no other batch is changed"
 
 
 def test_a_checkpoint_of_something_else_is_refused(tmp_path: Path) -> None:

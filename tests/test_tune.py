@@ -117,6 +117,37 @@ def test_halving_gives_fewer_draws_more_speakers() -> None:
     assert sizes[-1] == 10, "two thirds of fifteen"
 
 
+def test_halving_leaves_some_dozen_clips_where_nobody_knows_who_speaks() -> None:
+    x = clips()[0]
+    y = [("sad", "happy")[n % 2] if n % 30 else "angry" for n in range(len(x))]
+    config = ClassicalConfig(model="knn")
+    result = search(x, y, [None] * len(y), config, method="halving", draws=9)
+    fewest = min(t.n_speakers or 0 for t in result.trials)
+    assert 48 <= fewest < 120, "each nameless clip counts as a speaker"
+    assert all(t.scores for t in result.trials), "and each round has neighbours and classes enough"
+
+
+def neighbours(values: tuple[int, ...], method: Method = "random", **params: Any) -> SearchResult[Any]:
+    config = ClassicalConfig(model="knn", params=params)
+    return search(*clips(), config, method=method, draws=4, space={"n_neighbors": Choice(values)})
+
+
+@pytest.mark.parametrize("method", ["random", "halving", "optuna"])
+def test_a_trial_that_fails_has_no_score_and_ends_nothing(method: Method) -> None:
+    if method == "optuna":
+        pytest.importorskip("optuna")
+    result = neighbours((500,), method)  # more than there are clips: knn fits, and cannot answer
+    assert result.params == {}
+    failed = [t for t in result.trials if t.number]
+    assert failed
+    assert {(t.score, t.complete) for t in failed} == {(None, False)}
+
+
+def test_a_search_whose_defaults_fail_ends_with_their_error() -> None:
+    with pytest.raises(ConfigError, match=r"knn cannot answer: .*n_neighbors"):
+        neighbours((3,), n_neighbors=500)
+
+
 def test_optuna_gives_up_and_resumes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("optuna")
     whole = found("optuna", draws=12)

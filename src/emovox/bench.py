@@ -31,6 +31,7 @@ from emovox.errors import ConfigError, MissingExtraError, ProtocolError
 from emovox.evaluate import Evaluation, evaluate
 from emovox.files import write_json
 from emovox.recognizer import Recognizer
+from emovox.runs import clips_digest
 
 __all__ = ["RECIPES", "Job", "Made", "Plan", "Recipe", "Settings", "find_recipe", "plan", "run"]
 
@@ -204,10 +205,10 @@ def run(
     """
     trainer = recipe or find_recipe(settings.recipe)
     home = Path(out) / made.corpus / _plain_name(made.protocol)
-    folds = []
+    clips, folds = clips_digest(made.manifest), []
     for number, (split, found) in enumerate(zip(made.splits, made.audits, strict=True), 1):
         file = home / f"{number}.json"
-        key = _key(made, split, settings)
+        key = _key(split, settings, clips)
         fold = None if fresh else _kept(file, key)
         if fold is None:
             job = Job(made.manifest, split, home / f"{number}", Path(out) / "cache", settings, workers)
@@ -294,19 +295,9 @@ def _rounded(interval: metrics.Interval) -> dict[str, Any]:
     return {**plain, "per_speaker": {k: round(v, 6) for k, v in interval.per_speaker.items()}}
 
 
-def _key(made: Plan, split: Split, settings: Settings) -> str:
-    """Names all that a fold's figures depend on."""
-    clips = hashlib.sha256()
-    for u in made.manifest:
-        path = made.manifest.file(u)
-        size = path.stat().st_size if path.exists() else -1
-        clips.update(f"{u.id}\t{u.emotion}\t{u.start}\t{u.end}\t{size}\n".encode("utf-8", "surrogateescape"))
-    what = {
-        **asdict(settings),
-        "split": split.digest,
-        "clips": clips.hexdigest(),
-        "emovox": emovox.__version__,
-    }
+def _key(split: Split, settings: Settings, clips: str) -> str:
+    """Names all that a fold's figures depend on; ``clips`` is `clips_digest`."""
+    what = {**asdict(settings), "split": split.digest, "clips": clips, "emovox": emovox.__version__}
     return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:16]
 
 

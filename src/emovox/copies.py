@@ -63,9 +63,15 @@ def plan_of(config: AugmentConfig) -> Plan | None:
     """The plan that a config spells out; ``None`` where there are no copies.
 
     Raises:
-        ConfigError: a step is wrong; the message says which, and names the nearest.
+        ConfigError: a step is wrong; the message says which, and names the nearest. Or several copies are
+            wanted, and no step says how they differ.
     """
     plan = Plan.of(config.steps)
+    if config.copies > 1 and not plan.steps:  # one is the default, which stands in configs that want none
+        raise ConfigError(
+            f"augment.copies is {config.copies}, but augment.steps holds no step; expected one step at "
+            "least, or augment.copies=0 for no copies"
+        )
     return plan if plan.steps and config.copies else None
 
 

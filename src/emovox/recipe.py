@@ -24,6 +24,7 @@ from emovox.bundle import Abstain, Input, Licence, Spec, write_bundle
 from emovox.calibration import fit_temperature
 from emovox.corpora.manifest import Manifest, Utterance
 from emovox.export import to_onnx
+from emovox.features.store import content_hash
 from emovox.files import replaced
 from emovox.labels import EMOTIONS, EXTRAS
 from emovox.nets import functionals
@@ -144,8 +145,8 @@ def _vectors(job: Job) -> npt.NDArray[np.float32]:
     """Functionals ``(n, d)`` of all clips, kept under a key of the clips and of the code that makes them."""
     seen = hashlib.sha256(Path(functionals.__file__ or "").read_bytes())
     for u in job.manifest:
-        size = job.manifest.file(u).stat().st_size
-        seen.update(f"{u.id}\t{u.start}\t{u.end}\t{size}\n".encode("utf-8", "surrogateescape"))
+        sound = content_hash(job.manifest.file(u))
+        seen.update(f"{u.id}\t{u.start}\t{u.end}\t{sound}\n".encode("utf-8", "surrogateescape"))
     file = job.cache / f"vox-{seen.hexdigest()[:16]}.npy"
     if not file.exists():
         with replaced(file) as half, half.open("wb") as stream:

@@ -30,6 +30,7 @@ from emovox import metrics
 from emovox.bundle import SPEC_FILE
 from emovox.corpora.manifest import Manifest
 from emovox.errors import ConfigError
+from emovox.features.store import content_hash
 from emovox.files import write_text
 
 __all__ = [
@@ -186,14 +187,23 @@ def versions() -> dict[str, str]:
 
 
 def clips_digest(manifest: Manifest) -> str:
-    """16 hex digits that name the clips: who expresses what, and how large the files are."""
-    seen = hashlib.sha256()
+    """16 hex digits that name the clips: who expresses what, in which words, and every byte of the files."""
+    seen, heard = hashlib.sha256(), dict[Path, str]()
     for u in sorted(manifest, key=lambda u: u.id):
         path = manifest.file(u)
-        size = path.stat().st_size if path.exists() else -1
-        row = (u.id, u.emotion, u.speaker, u.start, u.end, size)
+        if path not in heard:  # many clips may lie in one file
+            heard[path] = _content(path)
+        row = (u.id, u.corpus, u.emotion, u.speaker, u.text, u.start, u.end, heard[path])
         seen.update("\t".join(map(str, row)).encode("utf-8", "surrogateescape") + b"\n")
     return seen.hexdigest()[:16]
+
+
+def _content(path: Path) -> str:
+    """Names what a file holds; one that cannot be read is another content too."""
+    try:
+        return content_hash(path)
+    except OSError:
+        return "unreadable"
 
 
 def difference(one: Run, other: Run) -> metrics.Difference | None:

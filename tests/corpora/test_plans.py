@@ -166,6 +166,19 @@ def test_a_part_of_unknown_name_is_refused() -> None:
 # --- files ------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("key", ["speaker", "id"])
+def test_folds_that_take_turns_share_nobody(tmp_path: Path, key: str) -> None:
+    names = [getattr(u, key) for u in people()]
+    rows = list(dict.fromkeys(names))
+    file = tmp_path / "mine.csv"
+    text = "".join(f"{name},{n % 3}\n" for n, name in enumerate(rows))
+    file.write_text(f"{key},fold\n{text}{rows[0]},1\n")
+    with pytest.raises(ProtocolError, match=f"{key} '{rows[0]}' stands in the folds '0' and '1'"):
+        splits(people(), str(file))
+    file.write_text(f"{key},fold\n{text}")
+    assert len(splits(people(), str(file))) == 3
+
+
 def test_a_file_of_speakers(tmp_path: Path) -> None:
     file = tmp_path / "mine.csv"
     file.write_text("speaker,part\ntoy-0,train\ntoy-1,train\ntoy-2,val\ntoy-3,test\n")

@@ -13,6 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, TransformerMixin
 
+from emovox.errors import ConfigError
+
 __all__ = ["SCALERS", "Clip", "Fill", "Ranks", "Scale", "interpolated", "rank_slopes"]
 
 Rows = NDArray[np.float32]
@@ -30,23 +32,33 @@ _N_RANKS = 100
 
 
 class Fill(TransformerMixin, BaseEstimator):  # type: ignore[misc]
-    """Drop columns that tell nothing (missing throughout, or constant); fill missing values by the median."""
+    """Drop columns that tell nothing (missing throughout, or constant); fill missing values by the median.
+
+    What is infinite is missing too.
+    """
 
     def fit(self, X: Rows, y: Any = None) -> Self:
-        """Learn from rows ``(n, d)``, nan where missing."""
+        """Learn from rows ``(n, d)``, nan where missing.
+
+        Raises:
+            ConfigError: no column tells anything.
+        """
         rows = np.asarray(X, np.float64)
+        rows = np.where(np.isfinite(rows), rows, np.nan)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", RuntimeWarning)  # a column without any value: its median is nan
             median, spread = np.nanmedian(rows, axis=0), np.nanmax(rows, axis=0) - np.nanmin(rows, axis=0)
             size = np.nanmax(np.abs(rows), axis=0)
         self.support_ = np.nan_to_num(spread) > _ROUNDING * np.nan_to_num(size)
+        if not self.support_.any():
+            raise ConfigError(f"every column is constant or missing in the {len(rows)} rows of the training")
         self.median_ = median[self.support_].astype(np.float32)
         return self
 
     def transform(self, X: Rows) -> Rows:
-        """``(n, d) -> (n, columns kept)``, without nan."""
+        """``(n, d) -> (n, columns kept)``, all finite."""
         rows = np.asarray(X, np.float32)[:, self.support_]
-        return np.where(np.isnan(rows), self.median_, rows)
+        return np.where(np.isfinite(rows), rows, self.median_)
 
 
 class Scale(TransformerMixin, BaseEstimator):  # type: ignore[misc]

@@ -199,6 +199,7 @@ class Config:
     def __post_init__(self) -> None:
         if not 0 < self.coverage <= 1:
             raise ConfigError(f"coverage is {self.coverage}; expected a share over 0, at most 1")
+        _check_seed(self.seed)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -224,6 +225,14 @@ class ComparisonConfig:
     refit: bool = True
     """Once a system is chosen, all are fitted again on training and validation part together."""
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        _check_seed(self.seed)
+
+
+def _check_seed(seed: int) -> None:
+    if not 0 <= seed < 2**32:  # what NumPy and scikit-learn take
+        raise ConfigError(f"seed is {seed}; expected 0 to {2**32 - 1}")
 
 
 MODELS: Mapping[str, type] = {"classical": ClassicalModel, "net": NetModel}

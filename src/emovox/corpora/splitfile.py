@@ -44,7 +44,8 @@ def read_splits(
         allow_missing: pass over rows whose clips the manifest does not hold.
 
     Raises:
-        ProtocolError: no such file, not such a table, a clip twice in a fold or not in the manifest.
+        ProtocolError: no such file, not such a table, a clip twice in a fold, in two folds that take turns,
+            or not in the manifest.
     """
     source = Path(path)
     rows = _read(source)
@@ -61,7 +62,7 @@ def read_splits(
             raise ProtocolError(f"{str(source)!r}: {key} {value!r} stands twice in a fold, or is empty")
         folds[fold][value] = row.get("part", "test")
     if "part" not in rows[0]:
-        folds = _turns(folds)
+        folds = _turns(folds, f"{str(source)!r}: {key}")
     spread = {
         name: _spread(manifest, key, parts, name, allow_missing)
         for name, parts in ((_name(source, fold), parts) for fold, parts in folds.items())
@@ -109,8 +110,16 @@ def _name(source: Path, fold: str) -> str:
     return f"file/{source.stem}/{fold}" if fold else f"file/{source.stem}"
 
 
-def _turns(folds: Mapping[str, Mapping[str, str]]) -> dict[str, dict[str, str]]:
+def _turns(folds: Mapping[str, Mapping[str, str]], where: str) -> dict[str, dict[str, str]]:
     """Fold alone: each is the test of a split in which all others train."""
+    home: dict[str, str] = {}
+    for fold, keys in folds.items():
+        for key in keys:
+            if home.setdefault(key, fold) != fold:
+                raise ProtocolError(
+                    f"{where} {key!r} stands in the folds {home[key]!r} and {fold!r}; expected one, or a "
+                    "column part: without it each is tested in its fold and trains in all others"
+                )
     return {
         tested: {key: "test" if fold == tested else "train" for fold, keys in folds.items() for key in keys}
         for tested in folds

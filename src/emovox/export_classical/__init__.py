@@ -113,7 +113,8 @@ def _prepared(b: Builder, fitted: Fitted) -> str:
     steps = dict(fitted.pipeline.named_steps)
     chooser = steps.pop("select", None)
     kept = slice(None) if chooser is None else np.flatnonzero(chooser.support_)
-    value = b.node("Where", b.node("IsNaN", "features"), b.number(steps["fill"].median_[kept]), "features")
+    missing = b.node("Or", b.node("IsNaN", "features"), b.node("IsInf", "features"))  # as Fill has it
+    value = b.node("Where", missing, b.number(steps["fill"].median_[kept]), "features")
     for step in steps.values():
         value = _step(b, step, kept, value)
     return value

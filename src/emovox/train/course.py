@@ -69,7 +69,8 @@ class Course(L.LightningModule):
         self.strict_loading = not self.untaught
         self.chances = taught.chances() if config.balance == "draws" else None
         self.class_weights = _class_weights(taught) if config.balance == "weights" else None
-        self.n_steps = math.ceil(len(taught) / config.batch_size)
+        # A single clip left over joins the batch before it: a batch norm cannot learn from one alone.
+        self.n_steps = max(1, math.ceil((len(taught) - 1) / config.batch_size))
         self.epochs: list[Epoch] = []
         self.best = 0
         self.best_uar: float | None = None
@@ -110,9 +111,9 @@ class Course(L.LightningModule):
     def _rows(self, step: int) -> np.ndarray[Any, np.dtype[np.intp]]:
         """Clips of a step; of several machines each takes its share."""
         size = self.config.batch_size
-        rows = self._order[step * size : (step + 1) * size]
+        rows = self._order[step * size : None if step + 1 == self.n_steps else (step + 1) * size]
         mine = rows[self.global_rank :: self.trainer.world_size]
-        return mine if len(mine) else rows[:1]
+        return mine if len(mine) > 1 else rows[:2]
 
     def _lesson(self, rows: np.ndarray[Any, np.dtype[np.intp]], step: int) -> Lesson:
         set_, rng = self.taught, np.random.default_rng([self.seed, self.current_epoch, step])

@@ -19,7 +19,7 @@ from numpy.typing import ArrayLike, NDArray
 from emovox.classical import ClassicalConfig, fit, speaker_folds
 from emovox.classical.fitting import Fold, speaker_numbers
 from emovox.classical.spaces import Space
-from emovox.errors import ConfigError
+from emovox.errors import ConfigError, EmovoxError
 from emovox.metrics import uar
 from emovox.tune.trials import GivenUp, SearchResult, Trial
 from emovox.tune.ways import Method, Plan, run
@@ -28,6 +28,9 @@ __all__ = ["Copies", "search"]
 
 _FEWEST = 4
 """Speakers of a training that tell anything about a parameter."""
+
+_FEWEST_CLIPS, _FEWEST_A_CLASS = 48, 4
+"""Clips of a training, and of each class, that do: where nobody knows who speaks, a clip is a speaker."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -134,10 +137,20 @@ class _Judge:
         return 0
 
     def trial(self, number: int, params: Mapping[str, Any], share: float, given_up: GivenUp) -> Trial:
-        """Judge on the folds in turn, trained on a share of the speakers."""
+        """Judge on the folds in turn, trained on a share of the speakers.
+
+        One that fails has no score and goes no further. The defaults on all speakers are what the search
+        falls back on: if they fail, so does it.
+        """
         started, scores = time.monotonic(), list[float]()
         for point, fold in enumerate(self.folds):
-            scores.append(self._score(params, fold, share))
+            try:
+                scores.append(self._score(params, fold, share))
+            except ConfigError:
+                if number == 0 and share >= 1:
+                    raise
+                scores.clear()
+                break
             if given_up(point, float(np.mean(scores))) and point + 1 < len(self.folds):
                 break
         return Trial(
@@ -150,14 +163,24 @@ class _Judge:
         )
 
     def _score(self, params: Mapping[str, Any], fold: Fold, share: float) -> float:
-        """UAR, 0 to 1, on the held-out part of a fold, trained on a share of the speakers of the other."""
+        """UAR, 0 to 1, on the held-out part of a fold, trained on a share of the speakers of the other.
+
+        Raises:
+            ConfigError: with these parameters it cannot be fitted, or cannot answer.
+        """
         training, held = fold
         training = training[np.isin(self.speakers[training], self._some(training, share))]
         config = replace(self.config, params={**self.config.params, **params})
         x, whose = self._taught(training)
         names = [str(one) for one in self.speakers[whose]]
         fitted = fit(x, self.y[whose].tolist(), names, config)
-        return uar(self.y[held].tolist(), fitted.predict(self.x[held]).tolist())
+        try:
+            answers = fitted.predict(self.x[held])
+        except EmovoxError:
+            raise
+        except Exception as error:  # some parameters, such as more neighbours than clips, fail only here
+            raise ConfigError(f"{config.model} cannot answer: {error}") from error
+        return uar(self.y[held].tolist(), answers.tolist())
 
     def _taught(self, training: NDArray[np.int64]) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
         """The rows of a training and their copies, and of which row each is."""
@@ -168,7 +191,21 @@ class _Judge:
         return np.concatenate([self.x[training], self.copies.x[near]]), whose
 
     def _some(self, training: NDArray[np.int64], share: float) -> NDArray[np.int64]:
-        """A share of the speakers of a training, the same ones every time; more of them contain the fewer."""
-        names = np.unique(self.speakers[training])
+        """A share of the speakers of a training, the same ones every time; more of them contain the fewer.
+
+        More than the share where it would leave too few speakers, clips or clips of a class.
+        """
+        names, who = np.unique(self.speakers[training], return_inverse=True)
         order = np.random.default_rng(self.config.seed).permutation(names)
-        return order[: max(min(_FEWEST, len(names)), round(share * len(names)))]
+        turn, y = np.argsort(order)[who], self.y[training]
+        least = [
+            min(_FEWEST, len(names)),
+            _reached(turn, _FEWEST_CLIPS),
+            *(_reached(turn[y == label], _FEWEST_A_CLASS) for label in np.unique(y)),
+        ]
+        return order[: max(round(share * len(names)), *least)]
+
+
+def _reached(turn: NDArray[np.int64], n: int) -> int:
+    """How many speakers have to be heard for ``n`` clips, or all; ``turn``: when that of each clip comes."""
+    return int(np.sort(turn)[min(n, len(turn)) - 1]) + 1
