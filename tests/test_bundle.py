@@ -200,6 +200,8 @@ def test_a_bundle_that_cannot_be_read_is_not_written(tmp_path: Path) -> None:
         ({"schema": None}, "schema"),
         ({"normaliser": {"mean": [0]}}, r"normaliser\.mean: unknown key"),
         ({"input": {"kind": "picture"}}, r"input\.kind"),
+        ({"taught": "0123456789"}, "taught: expected marks"),
+        ({"taught": ["01234567"]}, "taught: expected a text"),
     ],
 )
 def test_a_wrong_spec_is_refused_and_the_key_is_named(
@@ -208,6 +210,15 @@ def test_a_wrong_spec_is_refused_and_the_key_is_named(
     edit(bundle, **changes)
     with pytest.raises(BundleCorruptError, match=words):
         load_bundle(bundle)
+
+
+def test_a_memory_of_the_training_travels_and_older_bundles_have_none(bundle: Path) -> None:
+    edit(bundle, taught="01234567abcd+/AZ")
+    found = load_bundle(bundle)
+    copy = write_bundle(bundle / "copy", (bundle / "model.onnx").read_bytes(), found.spec)
+    assert read_spec(bundle / "copy").taught == copy.taught == "01234567abcd+/AZ"
+    edit(bundle, taught=None)
+    assert load_bundle(bundle).spec.taught == ""
 
 
 def test_a_newer_schema_is_told_apart_from_damage(bundle: Path) -> None:

@@ -64,6 +64,93 @@ def test_a_newcomers_folders_become_a_model(newcomer: Path, capsys: pytest.Captu
     assert all(set(answer["scores"]) == {"neutral", "happy", "sad", "angry"} for answer in answers)
 
 
+def test_a_models_own_clips_are_known_in_a_subfolder(
+    newcomer: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["evaluate", "--model", str(newcomer), "--data", "mine/train", "-f", "json"]) == 0
+    found = json.loads(capsys.readouterr().out)["stamp"]
+    assert found["stamp"] == "contaminated"
+    assert found["reasons"][0].startswith(
+        "36 of the 36 clips are files that the model was trained or validated"
+    )
+    assert main(["evaluate", "--model", str(newcomer), "--data", "mine/test", "-f", "json"]) == 0
+    found = json.loads(capsys.readouterr().out)["stamp"]
+    assert "none of the 12 clips is a file that it was trained or validated on" in found["reasons"][1]
+
+
+def test_copies_under_other_names_are_no_strict_test(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A speaker whose files are those of another one, byte for byte."""
+    header, *rows = (place / "toy/toy.csv").read_text().splitlines()
+    again = [row.replace("toy/7-", "toy/x-").replace("toy-7", "toy-x") for row in rows if "toy/7-" in row]
+    (place / "toy/again.csv").write_text("\n".join([header, *rows, *again]) + "\n")
+    args = ["--features", "seed-180", "--data", "toy/again.csv", "--protocol", "speakers/toy-x", "-f", "json"]
+    assert main(["train", *args, "--model", "knn", "-o", "runs/again", "--mlflow", "off"]) == 0
+    found = json.loads(capsys.readouterr().out)["stamp"]
+    assert found["stamp"] == "contaminated"
+    assert found["reasons"][0].startswith(
+        f"{len(again)} of the {len(again)} clips are files that the model was"
+    )
+    assert "contaminated" in zoo.load(place / "runs/again").spec.scores[0].protocol
+    assert main(["compare", *args, "--models", "knn", "-o", "runs/compared-again"]) == 0
+    (told,) = json.loads(capsys.readouterr().out)["protocols"]
+    assert told["stamp"] == "contaminated"
+    assert f"{len(again)} recordings on both sides" in told["reasons"][0]
+
+
+@pytest.mark.parametrize(
+    ("labels", "option", "fold", "told"),
+    [
+        ("4", "--map", "speaker-kfold/4/0/1", "strict"),
+        ("neutral,angry", "--labels", "speaker-kfold/4/0/1", "strict"),
+        ("4", "--map", "random/0.25/0", "speaker-dependent"),
+    ],
+)
+def test_a_run_on_some_labels_is_evaluated_with_its_own_stamp(
+    place: Path, labels: str, option: str, fold: str, told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = (place / "toy/toy.csv").read_text().splitlines()
+    kept = [row.replace(",happy,happy", ",fear,fear") for row in rows if "toy/1-sad" not in row]
+    (place / "toy/some.csv").write_text("\n".join(kept) + "\n")
+    data = ["--data", "toy/some.csv", "-f", "json"]
+    args = [
+        "train",
+        *data,
+        "--labels",
+        labels,
+        "--protocol",
+        fold,
+        "--features",
+        "seed-180",
+        "--model",
+        "lda",
+    ]
+    assert main([*args, "-o", "runs/some", "--force", "--mlflow", "off"]) == 0
+    first = json.loads(capsys.readouterr().out)
+    assert first["stamp"]["stamp"] == told
+    again = ["evaluate", "--model", "runs/some", *data, option, labels]
+    for protocol in (fold, "runs/some/split.csv"):
+        assert main([*again, "--protocol", protocol]) == 0
+        found = json.loads(capsys.readouterr().out)
+        assert found["stamp"]["stamp"] == told, protocol
+        assert found["scores"]["uar"] == first["scores"]["uar"]
+    if told == "strict":  # one of the speakers that were held out, by a split of another content
+        assert main([*again, "--protocol", f"speakers/{first['speakers'][0]['speaker']}"]) == 0
+        assert json.loads(capsys.readouterr().out)["stamp"]["stamp"] == told
+    assert main(again) == 0
+    assert json.loads(capsys.readouterr().out)["stamp"]["stamp"] == "contaminated"
+
+
+def test_a_run_on_all_labels_is_evaluated_on_some_with_its_own_stamp(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = ["--data", "toy/toy.csv", "--protocol", "random/0.25/0", "-f", "json"]
+    args = ["train", *data, "--features", "seed-180", "--model", "lda", "-o", "runs/all", "--mlflow", "off"]
+    assert main(args) == 0
+    capsys.readouterr()
+    assert main(["evaluate", "--model", "runs/all", *data, "--labels", "angry,sad"]) == 0
+    assert json.loads(capsys.readouterr().out)["stamp"]["stamp"] == "speaker-dependent"
+
+
 def test_the_run_says_all_that_it_was_made_of(newcomer: Path) -> None:
     record = json.loads((newcomer / "metrics.json").read_text())
     config = read_config(newcomer / "config.yaml")

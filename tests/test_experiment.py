@@ -19,7 +19,7 @@ from emovox.config import AugmentConfig, ClassicalModel, Config, FeatureConfig, 
 from emovox.copies import copies_of
 from emovox.corpora.manifest import Manifest
 from emovox.errors import ConfigError, LabelError, ProtocolError
-from emovox.evaluate import evaluate
+from emovox.evaluate import contents, evaluate
 from emovox.experiment_search import searched
 from emovox.extract import FeatureTable, table
 from emovox.features import feature_set
@@ -78,6 +78,15 @@ def test_test_clips_change_nothing_in_the_model(toy: Manifest, rows: FeatureTabl
     one, two = (experiment.train(config(), toy, split, some) for some in (rows, other))
     assert one.model == two.model
     assert one.spec == two.spec
+
+
+def test_the_bundle_remembers_the_clips_that_taught_it(toy: Manifest, rows: FeatureTable) -> None:
+    split = experiment.planned(toy, "speaker-kfold/4/0/1").splits[0]
+    spec = experiment.train(config(), toy, split, rows).spec
+    assert {*contents.known(spec.taught, toy)} == {*split.train, *split.validation}
+    lost = replace(rows, errors={split.train[0]: "it is no sound"})
+    spec = experiment.train(config(), toy, split, lost).spec
+    assert {*contents.known(spec.taught, toy)} == {*split.train[1:], *split.validation}, "it taught nothing"
 
 
 def test_the_search_sees_the_training_alone_and_is_saved_as_a_config(

@@ -40,8 +40,9 @@ def test_a_config_of_a_net_becomes_a_bundle(
     curves = json.loads((run / "evaluation.json").read_text())["training"]
     assert [row["number"] for row in curves["epochs"]] == [1, 2]
     assert f"the weights of epoch {curves['kept']} are kept" in page
-    found = emovox.load(run).predict(next((tree / "test/angry").glob("*.wav")))
-    assert set(found.scores) == {"sad", "angry"}
+    model = emovox.load(run)
+    assert set(model.predict(next((tree / "test/angry").glob("*.wav"))).scores) == {"sad", "angry"}
+    assert len(model.spec.taught) == 8 * len([*(tree / "train").rglob("*.wav")]), "it remembers its clips"
     assert main([*command, "--resume"]) == 2, "it is complete"
     assert "no run that was stopped" in capsys.readouterr().err
     assert not [path for path in run.rglob("*") if path.suffix in (".pkl", ".joblib", ".pt")]

@@ -173,4 +173,4 @@ def test_without_int8_a_bundle_is_copied_whole(
         p.name: p.read_bytes() for p in tiny_bundle.iterdir()
     }
     assert main(["export", str(tiny_bundle), "-o", str(out)]) == 2
-    assert "already holds" in capfd.readouterr().err
+    assert "holds files" in capfd.readouterr().err

@@ -22,8 +22,9 @@ from emovox.cli import main
 from emovox.corpora import protocols
 from emovox.corpora.manifest import Manifest, Utterance
 from emovox.corpora.plans import splits
+from emovox.corpora.splitfile import write_splits
 from emovox.errors import ManifestError
-from emovox.evaluate import NO_ANSWER, Evaluation, evaluate, folded, open_data, scorecard, stamp
+from emovox.evaluate import NO_ANSWER, Evaluation, contents, evaluate, folded, open_data, scorecard, stamp
 from emovox.labels import label_map
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -402,6 +403,78 @@ def test_the_users_own_file_is_known(toy: Manifest, spec_of: Callable[..., Any],
     spec = spec_of(corpora=("toy",), protocol=f"file/mine#{split.digest}")
     assert stamp(spec, toy, split.test, known=(split,)).stamp == "text-shared"
     assert stamp(spec, toy, split.test).stamp == "contaminated", "without the file nothing can be shown"
+
+
+def test_a_digest_is_known_under_any_name(toy: Manifest, spec_of: Callable[..., Any], tmp_path: Path) -> None:
+    made = splits(toy, "speaker-kfold/3/0/1")
+    (split,) = splits(toy, str(write_splits(tmp_path / "split.csv", made)))
+    spec = spec_of(corpora=("toy",), protocol=f"{made[0].name}#{made[0].digest}")
+    other = splits(toy, "speaker-kfold/3/1/1")
+    assert split.name != made[0].name
+    part = toy.where(emotion=("angry", "sad", "happy"))  # the fold cannot be made again of these alone
+    tested = [key for key in split.test if key in part.by_id]
+    assert stamp(spec, toy, tested, known=(split,)).stamp == "text-shared"
+    theirs = spec_of(corpora=("toy",), protocol=f"file/gone#{split.digest}")
+    assert stamp(theirs, toy, tested, known=(split,)).stamp == "text-shared"
+    assert stamp(theirs, toy, tested, known=other).stamp == "contaminated"
+
+
+def test_a_split_of_the_clips_that_are_asked_about_is_made_again(
+    toy: Manifest, spec_of: Callable[..., Any]
+) -> None:
+    asked = folded(toy, labels=("angry", "sad")).manifest
+    split = splits(asked, "speaker-kfold/3/0/1")[0]
+    spec = spec_of(corpora=("toy",), protocol=f"{split.name}#{split.digest}")
+    assert stamp(spec, toy, split.test, asked=asked).stamp == "text-shared"
+    assert stamp(spec, toy, [*split.test, split.train[0]], asked=asked).stamp == "contaminated"
+    assert stamp(spec, toy, split.test).stamp == "contaminated", "of all clips it is another one"
+
+
+def test_files_that_taught_are_known_under_any_name(toy: Manifest, spec_of: Callable[..., Any]) -> None:
+    split = splits(toy, "speaker-kfold/3/0/1")[0]
+    taught = contents.memory(toy.select([*split.train, *split.validation]))
+    spec = spec_of(corpora=("mine",), taught=taught, protocol=f"given#{split.digest}")
+    renamed = Manifest(toy.root, tuple(replace(u, id=f"sub/{u.id}", corpus="sub") for u in toy))
+    found = stamp(spec, renamed, renamed.ids)
+    assert found.stamp == "contaminated"
+    n = len(split.train) + len(split.validation)
+    assert found.reasons[0].startswith(f"{n} of the {len(toy)} clips are files that the model was trained or")
+    held = stamp(spec, renamed, [f"sub/{key}" for key in split.test])
+    assert held.stamp == "strict"
+    assert f"none of the {len(split.test)} clips is a file that it was trained" in held.reasons[1]
+    ours = spec_of(corpora=("toy",), taught=taught, protocol=f"{split.name}#{split.digest}")
+    assert stamp(ours, toy, split.test).stamp == "text-shared", (
+        "a memory makes nothing worse that is held out"
+    )
+
+
+def test_foreign_names_that_nobody_compared_are_no_plain_strict(
+    toy: Manifest, spec_of: Callable[..., Any]
+) -> None:
+    found = stamp(spec_of(corpora=("mine", "emodb")), toy, toy.ids)
+    assert found.stamp == "strict"
+    assert "nobody compared the recordings" in found.reasons[1]
+    assert found.reasons[1].endswith("does not know mine")
+    assert len(stamp(spec_of(corpora=("emodb",)), toy, toy.ids).reasons) == 1, "its clips are known by name"
+
+
+def test_a_memory_is_of_stretches_of_contents_and_has_a_bound(
+    toy: Manifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = toy.utterances[0]
+    cut = [replace(whole, id=f"toy/{n}", start=0.1 * n, end=0.1 * n + 0.1) for n in range(3)]
+    rows = Manifest(toy.root, (whole, *cut))
+    assert len({*contents.marks(rows).values()}) == 4, "another stretch is another clip"
+    again = replace(whole, id="toy/again", start=0.0)
+    gone = replace(whole, id="toy/gone", path="gone.wav")
+    taught = contents.memory(Manifest(toy.root, (whole, gone)))
+    assert len(taught) == 8
+    assert contents.known(taught, Manifest(toy.root, (*rows, again, gone))) == (whole.id, "toy/again")
+    assert contents.known("", toy) == ()
+    monkeypatch.setattr(contents, "MAX_CLIPS", len(toy))
+    assert len(contents.memory(toy)) == 8 * len(toy)
+    monkeypatch.setattr(contents, "MAX_CLIPS", len(toy) - 1)
+    assert contents.memory(toy) == "", "of too many nothing is remembered"
 
 
 def test_the_songs_of_known_speakers_are_not_foreign(toy: Manifest, spec_of: Callable[..., Any]) -> None:

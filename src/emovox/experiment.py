@@ -14,8 +14,8 @@ looks at the test here: ``emovox.evaluate`` does, through the recogniser that us
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Container, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -29,11 +29,13 @@ from emovox.calibration import Calibration, calibrated
 from emovox.config import ClassicalModel, Config, NetModel
 from emovox.copies import copy_id
 from emovox.corpora import CORPORA
+from emovox.corpora.audit import Audit, Copy
 from emovox.corpora.formats.assembly import known_speaker
 from emovox.corpora.manifest import Manifest
 from emovox.corpora.protocols import Split
 from emovox.errors import ConfigError, LabelError, ProtocolError
 from emovox.evaluate import folded, open_data
+from emovox.evaluate.contents import marks, memory
 from emovox.extract import FeatureTable
 from emovox.features import FeatureSet, feature_set
 from emovox.labels import EMOTIONS, EXTRAS, LABEL_MAPS, LabelMap, canonical_all, label_map
@@ -44,6 +46,7 @@ __all__ = [
     "Trained",
     "check_bundle",
     "classical_config",
+    "compared",
     "copied",
     "label_choice",
     "licence_of",
@@ -163,6 +166,19 @@ def planned(manifest: Manifest, protocol: str | None) -> Plan:
             f"{made.splits[0].name!r}; all of them in turn:  emovox compare --protocol {name}"
         )
     return made
+
+
+def compared(plan: Plan) -> Plan:
+    """The plan, contaminated where a test holds a file of its training, byte for byte under any name."""
+    found = marks(plan.manifest)
+    pairs = zip(plan.audits, plan.splits, strict=True)
+    return replace(plan, audits=tuple(_with_same(one, split, found) for one, split in pairs))
+
+
+def _with_same(audit: Audit, split: Split, found: Mapping[str, str]) -> Audit:
+    near = {found[key]: key for key in (*split.train, *split.validation) if key in found}
+    copies = tuple(Copy(near[found[key]], key, 1.0) for key in split.test if found.get(key) in near)
+    return replace(audit, copies=copies, stamp="contaminated") if copies else audit
 
 
 # --------------------------------------------------------------------------------------------- rows
@@ -297,7 +313,15 @@ def train(
     seen = fitted.selected_columns  # the graph takes these alone, not those that are constant or not chosen
     columns = None if seen == tuple(table.columns) else seen
     heard = Input(kind="vector", features=Features(**table.reference, columns=columns))
-    spec = spec_of(config, manifest, split, labels=fitted.classes, heard=heard, calibration=calibration)
+    spec = spec_of(
+        config,
+        manifest,
+        split,
+        labels=fitted.classes,
+        heard=heard,
+        calibration=calibration,
+        unread=table.errors,
+    )
     chosen = isinstance(config.model, ClassicalModel) and config.model.select is not None
     selected = fitted.selected_columns if chosen else None
     return Trained(model, spec, uar, selected, n_numbers(model), (*fitted.notes, *calibration.notes))
@@ -332,11 +356,13 @@ def spec_of(
     heard: Input,
     calibration: Calibration,
     pretrained: str | None = None,
+    unread: Container[str] = (),
 ) -> Spec:
     """What a bundle says of a model that ``config`` made of a split; ``heard`` is what its graph takes.
 
     Args:
         pretrained: of which checkpoint the weights were before, if of any.
+        unread: ids of clips that taught nothing, for they could not be read.
 
     Raises:
         ConfigError: the values cannot be those of a bundle.
@@ -359,6 +385,7 @@ def spec_of(
             abstain=Abstain(confidence=calibration.threshold),
             corpora=taught.corpora,
             protocol=f"{split.name}#{split.digest}",
+            taught=memory(taught.keep(lambda u: u.id not in unread)),
             licence=licence_of(taught.corpora, features, pretrained),
         )
     except ValueError as error:

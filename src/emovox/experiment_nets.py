@@ -204,6 +204,7 @@ def train_net(
         heard=Input(kind=table.kind, features=Features(**table.reference) if table.reference else None),
         calibration=calibration,
         pretrained=_pretrained(config),
+        unread=table.errors,
     )
     n_weights = sum(weight.numel() for weight in fitted.net.parameters())
     notes = (

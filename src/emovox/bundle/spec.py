@@ -170,6 +170,9 @@ class Spec(Record):
     abstain: Abstain
     corpora: tuple[str, ...]
     protocol: str
+    taught: str = ""
+    """Marks of the clips that trained or validated it, by their contents (`emovox.evaluate.contents`); empty
+    where nobody remembers."""
     scores: tuple[Score, ...] = ()
     licence: Licence
     sha256: str = ""
@@ -184,6 +187,8 @@ class Spec(Record):
             raise ValueError(f"schema: {self.schema}, expected {SCHEMA}")
         if not re.fullmatch(r"[a-z0-9][a-z0-9._-]{0,63}", self.name):
             raise ValueError(f"name: {self.name!r}; expected small letters, digits, '.', '_' and '-'")
+        if not re.fullmatch(r"([A-Za-z0-9+/]{8})*", self.taught):
+            raise ValueError("taught: expected marks of eight letters of base64, one after the other")
         if not re.fullmatch(r"([0-9a-f]{64})?", self.sha256):
             raise ValueError(f"sha256: {self.sha256!r}; expected 64 hexadecimal digits")
         if self.sample_rate != 16_000:

@@ -76,6 +76,7 @@ def compare(
     from emovox.bench import plan as audited
     from emovox.comparison import Comparison, comparison_document, comparison_times, compute, models_of
     from emovox.config import read_comparison
+    from emovox.experiment import compared
     from emovox.features import feature_set
     from emovox.runs import finish
 
@@ -96,7 +97,9 @@ def compare(
     models_of([*config.models, *config.search])  # a typo shows before the work
     manifest = opened(config.data, config.labels).manifest
     name = "+".join(manifest.corpora)
-    plans = tuple(audited(manifest, one, corpus=name, allow=("missing",)) for one in config.protocols)
+    plans = tuple(
+        compared(audited(manifest, one, corpus=name, allow=("missing",))) for one in config.protocols
+    )
     for plan in plans:
         say(f"{plan.protocol}: {len(plan.splits)} splits; {plan.stamp}")
     tables = tables_of(manifest, sets, workers=workers, store=store)

@@ -18,7 +18,9 @@ from emovox.files import write_text
 from emovox.labels import canonical_all, label_map
 
 if TYPE_CHECKING:
+    from emovox.bundle import Spec
     from emovox.corpora import Manifest
+    from emovox.corpora.protocols import Split
     from emovox.evaluate import Evaluation, Folded, Robustness
     from emovox.recognizer import Recognizer
 
@@ -98,7 +100,6 @@ def evaluate(
     _check_output(output, force=force)
     from emovox import zoo
     from emovox.corpora.manifest import Manifest
-    from emovox.corpora.plans import splits as splits_of
     from emovox.evaluate import folded, open_data, scorecard, stamp
 
     recognizer = zoo.load(model, vad=vad.value)
@@ -106,9 +107,10 @@ def evaluate(
     for line in (line for one in found for line in one.notes):
         say(line)
     whole = Manifest.merged(one.manifest for one in found)
-    splits = () if protocol == _ALL else splits_of(whole, protocol, allow_missing=True)
-    tested = {key for split in splits for key in split.test} if splits else set(whole.ids)
     names, fold = _answers_wanted(labels, mapping, recognizer.labels)
+    asked = folded(whole, labels=names, mapping=fold).manifest
+    splits = () if protocol == _ALL else _splits(protocol, asked, whole, recognizer.spec)
+    tested = {key for split in splits for key in split.test} if splits else set(whole.ids)
     question = folded(whole.keep(lambda u: u.id in tested), labels=names, mapping=fold)
     _check_labels(question.manifest, names or recognizer.labels)
     _tell_left_out(question)
@@ -120,7 +122,7 @@ def evaluate(
         answers,
         question.manifest,
         spec=recognizer.spec,
-        stamp=stamp(recognizer.spec, whole, answers.ids, known=splits),
+        stamp=stamp(recognizer.spec, whole, answers.ids, known=splits, asked=asked),
         protocol=protocol if not splits or len(splits) > 1 else splits[0].name,
         splits=splits,
         settings={
@@ -136,6 +138,18 @@ def evaluate(
     if output is not None:
         write_pages(output, document, answers)
     return 1 if answers.errors else 0
+
+
+def _splits(protocol: str, asked: Manifest, whole: Manifest, spec: Spec) -> tuple[Split, ...]:
+    """The splits of the clips that are asked about; or of all, if the model was trained by one of those."""
+    from emovox.corpora.plans import splits as splits_of
+
+    digest = spec.protocol.partition("#")[2]
+    made = splits_of(asked, protocol, allow_missing=True)
+    if not digest or asked.ids == whole.ids or digest in {split.digest for split in made}:
+        return made
+    every = splits_of(whole, protocol, allow_missing=True)
+    return every if digest in {split.digest for split in every} else made
 
 
 def _answers_wanted(

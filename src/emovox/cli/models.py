@@ -42,7 +42,7 @@ def _entry(known: Known) -> dict[str, Any]:
     return {
         "model": known.name,
         "path": str(known.path),
-        "spec": known.spec.to_dict(),
+        "spec": {name: value for name, value in known.spec.to_dict().items() if name != "taught"},  # long
     }
 
 

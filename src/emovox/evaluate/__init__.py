@@ -1,8 +1,8 @@
 """Would a user get this score? The answers, what they amount to, what the test had in common with training.
 
 ``answers`` puts clips to the recogniser that users run, ``data`` finds the clips, ``stamps`` compares them
-with what the model says it was trained on, ``robustness`` asks again when the sound is worse, and ``card``
-makes one document of it all, which ``emovox.report`` turns into pages.
+with what the model says it was trained on, by names and by ``contents``, ``robustness`` asks again when the
+sound is worse, and ``card`` makes one document of it all, which ``emovox.report`` turns into pages.
 """
 
 from __future__ import annotations

@@ -9,8 +9,12 @@ the name alone does not settle who is tested: random folds of other clips are ot
 Clips of a corpus that nobody knows are not foreign when their names, and what is expressed in them, are those
 of a corpus that taught the model: its folder was read under another name, or poured together with others.
 
-The stamp believes what the bundle says. Whether two corpora hold the same recordings under other names only
-listening tells: see `emovox.corpora.audit`.
+Names end where the content of a file is that of one which taught the model: what `emovox train` makes
+remembers them (`emovox.evaluate.contents`). Where nothing is remembered, and a corpus that nobody knows
+taught the model, it is told that nobody compared.
+
+Beyond that the stamp believes what the bundle says. Whether two corpora hold the same recordings in other
+files only listening tells: see `emovox.corpora.audit`.
 """
 
 from __future__ import annotations
@@ -26,6 +30,7 @@ from emovox.corpora.plans import KINDS
 from emovox.corpora.plans import splits as splits_of
 from emovox.corpora.protocols import Split, stamp_of
 from emovox.errors import EmovoxError
+from emovox.evaluate.contents import known as known_contents
 
 __all__ = ["Stamp", "stamp"]
 
@@ -42,7 +47,14 @@ class Stamp:
         return {"stamp": self.stamp, "reasons": list(self.reasons)}
 
 
-def stamp(spec: Spec, manifest: Manifest, tested: Sequence[str], *, known: Sequence[Split] = ()) -> Stamp:
+def stamp(
+    spec: Spec,
+    manifest: Manifest,
+    tested: Sequence[str],
+    *,
+    known: Sequence[Split] = (),
+    asked: Manifest | None = None,
+) -> Stamp:
     """The stamp of a test on the ids ``tested``.
 
     Args:
@@ -50,6 +62,8 @@ def stamp(spec: Spec, manifest: Manifest, tested: Sequence[str], *, known: Seque
         manifest: all clips that are known, the tested ones among them: the more of the training corpora it
             holds, the more can be told.
         known: splits that the model may have been trained by, such as those of the user's own file.
+        asked: the clips of ``manifest`` whose emotions are asked about, as they were folded; a model of these
+            labels was trained by a split of such clips.
 
     Raises:
         ManifestError: an id is not in the manifest.
@@ -57,14 +71,14 @@ def stamp(spec: Spec, manifest: Manifest, tested: Sequence[str], *, known: Seque
     if not spec.corpora:
         return Stamp("contaminated", ("the model does not say which corpora it was trained on",))
     rows = manifest.select(tested)
-    if under := _renamed(rows, spec):
+    if under := (*_remembered(rows, spec), *_renamed(rows, spec)):
         return Stamp("contaminated", under)
     shared = [name for name in rows.corpora if name in spec.corpora]
     kin = [name for name in rows.corpora if name not in spec.corpora and _people(name) in _voices(spec)]
     if not shared and not kin:
         heard = f"the clips' corpus ({_listed(rows.corpora)}) is not among the corpora it was trained on"
-        return Stamp("strict", (f"{heard}: {_listed(spec.corpora)}",))
-    split, why = _claimed(spec.protocol, manifest, known)
+        return Stamp("strict", (f"{heard}: {_listed(spec.corpora)}", *_compared(rows, spec)))
+    split, why = _claimed(spec.protocol, [manifest, *([] if asked is None else [asked])], known)
     if split is not None:
         return _by_split(split, manifest, tested, spec)
     reasons = []
@@ -77,6 +91,31 @@ def stamp(spec: Spec, manifest: Manifest, tested: Sequence[str], *, known: Seque
         reasons.append(f"the voices of {_listed(kin)} are those of a corpus it was trained on")
     reasons.append(f"its protocol, {spec.protocol!r}, does not show that these clips were held out: {why}")
     return Stamp("contaminated" if shared else "speaker-dependent", tuple(reasons))
+
+
+def _remembered(rows: Manifest, spec: Spec) -> tuple[str, ...]:
+    """Why clips are those that taught the model, whatever they are called."""
+    found = known_contents(spec.taught, rows)
+    if not found:
+        return ()
+    n = f"{len(found)} of the {len(rows)} clips"
+    return (f"{n} are files that the model was trained or validated on, byte for byte, such as {found[0]}",)
+
+
+def _compared(rows: Manifest, spec: Spec) -> tuple[str, ...]:
+    """What ``strict`` rests on, beside the names; nothing where these are known to name other recordings."""
+    if spec.taught:
+        return (
+            f"none of the {len(rows)} clips is a file that it was trained or validated on, byte for byte; "
+            "whether their speakers or sentences were, nobody compared",
+        )
+    own = [name for name in spec.corpora if name not in CORPORA]
+    if not own:
+        return ()
+    return (
+        "that goes by the names alone, nobody compared the recordings: the model does not remember its "
+        f"clips, and emovox does not know {_listed(own)}",
+    )
 
 
 def _renamed(rows: Manifest, spec: Spec) -> tuple[str, ...]:
@@ -114,28 +153,47 @@ def _voices(spec: Spec) -> set[str]:
     return {_people(name) for name in spec.corpora}
 
 
-def _claimed(protocol: str, manifest: Manifest, known: Sequence[Split]) -> tuple[Split | None, str]:
-    """The split that the spec claims, made again; or why it cannot be."""
+def _claimed(
+    protocol: str, manifests: Sequence[Manifest], known: Sequence[Split]
+) -> tuple[Split | None, str]:
+    """The split that the spec claims, made again; or why it cannot be.
+
+    A digest settles it under any name and of any of the manifests, the name alone of the first.
+    """
     name, _, digest = protocol.partition("#")
     if name.split("/")[0] not in KINDS:
         return None, "it names no split"
-    if not digest:
-        name = _at_hand(name, manifest)
-        if not name:
-            return None, "none of the speakers that it held out speaks here"
-    found = [split for split in known if split.name == name]
-    if not found:
-        try:
-            found = [] if name.startswith("file/") else list(splits_of(manifest, name, allow_missing=True))
-        except EmovoxError as error:
-            return None, str(error)
-    if not digest and name.split("/")[0] in _VAGUE:
-        return None, "the name needs the digest of the split behind it, as in NAME#0123456789abcdef"
     if digest:
-        found = [split for split in found if split.digest == digest]
+        return _of_digest(name, digest, manifests, known)
+    name = _at_hand(name, manifests[0])
+    if not name:
+        return None, "none of the speakers that it held out speaks here"
+    if name.split("/")[0] in _VAGUE:
+        return None, "the name needs the digest of the split behind it, as in NAME#0123456789abcdef"
+    try:
+        found = [s for s in known if s.name == name] or splits_of(manifests[0], name, allow_missing=True)
+    except EmovoxError as error:
+        return None, str(error)
     if len(found) != 1:
         return None, f"{len(found) or 'no'} splits of that name and content can be made of these clips"
     return found[0], ""
+
+
+def _of_digest(
+    name: str, digest: str, manifests: Sequence[Manifest], known: Sequence[Split]
+) -> tuple[Split | None, str]:
+    why = "no splits of that name and content can be made of these clips"
+    if found := [split for split in known if split.digest == digest]:
+        return found[0], ""
+    for manifest in manifests if not name.startswith("file/") else ():
+        try:
+            found = [s for s in splits_of(manifest, name, allow_missing=True) if s.digest == digest]
+        except EmovoxError as error:
+            why = str(error)
+            continue
+        if found:
+            return found[0], ""
+    return None, why
 
 
 def _at_hand(name: str, manifest: Manifest) -> str:
