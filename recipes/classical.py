@@ -43,6 +43,7 @@ from scipy import linalg
 from emovox import audio, metrics
 from emovox.corpora import Manifest, protocols, scan
 from emovox.features import FeatureSet, feature_set
+from emovox.features.store import content_hash
 from emovox.nets import functionals
 
 Floats = NDArray[np.float64]
@@ -112,7 +113,7 @@ def _key(manifest: Manifest, name: str) -> str:
     else:
         seen.update(Path(functionals.__file__ or "").read_bytes())
     for u in manifest:
-        seen.update(f"{u.id}:{manifest.file(u).stat().st_size}\n".encode())
+        seen.update(f"{u.id}:{content_hash(manifest.file(u))}\n".encode())
     return seen.hexdigest()[:16]
 
 

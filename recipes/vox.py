@@ -48,6 +48,7 @@ from emovox.calibration import abstention, fit_temperature, log_softmax
 from emovox.corpora import Manifest, protocols, scan
 from emovox.evaluate import Evaluation, evaluate
 from emovox.export import to_onnx
+from emovox.features.store import content_hash
 from emovox.labels import EMOTIONS
 from emovox.nets import blocks, folded, functionals
 from emovox.nets.vox import Vox, VoxConfig
@@ -145,7 +146,7 @@ def _key(manifest: Manifest) -> str:
     for code in (functionals, blocks, folded, chain, babble, with_noise, varied, resampled, among_voices):
         seen.update(inspect.getsource(code).encode())
     for u in manifest:
-        seen.update(f"{u.id}:{manifest.file(u).stat().st_size}\n".encode())
+        seen.update(f"{u.id}:{content_hash(manifest.file(u))}\n".encode())
     return seen.hexdigest()[:16]
 
 

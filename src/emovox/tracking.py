@@ -16,7 +16,7 @@ from emovox.errors import MissingExtraError
 from emovox.privacy import keep_quiet
 from emovox.runs import BUNDLE_FOLDER, Run
 
-__all__ = ["EXPERIMENT", "is_installed", "track"]
+__all__ = ["EXPERIMENT", "check_installed", "is_installed", "track"]
 
 EXPERIMENT = "emovox"
 """What runs are filed under."""
@@ -31,14 +31,23 @@ def is_installed() -> bool:
     return find_spec("mlflow") is not None
 
 
+def check_installed() -> None:
+    """Refuse to track where MLflow is not.
+
+    Raises:
+        MissingExtraError: the extra ``track`` is not there.
+    """
+    if not is_installed():
+        raise MissingExtraError("tracking runs in MLflow", "track")
+
+
 def track(run: Run, place: str | Path) -> str:
     """Write ``run`` into the MLflow store at ``place``, a folder or the address of a server; its MLflow id.
 
     Raises:
         MissingExtraError: MLflow is not installed.
     """
-    if not is_installed():
-        raise MissingExtraError("tracking runs in MLflow", "track")
+    check_installed()
     address = str(place) if "://" in str(place) else Path(place).resolve().as_uri()
     with _file_store_allowed():
         return _written(run, address)

@@ -211,10 +211,10 @@ def check_tracking(place: str | None) -> None:
     Raises:
         MissingExtraError: the extra ``track`` is not there.
     """
-    from emovox.tracking import is_installed
+    from emovox.tracking import check_installed
 
-    if place not in (None, "off") and not is_installed():
-        raise MissingExtraError("tracking runs in MLflow", "track")
+    if place not in (None, "off"):
+        check_installed()
 
 
 def tracked(run: Run, place: str | None) -> None:
