@@ -153,8 +153,7 @@ def emobox(
     if missing and not allow_missing:
         raise ProtocolError(
             f"{len(missing)} of EmoBox's {len(folds)} clips of {name} are not in the manifest, the first is "
-            f"{missing[0]!r}; complete the corpus, or allow it (allow_missing=True, --allow missing) "
-            "and say so beside the score"
+            f"{missing[0]!r}; complete the corpus, or allow it (--allow missing, allow_missing=True)"
         )
     test = [u for u in manifest if folds.get(u.id) == fold]
     own = [u for u in manifest if u.id in folds and folds[u.id] != fold]
