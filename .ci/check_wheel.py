@@ -11,9 +11,9 @@ from pathlib import Path
 
 MODELS = ("default", "permissive")
 WANTED = {"emovox/py.typed"} | {
-    f"emovox/models/{model}/{file}" for model in MODELS for file in ("model.onnx", "spec.json")
+    f"emovox/bundles/embedded/{model}/{file}" for model in MODELS for file in ("model.onnx", "spec.json")
 }
-WANTED |= {f"emovox/serve/page/{file}" for file in ("index.html", "style.css", "app.js", "worklet.js")}
+WANTED |= {f"emovox/server/page/{file}" for file in ("index.html", "style.css", "app.js", "worklet.js")}
 MAX_MIB = 12
 
 

@@ -29,14 +29,14 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 
-from emovox import extract
-from emovox.classical import ESTIMATORS, ClassicalConfig, fit
-from emovox.corpora import CORPORA
-from emovox.corpora.scan import scan_corpus
-from emovox.export_classical import to_onnx_classical
-from emovox.features.store import Store
-from emovox.metrics import uar
-from emovox.selection import Selection
+from emovox.datasets import CORPORA
+from emovox.datasets.scan import scan_corpus
+from emovox.evaluation.metrics import uar
+from emovox.features import extraction
+from emovox.features.cache import Store
+from emovox.training.classical import ESTIMATORS, ClassicalConfig, fit
+from emovox.training.classical.export import to_onnx_classical
+from emovox.training.classical.selection import Selection
 
 __all__ = ["main"]
 
@@ -71,7 +71,7 @@ def main() -> int:
 def rows_of(corpora: Path, name: str, store: Store | None) -> Rows:
     """Features, emotions and speakers of a corpus."""
     manifest, _ = scan_corpus(CORPORA[name], corpora / name)
-    made = extract.table(manifest, "ComParE_2016", store=store)
+    made = extraction.table(manifest, "ComParE_2016", store=store)
     emotions, speakers = (np.array([getattr(u, what) for u in manifest]) for what in ("emotion", "speaker"))
     return made.values, emotions, speakers
 

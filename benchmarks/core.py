@@ -3,7 +3,8 @@
     python benchmarks/core.py --corpora DIR [--repeats N] [--workers N] [--store DIR] [--table FILE.md]
 
 Needs the extras opensmile and classical, RAVDESS and EMO-DB under DIR. The rows of all clips come through
-`emovox.extract.table`, hence from the store when they are there; what is timed is always computed.
+`emovox.features.extraction.table`, hence from the store when they are there; what is timed is always
+computed.
 
 - *Columns*: Pearson's correlation over all clips of a corpus. Where ours is a deviation and theirs a
   coefficient of variation, theirs is multiplied by the size of its mean first.
@@ -34,13 +35,13 @@ from sklearn.preprocessing import FunctionTransformer, StandardScaler
 from sklearn.svm import SVC
 
 from emovox import audio
-from emovox.corpora import Manifest, scan
-from emovox.corpora.plans import splits
-from emovox.extract import table as rows_of
+from emovox.datasets import Manifest, scan
+from emovox.datasets.plans import splits
+from emovox.evaluation.metrics import paired_difference, speaker_interval
 from emovox.features import feature_set
+from emovox.features.cache import Store, default_root
 from emovox.features.core import COLUMNS
-from emovox.features.store import Store, default_root
-from emovox.metrics import paired_difference, speaker_interval
+from emovox.features.extraction import table as rows_of
 
 PROTOCOLS = {"ravdess": "emobox/ravdess", "emodb": "loso"}
 TITLES = {"ravdess": "RAVDESS", "emodb": "EMO-DB"}

@@ -139,8 +139,8 @@ def _make(paths: list[Path], wav: Path, seconds: float) -> None:
 
 def _frames(wav: str) -> None:
     """All the families that the seeds use, F0 too, of one long recording; nothing is kept of them."""
-    from emovox.extract import Clip, frames
     from emovox.features.composed import Part, composed
+    from emovox.features.extraction import Clip, frames
 
     names = ("mfcc", "zcr", "rms", "chroma", "mel", "contrast", "tonnetz", "ssc", "f0")
     made = composed("all", [Part(family=name) for name in names], description="benchmark", source="")
@@ -150,7 +150,7 @@ def _frames(wav: str) -> None:
 
 
 def _extract(paths: list[Path], workers: int) -> None:
-    from emovox.extract import table as rows
+    from emovox.features.extraction import table as rows
 
     failed = rows(paths, "seed-full", workers=workers).errors
     if failed:

@@ -28,7 +28,7 @@ import numpy as np
 from measure import finish, one_core, table
 
 from emovox.features import FrameSettings
-from emovox.features.prosody import f0
+from emovox.features.pitch import f0
 
 RATE = 16_000
 HOP = 160

@@ -22,10 +22,10 @@ import torch
 from measure import finish
 from torch import nn
 
-from emovox.config import TrainingConfig
-from emovox.nets.table import NETS, make
-from emovox.train.clips import ClipSet, drawn, padded
-from emovox.train.trainer import fit_net
+from emovox.nets.registry import NETS, make
+from emovox.training.config import TrainingConfig
+from emovox.training.neural.clips import ClipSet, drawn, padded
+from emovox.training.neural.trainer import fit_net
 
 N_CLIPS, N_FRAMES, N_COLUMNS, N_LABELS = 512, 94, 40, 8
 LEAST = 0.9

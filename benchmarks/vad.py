@@ -26,8 +26,8 @@ from typing import Any
 import numpy as np
 
 from emovox import audio
-from emovox.corpora import scan
-from emovox.vad import FRAME_S, Vad
+from emovox.audio.vad import FRAME_S, Vad
+from emovox.datasets import scan
 
 RATE = audio.SAMPLE_RATE
 FRAME = round(FRAME_S * RATE)

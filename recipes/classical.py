@@ -40,10 +40,11 @@ import torch
 from numpy.typing import NDArray
 from scipy import linalg
 
-from emovox import audio, metrics
-from emovox.corpora import Manifest, protocols, scan
+from emovox import audio
+from emovox.datasets import Manifest, scan, splits
+from emovox.evaluation import metrics
 from emovox.features import FeatureSet, feature_set
-from emovox.features.store import content_hash
+from emovox.features.cache import content_hash
 from emovox.nets import functionals
 
 Floats = NDArray[np.float64]
@@ -154,8 +155,8 @@ def pooled(root: Path, cache: Path) -> Pool:
     manifest = scan("ravdess", root / "ravdess")[0]
     ids = np.array(manifest.ids)
     fold = np.zeros(len(ids), np.intp)
-    for number in protocols.emobox_folds("ravdess"):
-        fold[np.isin(ids, protocols.emobox(manifest, number, corpus="ravdess").test)] = number
+    for number in splits.emobox_folds("ravdess"):
+        fold[np.isin(ids, splits.emobox(manifest, number, corpus="ravdess").test)] = number
     emotions = manifest.emotions
     return Pool(
         ids=list(manifest.ids),
@@ -238,7 +239,7 @@ def inner_uars(pool: Pool) -> dict[int, dict[Choice, float]]:
 
     A model without the folds a and b tells of b for the outer fold a, and of a for the outer fold b.
     """
-    numbers = protocols.emobox_folds("ravdess")
+    numbers = splits.emobox_folds("ravdess")
     true: dict[int, list[Codes]] = {number: [] for number in numbers}
     pred: dict[int, dict[Choice, list[Codes]]] = {n: {c: [] for c in CHOICES} for n in numbers}
     for pair in itertools.combinations(numbers, 2):

@@ -31,8 +31,8 @@ from typing import Any
 import numpy as np
 from sklearn.linear_model import LogisticRegression
 
-from emovox import audio, metrics
-from emovox.bundle import (
+from emovox import audio
+from emovox.bundles import (
     Abstain,
     Features,
     Input,
@@ -43,13 +43,14 @@ from emovox.bundle import (
     load_bundle,
     write_bundle,
 )
-from emovox.calibration import fit_temperature
-from emovox.corpora import Manifest, protocols, scan
-from emovox.extract import table
+from emovox.datasets import Manifest, scan, splits
+from emovox.evaluation import metrics
 from emovox.features import feature_set
-from emovox.features.normalise import SpeakerNormaliser, Standard
-from emovox.features.store import Store
-from emovox.recognizer import Recognizer
+from emovox.features.cache import Store
+from emovox.features.extraction import table
+from emovox.features.normalization import SpeakerNormaliser, Standard
+from emovox.inference.recognizer import Recognizer
+from emovox.training.calibration import fit_temperature
 
 SET = "ComParE_2016"
 POINTS_S = (5, 15, 30, 60, 120)
@@ -373,9 +374,9 @@ def check(recognizer: Recognizer, model: Model, clips: Clips) -> float:
 
 def inner_folds(clips: Clips, k: int = 5) -> Iterator[tuple[Clips, Clips]]:
     """(training, validation) among the training actors of EmoBox's first fold."""
-    split = protocols.emobox(clips.manifest, 1, corpus="ravdess")
+    split = splits.emobox(clips.manifest, 1, corpus="ravdess")
     inside = clips.among((*split.train, *split.validation))
-    for part in protocols.speaker_kfold(inside.manifest, k):
+    for part in splits.speaker_kfold(inside.manifest, k):
         test = inside.among(part.test)
         yield inside.where(~np.isin(inside.speakers, test.speakers)), test
 
@@ -414,8 +415,8 @@ def choose(clips: Clips) -> list[dict[str, Any]]:
 def curve(clips: Clips, out: Path, n_draws: int) -> dict[str, Any]:
     """The six test folds, and the parity of every fold's bundle."""
     parts, off = [], 0.0
-    for number in protocols.emobox_folds("ravdess"):
-        split = protocols.emobox(clips.manifest, number, corpus="ravdess")
+    for number in splits.emobox_folds("ravdess"):
+        split = splits.emobox(clips.manifest, number, corpus="ravdess")
         training = clips.among((*split.train, *split.validation))  # nothing is chosen any more
         model, test = trained(training), clips.among(split.test)
         stranger = trained(training, PLAIN)
@@ -440,7 +441,7 @@ def curve(clips: Clips, out: Path, n_draws: int) -> dict[str, Any]:
 def ship(clips: Clips, out: Path) -> dict[str, Any]:
     """Trained on all actors; the temperature is from actors that the model judged as strangers."""
     logits, truth = [], []
-    for part in protocols.speaker_kfold(clips.manifest, 4):
+    for part in splits.speaker_kfold(clips.manifest, 4):
         test = clips.among(part.test)
         model = trained(clips.where(~np.isin(clips.speakers, test.speakers)))
         logits.append(model.logits(test.rows, model.normaliser.population))

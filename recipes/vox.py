@@ -40,20 +40,20 @@ import soxr
 import torch
 
 import emovox
-from emovox import audio, metrics
+from emovox import audio
 from emovox.augment import babble, chain
 from emovox.augment.base import with_noise
-from emovox.bundle import MODEL_FILE, Abstain, Input, Licence, Score, Spec, load_bundle, write_bundle
-from emovox.calibration import abstention, fit_temperature, log_softmax
-from emovox.corpora import Manifest, protocols, scan
-from emovox.evaluate import Evaluation, evaluate
-from emovox.export import to_onnx
-from emovox.features.store import content_hash
+from emovox.bundles import MODEL_FILE, Abstain, Input, Licence, Score, Spec, load_bundle, write_bundle
+from emovox.datasets import Manifest, scan, splits
+from emovox.evaluation import Evaluation, evaluate, metrics
+from emovox.features.cache import content_hash
+from emovox.inference.recognizer import Recognizer
 from emovox.labels import EMOTIONS
-from emovox.nets import blocks, folded, functionals
+from emovox.nets import blocks, functionals, stft
 from emovox.nets.vox import Vox, VoxConfig
-from emovox.recognizer import Recognizer
-from emovox.train import TrainConfig, TrainSet, balanced_weights, fit, label_mask
+from emovox.training.calibration import abstention, fit_temperature, log_softmax
+from emovox.training.export import to_onnx
+from emovox.training.neural import TrainConfig, TrainSet, balanced_weights, fit, label_mask
 
 SHARES = {"ravdess": 1.0, "ravdess_song": 0.4, "tess": 0.2, "emodb": 0.3, "nemo": 0.6, "banglaser": 0.3}
 N_VARIANTS = 3
@@ -143,7 +143,7 @@ def vectors(manifest: Manifest, cache: Path, variant: int) -> np.ndarray:
 
 def _key(manifest: Manifest) -> str:
     seen = hashlib.sha256(repr((FRONT, SPEEDS, AMONG_VOICES)).encode())
-    for code in (functionals, blocks, folded, chain, babble, with_noise, varied, resampled, among_voices):
+    for code in (functionals, blocks, stft, chain, babble, with_noise, varied, resampled, among_voices):
         seen.update(inspect.getsource(code).encode())
     for u in manifest:
         seen.update(f"{u.id}:{content_hash(manifest.file(u))}\n".encode())
@@ -340,7 +340,7 @@ def judged_as_strangers(
     """
     inside = training & pool.among(pool.corpora, shares)
     rows, logits = [], []
-    for split in protocols.speaker_kfold(pool.manifest.select(pool.ids[inside]), N_STRANGERS):
+    for split in splits.speaker_kfold(pool.manifest.select(pool.ids[inside]), N_STRANGERS):
         strangers = pool.among(pool.ids, split.test) & ~pool.among(pool.corpora, ["tess"])
         vox, known = trained(pool, inside & ~pool.among(pool.ids, split.test), shares)
         if known != tuple(names):
@@ -401,7 +401,7 @@ def fold(pool: Pool, number: int, out: Path) -> tuple[Evaluation, Evaluation, Ev
 
     Last the members without the discriminant, as version 1 was, straight from the net.
     """
-    split = protocols.emobox(pool.manifest, number, corpus="ravdess")
+    split = splits.emobox(pool.manifest, number, corpus="ravdess")
     # Nothing is chosen here, so the validation speakers may teach too.
     training = pool.among(pool.ids, (*split.train, *split.validation))
     vox, names = trained(pool, training)
@@ -422,9 +422,9 @@ def inner_folds(pool: Pool, k: int = 5) -> Iterator[tuple[np.ndarray, np.ndarray
 
     Its four test actors take no part, neither their speech nor their songs.
     """
-    split = protocols.emobox(pool.manifest, 1, corpus="ravdess")
+    split = splits.emobox(pool.manifest, 1, corpus="ravdess")
     inside = pool.manifest.select((*split.train, *split.validation))
-    for part in protocols.speaker_kfold(inside.where(corpus="ravdess"), k):
+    for part in splits.speaker_kfold(inside.where(corpus="ravdess"), k):
         tested = {inside[key].speaker for key in part.test}
         mine = pool.among(pool.ids, inside.ids)
         yield mine & ~pool.among(pool.speakers, tested), mine & pool.among(pool.ids, part.test)
@@ -432,7 +432,7 @@ def inner_folds(pool: Pool, k: int = 5) -> Iterator[tuple[np.ndarray, np.ndarray
 
 def left_out(pool: Pool, corpus: str, out: Path) -> Evaluation:
     """Train on the other corpora, test on the clips of ``corpus`` with one of the four emotions."""
-    split = protocols.cross_corpus(pool.manifest, corpus)
+    split = splits.cross_corpus(pool.manifest, corpus)
     training = pool.among(pool.ids, (*split.train, *split.validation))
     others = {c: s for c, s in SHARES.items() if c != corpus}
     vox, names = trained(pool, training, others)
@@ -444,7 +444,7 @@ def left_out(pool: Pool, corpus: str, out: Path) -> Evaluation:
 
 def speakers_left_out(pool: Pool, corpus: str, out: Path) -> Iterator[Evaluation]:
     """For each speaker of ``corpus``: train on all others, test on the speaker's clips, in their labels."""
-    for split in protocols.loso(pool.manifest.where(corpus=corpus)):
+    for split in splits.loso(pool.manifest.where(corpus=corpus)):
         speaker = pool.manifest[split.test[0]].speaker
         vox, names = trained(pool, ~pool.among(pool.speakers, [speaker]))
         folder, name = out / f"loso-{speaker}", f"vox-without-{speaker}"
@@ -522,7 +522,7 @@ def run_fold(pool: Pool, options: argparse.Namespace) -> dict[str, Any]:
 
 
 def run_folds(pool: Pool, options: argparse.Namespace) -> dict[str, Any]:
-    return _report_folds(protocols.emobox_folds("ravdess"), pool, options)
+    return _report_folds(splits.emobox_folds("ravdess"), pool, options)
 
 
 def _report_folds(numbers: Iterable[int], pool: Pool, options: argparse.Namespace) -> dict[str, Any]:
@@ -647,7 +647,7 @@ def _bounded(row: Mapping[str, Any]) -> dict[str, float | None]:
 
 
 WHICH: dict[str, Iterable[object]] = {
-    "fold": protocols.emobox_folds("ravdess"),
+    "fold": splits.emobox_folds("ravdess"),
     "loco": SHARES,
     "loso": SHARES,
     "ship": SHIPPED,

@@ -1,4 +1,4 @@
-"""Pack EmoBox's folds into src/emovox/corpora/data/: python scripts/pack_emobox.py FOLDER
+"""Pack EmoBox's folds into src/emovox/datasets/data/: python scripts/pack_emobox.py FOLDER
 
 FOLDER holds one ``<corpus>.csv`` a corpus with the columns file, label and test_fold. Each file is
 named by the key of the corpus's adapter; a name that the adapter cannot read, or two files with one key,
@@ -11,10 +11,10 @@ import csv
 import sys
 from pathlib import Path
 
-from emovox.corpora import CORPORA
-from emovox.corpora.emobox import EMOBOX, Row, pack
+from emovox.datasets import CORPORA
+from emovox.datasets.emobox import EMOBOX, Row, pack
 
-DATA = Path(__file__).parents[1] / "src" / "emovox" / "corpora" / "data"
+DATA = Path(__file__).parents[1] / "src" / "emovox" / "datasets" / "data"
 
 
 def table(name: str, source: Path) -> list[Row]:

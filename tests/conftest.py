@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 from hypothesis import settings
 
-from emovox.bundle import Abstain, Input, Licence, Spec, write_bundle
-from emovox.privacy import keep_quiet
+from emovox._telemetry import keep_quiet
+from emovox.bundles import Abstain, Input, Licence, Spec, write_bundle
 
 keep_quiet()  # tests of foreign libraries load them first
 

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 import uvicorn
 from fastapi import FastAPI
 
-from emovox.serve.patience import Patience
+from emovox.server.patience import Patience
 
 
 def until(holds: Callable[[], bool], limit_s: float = 10.0) -> bool:

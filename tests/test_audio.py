@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from emovox import audio
-from emovox.audio import gate
+from emovox.audio import validation
 from emovox.errors import (
     AudioDecodeError,
     AudioError,
@@ -506,7 +506,7 @@ def test_absurd_rates_are_refused(rate: Any) -> None:
 
 @pytest.mark.parametrize("rate", [RATE, 16_000.0, np.int64(16_000), np.float32(16_000)])
 def test_whole_rates_of_any_type_are_accepted(rate: Any) -> None:
-    assert gate.valid_rate(rate) == RATE
+    assert validation.valid_rate(rate) == RATE
 
 
 def test_a_rate_for_a_file_is_refused() -> None:
@@ -752,5 +752,5 @@ def test_clipped_sound_is_noticed_at_any_rate() -> None:
 
 
 def test_docstring_examples() -> None:
-    assert doctest.testmod(gate).failed == 0
+    assert doctest.testmod(validation).failed == 0
     assert all(hasattr(audio, name) for name in audio.__all__)

@@ -22,8 +22,7 @@ import pytest
 import soundfile
 
 import emovox
-from emovox.batch import AHEAD, Outcome, run
-from emovox.batch.crew import run_apart
+from emovox._parallel import AHEAD, Outcome, run, run_apart
 from emovox.errors import AudioDecodeError, ConfigError, EmovoxError
 
 
@@ -224,7 +223,7 @@ def test_a_script_without_a_main_guard_is_told_so(tmp_path: Path) -> None:
         tmp_path,
         """
         import time
-        from emovox.batch import run
+        from emovox._parallel import run
         def factory(): return str
         print(list(run(factory, [1, 2], workers=2)))
         """,
@@ -256,7 +255,7 @@ def test_nobody_is_left_behind(tmp_path: Path, how: signal.Signals) -> None:
         tmp_path,
         """
         import os, sys, time
-        from emovox.batch import run
+        from emovox._parallel import run
         def work(item):
             print(os.getpid(), flush=True)
             time.sleep(1.5 if sys.argv[1] == "9" else 60)

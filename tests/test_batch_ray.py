@@ -19,8 +19,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from emovox import places
-from emovox.batch import Job, Pace, answer_task, engine, read_ledger, run_job, status
+from emovox.batch import Job, Pace, answer_task, engine, places, read_ledger, run_job, status
 from emovox.batch.listing import Item
 from emovox.batch.merge import merge
 from emovox.batch.parts import Fields, Row

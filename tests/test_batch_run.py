@@ -20,8 +20,8 @@ from uuid import uuid4
 
 import pytest
 
-from emovox import places
-from emovox.batch.crew import Outcome, attempt
+from emovox._parallel import Outcome, attempt
+from emovox.batch import places
 from emovox.batch.drive import Pace, run_job, status
 from emovox.batch.engines import LocalEngine, Shard, ShardDone
 from emovox.batch.job import Job
@@ -742,8 +742,8 @@ def test_a_full_disk_stops_cleanly(tmp_path: Path, monkeypatch: pytest.MonkeyPat
             raise OSError(errno.ENOSPC, "No space left on device")
         return real(*given, **named)
 
-    name = "emovox.places.writing.replaced" if where == "part" else "emovox.batch.journal.Journal.end"
-    real = Journal.end if where == "journal" else __import__("emovox.files", fromlist=["replaced"]).replaced
+    name = "emovox.batch.places.writing.replaced" if where == "part" else "emovox.batch.journal.Journal.end"
+    real = Journal.end if where == "journal" else __import__("emovox._files", fromlist=["replaced"]).replaced
     run_job(replace(asked, output=str(tmp_path / "whole")), Here())
     with monkeypatch.context() as patch:
         with pytest.raises(KeyboardInterrupt):

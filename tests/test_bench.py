@@ -14,15 +14,15 @@ import pytest
 import soundfile
 
 from conftest import tiny_onnx, tiny_spec
-from emovox import bench, metrics
-from emovox.bench import Job, Settings, find_recipe, plan, run
-from emovox.bundle import read_spec, write_bundle
+from emovox.bundles import read_spec, write_bundle
 from emovox.cli import main
 from emovox.cli.bench import divided
-from emovox.corpora.audit import listen
-from emovox.corpora.manifest import Manifest, Utterance
+from emovox.datasets.manifest import Manifest, Utterance
+from emovox.datasets.overlap import listen
 from emovox.errors import ConfigError, MissingExtraError, ProtocolError
-from emovox.evaluate import stamp
+from emovox.evaluation import metrics, stamp
+from emovox.training import bench
+from emovox.training.bench import Job, Settings, find_recipe, plan, run
 
 LABELS = ("neutral", "happy", "sad", "angry")
 N_SPEAKERS = 10

@@ -26,15 +26,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import emovox
-from emovox import zoo
-from emovox.bot import api, words
-from emovox.bot.api import Api, hidden
-from emovox.bot.judging import LONG_S, Heard, judge
-from emovox.bot.pictures import picture
-from emovox.bot.telegram import Bot, BotSettings
+from emovox.bundles import registry
+from emovox.disclaimer import NOTICE, SHORT
 from emovox.errors import AudioTooLongError, BotError, ConfigError, MissingExtraError
-from emovox.notice import NOTICE, SHORT
 from emovox.results import Prediction, Segment
+from emovox.telegram import api, words
+from emovox.telegram.api import Api, hidden
+from emovox.telegram.bot import Bot, BotSettings
+from emovox.telegram.judging import LONG_S, Heard, judge
+from emovox.telegram.pictures import picture
 from telegrams import TOKEN, Telegram
 
 pytest.importorskip("httpx")
@@ -98,7 +98,7 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def drawn(monkeypatch: pytest.MonkeyPatch) -> None:
     """A picture that costs nothing: matplotlib takes its time."""
-    monkeypatch.setattr("emovox.bot.telegram.picture", lambda heard: PNG + b"drawn")
+    monkeypatch.setattr("emovox.telegram.bot.picture", lambda heard: PNG + b"drawn")
 
 
 @pytest.fixture
@@ -126,7 +126,7 @@ def running(telegram: Telegram, bundle: Path, **options: Any) -> Iterator[Bot]:
 
     async def main() -> None:
         async with Api(TOKEN, telegram.url) as connection:
-            bots.append(Bot(connection, partial(zoo.load, bundle), BotSettings(**options)))
+            bots.append(Bot(connection, partial(registry.load, bundle), BotSettings(**options)))
             made.set()
             await bots[0].run(stopped)
 
@@ -321,7 +321,7 @@ def test_busy(telegram: Telegram, tiny_bundle: Path, monkeypatch: pytest.MonkeyP
         assert free.wait(20)
         return judge(*given, **more)
 
-    monkeypatch.setattr("emovox.bot.telegram.judge", slow)
+    monkeypatch.setattr("emovox.telegram.bot.judge", slow)
     clip = telegram.recording(encoded(1, "WAV"))
     with running(telegram, tiny_bundle, threads=1, queue=1):
         sent = [telegram.send(user, voice=clip) for user in range(1, 4)]
@@ -427,7 +427,7 @@ def test_a_bot_that_is_refused_ends(telegram: Telegram, tiny_bundle: Path) -> No
 
     async def run() -> None:
         async with Api(TOKEN, telegram.url) as connection:
-            bot = Bot(connection, partial(zoo.load, tiny_bundle), BotSettings())
+            bot = Bot(connection, partial(registry.load, tiny_bundle), BotSettings())
             await asyncio.wait_for(bot.run(asyncio.Event()), 20)
 
     with pytest.raises(BotError, match="401") as caught:
@@ -441,7 +441,7 @@ def test_a_fault_of_ours_costs_nobody_elses_answer(
     def broken(*_: Any, **__: Any) -> Heard:
         raise RuntimeError(f"at https://api.telegram.org/bot{TOKEN}/getFile")
 
-    monkeypatch.setattr("emovox.bot.telegram.judge", broken)
+    monkeypatch.setattr("emovox.telegram.bot.judge", broken)
     caplog.set_level(logging.DEBUG)
     with hidden(TOKEN), running(telegram, tiny_bundle):
         telegram.send(voice=telegram.recording(encoded(1, "WAV")))
@@ -510,7 +510,7 @@ def test_odd_messages_break_nothing(message: dict[str, Any], kind: str | None, t
             raise BotError("nobody is there")
 
     async def take() -> None:
-        bot = Bot(Nowhere(), partial(zoo.load, "default"), BotSettings())
+        bot = Bot(Nowhere(), partial(registry.load, "default"), BotSettings())
         whole = {**message} if kind is None else {"chat": {"type": kind}, "from": {}, **message}
         await bot.take({"text": text, **whole})
 

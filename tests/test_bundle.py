@@ -18,7 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from conftest import LABELS, tiny_onnx, tiny_spec
-from emovox.bundle import (
+from emovox.bundles import (
     MAX_MODEL_BYTES,
     MAX_SPEC_BYTES,
     SCHEMA,

@@ -222,7 +222,7 @@ def put_case(folder: Path, case: int, model: bytes, spec: bytes) -> None:
 
 def whole_bundles() -> list[tuple[bytes, bytes]]:
     """A model and its spec for every kind of input; half of the cases are waveforms."""
-    from emovox.bundle import Features, Input, Normaliser, Population
+    from emovox.bundles import Features, Input, Normaliser, Population
     from emovox.features import feature_set
 
     made = [(tiny_onnx(), tiny_spec())] * 2
@@ -243,7 +243,7 @@ def whole_bundles() -> list[tuple[bytes, bytes]]:
 
 
 def main(folder: Path, first: int, last: int) -> None:
-    from emovox.bundle import load_bundle
+    from emovox.bundles import load_bundle
     from emovox.errors import BundleError
 
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from emovox.calibration import FEWEST, abstention, calibrated, fit_temperature
+from emovox.training.calibration import FEWEST, abstention, calibrated, fit_temperature
 
 
 @pytest.mark.parametrize("coverage", [0.25, 0.5, 0.9, 0.99])

@@ -17,14 +17,14 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import QuantileTransformer, RobustScaler
 from sklearn.svm import SVC, LinearSVC
 
-from emovox.classical import ESTIMATORS, ClassicalConfig, fit, speaker_folds
-from emovox.classical.fitting import speaker_numbers
-from emovox.classical.preparing import Fill, Ranks, Scale
-from emovox.classical.vectors import KernelSVC
 from emovox.errors import ConfigError, MissingExtraError
-from emovox.linear import DiscriminantInSpan, InSpan, LogisticInSpan, span
-from emovox.selection import Selection
-from emovox.tune import search
+from emovox.training.classical import ESTIMATORS, ClassicalConfig, fit, speaker_folds
+from emovox.training.classical.fitting import speaker_numbers
+from emovox.training.classical.linear import DiscriminantInSpan, InSpan, LogisticInSpan, span
+from emovox.training.classical.preparing import Fill, Ranks, Scale
+from emovox.training.classical.selection import Selection
+from emovox.training.classical.vectors import KernelSVC
+from emovox.training.search import search
 
 LABELS = ("happy", "sad", "angry")
 QUICK: dict[str, dict[str, Any]] = {
@@ -149,7 +149,9 @@ def test_a_missing_extra_is_the_sentence_that_installs_it(
 
 
 def test_no_torch() -> None:
-    code = "import emovox.tune, emovox.export_classical, sys; print('torch' in sys.modules)"
+    code = (
+        "import emovox.training.search, emovox.training.classical.export, sys; print('torch' in sys.modules)"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
 
@@ -389,7 +391,7 @@ def test_an_inner_fold_never_hears_its_own_held_out_speakers(
     inner: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # In a search, each step may be fitted on the rows of the inner training's speakers alone.
-    from emovox.selection import Select
+    from emovox.training.classical.selection import Select
 
     x, y, speakers, parts = canary()
     rows, labels, voices = of(parts["train"], x, y, speakers)

@@ -26,8 +26,8 @@ from hypothesis import strategies as st
 import emovox
 from emovox.cli import main, sources, terminal, writers
 from emovox.cli.doctor import DECODERS
-from emovox.judge import MIN_HOP_S
-from emovox.notice import SHORT
+from emovox.disclaimer import SHORT
+from emovox.inference.scorer import MIN_HOP_S
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 SPEECH = EXAMPLES / "happy.flac"
@@ -649,7 +649,7 @@ def test_predicting_loads_nothing_heavy(tiny_bundle: Path) -> None:
 
 
 def test_what_runs_for_days_collects_its_garbage(monkeypatch: pytest.MonkeyPatch) -> None:
-    server = pytest.importorskip("emovox.serve.server")
+    server = pytest.importorskip("emovox.server.server")
     seen: list[bool] = []
     monkeypatch.setattr(server, "run", lambda *_, **__: seen.append(gc.isenabled()))
     assert main(["serve"]) == 0

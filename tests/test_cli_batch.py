@@ -17,9 +17,9 @@ import pytest
 import soundfile
 
 import emovox
-from emovox.batch.crew import run_apart
+from emovox._parallel import run_apart
 from emovox.cli import main
-from emovox.extract import table as feature_table
+from emovox.features.extraction import table as feature_table
 
 
 @pytest.fixture(scope="module")

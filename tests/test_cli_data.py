@@ -16,12 +16,12 @@ import pytest
 import soundfile
 from numpy.typing import NDArray
 
-from emovox import microphone
+from emovox.audio import microphone
 from emovox.cli import main
 from emovox.cli.data import common
-from emovox.corpora import CORPORA, Manifest, fetch, scan
-from emovox.corpora.fetch import Remote
-from emovox.corpora.formats import FORMATS
+from emovox.datasets import CORPORA, Manifest, download, scan
+from emovox.datasets.download import Remote
+from emovox.datasets.formats import FORMATS
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -253,7 +253,7 @@ def test_audit(run: Run, ravdess: Path, tmp_path: Path) -> None:
 
 
 def test_gated_corpora_say_what_to_do(run: Run) -> None:
-    for name in set(CORPORA) - set(fetch.SOURCES):
+    for name in set(CORPORA) - set(download.SOURCES):
         code, out, err = run("download", name)
         assert (code, out) == (2, "")
         assert CORPORA[name].url in err
@@ -275,15 +275,15 @@ def test_download_unpacks_and_one_failure_is_told(
         answer.headers = {"Content-Length": str(len(content))}  # type: ignore[attr-defined]
         return answer
 
-    monkeypatch.setattr(fetch.urllib.request, "urlopen", opened)
+    monkeypatch.setattr(download.urllib.request, "urlopen", opened)
     good = Remote("https://x.invalid/a.zip", "a.zip", "md5:" + hashlib.md5(content).hexdigest())
     bad = Remote("https://x.invalid/b.zip", "b.zip", "md5:" + "0" * 32)
-    monkeypatch.setitem(fetch.SOURCES, "ravdess", (good,))
+    monkeypatch.setitem(download.SOURCES, "ravdess", (good,))
     code, out, _ = run("download", "ravdess", "-o", tmp_path)
     assert code == 0
     assert (tmp_path / "ravdess" / "a" / "Actor_01" / "x.wav").read_bytes() == b"x"
     assert "next:  emovox data check ravdess" in out
-    monkeypatch.setitem(fetch.SOURCES, "ravdess", (good, bad))
+    monkeypatch.setitem(download.SOURCES, "ravdess", (good, bad))
     code, out, err = run("download", "ravdess", "-o", tmp_path, "-f", "json", "--no-unpack")
     assert code == 1
     assert [row["error"] is None for row in json.loads(out)] == [True, False]

@@ -11,9 +11,9 @@ import soundfile
 
 import emovox
 from conftest import tiny_features_onnx
-from emovox.bundle import write_bundle
+from emovox.bundles import write_bundle
 from emovox.cli import main
-from emovox.profile import Profile
+from emovox.inference.adaptation import Profile
 from test_profile import SPEECH, a_spec
 from test_recognizer import pause, talk
 

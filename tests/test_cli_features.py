@@ -17,11 +17,11 @@ import numpy as np
 import pytest
 import soundfile
 
-from emovox import audio, extract
-from emovox.cli import feature_rows, main, sheets
-from emovox.corpora import Manifest
-from emovox.corpora.manifest import Utterance
-from emovox.features import SETS, feature_set
+from emovox import audio
+from emovox.cli import feature_rows, feature_tables, main
+from emovox.datasets import Manifest
+from emovox.datasets.manifest import Utterance
+from emovox.features import SETS, extraction, feature_set
 
 RATE = 16_000
 SEED = feature_set("seed-180")
@@ -309,19 +309,19 @@ def test_interrupted_it_leaves_what_was_there(
         pytest.importorskip("pyarrow")
     out = tmp_path / f"out.{suffix}"
     out.write_text("before")
-    plain = extract.extract
+    plain = extraction.extract
 
     def interrupted(*args: Any, **options: Any) -> Any:
         yield next(plain(*args, **options))
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(extract, "extract", interrupted)
+    monkeypatch.setattr(extraction, "extract", interrupted)
     code, _, said = run(*clips, "--set", "seed-180", "-o", out, "--force")
     assert code == 130
     assert "run it again to go on" in said
     assert out.read_text() == "before"
     assert [path.name for path in tmp_path.iterdir() if path.suffix == ".part"] == []
-    monkeypatch.setattr(extract, "extract", plain)
+    monkeypatch.setattr(extraction, "extract", plain)
     assert "(2 computed, 1 from the store)" in run(*clips, "--set", "seed-180", "-o", out, "--force")[1]
 
 
@@ -335,7 +335,11 @@ def test_no_half_of_a_file_is_left_on_a_full_disk(
     def full(*_: Any) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    kind = {"csv": sheets.CsvSheet, "npz": sheets.NpzSheet, "parquet": sheets.ParquetSheet}[suffix]
+    kind = {
+        "csv": feature_tables.CsvSheet,
+        "npz": feature_tables.NpzSheet,
+        "parquet": feature_tables.ParquetSheet,
+    }[suffix]
     monkeypatch.setattr(kind, "end", full)
     code, _, said = run(*clips, "--set", "seed-180", "-o", tmp_path / f"out.{suffix}")
     assert code == 2

@@ -14,9 +14,9 @@ pytest.importorskip("sklearn")
 pytest.importorskip("skl2onnx")
 pytest.importorskip("yaml")
 
-from emovox import zoo
+from emovox.bundles import registry
 from emovox.cli import main
-from emovox.config import read_config
+from emovox.training.config import read_config
 from voices import toy_corpus, toy_tree
 
 ROOT = Path(__file__).parents[1]
@@ -90,7 +90,7 @@ def test_copies_under_other_names_are_no_strict_test(place: Path, capsys: pytest
     assert found["reasons"][0].startswith(
         f"{len(again)} of the {len(again)} clips are files that the model was"
     )
-    assert "contaminated" in zoo.load(place / "runs/again").spec.scores[0].protocol
+    assert "contaminated" in registry.load(place / "runs/again").spec.scores[0].protocol
     assert main(["compare", *args, "--models", "knn", "-o", "runs/compared-again"]) == 0
     (told,) = json.loads(capsys.readouterr().out)["protocols"]
     assert told["stamp"] == "contaminated"
@@ -155,7 +155,7 @@ def test_the_run_says_all_that_it_was_made_of(newcomer: Path) -> None:
     record = json.loads((newcomer / "metrics.json").read_text())
     config = read_config(newcomer / "config.yaml")
     assert (config.protocol, config.features.set) == ("given", "seed-180"), "resolved, not as typed"
-    spec = zoo.load(newcomer).spec
+    spec = registry.load(newcomer).spec
     assert record["model_sha256"] == spec.sha256
     assert spec.protocol == f"given#{record['split']['digest']}"
     assert spec.scores[0].value == record["scores"]["uar"]["value"]
@@ -214,7 +214,7 @@ def test_what_cannot_be_met_is_refused_before_the_work(
 def test_mlflow_that_is_not_installed_is_asked_for_before_the_work(
     place: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("emovox.tracking.is_installed", lambda: False)
+    monkeypatch.setattr("emovox.training.tracking.is_installed", lambda: False)
     for name in ("train", "tune"):
         assert main([name, "-o", "x", "--data", "toy/toy.csv", "--mlflow", "http://127.0.0.1:1"]) == 2
         assert "emovox[track]" in capsys.readouterr().err
@@ -330,7 +330,7 @@ def test_a_comparison_and_its_folder(place: Path, capsys: pytest.CaptureFixture[
 def test_a_stopped_comparison_says_how_to_go_on(
     place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from emovox.comparison import cells
+    from emovox.training.comparison import cells
 
     def ctrl_c(cell: object) -> None:
         raise KeyboardInterrupt
@@ -392,6 +392,6 @@ def test_no_bundle_and_no_run_holds_a_pickle(newcomer: Path, place: Path) -> Non
     assert is_pickle(pickle.dumps({"a": 1})), "the test can fail"
     assert is_pickle(pickle.dumps([1], protocol=0))
     files = [path for path in (place / "runs").rglob("*") if path.is_file()]
-    files += [path for path in (ROOT / "src/emovox/models").rglob("*") if path.is_file()]
+    files += [path for path in (ROOT / "src/emovox/bundles/embedded").rglob("*") if path.is_file()]
     assert {"model.onnx", "spec.json", "metrics.json", "config.yaml"} <= {path.name for path in files}
     assert [path for path in files if is_pickle(path.read_bytes())] == []

@@ -17,12 +17,12 @@ pytest.importorskip("httpx")
 import emovox
 from conftest import tiny_features_onnx
 from emovox import errors
-from emovox.bundle import write_bundle
+from emovox.bundles import write_bundle
 from emovox.client import Client, live
-from emovox.recognizer import Recognizer
+from emovox.inference.recognizer import Recognizer
 from emovox.results import Prediction, Segment
-from emovox.serve.app import create_app
-from emovox.serve.settings import Settings
+from emovox.server.app import create_app
+from emovox.server.settings import Settings
 from serving import serving
 from test_profile import SPEECH, a_spec
 from test_recognizer import SAMPLE_RATE, talk, voice, wav

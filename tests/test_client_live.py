@@ -15,10 +15,10 @@ pytest.importorskip("fastapi")
 import emovox
 from emovox.client import live, rows
 from emovox.errors import AudioValueError, ConfigError, LabelError, ServerError
-from emovox.recognizer import Recognizer
+from emovox.inference.recognizer import Recognizer
 from emovox.results import Segment, Window
-from emovox.serve.app import create_app
-from emovox.serve.settings import Settings
+from emovox.server.app import create_app
+from emovox.server.settings import Settings
 from serving import serving
 
 RATE = 16_000

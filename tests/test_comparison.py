@@ -14,15 +14,16 @@ import pytest
 
 pytest.importorskip("sklearn")
 
-from emovox import comparison, metrics
-from emovox.bench import plan
-from emovox.classical import ESTIMATORS
-from emovox.comparison import Comparison, System, cells, comparison_document, compute, models_of, run
-from emovox.config import ComparisonConfig, TuneConfig
-from emovox.corpora.manifest import Manifest
+from emovox.datasets.manifest import Manifest
 from emovox.errors import ConfigError, EmovoxError
-from emovox.extract import FeatureTable, table
-from emovox.report import comparison_html, comparison_markdown
+from emovox.evaluation import metrics
+from emovox.features.extraction import FeatureTable, table
+from emovox.reports import comparison_html, comparison_markdown
+from emovox.training import comparison
+from emovox.training.bench import plan
+from emovox.training.classical import ESTIMATORS
+from emovox.training.comparison import Comparison, System, cells, comparison_document, compute, models_of, run
+from emovox.training.config import ComparisonConfig, TuneConfig
 from voices import toy_corpus
 
 SMALL = ComparisonConfig(models=("knn", "lda"), features=("seed-180",))

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from emovox.config import Config, read_comparison, read_config, to_yaml
 from emovox.errors import ConfigError
+from emovox.training.config import Config, read_comparison, read_config, to_yaml
 
 pytest.importorskip("yaml")
 
@@ -98,7 +98,7 @@ free = st.dictionaries(words, st.none() | st.booleans() | st.integers() | st.flo
 def test_what_is_saved_reads_back(
     tmp_path_factory: pytest.TempPathFactory, name: str, data: list[str], params: dict[str, object], seed: int
 ) -> None:
-    from emovox.config import ClassicalModel
+    from emovox.training.config import ClassicalModel
 
     config = Config(name=name, data=tuple(data), model=ClassicalModel(params=params), seed=seed)
     path = written(tmp_path_factory.mktemp("config"), to_yaml(config))

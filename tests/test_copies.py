@@ -14,15 +14,15 @@ pytest.importorskip("yaml")
 
 from emovox import audio
 from emovox.augment import Plan
-from emovox.config import AugmentConfig, Config, read_config, to_yaml
-from emovox.copies import copies_of, copy_id, made_first, plan_of, write_copies
-from emovox.corpora.audit import audit
-from emovox.corpora.manifest import Manifest
-from emovox.corpora.plans import splits
-from emovox.corpora.protocols import COPY_OF
+from emovox.augment.clips import copies_of, copy_id, made_first, plan_of, write_copies
+from emovox.datasets.manifest import Manifest
+from emovox.datasets.overlap import audit
+from emovox.datasets.plans import splits
+from emovox.datasets.splits import COPY_OF
 from emovox.errors import ConfigError
-from emovox.extract import table
-from emovox.features.store import Store
+from emovox.features.cache import Store
+from emovox.features.extraction import table
+from emovox.training.config import AugmentConfig, Config, read_config, to_yaml
 from voices import toy_corpus
 
 STEPS = ({"kind": "noise", "snr_db": [10, 20]}, {"kind": "shift", "share": 0.5})

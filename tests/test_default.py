@@ -10,9 +10,9 @@ import soxr
 
 import emovox
 from emovox import audio
+from emovox.bundles.registry import find
+from emovox.inference.recognizer import Recognizer
 from emovox.labels import EMOTIONS
-from emovox.recognizer import Recognizer
-from emovox.zoo import find
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 VOICES = sorted(EXAMPLES.glob("*.flac"))

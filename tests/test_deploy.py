@@ -22,8 +22,8 @@ from types import ModuleType
 import pytest
 
 from emovox.cli import main
-from emovox.notice import NOTICE
-from emovox.serve.settings import Settings
+from emovox.disclaimer import NOTICE
+from emovox.server.settings import Settings
 
 ROOT = Path(__file__).parents[1]
 SPACE = ROOT / "examples" / "space"
@@ -150,7 +150,7 @@ def test_proxies_let_pass_what_the_server_takes_and_wait_as_long() -> None:
 
 
 def test_metrics_that_are_told_exist() -> None:
-    from emovox.serve.metrics import Metrics
+    from emovox.server.metrics import Metrics
 
     metrics = Metrics()
     metrics.error("overloaded")

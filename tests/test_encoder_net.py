@@ -23,15 +23,15 @@ import transformers
 
 import emovox
 from emovox.cli import main
-from emovox.config import TrainingConfig
 from emovox.errors import ConfigError
-from emovox.export import TOLERANCE, check_parity, to_onnx
-from emovox.nets.table import make
+from emovox.nets.registry import make
 from emovox.nets.whisper import LogMel
-from emovox.train.clips import ClipSet, padded
-from emovox.train.epochs import CHECKPOINT
-from emovox.train.sounds import Shelf
-from emovox.train.trainer import fit_net, logits_of
+from emovox.training.config import TrainingConfig
+from emovox.training.export import TOLERANCE, check_parity, to_onnx
+from emovox.training.neural.clips import ClipSet, padded
+from emovox.training.neural.epochs import CHECKPOINT
+from emovox.training.neural.trainer import fit_net, logits_of
+from emovox.training.neural.waveform_cache import Shelf
 from speech_encoders import MAKERS, RATE, Floats, saved, sound
 from voices import tones
 
@@ -180,7 +180,7 @@ def test_every_mode_learns_from_the_first_epochs(zoo: Path, name: str) -> None:
 
 
 def test_pretrained_weights_learn_more_slowly(zoo: Path) -> None:
-    from emovox.train.course import Course
+    from emovox.training.neural.lightning_module import Course
 
     for mode, rates in (("lora", [0.01]), ("full", [0.01, 0.01 * 0.05])):
         taught = net(zoo / "wavlm", mode)

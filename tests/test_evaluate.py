@@ -10,12 +10,11 @@ import numpy as np
 import pytest
 import soundfile
 
-from emovox import metrics
-from emovox.bundle import load_bundle
-from emovox.corpora.manifest import Manifest, Utterance
+from emovox.bundles import load_bundle
+from emovox.datasets.manifest import Manifest, Utterance
 from emovox.errors import LabelError, ManifestError
-from emovox.evaluate import NO_ANSWER, Evaluation, evaluate
-from emovox.recognizer import Recognizer
+from emovox.evaluation import NO_ANSWER, Evaluation, evaluate, metrics
+from emovox.inference.recognizer import Recognizer
 
 RATE = 16_000
 EMOTIONS = ("neutral", "happy", "sad", "angry", "fear")
@@ -92,7 +91,7 @@ def test_restricted_labels_are_renormalised(model: Recognizer, manifest: Manifes
 
 
 def test_an_abstention_is_still_scored(make_bundle: Callable[..., Path], manifest: Manifest) -> None:
-    from emovox.bundle import Abstain
+    from emovox.bundles import Abstain
 
     sure = evaluate(Recognizer(load_bundle(make_bundle()), vad="off"), manifest)
     shy = evaluate(

@@ -12,17 +12,24 @@ import pytest
 pytest.importorskip("sklearn")
 pytest.importorskip("skl2onnx")
 
-from emovox import experiment, zoo
-from emovox.bundle import write_bundle
-from emovox.classical import fit
-from emovox.config import AugmentConfig, ClassicalModel, Config, FeatureConfig, SelectionConfig, TuneConfig
-from emovox.copies import copies_of
-from emovox.corpora.manifest import Manifest
+from emovox.augment.clips import copies_of
+from emovox.bundles import registry, write_bundle
+from emovox.datasets.manifest import Manifest
 from emovox.errors import ConfigError, LabelError, ProtocolError
-from emovox.evaluate import contents, evaluate
-from emovox.experiment_search import searched
-from emovox.extract import FeatureTable, table
+from emovox.evaluation import evaluate, fingerprints
 from emovox.features import feature_set
+from emovox.features.extraction import FeatureTable, table
+from emovox.training import experiment
+from emovox.training.classical import fit
+from emovox.training.config import (
+    AugmentConfig,
+    ClassicalModel,
+    Config,
+    FeatureConfig,
+    SelectionConfig,
+    TuneConfig,
+)
+from emovox.training.experiment_search import searched
 from voices import EMOTIONS, toy_corpus, toy_tree
 
 
@@ -48,7 +55,7 @@ def test_the_bundle_answers_what_the_model_answers(toy: Manifest, rows: FeatureT
     split = experiment.planned(toy, "speaker-kfold/4/0/1").splits[0]
     made = experiment.train(config(), toy, split, rows)
     write_bundle(tmp_path / "bundle", made.model, made.spec)
-    answers = evaluate(zoo.load(tmp_path), toy.select(split.test))  # the folder of a run holds it
+    answers = evaluate(registry.load(tmp_path), toy.select(split.test))  # the folder of a run holds it
     training = experiment.rows_of(rows, toy, split.train)
     fitted = fit(training.x, training.y, training.speakers, experiment.classical_config(config().model, 0))
     tested = experiment.rows_of(rows, toy, answers.ids)
@@ -83,10 +90,12 @@ def test_test_clips_change_nothing_in_the_model(toy: Manifest, rows: FeatureTabl
 def test_the_bundle_remembers_the_clips_that_taught_it(toy: Manifest, rows: FeatureTable) -> None:
     split = experiment.planned(toy, "speaker-kfold/4/0/1").splits[0]
     spec = experiment.train(config(), toy, split, rows).spec
-    assert {*contents.known(spec.taught, toy)} == {*split.train, *split.validation}
+    assert {*fingerprints.known(spec.taught, toy)} == {*split.train, *split.validation}
     lost = replace(rows, errors={split.train[0]: "it is no sound"})
     spec = experiment.train(config(), toy, split, lost).spec
-    assert {*contents.known(spec.taught, toy)} == {*split.train[1:], *split.validation}, "it taught nothing"
+    assert {*fingerprints.known(spec.taught, toy)} == {*split.train[1:], *split.validation}, (
+        "it taught nothing"
+    )
 
 
 def test_the_search_sees_the_training_alone_and_is_saved_as_a_config(

@@ -13,9 +13,9 @@ pytest.importorskip("sklearn")
 pytest.importorskip("skl2onnx")
 pytest.importorskip("yaml")
 
-from emovox.bundle import read_spec
+from emovox.bundles import read_spec
 from emovox.cli import main
-from emovox.report import systems_markdown
+from emovox.reports import systems_markdown
 from voices import toy_corpus
 
 CONFIG = """\

@@ -13,7 +13,7 @@ pytest.importorskip("onnxscript")
 
 import emovox
 from emovox.cli import main
-from emovox.config import read_config
+from emovox.training.config import read_config
 from voices import tones
 
 NET = ["model.kind=net", "model.name=mlp", "model.params.layers=[8]", "features.set=seed-lstm"]
@@ -91,9 +91,9 @@ def test_a_bad_config_is_refused(
 
 
 def test_copies_of_training_clips_are_taught_and_no_others(tree: Path) -> None:
-    from emovox.config import read_config
-    from emovox.experiment import opened, planned
-    from emovox.experiment_nets import clip_sets, clip_table
+    from emovox.training.config import read_config
+    from emovox.training.experiment import opened, planned
+    from emovox.training.experiment_nets import clip_sets, clip_table
 
     steps = ["augment.copies=2", "augment.steps=[{kind: noise, snr_db: 10}]"]
     config = read_config(None, [*NET, *steps, f"data=[{tree}]"])
@@ -112,8 +112,8 @@ def test_copies_of_training_clips_are_taught_and_no_others(tree: Path) -> None:
 
 
 def test_a_models_name_says_whether_it_is_a_net(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    from emovox.cli.workshop import config_of
-    from emovox.config import ClassicalModel, NetModel
+    from emovox.cli.training import config_of
+    from emovox.training.config import ClassicalModel, NetModel
 
     def model(name: str | None, *words: str) -> ClassicalModel | NetModel:
         return config_of(words, None, name, None, None, None, None).model

@@ -11,13 +11,13 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("onnxscript")
 
-from emovox.bundle import Abstain, Input, Licence, Spec, load_bundle, write_bundle  # noqa: E402
-from emovox.calibration import fit_temperature, log_softmax  # noqa: E402
+from emovox.bundles import Abstain, Input, Licence, Spec, load_bundle, write_bundle  # noqa: E402
+from emovox.bundles.onnx_session import Graph  # noqa: E402
 from emovox.errors import BundleError, ConfigError  # noqa: E402
-from emovox.export import TOLERANCE, check_parity, to_onnx  # noqa: E402
-from emovox.graph import Graph  # noqa: E402
+from emovox.inference.recognizer import Recognizer  # noqa: E402
 from emovox.nets.vox import Vox, VoxConfig  # noqa: E402
-from emovox.recognizer import Recognizer  # noqa: E402
+from emovox.training.calibration import fit_temperature, log_softmax  # noqa: E402
+from emovox.training.export import TOLERANCE, check_parity, to_onnx  # noqa: E402
 
 RATE = 16_000
 LABELS = ("neutral", "happy", "sad", "angry", "fear")

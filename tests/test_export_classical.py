@@ -18,12 +18,12 @@ import onnx
 import onnxruntime as ort
 
 from conftest import tiny_spec
-from emovox.bundle import Features, Input, write_bundle
-from emovox.classical import ESTIMATORS, ClassicalConfig, Fitted, fit
+from emovox.bundles import Features, Input, write_bundle
 from emovox.errors import BundleError, ConfigError
-from emovox.export_classical import TOLERANCE, check_parity, to_onnx_classical
 from emovox.features import feature_set
-from emovox.selection import Selection
+from emovox.training.classical import ESTIMATORS, ClassicalConfig, Fitted, fit
+from emovox.training.classical.export import TOLERANCE, check_parity, to_onnx_classical
+from emovox.training.classical.selection import Selection
 from test_classical import EXTRA, QUICK, clips, config
 
 RATE = 16_000

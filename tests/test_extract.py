@@ -17,13 +17,13 @@ import soundfile
 from hypothesis import given
 from hypothesis import strategies as st
 
-from emovox import audio, extract
-from emovox.corpora import Manifest
-from emovox.corpora.manifest import Utterance
+from emovox import audio
+from emovox.datasets import Manifest
+from emovox.datasets.manifest import Utterance
 from emovox.errors import AudioValueError, ConfigError
-from emovox.extract import Clip, Windows, clips_of, table
-from emovox.features import FeatureSet, feature_set
-from emovox.features.store import Store, Tally
+from emovox.features import FeatureSet, extraction, feature_set
+from emovox.features.cache import Store, Tally
+from emovox.features.extraction import Clip, Windows, clips_of, table
 
 RATE = 16_000
 SEED = feature_set("seed-180")
@@ -114,11 +114,11 @@ def test_what_cannot_be_asked_is_refused_at_once(clips: list[Path]) -> None:
     with pytest.raises(ConfigError, match="expected a path"):
         clips_of([3])  # type: ignore[list-item]
     with pytest.raises(ConfigError, match="at least one"):
-        extract.extract([], [])
+        extraction.extract([], [])
     with pytest.raises(ConfigError, match="'vector'"):
-        extract.extract([], ["seed-lstm"], windows=Windows(1.0, 0.5))
+        extraction.extract([], ["seed-lstm"], windows=Windows(1.0, 0.5))
     with pytest.raises(ConfigError, match="workers"):
-        extract.extract([], [SEED], workers=0)
+        extraction.extract([], [SEED], workers=0)
 
 
 # ---------------------------------------------------------------------------------------- the store
@@ -136,7 +136,9 @@ def test_missing_values_and_frames_come_back_as_they_were(clips: list[Path], tmp
     silence = tmp_path / "silence.wav"
     soundfile.write(silence, np.zeros(8000), RATE)
     both = ["seed-full", "seed-hybrid"]
-    runs = [list(extract.extract(clips_of([silence]), both, store=Store(tmp_path / "s"))) for _ in range(2)]
+    runs = [
+        list(extraction.extract(clips_of([silence]), both, store=Store(tmp_path / "s"))) for _ in range(2)
+    ]
     for (first,), (again,) in [runs]:
         assert again.tally == Tally(found=2)
         assert first.n_samples == again.n_samples == 8000
@@ -177,7 +179,7 @@ def test_another_stretch_or_window_is_another_entry(clips: list[Path], tmp_path:
     stretches = [(clips[5], None, None), (clips[5], 0.1, None), (clips[5], 0.1, 0.4), (clips[5], None, 0.4)]
     assert table(stretches, SEED, store=store).tally == Tally(made=4)
     for windows in (Windows(0.4, 0.2), Windows(0.4, 0.1)):
-        (one,) = extract.extract(clips_of([clips[5]]), [SEED], store=store, windows=windows)
+        (one,) = extraction.extract(clips_of([clips[5]]), [SEED], store=store, windows=windows)
         assert one.tally == Tally(made=1)
 
 
@@ -226,7 +228,7 @@ def test_a_clip_is_decoded_once_for_all_sets(clips: list[Path], monkeypatch: pyt
         return read(path)
 
     monkeypatch.setattr(audio, "read", counted)
-    (one,) = extract.extract(clips_of(clips[:1]), ["seed-180", "seed-hybrid", "seed-lstm"])
+    (one,) = extraction.extract(clips_of(clips[:1]), ["seed-180", "seed-hybrid", "seed-lstm"])
     assert [v.shape[-1] for v in one.values] == [180, 180, 13]
     assert n_read == 1
 
@@ -305,7 +307,7 @@ def test_windows_cover_all_sound_whatever_the_blocks(n: int, window: int, hop: i
             yield x[at : at + cuts[i % len(cuts)]]
             at, i = at + cuts[i % len(cuts)], i + 1
 
-    found = [(end - part.size, part) for end, part in extract._cut(blocks(), windows)]
+    found = [(end - part.size, part) for end, part in extraction._cut(blocks(), windows)]
     assert [start for start, _ in found] == windows.starts(n)
     for start, part in found:
         np.testing.assert_array_equal(part, x[start : start + window])
@@ -315,7 +317,7 @@ def test_windows_cover_all_sound_whatever_the_blocks(n: int, window: int, hop: i
 def test_rows_of_windows_are_those_of_their_sound(clips: list[Path]) -> None:
     windows = Windows(0.25, 0.1)
     clip = Clip("c", str(clips[5]), start_s=0.05)
-    (one,) = extract.extract([clip], [SEED], windows=windows)
+    (one,) = extraction.extract([clip], [SEED], windows=windows)
     x = audio.read(clips[5])[800:]
     rows = [SEED(x[start : start + 4000]) for start in windows.starts(x.size)]
     assert len(rows) > 3
@@ -331,18 +333,18 @@ def test_windows_that_lose_sound_are_refused(window_s: float, hop_s: float) -> N
 
 def test_frames_in_pieces_are_those_of_the_whole(tmp_path: Path) -> None:
     file = write(tmp_path / "long.wav", 32.0)
-    pieces = list(extract.frames(Clip("c", str(file), start_s=1.0), FRAMES))
+    pieces = list(extraction.frames(Clip("c", str(file), start_s=1.0), FRAMES))
     assert len(pieces) > 1
     whole = FRAMES(audio.read(file)[RATE:])
     np.testing.assert_allclose(np.concatenate(pieces), whole, rtol=1e-5, atol=1e-4)
     with pytest.raises(ConfigError, match=r"mfcc\.top_db"):
-        extract.frames(Clip("c", str(file)), feature_set("seed-lstm"))
+        extraction.frames(Clip("c", str(file)), feature_set("seed-lstm"))
     with pytest.raises(AudioValueError, match="it lasts 32 s"):
-        list(extract.frames(Clip("c", str(file), start_s=40.0), FRAMES))
+        list(extraction.frames(Clip("c", str(file), start_s=40.0), FRAMES))
 
 
 def test_the_duration_is_the_clips(clips: list[Path]) -> None:
-    assert extract.duration_s(Clip("c", str(clips[0]))) == pytest.approx(0.3)
-    assert extract.duration_s(Clip("c", str(clips[0]), 0.1)) == pytest.approx(0.2)
-    assert extract.duration_s(Clip("c", "any", 10.0, 20.0)) == 10
-    assert extract.duration_s(Clip("c", "gone.wav")) is None
+    assert extraction.duration_s(Clip("c", str(clips[0]))) == pytest.approx(0.3)
+    assert extraction.duration_s(Clip("c", str(clips[0]), 0.1)) == pytest.approx(0.2)
+    assert extraction.duration_s(Clip("c", "any", 10.0, 20.0)) == 10
+    assert extraction.duration_s(Clip("c", "gone.wav")) is None

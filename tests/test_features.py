@@ -16,13 +16,13 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from emovox.audio import read
+from emovox.audio.stft import mel_filters
 from emovox.errors import AudioValueError, ConfigError
 from emovox.features import FEATURES, FrameSettings, ShortTime
 from emovox.features.blocks import frame_blocks
 from emovox.features.chroma import estimate_tuning
 from emovox.features.composed import Part, composed
 from emovox.features.spectral import delta
-from emovox.spectrum import mel_filters
 
 Floats = NDArray[np.float32]
 RATE = 16_000

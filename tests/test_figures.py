@@ -15,7 +15,7 @@ import pytest
 
 from emovox.errors import ConfigError, MissingExtraError
 from emovox.labels import EMOTIONS, EXTRAS
-from emovox.report.colours import COLOURS, MARKERS, NONE, colour, marker
+from emovox.reports.colours import COLOURS, MARKERS, NONE, colour, marker
 from emovox.results import Prediction, Segment
 from sights import SIGHTS, TO_XYZ, lab, linear
 
@@ -26,7 +26,7 @@ from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
-from emovox.report.figures import (
+from emovox.reports.figures import (
     Point,
     System,
     canvas,
@@ -48,7 +48,7 @@ from emovox.report.figures import (
     waveform_figure,
     write_figure,
 )
-from emovox.report.figures.projection import SCALES
+from emovox.reports.figures.projection import SCALES
 
 GOLDEN = Path(__file__).parent / "golden" / "evaluation.json"
 RATE = 16_000
@@ -592,9 +592,9 @@ def test_letters_that_the_font_lacks_are_no_alarm() -> None:
 
 def test_nothing_is_imported_before_a_figure_is_drawn() -> None:
     code = (
-        "import sys, emovox.report.figures, emovox.cli.plot\n"
+        "import sys, emovox.reports.figures, emovox.cli.plot\n"
         "assert not {m.split('.')[0] for m in sys.modules} & {'matplotlib', 'umap', 'sklearn'}\n"
-        "from emovox.report.figures import importance_figure\n"
+        "from emovox.reports.figures import importance_figure\n"
         "importance_figure({'a': 1.0}, title='x')\n"
         "assert 'matplotlib.figure' in sys.modules\n"
         "assert 'matplotlib.pyplot' not in sys.modules"

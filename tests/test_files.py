@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from emovox.files import replaced, replaced_text, write_json, write_text
+from emovox._files import replaced, replaced_text, write_json, write_text
 
 
 def test_what_fails_half_way_leaves_what_was_there(tmp_path: Path) -> None:

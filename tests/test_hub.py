@@ -20,8 +20,8 @@ import pytest
 
 import emovox
 from conftest import tiny_spec
-from emovox import hub, zoo
-from emovox.bundle import Score, Spec, write_bundle
+from emovox.bundles import Score, Spec, hub, registry, write_bundle
+from emovox.bundles.card import card, licence_id, licence_notice, objections
 from emovox.cli import main
 from emovox.errors import (
     BundleCorruptError,
@@ -31,7 +31,6 @@ from emovox.errors import (
     MissingExtraError,
     UploadError,
 )
-from emovox.modelcard import card, licence_id, licence_notice, objections
 
 pytest.importorskip("huggingface_hub")
 
@@ -340,7 +339,7 @@ def test_what_the_hub_does_not_have(voice: Hub, name: str, why: str) -> None:
 )
 def test_a_name_that_is_none(stand_in: Hub, name: str) -> None:
     with pytest.raises(ConfigError, match="expected hf://owner/name"):
-        zoo.find(name)
+        registry.find(name)
     assert stand_in.asked == []
 
 
@@ -507,10 +506,10 @@ def test_a_damaged_bundle_is_not_handed_on(writer: Hub, tiny_bundle: Path, tmp_p
 
 
 def test_the_card_of_the_default_model_says_what_it_must() -> None:
-    if not (zoo.EMBEDDED / zoo.DEFAULT / "spec.json").exists():
+    if not (registry.EMBEDDED / registry.DEFAULT / "spec.json").exists():
         pytest.skip("the default model is not in this tree")
     yaml = pytest.importorskip("yaml")
-    spec = zoo.models()[0].spec
+    spec = registry.models()[0].spec
     text = card(spec, "someone/voice")
     head = yaml.safe_load(text.split("---")[1])
     assert head["license"] == "cc-by-nc-sa-4.0"

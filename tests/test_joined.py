@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from emovox.errors import ConfigError
+from emovox.features.feature_set import feature_set
 from emovox.features.joined import HOP, WINDOW, trimmed
-from emovox.features.sets import feature_set
 
 RATE = 16_000
 BOTH = "seed-180+emovox-core"

@@ -23,13 +23,13 @@ import soundfile
 import emovox
 from conftest import tiny_features_onnx
 from devices import FakeLibrary, Pulse
-from emovox.bundle import write_bundle
+from emovox.audio.microphone import Microphone
+from emovox.bundles import write_bundle
 from emovox.cli import main
 from emovox.cli.keys import pressed_keys
 from emovox.cli.live import Bars
-from emovox.microphone import Microphone
-from emovox.notice import SHORT
-from emovox.profile import Profile
+from emovox.disclaimer import SHORT
+from emovox.inference.adaptation import Profile
 from emovox.results import Window
 from test_profile import a_spec
 
@@ -217,7 +217,7 @@ def test_what_is_refused_before_anything_is_heard(run: Run, library: FakeLibrary
 
 
 def test_no_microphone_is_told(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("emovox.microphone.devices", list)
+    monkeypatch.setattr("emovox.audio.microphone.devices", list)
     code, out, said = run("--devices")
     assert (code, out) == (0, "")
     assert "no microphone" in said

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from emovox.corpora import Manifest, Utterance
+from emovox.datasets import Manifest, Utterance
 from emovox.errors import ManifestError
 from emovox.labels import EMOTIONS, EXTRAS
 

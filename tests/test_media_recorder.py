@@ -13,7 +13,7 @@ pytest.importorskip("av")
 
 import emovox
 from emovox import audio
-from emovox.serve.session import Session, Voice, advance
+from emovox.server.session import Session, Voice, advance
 from pages import chromium
 
 EXAMPLE = Path(__file__).parents[1] / "examples" / "angry.flac"

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from devices import FakeLibrary
+from emovox.audio.microphone import Microphone, Piece, Recorder, devices, find
 from emovox.errors import MicrophoneError, MissingExtraError
-from emovox.microphone import Microphone, Piece, Recorder, devices, find
 
 RAMP = np.arange(1, 30_001, dtype=np.int16)
 

@@ -14,11 +14,11 @@ from hypothesis import strategies as st
 
 torch = pytest.importorskip("torch")
 
-from emovox import spectrum  # noqa: E402
+from emovox.audio import stft  # noqa: E402
 from emovox.errors import ConfigError  # noqa: E402
 from emovox.nets import blocks  # noqa: E402
-from emovox.nets.folded import Fold  # noqa: E402
 from emovox.nets.functionals import MODULATION_HZ, QUANTILES, Functionals, FunctionalsConfig  # noqa: E402
+from emovox.nets.stft import Fold  # noqa: E402
 from emovox.nets.vox import Discriminant, Vox, VoxConfig, VoxHead  # noqa: E402
 
 RATE = 16_000
@@ -311,7 +311,7 @@ def test_waves_of_the_envelope_go_on_over_blocks(front: Functionals) -> None:
 def test_mel_filters_are_triangles_of_one_area(front: Functionals) -> None:
     c = front.config
     mine = front.mel.numpy().T
-    other = spectrum.mel_filters(RATE, c.n_fft, c.n_mels, c.mel_min_hz, c.mel_max_hz)
+    other = stft.mel_filters(RATE, c.n_fft, c.n_mels, c.mel_min_hz, c.mel_max_hz)
     ends = 2595 * np.log10(1 + np.array([c.mel_min_hz, c.mel_max_hz]) / 700)
     edges = 700 * (10 ** (np.linspace(*ends, c.n_mels + 2) / 2595) - 1)
     np.testing.assert_allclose(mine, other * (2 / (edges[2:] - edges[:-2]))[:, None], atol=1e-7)

@@ -11,10 +11,10 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("onnxscript")
 
 from emovox.errors import ConfigError  # noqa: E402
-from emovox.export import TOLERANCE, check_parity, to_onnx  # noqa: E402
-from emovox.nets.framed import OneRow  # noqa: E402
+from emovox.nets.base import OneRow  # noqa: E402
 from emovox.nets.layers import reversed_in_time  # noqa: E402
-from emovox.nets.table import NETS, make  # noqa: E402
+from emovox.nets.registry import NETS, make  # noqa: E402
+from emovox.training.export import TOLERANCE, check_parity, to_onnx  # noqa: E402
 
 D, N_LABELS = 7, 5
 SMALL: dict[str, dict[str, Any]] = {

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from emovox.errors import ConfigError
-from emovox.features.normalise import (
+from emovox.features.normalization import (
     NORMALISERS,
     Quantile,
     Robust,

@@ -25,12 +25,12 @@ from sights import SIGHTS, TO_XYZ, lab, linear
 pytest.importorskip("fastapi")
 
 import emovox
-from emovox import audio, notice
+from emovox import audio, disclaimer
 from emovox.labels import EMOTIONS, EXTRAS
-from emovox.report.colours import COLOURS, NONE, colour
-from emovox.serve import page as room
-from emovox.serve.app import create_app
-from emovox.serve.settings import Settings
+from emovox.reports.colours import COLOURS, NONE, colour
+from emovox.server import page as room
+from emovox.server.app import create_app
+from emovox.server.settings import Settings
 from serving import serving
 
 ROOT = Path(__file__).parents[1]
@@ -134,7 +134,7 @@ def test_what_scripts_reach_for_is_there_once() -> None:
 
 def test_the_page_says_what_people_must_be_told() -> None:
     words = " ".join(Markup().words.split())
-    for text in (notice.NOTICE, notice.LIMITS, notice.TO_TELL):
+    for text in (disclaimer.NOTICE, disclaimer.LIMITS, disclaimer.TO_TELL):
         assert text in words
     assert "{{" not in text_of("index.html")
     assert "GDPR" in words

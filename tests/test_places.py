@@ -16,10 +16,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from emovox import audio, places
+from emovox import audio
+from emovox._files import replaced
+from emovox.batch import places
+from emovox.batch.places import stores
 from emovox.errors import AudioDecodeError, MissingExtraError, PlaceError, PlaceNotFoundError
-from emovox.files import replaced
-from emovox.places import stores
 from stores import BUCKET, s3_server, store
 
 EXAMPLE = Path(__file__).parents[1] / "examples" / "happy.flac"

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from emovox.privacy import SWITCHES, keep_quiet
+from emovox._telemetry import SWITCHES, keep_quiet
 
 
 def environ(home: Path, **more: str) -> dict[str, str]:

@@ -16,11 +16,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from conftest import LABELS, tiny_features_onnx, tiny_spec
-from emovox.bundle import Bundle, Features, Input, Normaliser, Population, load_bundle, write_bundle
+from emovox.bundles import Bundle, Features, Input, Normaliser, Population, load_bundle, write_bundle
 from emovox.errors import AudioError, BundleCorruptError, ConfigError, ProfileError
 from emovox.features import feature_set
-from emovox.profile import MAX_PROFILE_BYTES, Enrolment, Profile
-from emovox.recognizer import Recognizer
+from emovox.inference.adaptation import MAX_PROFILE_BYTES, Enrolment, Profile
+from emovox.inference.recognizer import Recognizer
 from emovox.results import Window
 from test_recognizer import DARK, pause, talk, voice
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from emovox.errors import AudioValueError, ConfigError
 from emovox.features.frames import FrameSettings, ShortTime
-from emovox.features.prosody import FAMILIES, f0
+from emovox.features.pitch import FAMILIES, f0
 
 RATE = 16_000
 PITCHES_HZ = (70, 90, 120, 160, 210, 280, 360, 450)

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from emovox.corpora import CORPORA, Manifest, Utterance, scan
-from emovox.corpora.emobox import EMOBOX, rows
-from emovox.corpora.protocols import (
+from emovox.datasets import CORPORA, Manifest, Utterance, scan
+from emovox.datasets.emobox import EMOBOX, rows
+from emovox.datasets.splits import (
     STAMPS,
     Split,
     cross_corpus,

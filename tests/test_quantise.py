@@ -11,13 +11,13 @@ import soundfile
 
 import emovox
 from conftest import tiny_features_onnx, tiny_onnx
-from emovox.bundle import read_spec
+from emovox.bundles import read_spec
+from emovox.bundles.onnx_session import Graph
 from emovox.cli import main
 from emovox.errors import ConfigError
-from emovox.graph import Graph
 
 onnx = pytest.importorskip("onnx")
-quantise = pytest.importorskip("emovox.quantise")
+quantise = pytest.importorskip("emovox.training.quantization")
 
 N_COLUMNS = 400
 
@@ -111,7 +111,7 @@ def clips(tmp_path: Path) -> Path:
 def rich_bundle(tmp_path: Path) -> Path:
     """A bundle on features with weights enough to quantise."""
     from conftest import tiny_spec
-    from emovox.bundle import Features, Input, write_bundle
+    from emovox.bundles import Features, Input, write_bundle
     from emovox.features import feature_set
 
     features = feature_set("emovox-core")

@@ -15,10 +15,10 @@ import soundfile
 pytest.importorskip("sklearn")
 pytest.importorskip("onnx")
 
-from emovox.bundle import load_bundle
-from emovox.corpora import Manifest
-from emovox.corpora.manifest import Utterance
-from emovox.recognizer import Recognizer
+from emovox.bundles import load_bundle
+from emovox.datasets import Manifest
+from emovox.datasets.manifest import Utterance
+from emovox.inference.recognizer import Recognizer
 from test_recognizer import voice
 
 EMOTIONS = {"neutral": "01", "calm": "02", "happy": "03", "angry": "05"}

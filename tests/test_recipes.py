@@ -19,11 +19,11 @@ import soundfile
 torch = pytest.importorskip("torch")
 pytest.importorskip("onnxscript")
 
-from emovox.bundle import load_bundle, read_spec  # noqa: E402
-from emovox.corpora import Manifest  # noqa: E402
-from emovox.evaluate import Evaluation, evaluate  # noqa: E402
-from emovox.recognizer import Recognizer  # noqa: E402
-from emovox.train import TrainConfig  # noqa: E402
+from emovox.bundles import load_bundle, read_spec  # noqa: E402
+from emovox.datasets import Manifest  # noqa: E402
+from emovox.evaluation import Evaluation, evaluate  # noqa: E402
+from emovox.inference.recognizer import Recognizer  # noqa: E402
+from emovox.training.neural import TrainConfig  # noqa: E402
 
 RECIPES = Path(__file__).parents[1] / "recipes"
 RATE = 16_000

@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from emovox.audio import SAMPLE_RATE
-from emovox.bundle import Abstain, Bundle, load_bundle
+from emovox.bundles import Abstain, Bundle, load_bundle
 from emovox.errors import (
     AudioNotFoundError,
     AudioTooLongError,
@@ -26,11 +26,11 @@ from emovox.errors import (
     ConfigError,
     LabelError,
 )
-from emovox.judge import MIN_SPEECH_SHARE
-from emovox.listening import Stream
-from emovox.recognizer import Recognizer
+from emovox.inference.recognizer import Recognizer
+from emovox.inference.scorer import MIN_SPEECH_SHARE
+from emovox.inference.stream import Stream
+from emovox.inference.windows import FRAME
 from emovox.results import Prediction, Segment, Window
-from emovox.windows import FRAME
 
 BRIGHT, DARK = (700, 1800, 3400), (350, 800, 2300)
 
@@ -565,7 +565,7 @@ def test_a_recogniser_can_be_pickled(model: Recognizer) -> None:
 
 def test_a_bundle_replaced_meanwhile_is_noticed(make_bundle: Callable[..., Path]) -> None:
     from conftest import tiny_onnx, tiny_spec
-    from emovox.bundle import write_bundle
+    from emovox.bundles import write_bundle
 
     folder = make_bundle()
     data = pickle.dumps(Recognizer(load_bundle(folder)))

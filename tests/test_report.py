@@ -12,14 +12,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from emovox.report import bench_markdown, comparison_html, evaluation_html, evaluation_markdown
-from emovox.report.classes import confusion_html, recalls_html
-from emovox.report.colours import COLOURS
-from emovox.report.evaluation import evaluation_lines
-from emovox.report.html import escape, heat_table, page
-from emovox.report.svg import Plot, Rung, ladder, strip
-from emovox.report.text import markdown_table, percent
-from emovox.report.training import training_html
+from emovox.reports import bench_markdown, comparison_html, evaluation_html, evaluation_markdown
+from emovox.reports.classes import confusion_html, recalls_html
+from emovox.reports.colours import COLOURS
+from emovox.reports.evaluation import evaluation_lines
+from emovox.reports.html import escape, heat_table, page
+from emovox.reports.svg import Plot, Rung, ladder, strip
+from emovox.reports.text import markdown_table, percent
+from emovox.reports.training import training_html
 
 GOLDEN = Path(__file__).parent / "golden" / "evaluation.json"
 VOID = {"meta", "br", "img", "input", "link", "hr"}

@@ -11,27 +11,28 @@ import numpy as np
 import pytest
 import soundfile
 
-from emovox import audio, metrics
+from emovox import audio
 from emovox.augment import generator, transform
-from emovox.bundle import load_bundle
+from emovox.bundles import load_bundle
 from emovox.cli import main
-from emovox.corpora.manifest import Manifest
+from emovox.datasets.manifest import Manifest
 from emovox.errors import ConfigError, ManifestError
-from emovox.evaluate import (
+from emovox.evaluation import (
     CONDITIONS,
     NO_ANSWER,
     Condition,
     Robustness,
     evaluate,
+    metrics,
     robustness,
     sample,
     scorecard,
     stamp,
 )
-from emovox.evaluate.robustness import N_VOICES, POOL, Row
-from emovox.recognizer import Recognizer
-from emovox.report import evaluation_html, evaluation_markdown
-from emovox.report.evaluation import evaluation_lines
+from emovox.evaluation.robustness import N_VOICES, POOL, Row
+from emovox.inference.recognizer import Recognizer
+from emovox.reports import evaluation_html, evaluation_markdown
+from emovox.reports.evaluation import evaluation_lines
 from voices import EMOTIONS, toy_corpus
 
 FEW = tuple(c for c in CONDITIONS if c.name in ("white noise, 0 dB", "babble, 10 dB", "mp3, 16 kbit/s"))
@@ -93,7 +94,7 @@ def test_a_row_is_what_the_changed_sound_is_answered(
 def test_babble_is_of_other_speakers(
     model: Recognizer, manifest: Manifest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from emovox.evaluate import robustness as function
+    from emovox.evaluation import robustness as function
 
     module = __import__(function.__module__, fromlist=["babble"])
     heard: list[list[np.ndarray]] = []

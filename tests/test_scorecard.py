@@ -17,14 +17,24 @@ import pytest
 import soundfile
 
 import emovox
-from emovox import metrics, zoo
+from emovox.bundles import registry
 from emovox.cli import main
-from emovox.corpora import protocols
-from emovox.corpora.manifest import Manifest, Utterance
-from emovox.corpora.plans import splits
-from emovox.corpora.splitfile import write_splits
+from emovox.datasets import splits as protocols
+from emovox.datasets.manifest import Manifest, Utterance
+from emovox.datasets.plans import splits
+from emovox.datasets.split_file import write_splits
 from emovox.errors import ManifestError
-from emovox.evaluate import NO_ANSWER, Evaluation, contents, evaluate, folded, open_data, scorecard, stamp
+from emovox.evaluation import (
+    NO_ANSWER,
+    Evaluation,
+    evaluate,
+    fingerprints,
+    folded,
+    metrics,
+    open_data,
+    scorecard,
+    stamp,
+)
 from emovox.labels import label_map
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -432,7 +442,7 @@ def test_a_split_of_the_clips_that_are_asked_about_is_made_again(
 
 def test_files_that_taught_are_known_under_any_name(toy: Manifest, spec_of: Callable[..., Any]) -> None:
     split = splits(toy, "speaker-kfold/3/0/1")[0]
-    taught = contents.memory(toy.select([*split.train, *split.validation]))
+    taught = fingerprints.memory(toy.select([*split.train, *split.validation]))
     spec = spec_of(corpora=("mine",), taught=taught, protocol=f"given#{split.digest}")
     renamed = Manifest(toy.root, tuple(replace(u, id=f"sub/{u.id}", corpus="sub") for u in toy))
     found = stamp(spec, renamed, renamed.ids)
@@ -464,17 +474,17 @@ def test_a_memory_is_of_stretches_of_contents_and_has_a_bound(
     whole = toy.utterances[0]
     cut = [replace(whole, id=f"toy/{n}", start=0.1 * n, end=0.1 * n + 0.1) for n in range(3)]
     rows = Manifest(toy.root, (whole, *cut))
-    assert len({*contents.marks(rows).values()}) == 4, "another stretch is another clip"
+    assert len({*fingerprints.marks(rows).values()}) == 4, "another stretch is another clip"
     again = replace(whole, id="toy/again", start=0.0)
     gone = replace(whole, id="toy/gone", path="gone.wav")
-    taught = contents.memory(Manifest(toy.root, (whole, gone)))
+    taught = fingerprints.memory(Manifest(toy.root, (whole, gone)))
     assert len(taught) == 8
-    assert contents.known(taught, Manifest(toy.root, (*rows, again, gone))) == (whole.id, "toy/again")
-    assert contents.known("", toy) == ()
-    monkeypatch.setattr(contents, "MAX_CLIPS", len(toy))
-    assert len(contents.memory(toy)) == 8 * len(toy)
-    monkeypatch.setattr(contents, "MAX_CLIPS", len(toy) - 1)
-    assert contents.memory(toy) == "", "of too many nothing is remembered"
+    assert fingerprints.known(taught, Manifest(toy.root, (*rows, again, gone))) == (whole.id, "toy/again")
+    assert fingerprints.known("", toy) == ()
+    monkeypatch.setattr(fingerprints, "MAX_CLIPS", len(toy))
+    assert len(fingerprints.memory(toy)) == 8 * len(toy)
+    monkeypatch.setattr(fingerprints, "MAX_CLIPS", len(toy) - 1)
+    assert fingerprints.memory(toy) == "", "of too many nothing is remembered"
 
 
 def test_the_songs_of_known_speakers_are_not_foreign(toy: Manifest, spec_of: Callable[..., Any]) -> None:
@@ -538,7 +548,7 @@ def test_speakers_who_are_not_here_are_told(toy: Manifest, spec_of: Callable[...
 @pytest.mark.corpora
 def test_the_shipped_models_are_stamped_on_what_taught_them() -> None:
     corpora = os.environ.get("EMOVOX_CORPORA")
-    known = [one for one in zoo.models() if one.name == "default"]
+    known = [one for one in registry.models() if one.name == "default"]
     if not corpora or not known:
         pytest.skip("EMOVOX_CORPORA is unset, or the default model is not there")
     manifest = open_data(Path(corpora) / "ravdess").manifest

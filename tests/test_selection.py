@@ -11,8 +11,8 @@ from sklearn.feature_selection import f_classif
 from sklearn.linear_model import LogisticRegression
 
 from emovox.errors import ConfigError
-from emovox.linear import LogisticInSpan
-from emovox.selection import METHODS, Select, Selection
+from emovox.training.classical.linear import LogisticInSpan
+from emovox.training.classical.selection import METHODS, Select, Selection
 
 
 def rows(n: int = 150, d: int = 40, n_classes: int = 3) -> tuple[np.ndarray, np.ndarray]:

@@ -25,14 +25,14 @@ from starlette.testclient import TestClient
 
 import emovox
 from conftest import tiny_features_onnx
-from emovox.bundle import write_bundle
+from emovox.bundles import write_bundle
 from emovox.cli import main
-from emovox.profile import Profile
-from emovox.recognizer import Recognizer
+from emovox.inference.adaptation import Profile
+from emovox.inference.recognizer import Recognizer
 from emovox.results import Segment, Window
-from emovox.serve.app import create_app
-from emovox.serve.schemas import ErrorAnswer, ModelsAnswer, PredictAnswer, TimelineAnswer
-from emovox.serve.settings import Settings
+from emovox.server.app import create_app
+from emovox.server.schemas import ErrorAnswer, ModelsAnswer, PredictAnswer, TimelineAnswer
+from emovox.server.settings import Settings
 from test_profile import SPEECH, a_spec
 from test_recognizer import SAMPLE_RATE, talk, voice, wav
 
@@ -694,7 +694,7 @@ def test_no_log_says_what_was_sent(model: Recognizer, caplog: pytest.LogCaptureF
     finally:
         for name in list(logging.root.manager.loggerDict):
             logging.getLogger(name).setLevel(logging.NOTSET)
-    ours = [record for record in caplog.records if record.name == "emovox.serve"]
+    ours = [record for record in caplog.records if record.name == "emovox.server"]
     assert [record.message for record in ours] == ["ready", *["request"] * 4]
     assert [record.said["status"] for record in ours[1:]] == [200, 400, 415, 404]  # type: ignore[attr-defined]
     written = "\n".join(

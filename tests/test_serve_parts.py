@@ -30,13 +30,13 @@ import httpx
 import emovox
 from emovox.cli import main
 from emovox.errors import ConfigError
-from emovox.serve import limits, logs
-from emovox.serve.engine import Engine
-from emovox.serve.limits import Rates, Room, check_key, client_of
-from emovox.serve.loops import SharingLoop
-from emovox.serve.schemas import Refusal
-from emovox.serve.settings import Settings
-from emovox.serve.uploads import MAX_NAME, base_name
+from emovox.server import limits, logs
+from emovox.server.engine import Engine
+from emovox.server.limits import Rates, Room, check_key, client_of
+from emovox.server.loops import SharingLoop
+from emovox.server.schemas import Refusal
+from emovox.server.settings import Settings
+from emovox.server.uploads import MAX_NAME, base_name
 from test_recognizer import voice, wav
 
 CLIP = wav(voice(1.0), subtype="PCM_16")
@@ -337,7 +337,7 @@ def test_what_cannot_be_is_said_before_it_starts(
 def test_a_server_that_all_may_use_is_warned_of(
     capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tiny_bundle: Path
 ) -> None:
-    from emovox.serve import server
+    from emovox.server import server
 
     ran: list[Settings] = []
     monkeypatch.setattr(server, "run", lambda settings, **_: ran.append(settings))
@@ -356,7 +356,7 @@ def test_a_server_that_all_may_use_is_warned_of(
 def test_a_key_that_was_kept_with_its_lines_end_opens(
     monkeypatch: pytest.MonkeyPatch, tiny_bundle: Path, kept: str
 ) -> None:
-    from emovox.serve import server
+    from emovox.server import server
 
     ran: list[Settings] = []
     monkeypatch.setattr(server, "run", lambda settings, **_: ran.append(settings))

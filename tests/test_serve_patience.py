@@ -21,9 +21,9 @@ from fastapi.responses import PlainTextResponse, StreamingResponse
 from websockets.sync.client import connect
 
 import emovox
-from emovox.serve import patience, server
-from emovox.serve.app import create_app
-from emovox.serve.settings import Settings
+from emovox.server import patience, server
+from emovox.server.app import create_app
+from emovox.server.settings import Settings
 from serving import serving, until
 from test_recognizer import SAMPLE_RATE, talk, wav
 

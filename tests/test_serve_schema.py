@@ -18,8 +18,8 @@ from schemathesis import GenerationMode
 from schemathesis.checks import CHECKS, load_all_checks
 from starlette.testclient import TestClient
 
-from emovox.serve.app import create_app
-from emovox.serve.settings import Settings
+from emovox.server.app import create_app
+from emovox.server.settings import Settings
 
 N_EXAMPLES = int(os.environ.get("EMOVOX_EXAMPLES", "10"))
 KEY = "k" * 32

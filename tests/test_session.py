@@ -22,10 +22,10 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 import emovox
 from emovox import audio
 from emovox.errors import AudioDecodeError, MissingExtraError
-from emovox.recognizer import Recognizer
-from emovox.serve.schemas import Refusal
-from emovox.serve.session import Answer, Limits, Session, Start, State, Voice, Work, advance, close_code
-from emovox.serve.wire import MAX_SILENT_BYTES, Media
+from emovox.inference.recognizer import Recognizer
+from emovox.server.schemas import Refusal
+from emovox.server.session import Answer, Limits, Session, Start, State, Voice, Work, advance, close_code
+from emovox.server.wire import MAX_SILENT_BYTES, Media
 
 RATE = 16_000
 START = {"type": "start", "rate": RATE, "encoding": "pcm16"}

@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 
 from emovox.audio import read
 from emovox.errors import ConfigError, MissingExtraError
-from emovox.features import SETS, FeatureSet, feature_set, smile
+from emovox.features import SETS, FeatureSet, feature_set
+from emovox.features import opensmile as smile
 
 Floats = NDArray[np.float32]
 RATE = 16_000

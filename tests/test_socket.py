@@ -28,14 +28,14 @@ from starlette.testclient import WebSocketTestSession
 from starlette.websockets import WebSocketDisconnect
 
 import emovox
-from emovox.recognizer import Recognizer
-from emovox.serve import metrics
-from emovox.serve import socket as live_socket
-from emovox.serve.app import create_app
-from emovox.serve.schemas import Refusal
-from emovox.serve.session import Session, close_code
-from emovox.serve.settings import Settings
-from emovox.serve.socket import Live
+from emovox.inference.recognizer import Recognizer
+from emovox.server import metrics
+from emovox.server import socket as live_socket
+from emovox.server.app import create_app
+from emovox.server.schemas import Refusal
+from emovox.server.session import Session, close_code
+from emovox.server.settings import Settings
+from emovox.server.socket import Live
 from serving import serving, until
 
 RATE = 16_000
@@ -241,7 +241,7 @@ def test_a_fault_of_ours_tells_nothing(
 def test_ends_are_counted_and_logged_without_sound_or_key(
     client: TestClient, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with caplog.at_level(logging.DEBUG, "emovox.serve"):
+    with caplog.at_level(logging.DEBUG, "emovox.server"):
         before = gauge(client, "emovox_audio_seconds_total")
         with client.websocket_connect("/v1/stream", headers={"X-API-Key": "secret"}) as socket:
             heard(socket, [TALK.tobytes()])
@@ -249,7 +249,7 @@ def test_ends_are_counted_and_logged_without_sound_or_key(
             socket.send_text('{"type": "stop"}')
             socket.receive()
     assert gauge(client, "emovox_audio_seconds_total") == before + 12
-    (record,) = [each for each in caplog.records if each.name == "emovox.serve" and each.msg == "stream"]
+    (record,) = [each for each in caplog.records if each.name == "emovox.server" and each.msg == "stream"]
     assert record.__dict__["said"] == {
         "code": 1000,
         "seconds": record.__dict__["said"]["seconds"],

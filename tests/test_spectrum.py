@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from emovox.spectrum import frames, log_mel, mel_filters, power
+from emovox.audio.stft import frames, log_mel, mel_filters, power
 
 
 def test_every_sample_is_in_a_frame() -> None:

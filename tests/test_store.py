@@ -18,7 +18,7 @@ from hypothesis.extra import numpy as hnp
 
 import emovox
 from emovox.errors import ConfigError
-from emovox.features.store import Entry, Store, Tally, content_hash, default_root, entry_key
+from emovox.features.cache import Entry, Store, Tally, content_hash, default_root, entry_key
 
 KEY = entry_key("a" * 64, cut="all", digest="d")
 VALUES = hnp.arrays(  # any bits at all, with nan and infinity among them

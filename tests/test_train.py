@@ -14,14 +14,7 @@ torch = pytest.importorskip("torch")
 
 from emovox.errors import ConfigError  # noqa: E402
 from emovox.nets.vox import VoxConfig, VoxHead  # noqa: E402
-from emovox.train import (  # noqa: E402
-    TrainConfig,
-    TrainSet,
-    balanced_weights,
-    fit,
-    label_mask,
-    soft_targets,
-)
+from emovox.training.neural import TrainConfig, TrainSet, balanced_weights, fit, label_mask, soft_targets  # noqa: E402
 
 QUICK = TrainConfig(steps=60, batch_size=16, learning_rate=1e-2, weight_decay=0.0)
 pytestmark = pytest.mark.usefixtures("one_thread")

@@ -16,14 +16,14 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("lightning")
 
-from emovox.config import TrainingConfig  # noqa: E402
 from emovox.errors import ConfigError  # noqa: E402
-from emovox.nets.table import make  # noqa: E402
-from emovox.train.clips import ClipSet, drawn, frame_statistics  # noqa: E402
-from emovox.train.course import Course, learning_rate_at  # noqa: E402
-from emovox.train.epochs import CHECKPOINT, CURVES, Epoch  # noqa: E402
-from emovox.train.lessons import Lesson, loss_of, mixed, spec_augmented  # noqa: E402
-from emovox.train.trainer import fit_net, logits_of  # noqa: E402
+from emovox.nets.registry import make  # noqa: E402
+from emovox.training.config import TrainingConfig  # noqa: E402
+from emovox.training.neural.batches import Lesson, loss_of, mixed, spec_augmented  # noqa: E402
+from emovox.training.neural.clips import ClipSet, drawn, frame_statistics  # noqa: E402
+from emovox.training.neural.epochs import CHECKPOINT, CURVES, Epoch  # noqa: E402
+from emovox.training.neural.lightning_module import Course, learning_rate_at  # noqa: E402
+from emovox.training.neural.trainer import fit_net, logits_of  # noqa: E402
 
 D = 6
 BUSY = TrainingConfig(

@@ -17,13 +17,13 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("lightning")
 
-from emovox.config import TrainingConfig  # noqa: E402
 from emovox.errors import ConfigError  # noqa: E402
-from emovox.nets.table import make  # noqa: E402
-from emovox.train.clips import ClipSet  # noqa: E402
-from emovox.train.course import _sow  # noqa: E402
-from emovox.train.epochs import CURVES, Epoch, curves_document, write_curves  # noqa: E402
-from emovox.train.trainer import fit_net, logits_of  # noqa: E402
+from emovox.nets.registry import make  # noqa: E402
+from emovox.training.config import TrainingConfig  # noqa: E402
+from emovox.training.neural.clips import ClipSet  # noqa: E402
+from emovox.training.neural.epochs import CURVES, Epoch, curves_document, write_curves  # noqa: E402
+from emovox.training.neural.lightning_module import _sow  # noqa: E402
+from emovox.training.neural.trainer import fit_net, logits_of  # noqa: E402
 from test_nets_frames import SMALL  # noqa: E402
 from voices import tones  # noqa: E402
 

@@ -10,11 +10,11 @@ import pytest
 
 pytest.importorskip("sklearn")
 
-import emovox.tune.rows
-from emovox.classical import ClassicalConfig, Fitted
-from emovox.classical.spaces import Choice, Range, draw
+import emovox.training.search.rows
 from emovox.errors import ConfigError
-from emovox.tune import Copies, Method, SearchResult, Trial, search
+from emovox.training.classical import ClassicalConfig, Fitted
+from emovox.training.classical.spaces import Choice, Range, draw
+from emovox.training.search import Copies, Method, SearchResult, Trial, search
 
 
 def clips() -> tuple[np.ndarray, list[str], list[str]]:
@@ -73,7 +73,7 @@ def test_copies_are_learnt_from_beside_their_rows_and_judge_nothing(monkeypatch:
     of = np.repeat(np.arange(0, 180, 2), 2)  # two copies of every second row
     changed = x[of] + np.eye(12, dtype=np.float32)[0] * 1000
     fits, judged = 0, set()
-    fit, predict = emovox.tune.rows.fit, Fitted.predict
+    fit, predict = emovox.training.search.rows.fit, Fitted.predict
 
     def fitted(rows: np.ndarray, labels: list[str], names: list[str], config: ClassicalConfig) -> Fitted:
         nonlocal fits
@@ -88,7 +88,7 @@ def test_copies_are_learnt_from_beside_their_rows_and_judge_nothing(monkeypatch:
         judged.update(rows[:, 0].astype(int))
         return predict(self, rows)
 
-    monkeypatch.setattr(emovox.tune.rows, "fit", fitted)
+    monkeypatch.setattr(emovox.training.search.rows, "fit", fitted)
     monkeypatch.setattr(Fitted, "predict", predicted)
     found(data=(x, y, speakers), copies=Copies(changed, of), draws=3)
     assert fits == 9
@@ -157,7 +157,7 @@ def test_optuna_gives_up_and_resumes(tmp_path: Path, monkeypatch: pytest.MonkeyP
     again = found("optuna", draws=12, study=file, tell=seen.append)
     assert told(again) == told(whole), "resumed, it found something else than uninterrupted"
     assert [t.number for t in seen] == list(range(12))
-    monkeypatch.setattr(emovox.tune.rows, "fit", None)  # whoever makes one of them again fails
+    monkeypatch.setattr(emovox.training.search.rows, "fit", None)  # whoever makes one of them again fails
     assert told(found("optuna", draws=12, study=file)) == told(whole)
 
 
@@ -184,7 +184,7 @@ def test_a_study_of_other_clips_is_another_study(tmp_path: Path) -> None:
 
 def stop_after(monkeypatch: pytest.MonkeyPatch, n_fits: int) -> None:
     """Ctrl-C in the fit after ``n_fits``."""
-    honest, fits = emovox.tune.rows.fit, []
+    honest, fits = emovox.training.search.rows.fit, []
 
     def fit(*given: Any) -> Any:
         fits.append(1)
@@ -192,7 +192,7 @@ def stop_after(monkeypatch: pytest.MonkeyPatch, n_fits: int) -> None:
             raise KeyboardInterrupt
         return honest(*given)
 
-    monkeypatch.setattr(emovox.tune.rows, "fit", fit)
+    monkeypatch.setattr(emovox.training.search.rows, "fit", fit)
 
 
 def test_ctrl_c_keeps_what_is_done(monkeypatch: pytest.MonkeyPatch) -> None:

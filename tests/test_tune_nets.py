@@ -14,15 +14,15 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("lightning")
 pytest.importorskip("optuna")
 
-from emovox.classical.spaces import Choice, Range, Space, read_space  # noqa: E402
-from emovox.config import Config, NetModel, TrainingConfig, read_config, to_yaml  # noqa: E402
 from emovox.errors import ConfigError  # noqa: E402
-from emovox.nets.table import NETS  # noqa: E402
-from emovox.train.clips import ClipSet  # noqa: E402
-from emovox.tune import SearchResult, Trial  # noqa: E402
-from emovox.tune.net_spaces import NET_SPACES, space_of_net  # noqa: E402
-from emovox.tune.nets import check_space, inner_parts, search_net  # noqa: E402
-from emovox.tune.ways import Plan  # noqa: E402
+from emovox.nets.registry import NETS  # noqa: E402
+from emovox.training.classical.spaces import Choice, Range, Space, read_space  # noqa: E402
+from emovox.training.config import Config, NetModel, TrainingConfig, read_config, to_yaml  # noqa: E402
+from emovox.training.neural.clips import ClipSet  # noqa: E402
+from emovox.training.search import SearchResult, Trial  # noqa: E402
+from emovox.training.search.net_spaces import NET_SPACES, space_of_net  # noqa: E402
+from emovox.training.search.nets import check_space, inner_parts, search_net  # noqa: E402
+from emovox.training.search.strategies import Plan  # noqa: E402
 
 TINY = Config(
     model=NetModel(name="mlp", params={"head": 0, "pooling": "mean"}),
@@ -79,9 +79,9 @@ def test_trials_are_given_up_by_the_epoch_and_a_search_that_is_resumed_finds_the
 def test_ctrl_c_in_a_training_keeps_the_trials_that_were_done(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import emovox.tune.nets
+    import emovox.training.search.nets
 
-    honest, calls = emovox.tune.nets.fit_net, []
+    honest, calls = emovox.training.search.nets.fit_net, []
 
     def fit_net(*given: Any, **named: Any) -> Any:
         calls.append(1)
@@ -90,7 +90,7 @@ def test_ctrl_c_in_a_training_keeps_the_trials_that_were_done(
         return honest(*given, **named)
 
     with monkeypatch.context() as patched:
-        patched.setattr(emovox.tune.nets, "fit_net", fit_net)
+        patched.setattr(emovox.training.search.nets, "fit_net", fit_net)
         partial = found(4, study=tmp_path / "s.db")
     assert partial.interrupted
     assert len(partial.trials) == 2

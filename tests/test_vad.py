@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from emovox.audio.level import NO_SPEECH_S
+from emovox.audio.vad import FRAME_S, HANG_S, Vad
 from emovox.errors import AudioValueError
-from emovox.vad import FRAME_S, HANG_S, Vad
 
 RATE = 16_000
 FRAME = 480

@@ -17,17 +17,8 @@ from hypothesis import strategies as st
 
 import emovox.features
 from conftest import LABELS, tiny_features_onnx, tiny_spec
-from emovox.bundle import (
-    Bundle,
-    Features,
-    Input,
-    Normaliser,
-    Population,
-    Spec,
-    load_bundle,
-    write_bundle,
-)
-from emovox.bundle.front import MAX_PARAMETER
+from emovox.bundles import Bundle, Features, Input, Normaliser, Population, Spec, load_bundle, write_bundle
+from emovox.bundles.front import MAX_PARAMETER
 from emovox.errors import (
     BundleCorruptError,
     BundleError,
@@ -35,8 +26,8 @@ from emovox.errors import (
     MissingExtraError,
 )
 from emovox.features import FeatureSet, feature_set
-from emovox.features.sets import SETS
-from emovox.recognizer import Recognizer
+from emovox.features.feature_set import SETS
+from emovox.inference.recognizer import Recognizer
 from emovox.results import Segment
 from test_recognizer import BRIGHT, DARK, pause, talk, voice
 

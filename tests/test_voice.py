@@ -14,9 +14,9 @@ from emovox.errors import AudioValueError, ConfigError
 from emovox.features import FEATURES
 from emovox.features.formants import formants, harmonics
 from emovox.features.frames import ShortTime
-from emovox.features.prosody import f0
+from emovox.features.pitch import f0
 from emovox.features.syllables import nuclei, syllable_rate
-from emovox.features.voice import hnr, jitter, shimmer
+from emovox.features.voice_quality import hnr, jitter, shimmer
 from emovox.features.voiced import Voiced
 
 RATE = 16_000

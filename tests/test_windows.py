@@ -12,8 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from emovox.results import Segment
-from emovox.windows import (
+from emovox.inference.windows import (
     FRAME,
     GAP_S,
     HYSTERESIS,
@@ -28,6 +27,7 @@ from emovox.windows import (
     Smoother,
     held,
 )
+from emovox.results import Segment
 
 LABELS = ("happy", "sad", "angry")
 

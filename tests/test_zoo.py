@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 
 import emovox
-from emovox import zoo
+from emovox.bundles import registry
 from emovox.errors import BundleCorruptError, BundleNotFoundError, ConfigError
 
 absent = pytest.mark.skipif(
-    not (zoo.EMBEDDED / zoo.DEFAULT / "spec.json").exists(), reason="the default model is not in this tree"
+    not (registry.EMBEDDED / registry.DEFAULT / "spec.json").exists(),
+    reason="the default model is not in this tree",
 )
 
 
@@ -24,12 +25,12 @@ def embedded(tiny_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     for name in ("alpha", "default", "zeta"):
         shutil.copytree(tiny_bundle, tmp_path / "models" / name)
     (tmp_path / "models" / "unfinished").mkdir()
-    monkeypatch.setattr(zoo, "EMBEDDED", tmp_path / "models")
+    monkeypatch.setattr(registry, "EMBEDDED", tmp_path / "models")
     return tmp_path / "models"
 
 
 def test_embedded_models_are_listed_the_default_first(embedded: Path) -> None:
-    found = zoo.models()
+    found = registry.models()
     assert [known.name for known in found] == ["default", "alpha", "zeta"]
     assert all(known.path == embedded / known.name for known in found)
     assert found[0].spec.labels == emovox.load("alpha").labels
@@ -46,8 +47,8 @@ def test_a_name_a_path_and_nothing_at_all(
     assert len(answers) == 1
     (tmp_path / "here" / "default").mkdir(parents=True)
     monkeypatch.chdir(tmp_path / "here")
-    assert zoo.find("default") == embedded / "default"
-    assert zoo.find("./default") == Path("default")
+    assert registry.find("default") == embedded / "default"
+    assert registry.find("./default") == Path("default")
 
 
 @pytest.mark.parametrize("name", ["defualt", "nowhere/x", "a\0b", "", "~nobody-of-that-name/x"])
@@ -61,7 +62,7 @@ def test_an_unknown_name_is_answered_with_the_known_ones(embedded: Path, name: s
 def test_a_damaged_model_is_named(embedded: Path) -> None:
     (embedded / "alpha" / "spec.json").write_text("{")
     with pytest.raises(BundleCorruptError, match="alpha"):
-        zoo.models()
+        registry.models()
 
 
 def test_threads_and_vad_reach_the_model(tiny_bundle: Path) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from emovox.corpora.manifest import Manifest, Utterance
+from emovox.datasets.manifest import Manifest, Utterance
 
 EMOTIONS = ("neutral", "happy", "sad", "angry")
 

@@ -20,8 +20,9 @@ import numpy as np
 import opensmile
 from sklearn.linear_model import LogisticRegression
 
-from emovox import audio, metrics
-from emovox.corpora import Manifest, scan
+from emovox import audio
+from emovox.datasets import Manifest, scan
+from emovox.evaluation import metrics
 
 NAMES = ("ravdess", "ravdess_song", "tess", "emodb", "nemo", "banglaser")
 FOUR = ("angry", "happy", "neutral", "sad")

@@ -14,13 +14,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from emovox.bundles.registry import load, models
     from emovox.errors import EmovoxError
+    from emovox.inference.adaptation import Profile
+    from emovox.inference.recognizer import Recognizer
+    from emovox.inference.stream import Stream
     from emovox.labels import EMOTIONS
-    from emovox.listening import Stream
-    from emovox.profile import Profile
-    from emovox.recognizer import Recognizer
     from emovox.results import Prediction, Quality, Segment, Window
-    from emovox.zoo import load, models
 
 __version__ = "0.1.0"
 
@@ -43,14 +43,14 @@ _HOME = {
     "EMOTIONS": "labels",
     "EmovoxError": "errors",
     "Prediction": "results",
-    "Profile": "profile",
+    "Profile": "inference.adaptation",
     "Quality": "results",
-    "Recognizer": "recognizer",
+    "Recognizer": "inference.recognizer",
     "Segment": "results",
-    "Stream": "listening",
+    "Stream": "inference.stream",
     "Window": "results",
-    "load": "zoo",
-    "models": "zoo",
+    "load": "bundles.registry",
+    "models": "bundles.registry",
 }
 
 

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from emovox.corpora import CORPORA, official_keys
-from emovox.corpora.emobox import EMOBOX, Row, pack, rows
-from emovox.corpora.protocols import emobox_folds
+from emovox.datasets import CORPORA, official_keys
+from emovox.datasets.emobox import EMOBOX, Row, pack, rows
+from emovox.datasets.splits import emobox_folds
 from emovox.errors import ProtocolError
 from emovox.labels import canonical
 

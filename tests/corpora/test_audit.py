@@ -12,9 +12,9 @@ import pytest
 import soundfile as sf
 import soxr
 
-from emovox.corpora import Manifest, Utterance, scan
-from emovox.corpora.audit import LIKENESS, Fingerprint, audit, find_copies, fingerprint, listen
-from emovox.corpora.protocols import Split
+from emovox.datasets import Manifest, Utterance, scan
+from emovox.datasets.overlap import LIKENESS, Fingerprint, audit, find_copies, fingerprint, listen
+from emovox.datasets.splits import Split
 
 RATE = 16_000
 Sound = np.ndarray

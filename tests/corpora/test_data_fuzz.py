@@ -11,9 +11,9 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from emovox.corpora import CORPORA, Manifest, scan
-from emovox.corpora.formats import FORMATS, read, write
-from emovox.corpora.prepare import convert_tree
+from emovox.datasets import CORPORA, Manifest, scan
+from emovox.datasets.formats import FORMATS, read, write
+from emovox.datasets.prepare import convert_tree
 from emovox.errors import ManifestError
 
 GOOD = (

@@ -16,8 +16,9 @@ from typing import Any
 
 import pytest
 
-from emovox.corpora import CORPORA, fetch
-from emovox.corpora.fetch import SOURCES, Remote, advice, download, unpack
+from emovox.datasets import CORPORA
+from emovox.datasets import download as fetch
+from emovox.datasets.download import SOURCES, Remote, advice, download, unpack
 from emovox.errors import DownloadError, ManifestError
 
 CONTENT = bytes(range(256)) * 4000

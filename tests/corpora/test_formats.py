@@ -13,11 +13,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from emovox.corpora import CORPORA, Manifest, Utterance, scan
-from emovox.corpora.formats import FORMATS, Reading, guess, read, write
-from emovox.corpora.formats.assembly import UNKNOWN_SPEAKER, seconds
-from emovox.corpora.formats.tables import row_of
-from emovox.corpora.protocols import PARTS
+from emovox.datasets import CORPORA, Manifest, Utterance, scan
+from emovox.datasets.formats import FORMATS, Reading, guess, read, write
+from emovox.datasets.formats.assembly import UNKNOWN_SPEAKER, seconds
+from emovox.datasets.formats.tables import row_of
+from emovox.datasets.splits import PARTS
 from emovox.errors import ManifestError
 from emovox.labels import EMOTIONS
 
@@ -550,7 +550,7 @@ def test_mistakes_get_a_sentence(tmp_path: Path) -> None:
 
 
 def test_every_format_names_what_it_holds() -> None:
-    import emovox.corpora.formats.tables as tables
+    import emovox.datasets.formats.tables as tables
 
     for form in FORMATS.values():
         assert form.holds <= FORMATS["emovox"].holds

@@ -15,10 +15,10 @@ pytest.importorskip("fastapi")
 import emovox
 from emovox.audio import read
 from emovox.client import live
-from emovox.recognizer import Recognizer
+from emovox.inference.recognizer import Recognizer
 from emovox.results import Segment
-from emovox.serve.app import create_app
-from emovox.serve.settings import Settings
+from emovox.server.app import create_app
+from emovox.server.settings import Settings
 from serving import serving
 
 RATE = 16_000

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from emovox.corpora import protocols
-from emovox.corpora.manifest import Manifest, Utterance
-from emovox.corpora.plans import PROTOCOLS, splits
-from emovox.corpora.splitfile import read_splits, write_splits
+from emovox.datasets import splits as protocols
+from emovox.datasets.manifest import Manifest, Utterance
+from emovox.datasets.plans import PROTOCOLS, splits
+from emovox.datasets.split_file import read_splits, write_splits
 from emovox.errors import ProtocolError
 
 

@@ -11,9 +11,9 @@ import pytest
 import soundfile
 
 from emovox import audio
-from emovox.corpora import Manifest, Utterance
-from emovox.corpora import prepare as preparing
-from emovox.corpora.prepare import LEDGER, Converted, convert_tree, converted_manifest
+from emovox.datasets import Manifest, Utterance
+from emovox.datasets import prepare as preparing
+from emovox.datasets.prepare import LEDGER, Converted, convert_tree, converted_manifest
 from emovox.errors import ManifestError
 
 

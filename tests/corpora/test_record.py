@@ -10,9 +10,8 @@ import pytest
 import soundfile
 from numpy.typing import NDArray
 
-from emovox.corpora import Manifest
-from emovox.corpora import record as recording
-from emovox.corpora.record import CONSENT, Prompt, Session, Speaker, prompts, read_prompts
+from emovox.datasets import Manifest, recording
+from emovox.datasets.recording import CONSENT, Prompt, Session, Speaker, prompts, read_prompts
 from emovox.errors import LabelError, ManifestError
 
 RATE = 48_000

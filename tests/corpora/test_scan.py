@@ -9,8 +9,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from emovox.corpora import CORPORA, Report, scan
-from emovox.corpora.scan import AUDIO_SUFFIXES, walk
+from emovox.datasets import CORPORA, Report, scan
+from emovox.datasets.scan import AUDIO_SUFFIXES, walk
 from emovox.errors import ManifestError
 
 RAVDESS = [f"Actor_{a:02}/03-01-0{e}-01-01-01-{a:02}" for a in (1, 2) for e in range(1, 9)]

@@ -12,9 +12,9 @@ import soundfile
 from hypothesis import given
 from hypothesis import strategies as st
 
-from emovox.corpora import Manifest, Utterance
-from emovox.corpora.stats import hear, spread, stats
-from emovox.report.corpus import corpus_html
+from emovox.datasets import Manifest, Utterance
+from emovox.datasets.statistics import hear, spread, stats
+from emovox.reports.corpus import corpus_html
 
 
 def noise(path: Path, seconds: float, *, gain: float = 0.1, seed: int = 0) -> None:

@@ -16,11 +16,11 @@ other video by PyAV, the extra ``media``. A recording that breaks off is given u
 
 from __future__ import annotations
 
-from emovox.audio.door import Channels, Info, blocks, probe, read
-from emovox.audio.gate import MAX_CHANNELS, MAX_PEAK, MAX_RATE, MIN_RATE, SAMPLE_RATE, valid
+from emovox.audio.io import Channels, Info, blocks, probe, read
 from emovox.audio.level import LevelMeter, quality
-from emovox.audio.resampler import Resampler
+from emovox.audio.resampling import Resampler
 from emovox.audio.source import Source
+from emovox.audio.validation import MAX_CHANNELS, MAX_PEAK, MAX_RATE, MIN_RATE, SAMPLE_RATE, valid
 
 __all__ = [
     "MAX_CHANNELS",

@@ -15,8 +15,8 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
-from emovox.audio.gate import MAX_CHANNELS, frames_first, scaled, valid_rate
 from emovox.audio.source import Onward, Reader
+from emovox.audio.validation import MAX_CHANNELS, frames_first, scaled, valid_rate
 from emovox.errors import AudioDecodeError, AudioError, AudioValueError, MissingExtraError
 
 __all__ = ["ArrayDecoder", "Decoder", "MediaDecoder", "SoundfileDecoder", "decoder"]

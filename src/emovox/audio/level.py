@@ -7,7 +7,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from emovox.audio.gate import SAMPLE_RATE
+from emovox.audio.validation import SAMPLE_RATE
 from emovox.results import Quality
 
 __all__ = ["CLIPPED_SHARE", "LOW_DBFS", "NO_SPEECH_S", "RAIL", "SILENCE_DBFS", "LevelMeter", "quality"]

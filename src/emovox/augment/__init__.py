@@ -32,10 +32,10 @@ from emovox.augment.chain import (
 )
 from emovox.augment.codecs import Mp3, Opus
 from emovox.augment.g711 import G711
-from emovox.augment.kinds import KINDS, Plan, Step, generator, settings_of, transform
 from emovox.augment.level import Clipping, Gain
 from emovox.augment.lines import Band, Microphone, Telephone
 from emovox.augment.noise import COLOURS, Babble, Background, Noise, babble
+from emovox.augment.registry import KINDS, Plan, Step, generator, settings_of, transform
 from emovox.augment.room import Room, impulse_response
 from emovox.augment.stretching import Pitch, Stretch
 from emovox.augment.timing import Crop, Shift, Speed

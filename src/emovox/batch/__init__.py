@@ -13,8 +13,6 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from emovox.batch.crew import AHEAD, Outcome, run
-
 if TYPE_CHECKING:
     from emovox.batch.drive import Pace, Status, run_job, status
     from emovox.batch.engines import engine
@@ -23,16 +21,13 @@ if TYPE_CHECKING:
     from emovox.batch.tasks import answer_task, feature_task
 
 __all__ = [
-    "AHEAD",
     "Job",
-    "Outcome",
     "Pace",
     "Status",
     "answer_task",
     "engine",
     "feature_task",
     "read_ledger",
-    "run",
     "run_job",
     "status",
 ]

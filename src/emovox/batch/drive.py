@@ -11,8 +11,8 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, field, replace
 
-from emovox import places
-from emovox.batch.crew import Outcome
+from emovox._parallel import Outcome
+from emovox.batch import places
 from emovox.batch.engines import Engine, Shard, ShardDone
 from emovox.batch.job import Job, begun, check_folder
 from emovox.batch.journal import STRIKES

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from emovox import places
-from emovox.batch.crew import run_apart
+from emovox._parallel import run_apart
+from emovox.batch import places
 from emovox.batch.job import SHARD_SIZE, Job
 from emovox.batch.listing import Item
 from emovox.batch.plan import Plan, read_shard, write_plan

@@ -17,7 +17,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from emovox import places
+from emovox.batch import places
 from emovox.batch.ledger import Ledger, differences, read_ledger, write_ledger
 from emovox.batch.listing import Item, listed
 from emovox.batch.parts import FORMS, attempts_of, check_form, part_file

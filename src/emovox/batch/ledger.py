@@ -15,7 +15,7 @@ from importlib import metadata
 from typing import Any
 
 import emovox
-from emovox import places
+from emovox.batch import places
 from emovox.batch.parts import FORMS, Fields
 from emovox.batch.plan import Plan
 from emovox.errors import BatchError, PlaceNotFoundError

@@ -17,9 +17,9 @@ from functools import partial
 from itertools import count
 from typing import Any, BinaryIO, NamedTuple
 
-from emovox import places
+from emovox.audio.suffixes import AUDIO_SUFFIXES
+from emovox.batch import places
 from emovox.errors import ConfigError, EmovoxError, ManifestError, MissingExtraError
-from emovox.suffixes import AUDIO_SUFFIXES
 
 __all__ = ["Item", "listed", "printable", "shown"]
 
@@ -173,7 +173,7 @@ def _base(plan: str) -> str:
     """What relative names in a table start from."""
     if not places.is_local(plan):
         return plan.rpartition("/")[0]
-    from emovox.corpora.manifest import root_of
+    from emovox.datasets.manifest import root_of
 
     return str(root_of(places.local_path(plan)))
 
@@ -197,7 +197,7 @@ def _item(file: str, cells: _Cells) -> Item:
 
 def _seconds(cell: Any) -> float | None:
     """``None`` where nothing is said; raises ValueError for what is no time."""
-    from emovox.corpora.formats.assembly import seconds
+    from emovox.datasets.formats.assembly import seconds
 
     text = "" if cell is None else str(cell).strip()
     if text.lower() in ("", "nan", "none", "null", "nat", "<na>"):
@@ -210,7 +210,7 @@ def _seconds(cell: Any) -> float | None:
 
 def _columns(where: str, names: Iterable[str], column: str | None) -> tuple[str, str | None, str | None]:
     """The columns of names, starts and ends."""
-    from emovox.corpora.formats.tables import column_of
+    from emovox.datasets.formats.tables import column_of
 
     header = list(names)
     found = column_of(header, "path") if column is None else column if column in header else None

@@ -20,7 +20,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
-from emovox import places
+from emovox.batch import places
 from emovox.errors import BatchError, PlaceError, PlaceNotFoundError
 
 __all__ = ["REFRESH_S", "STALE_S", "locked"]

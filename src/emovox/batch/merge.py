@@ -16,7 +16,7 @@ from itertools import chain, count, groupby, islice, repeat
 from pathlib import Path
 from typing import NamedTuple
 
-from emovox import places
+from emovox.batch import places
 from emovox.batch.ledger import Ledger
 from emovox.batch.parts import Row, attempts_of, opened_writer, part_file, read_part
 from emovox.errors import BatchError, ConfigError

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import count, takewhile
 from typing import IO, Any, BinaryIO, TypeAlias
 
-from emovox import places
+from emovox.batch import places
 from emovox.batch.listing import printable, shown
 from emovox.errors import ConfigError, MissingExtraError, PlaceError, PlaceNotFoundError
 

@@ -19,7 +19,7 @@ from operator import itemgetter
 from pathlib import Path
 from typing import BinaryIO
 
-from emovox import places
+from emovox.batch import places
 from emovox.batch.listing import Item
 from emovox.errors import ConfigError, PlaceError
 

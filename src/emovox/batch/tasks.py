@@ -17,16 +17,16 @@ from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 
-from emovox import places
+from emovox.batch import places
 from emovox.batch.listing import Item, shown
 from emovox.batch.parts import Fields, Row
 from emovox.errors import BundleCorruptError, ConfigError, EmovoxError
-from emovox.request import Request, Sound, answers
+from emovox.inference.options import Request, Sound, answers
 
 if TYPE_CHECKING:
-    from emovox.extract import Clip
     from emovox.features import FeatureSet
-    from emovox.recognizer import Recognizer
+    from emovox.features.extraction import Clip
+    from emovox.inference.recognizer import Recognizer
 
 __all__ = ["AnswerTask", "FeatureTask", "Judge", "Task", "answer_task", "feature_task"]
 
@@ -92,9 +92,9 @@ class AnswerTask:
 
     def opened(self) -> Judge:
         """As `Task.opened`."""
-        from emovox import zoo
+        from emovox.bundles import registry
 
-        model = zoo.load(self.model, vad=self.vad)
+        model = registry.load(self.model, vad=self.vad)
         if model.spec.sha256 != self.sha256:
             raise BundleCorruptError(
                 f"the model {self.model!r} is not the one that this run began with: its sha256 is "
@@ -113,19 +113,19 @@ def answer_task(
         BundleError: there is no such model, or it is damaged.
         LabelError, ConfigError: the request cannot be met.
     """
-    from emovox import zoo
+    from emovox.bundles import registry
     from emovox.labels import canonical_all
 
     asked = request or Request()
     if asked.profile is not None or asked.adapt:
         raise ConfigError("a profile is of one voice, and many recordings are of many; judge them without")
-    found = zoo.find(model)
-    loaded = zoo.load(found, vad=vad)  # a model that cannot be opened is refused now, not by each worker
+    found = registry.find(model)
+    loaded = registry.load(found, vad=vad)  # a model that cannot be opened is refused now, not by each worker
     labels = loaded.labels if asked.labels is None else canonical_all(asked.labels, loaded.labels)
     asked = replace(asked, labels=None if asked.labels is None else labels)
     loaded.stream(sample_rate=16_000, window_s=asked.window_s, hop_s=asked.hop_s, labels=asked.labels)
     spec = loaded.spec
-    by_name = found.parent == zoo.EMBEDDED or model.startswith("hf://")
+    by_name = found.parent == registry.EMBEDDED or model.startswith("hf://")
     where = model if by_name else str(found.absolute())
     return AnswerTask(asked, where, f"{spec.name} {spec.version}", spec.sha256, tuple(labels), vad)
 
@@ -146,7 +146,7 @@ def _sound(item: Item, place: str) -> tuple[Sound, float]:
     """What is to be judged, and where in the recording it begins."""
     if item.start_s is None and item.end_s is None:
         return places.source(place), 0.0
-    from emovox.extract import heard
+    from emovox.features.extraction import heard
 
     with _here(place) as path:
         (one,) = heard([_clip(item, path)])
@@ -156,7 +156,7 @@ def _sound(item: Item, place: str) -> tuple[Sound, float]:
 
 
 def _clip(item: Item, path: str) -> Clip:
-    from emovox.extract import Clip
+    from emovox.features.extraction import Clip
 
     return Clip(item.key, path, item.start_s, item.end_s)
 
@@ -225,7 +225,7 @@ class _Describer:
     """Computes sets of one recording after the other."""
 
     def __init__(self, sets: Sequence[FeatureSet], columns: Sequence[str]) -> None:
-        from emovox.extract import extract
+        from emovox.features.extraction import extract
 
         self._columns = columns
         self._given: deque[Clip] = deque()

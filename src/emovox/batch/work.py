@@ -13,7 +13,7 @@ from functools import partial
 from multiprocessing import parent_process
 from pathlib import Path
 
-from emovox import places
+from emovox.batch import places
 from emovox.batch.engines.base import Shard, ShardDone
 from emovox.batch.journal import STRIKES, Journal
 from emovox.batch.listing import Item, shown

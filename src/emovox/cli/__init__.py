@@ -9,7 +9,7 @@ from __future__ import annotations
 import gc
 from collections.abc import Sequence
 
-from emovox.privacy import keep_quiet
+from emovox._telemetry import keep_quiet
 
 __all__ = ["main"]
 

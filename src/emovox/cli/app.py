@@ -14,6 +14,7 @@ import typer
 from typer.main import get_command
 
 import emovox
+from emovox.audio.suffixes import AUDIO_SUFFIXES
 from emovox.cli import (
     augment,
     bench,
@@ -33,9 +34,8 @@ from emovox.cli import (
 )
 from emovox.cli.groups import Commands
 from emovox.cli.terminal import say
+from emovox.disclaimer import NOTICE
 from emovox.errors import EmovoxError
-from emovox.notice import NOTICE
-from emovox.suffixes import AUDIO_SUFFIXES
 
 __all__ = ["app", "run"]
 

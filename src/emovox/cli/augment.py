@@ -9,10 +9,10 @@ from typing import Annotated, Any
 
 import typer
 
+from emovox._files import replaced
 from emovox.cli.models import Form
 from emovox.cli.outputs import check_new
 from emovox.errors import ConfigError
-from emovox.files import replaced
 
 __all__ = ["SUFFIXES", "augment"]
 

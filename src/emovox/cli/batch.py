@@ -14,7 +14,7 @@ from emovox.cli.models import Form
 from emovox.cli.predict import Switch
 from emovox.cli.terminal import clock, say
 from emovox.errors import ConfigError
-from emovox.request import Channels, Request
+from emovox.inference.options import Channels, Request
 
 if TYPE_CHECKING:
     from emovox.batch import Status
@@ -186,7 +186,7 @@ def merge(
 
     The same recordings, model and settings are the same file, byte for byte, whoever worked.
     """
-    from emovox import places
+    from emovox.batch import places
     from emovox.batch import status as asked
     from emovox.batch.merge import merge as merged
 

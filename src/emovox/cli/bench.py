@@ -10,17 +10,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from emovox._files import write_text
 from emovox.cli.models import Form
 from emovox.cli.terminal import Progress, say
-from emovox.cli.workshop import Data, Seed, Store, Workers, check_config, config_of, need_classical
+from emovox.cli.training import Data, Seed, Store, Workers, check_config, config_of, need_classical
 from emovox.errors import ConfigError, ManifestError
-from emovox.files import write_text
 
 if TYPE_CHECKING:
-    from emovox.bench import Plan, Recipe, Settings
-    from emovox.config import Config
-    from emovox.corpora import Manifest
-    from emovox.corpora.audit import Fingerprint
+    from emovox.datasets import Manifest
+    from emovox.datasets.overlap import Fingerprint
+    from emovox.training.bench import Plan, Recipe, Settings
+    from emovox.training.config import Config
 
 __all__ = ["bench", "divided"]
 
@@ -127,7 +127,7 @@ def divided(protocols: str) -> list[str]:
     >>> divided("emobox,speakers/a,b,random")
     ['emobox', 'speakers/a,b', 'random']
     """
-    from emovox.corpora.plans import KINDS
+    from emovox.datasets.plans import KINDS
 
     found: list[str] = []
     for part in protocols.split(","):
@@ -143,7 +143,7 @@ _Rows = dict[tuple[str, str, str], dict[str, Any]]
 
 
 def _work(task: _Task, rows: _Rows, *, workers: int, fresh: bool, format: Form) -> None:
-    from emovox.bench import run
+    from emovox.training.bench import run
 
     plan, settings = task.plan, task.settings
     say(f"{settings.recipe}, {plan.corpus}, {plan.protocol}: {len(plan.splits)} to train; {plan.stamp}")
@@ -162,7 +162,7 @@ def _line(row: Mapping[str, Any]) -> str:
 
 
 def _table(rows: _Rows) -> str:
-    from emovox.report import bench_markdown, systems_markdown
+    from emovox.reports import bench_markdown, systems_markdown
 
     every = list(rows.values())
     return systems_markdown(every) if any(row["config"] for row in every) else bench_markdown(every)
@@ -195,9 +195,9 @@ def _of_configs(
 ) -> list[_Task]:
     """Everything that a command's configs want trained; none is, before all are known to be possible."""
     need_classical()
-    from emovox.experiment_bench import ConfigRecipe, config_settings
-    from emovox.features.store import Store as Kept
-    from emovox.features.store import default_root
+    from emovox.features.cache import Store as Kept
+    from emovox.features.cache import default_root
+    from emovox.training.experiment_bench import ConfigRecipe, config_settings
 
     files = [word for word in words if "=" not in word]
     _check_names(files)
@@ -241,8 +241,8 @@ class _Plans:
         self._plans: dict[tuple[object, ...], Plan] = {}
 
     def of(self, config: Config, protocol: str) -> Plan:
-        from emovox.config import to_yaml
-        from emovox.experiment_bench import AUGMENTED, config_plan
+        from emovox.training.config import to_yaml
+        from emovox.training.experiment_bench import AUGMENTED, config_plan
 
         manifest = self._opened(config.data, config.labels)
         copies = to_yaml(config) if protocol.startswith(AUGMENTED) else ""
@@ -265,7 +265,7 @@ class _Plans:
         return self._plans[key]
 
     def _opened(self, data: tuple[str, ...], labels: str) -> Manifest:
-        from emovox.experiment import opened
+        from emovox.training.experiment import opened
 
         if (data, labels) in self._clips:
             return self._clips[data, labels]
@@ -285,7 +285,7 @@ class _Plans:
 def _of_corpora(
     names: Sequence[str], root: Path, recipe: str, seed: int | None, short: bool, wish: _Wish
 ) -> list[_Task]:
-    from emovox.bench import Settings, find_recipe
+    from emovox.training.bench import Settings, find_recipe
 
     trainer = find_recipe(recipe)
     settings = Settings(recipe=recipe, short=short, seed=seed or 0)
@@ -297,7 +297,7 @@ def _of_corpora(
 
 
 def _plans(name: str, root: Path, wish: _Wish) -> list[Plan]:
-    from emovox.bench import plan
+    from emovox.training.bench import plan
 
     corpus, manifest = _opened(name, root)
     plans = [plan(manifest, protocol, corpus=corpus, allow=wish.allow) for protocol in wish.protocols]
@@ -311,7 +311,7 @@ def _plans(name: str, root: Path, wish: _Wish) -> list[Plan]:
 
 
 def _heard(corpus: str, manifest: Manifest) -> dict[str, Fingerprint]:
-    from emovox.corpora.audit import listen
+    from emovox.datasets.overlap import listen
 
     say(f"{corpus}: listening to {len(manifest)} clips for copies")
     prints, failed = listen(manifest)
@@ -323,8 +323,8 @@ def _heard(corpus: str, manifest: Manifest) -> dict[str, Fingerprint]:
 
 
 def _opened(name: str, root: Path) -> tuple[str, Manifest]:
-    from emovox.corpora import CORPORA
-    from emovox.evaluate import open_data
+    from emovox.datasets import CORPORA
+    from emovox.evaluation import open_data
 
     if name not in CORPORA and Path(name).is_file():
         corpus, found = Path(name).stem, open_data(name)

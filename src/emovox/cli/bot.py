@@ -12,15 +12,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from emovox.bot.api import BASE_URL, Api, hidden
-from emovox.bot.telegram import Bot, BotSettings
 from emovox.cli.groups import Commands
 from emovox.errors import ConfigError
+from emovox.telegram.api import BASE_URL, Api, hidden
+from emovox.telegram.bot import Bot, BotSettings
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from emovox.recognizer import Recognizer
+    from emovox.inference.recognizer import Recognizer
 
 __all__ = ["TOKEN", "app", "telegram"]
 
@@ -67,7 +67,7 @@ def telegram(
     The token is taken from the environment variable EMOVOX_TELEGRAM_TOKEN. Nothing that is sent is kept.
     Ctrl-C or SIGTERM ends it, once what it took is answered.
     """
-    from emovox import zoo
+    from emovox.bundles import registry
 
     token = os.environ.get(TOKEN, "").strip()
     if not token:
@@ -75,16 +75,16 @@ def telegram(
     settings = BotSettings(
         max_mb=max_mb, max_seconds=max_seconds, rate=rate, threads=threads or os.cpu_count() or 1
     )
-    zoo.find(model)
+    registry.find(model)
     logging.basicConfig(
         level=logging.DEBUG if verbose else logging.WARNING,
         format="%(asctime)s %(levelname)s %(name)s: %(message)s",
         stream=sys.stderr,
     )
     if not verbose:
-        logging.getLogger("emovox.bot").setLevel(logging.INFO)
+        logging.getLogger("emovox.telegram").setLevel(logging.INFO)
     with hidden(token):
-        asyncio.run(_answer(token, base_url, partial(zoo.load, model), settings))
+        asyncio.run(_answer(token, base_url, partial(registry.load, model), settings))
     return 0
 
 

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from emovox._files import write_text
 from emovox.cli.bench import divided
 from emovox.cli.models import Form
 from emovox.cli.outputs import check_writable
 from emovox.cli.terminal import say
-from emovox.cli.workshop import (
+from emovox.cli.training import (
     Changes,
     Data,
     Labels,
@@ -26,10 +27,9 @@ from emovox.cli.workshop import (
     tables_of,
 )
 from emovox.errors import ConfigError
-from emovox.files import write_text
 
 if TYPE_CHECKING:
-    from emovox.config import ComparisonConfig
+    from emovox.training.config import ComparisonConfig
 
 __all__ = ["compare"]
 
@@ -73,12 +73,18 @@ def compare(
     """
     need_classical()
     _check_folder(output)
-    from emovox.bench import plan as audited
-    from emovox.comparison import Comparison, comparison_document, comparison_times, compute, models_of
-    from emovox.config import read_comparison
-    from emovox.experiment import compared
     from emovox.features import feature_set
-    from emovox.runs import finish
+    from emovox.training.bench import plan as audited
+    from emovox.training.comparison import (
+        Comparison,
+        comparison_document,
+        comparison_times,
+        compute,
+        models_of,
+    )
+    from emovox.training.config import read_comparison
+    from emovox.training.experiment import compared
+    from emovox.training.run_folder import finish
 
     path, changes = split_words(words or [])
     options = {
@@ -131,7 +137,7 @@ def _check_folder(output: Path) -> None:
 
 def _check_kept(output: Path, config: ComparisonConfig) -> None:
     """Refuse to write a report over one with other rows; what was computed stays in any case."""
-    from emovox.config import read_comparison
+    from emovox.training.config import read_comparison
 
     if not (output / "compare.json").is_file() or not (output / "config.yaml").is_file():
         return
@@ -156,8 +162,8 @@ def _listed(text: str | None) -> list[str] | None:
 def _write(
     output: Path, config: ComparisonConfig, document: dict[str, Any], times: list[dict[str, Any]]
 ) -> None:
-    from emovox.config import to_yaml
-    from emovox.report import comparison_html, comparison_markdown
+    from emovox.reports import comparison_html, comparison_markdown
+    from emovox.training.config import to_yaml
 
     texts = {
         "config.yaml": to_yaml(config),
@@ -188,7 +194,7 @@ def _record(document: dict[str, Any], seed: int) -> dict[str, Any]:
 
 
 def _show(document: dict[str, Any], times: list[dict[str, Any]], form: Form) -> None:
-    from emovox.report import comparison_markdown
+    from emovox.reports import comparison_markdown
 
     if form is Form.json:
         typer.echo(json.dumps(document, ensure_ascii=False, indent=2, allow_nan=False))

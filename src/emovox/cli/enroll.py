@@ -14,8 +14,8 @@ from emovox.cli.terminal import Progress, say
 from emovox.errors import EmovoxError
 
 if TYPE_CHECKING:
-    from emovox.profile import Profile
-    from emovox.recognizer import Recognizer
+    from emovox.inference.adaptation import Profile
+    from emovox.inference.recognizer import Recognizer
 
 __all__ = ["enroll"]
 
@@ -41,11 +41,11 @@ def enroll(
     Varied speech teaches most; labels are not needed. Exit code: 0 when all recordings were learnt from, 1
     when some could not be (the others are), 2 when nothing could, and nothing is written.
     """
-    from emovox import zoo
+    from emovox.bundles import registry
 
     sources = expand(paths, recursive=recursive)
     check_new(output, force=force, read=[source.name for source in sources if source.is_file])
-    recognizer = zoo.load(model)
+    recognizer = registry.load(model)
     recognizer.stream(sample_rate=16_000, adapt=True)  # a model that can use no profile says so first
     profile, failed = _learnt(recognizer, sources)
     if profile is None:

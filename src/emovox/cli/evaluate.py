@@ -9,20 +9,20 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from emovox._files import write_text
 from emovox.cli.models import Form
 from emovox.cli.outputs import check_writable
 from emovox.cli.predict import Switch
 from emovox.cli.terminal import Progress, clean, say
 from emovox.errors import ConfigError, ManifestError
-from emovox.files import write_text
 from emovox.labels import canonical_all, label_map
 
 if TYPE_CHECKING:
-    from emovox.bundle import Spec
-    from emovox.corpora import Manifest
-    from emovox.corpora.protocols import Split
-    from emovox.evaluate import Evaluation, Folded, Robustness
-    from emovox.recognizer import Recognizer
+    from emovox.bundles import Spec
+    from emovox.datasets import Manifest
+    from emovox.datasets.splits import Split
+    from emovox.evaluation import Evaluation, Folded, Robustness
+    from emovox.inference.recognizer import Recognizer
 
 __all__ = ["FILES", "evaluate", "judged", "show_scores", "write_pages"]
 
@@ -98,11 +98,11 @@ def evaluate(
     Exit code: 0 when all worked, 1 when some clips could not be read, 2 when the request cannot be met.
     """
     _check_output(output, force=force)
-    from emovox import zoo
-    from emovox.corpora.manifest import Manifest
-    from emovox.evaluate import folded, open_data, scorecard, stamp
+    from emovox.bundles import registry
+    from emovox.datasets.manifest import Manifest
+    from emovox.evaluation import folded, open_data, scorecard, stamp
 
-    recognizer = zoo.load(model, vad=vad.value)
+    recognizer = registry.load(model, vad=vad.value)
     found = [open_data(path, corpus=corpus) for path in data]
     for line in (line for one in found for line in one.notes):
         say(line)
@@ -142,7 +142,7 @@ def evaluate(
 
 def _splits(protocol: str, asked: Manifest, whole: Manifest, spec: Spec) -> tuple[Split, ...]:
     """The splits of the clips that are asked about; or of all, if the model was trained by one of those."""
-    from emovox.corpora.plans import splits as splits_of
+    from emovox.datasets.plans import splits as splits_of
 
     digest = spec.protocol.partition("#")[2]
     made = splits_of(asked, protocol, allow_missing=True)
@@ -184,7 +184,7 @@ def judged(
     recognizer: Recognizer, manifest: Manifest, names: Sequence[str] | None, workers: int
 ) -> Evaluation:
     """The answers, with a bar while they come, and a word on clips that cannot be read."""
-    from emovox.evaluate import evaluate as judge
+    from emovox.evaluation import evaluate as judge
 
     progress = Progress(len(manifest))
     try:
@@ -204,7 +204,7 @@ def _worse(
     recognizer: Recognizer, manifest: Manifest, names: Sequence[str] | None, workers: int, n: int | None
 ) -> Robustness:
     """The answers when the sound is worse, with a bar of its own."""
-    from emovox.evaluate import robustness, sample
+    from emovox.evaluation import robustness, sample
 
     some = manifest if n is None else sample(manifest, n)
     progress = Progress(len(some))
@@ -218,7 +218,7 @@ def _worse(
 
 def show_scores(document: dict[str, Any], *, form: Form) -> None:
     """Write a scorecard to stdout."""
-    from emovox.report.evaluation import evaluation_lines
+    from emovox.reports.evaluation import evaluation_lines
 
     if form is Form.json:
         typer.echo(json.dumps(document, ensure_ascii=False, indent=2, allow_nan=False))
@@ -243,7 +243,7 @@ def _check_output(output: Path | None, *, force: bool) -> None:
 
 def write_pages(output: Path, document: dict[str, Any], answers: Evaluation) -> None:
     """Write the files of an evaluation into a folder, each whole or not at all."""
-    from emovox.report import evaluation_html, evaluation_markdown
+    from emovox.reports import evaluation_html, evaluation_markdown
 
     output.mkdir(parents=True, exist_ok=True)
     texts = (

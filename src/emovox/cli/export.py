@@ -17,10 +17,10 @@ from emovox.cli.terminal import say
 from emovox.errors import ConfigError, MissingExtraError
 
 if TYPE_CHECKING:
-    from emovox.bundle import Bundle, Score, Spec
-    from emovox.corpora import Manifest
-    from emovox.corpora.protocols import Split
-    from emovox.evaluate import Evaluation
+    from emovox.bundles import Bundle, Score, Spec
+    from emovox.datasets import Manifest
+    from emovox.datasets.splits import Split
+    from emovox.evaluation import Evaluation
 
 __all__ = ["export"]
 
@@ -57,10 +57,9 @@ def export(
 
     Exit code: 0 when it is written, 2 when not.
     """
-    from emovox import zoo
-    from emovox.bundle import MODEL_FILE, load_bundle, write_bundle
+    from emovox.bundles import MODEL_FILE, load_bundle, registry, write_bundle
 
-    source = zoo.find(model)
+    source = registry.find(model)
     bundle = load_bundle(source)
     content = (source / MODEL_FILE).read_bytes()
     if output.exists() and not output.is_dir():
@@ -78,9 +77,9 @@ def export(
         raise ConfigError("--int8 is calibrated and measured on clips; name them with --data")
     clips = _clips(bundle.spec, data, corpus, protocol, calibration_clips)
     smaller = _quantised(content, bundle, clips.calibration)
-    before = judged(zoo.load(source), clips.test, None, 1)
+    before = judged(registry.load(source), clips.test, None, 1)
     write_bundle(output, smaller, _described(bundle.spec, clips, ()), replace=force)
-    after = judged(zoo.load(output), clips.test, None, 1)
+    after = judged(registry.load(output), clips.test, None, 1)
     scores = tuple(_score(clips, when, one) for when, one in (("", after), (" before int8", before)))
     write_bundle(output, smaller, _described(bundle.spec, clips, scores), replace=True)
     _tell(output, clips, before, after, (len(content), len(smaller)))
@@ -99,9 +98,9 @@ class _Clips:
 
 
 def _clips(spec: Spec, data: Sequence[str], corpus: str | None, protocol: str | None, n: int) -> _Clips:
-    from emovox.corpora.manifest import Manifest
-    from emovox.corpora.plans import splits as splits_of
-    from emovox.evaluate import folded, open_data, sample, stamp
+    from emovox.datasets.manifest import Manifest
+    from emovox.datasets.plans import splits as splits_of
+    from emovox.evaluation import folded, open_data, sample, stamp
 
     found = [open_data(path, corpus=corpus) for path in data]
     for line in (line for one in found for line in one.notes):
@@ -120,7 +119,7 @@ def _clips(spec: Spec, data: Sequence[str], corpus: str | None, protocol: str | 
 
 def _quantised(content: bytes, bundle: Bundle, clips: Manifest) -> bytes:
     try:
-        from emovox.quantise import to_int8
+        from emovox.training.quantization import to_int8
     except ModuleNotFoundError as error:
         raise MissingExtraError("quantising a model", "classical") from error
     kind = cast("Any", bundle.spec.input.kind)
@@ -129,7 +128,7 @@ def _quantised(content: bytes, bundle: Bundle, clips: Manifest) -> bytes:
 
 def _heard(bundle: Bundle, clips: Manifest) -> list[Any]:
     """What the graph is given of each clip, up to the length that is judged in one run."""
-    from emovox.evaluate.answers import sound_of
+    from emovox.evaluation.answers import sound_of
 
     longest = round(bundle.spec.clip_s * 16_000)
     return [bundle.prepared(bundle.heard(sound_of(clips, u)[:longest])) for u in clips]
@@ -142,7 +141,7 @@ def _described(spec: Spec, clips: _Clips, scores: tuple[Score, ...]) -> Spec:
 
 
 def _score(clips: _Clips, when: str, answers: Evaluation) -> Score:
-    from emovox.bundle import Score
+    from emovox.bundles import Score
 
     uar = answers.uar()
     return Score(
@@ -170,7 +169,7 @@ def _tell(output: Path, clips: _Clips, before: Evaluation, after: Evaluation, si
 
 def _tell_speed(old: Bundle, new: Bundle, clips: Manifest) -> None:
     """The graphs alone, in turn, so that what else the machine does falls on both."""
-    from emovox.evaluate import sample
+    from emovox.evaluation import sample
 
     spent: dict[int, list[float]] = {0: [], 1: []}
     for item in _heard(old, sample(clips, _TIMED_CLIPS)):

@@ -12,14 +12,13 @@ import typer
 from numpy.typing import NDArray
 
 from emovox import audio
-from emovox import extract as extraction
-from emovox.cli.sheets import Layout, Rows, Sheet, opened_sheet
+from emovox.cli.feature_tables import Layout, Rows, Sheet, opened_sheet
 from emovox.cli.sources import STDIN, expand
 from emovox.cli.terminal import Progress, say
 from emovox.errors import EmovoxError
-from emovox.extract import Clip, Extracted, Windows
-from emovox.features import FeatureSet
-from emovox.features.store import Store, Tally
+from emovox.features import FeatureSet, extraction
+from emovox.features.cache import Store, Tally
+from emovox.features.extraction import Clip, Extracted, Windows
 
 __all__ = ["LONG_S", "MANY_VALUES", "Job", "Plan", "of_manifest", "of_paths", "write"]
 
@@ -76,7 +75,7 @@ def of_paths(paths: Sequence[str], *, recursive: bool) -> list[Job]:
 
 def of_manifest(data: Path) -> list[Job]:
     """The clips of a manifest, or of a corpus's folder."""
-    from emovox.evaluate import open_data
+    from emovox.evaluation import open_data
 
     found = open_data(data)
     for line in found.notes:

@@ -15,9 +15,9 @@ from emovox.cli.models import Form
 from emovox.cli.outputs import check_new
 
 if TYPE_CHECKING:
-    from emovox.extract import Windows
     from emovox.features import FeatureSet
-    from emovox.features.store import Store
+    from emovox.features.cache import Store
+    from emovox.features.extraction import Windows
 
 __all__ = ["features"]
 
@@ -145,7 +145,7 @@ def _value(text: str) -> Any:
 
 
 def _windows(window_s: float | None, hop_s: float | None) -> Windows | None:
-    from emovox.extract import Windows
+    from emovox.features.extraction import Windows
 
     if window_s is None:
         if hop_s is not None:
@@ -167,7 +167,7 @@ def _check_kinds(chosen: Sequence[FeatureSet], *, frames: bool, windows: Windows
 
 
 def _check_output(output: Path, data: Path | None, *, force: bool) -> None:
-    from emovox.cli.sheets import SUFFIXES
+    from emovox.cli.feature_tables import SUFFIXES
 
     if output.suffix.lower() not in SUFFIXES:
         raise typer.BadParameter(f"-o {str(output)!r}: expected a name that ends with {', '.join(SUFFIXES)}")
@@ -175,6 +175,6 @@ def _check_output(output: Path, data: Path | None, *, force: bool) -> None:
 
 
 def _store(folder: Path | None, max_gb: float | None) -> Store:
-    from emovox.features.store import MAX_GB, Store, default_root
+    from emovox.features.cache import MAX_GB, Store, default_root
 
     return Store(folder or default_root(), max_gb=MAX_GB if max_gb is None else max_gb)

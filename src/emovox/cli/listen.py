@@ -22,10 +22,10 @@ from emovox.labels import canonical_all
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from emovox.audio.microphone import Microphone, Piece
     from emovox.cli.live import View
-    from emovox.microphone import Microphone, Piece
-    from emovox.profile import Profile
-    from emovox.recognizer import Recognizer
+    from emovox.inference.adaptation import Profile
+    from emovox.inference.recognizer import Recognizer
     from emovox.results import Segment, Window
 
 __all__ = ["listen"]
@@ -79,15 +79,15 @@ def listen(
 
     Exit code: 0 when it listened to the end, 2 when the request cannot be met.
     """
-    from emovox import zoo
-    from emovox.microphone import Microphone
+    from emovox.audio.microphone import Microphone
+    from emovox.bundles import registry
 
     if devices:
         return _list_devices()
     if push_to_talk and adapt:
         raise typer.BadParameter("--adapt learns along one stream; with --push-to-talk give a --profile")
     _check_file(save, force=force, takes=push_to_talk)
-    recognizer = zoo.load(model, vad=vad.value)
+    recognizer = registry.load(model, vad=vad.value)
     request = _Request(
         None if labels is None else canonical_all(labels, recognizer.labels),
         window_s,
@@ -277,13 +277,13 @@ def _view(recognizer: Recognizer, request: _Request, *, json: bool, takes: bool)
 def _profile(file: Path | None) -> Profile | None:
     if file is None:
         return None
-    from emovox.profile import Profile
+    from emovox.inference.adaptation import Profile
 
     return Profile.load(file)
 
 
 def _list_devices() -> int:
-    from emovox.microphone import devices
+    from emovox.audio.microphone import devices
 
     found = devices()
     if not found:

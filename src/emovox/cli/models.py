@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from emovox.zoo import Known
+    from emovox.bundles.registry import Known
 
 __all__ = ["Form", "models"]
 
@@ -25,9 +25,9 @@ def models(
     format: Annotated[Form, typer.Option("--format", "-f", help="How the answer looks.")] = Form.table,
 ) -> None:
     """List the models: labels, scores, terms of use."""
-    from emovox import zoo
+    from emovox.bundles import registry
 
-    known = zoo.models()
+    known = registry.models()
     if format is Form.json:
         typer.echo(json.dumps([_entry(one) for one in known], ensure_ascii=False, indent=2))
     elif not known:

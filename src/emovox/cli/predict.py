@@ -20,12 +20,12 @@ from emovox.cli.sources import Source, expand
 from emovox.cli.terminal import Progress, say, uninterrupted
 from emovox.cli.writers import CsvWriter, JsonLinesWriter, JsonWriter, TableWriter, Writer, keep_top
 from emovox.errors import EmovoxError
+from emovox.inference.options import Channels, Request
 from emovox.labels import canonical_all
-from emovox.request import Channels, Request
 
 if TYPE_CHECKING:
-    from emovox.profile import Profile
-    from emovox.recognizer import Recognizer
+    from emovox.inference.adaptation import Profile
+    from emovox.inference.recognizer import Recognizer
 
 __all__ = ["Format", "Switch", "predict"]
 
@@ -173,15 +173,15 @@ def _channels(text: str) -> Channels:
 def _profile(file: Path | None) -> Profile | None:
     if file is None:
         return None
-    from emovox.profile import Profile
+    from emovox.inference.adaptation import Profile
 
     return Profile.load(file)
 
 
 def _load(name: str, vad: Switch) -> Recognizer:
-    from emovox import zoo
+    from emovox.bundles import registry
 
-    return zoo.load(name, vad=vad.value)
+    return registry.load(name, vad=vad.value)
 
 
 def _format_of(output: Path | None) -> Format:

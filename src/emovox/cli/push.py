@@ -32,9 +32,9 @@ def push(
 
     Exit code: 0 when it is there, 2 when not.
     """
-    from emovox import hub, zoo
+    from emovox.bundles import hub, registry
 
     name = f"{repo}@{revision}" if revision else repo
-    commit = hub.push(zoo.find(model), name, private=private, licence=licence, force=force)
+    commit = hub.push(registry.find(model), name, private=private, licence=licence, force=force)
     typer.echo(f"{commit}\nto load it:  emovox predict --model {hub.address(name)} FILE")
     return 0

@@ -13,11 +13,11 @@ from emovox.cli.sources import STDIN, Source
 from emovox.cli.terminal import Progress
 from emovox.cli.writers import Row
 from emovox.errors import EmovoxError
-from emovox.request import Request, answers
+from emovox.inference.options import Request, answers
 from emovox.results import Prediction
 
 if TYPE_CHECKING:
-    from emovox.recognizer import Recognizer
+    from emovox.inference.recognizer import Recognizer
 
 __all__ = ["rows"]
 
@@ -52,10 +52,10 @@ def _here(model: Recognizer, sources: Iterable[Source], request: Request) -> Ite
 def _shared(
     model: Recognizer, sources: Iterable[Source], request: Request, workers: int
 ) -> Iterator[_Judged]:
-    from emovox import batch
+    from emovox import _parallel
 
     work = partial(_worker, model, request)
-    for outcome in batch.run(work, sources, workers=workers):
+    for outcome in _parallel.run(work, sources, workers=workers):
         if outcome.value is None:
             yield [(_error(outcome.item, str(outcome.error)), 1.0)]
         else:

@@ -13,11 +13,11 @@ from emovox.cli.groups import Commands
 from emovox.cli.models import Form
 from emovox.cli.terminal import say
 from emovox.errors import ConfigError
-from emovox.report.text import MISSING, percent, signed
+from emovox.reports.text import MISSING, percent, signed
 
 if TYPE_CHECKING:
-    from emovox.metrics import Difference
-    from emovox.runs import Run
+    from emovox.evaluation.metrics import Difference
+    from emovox.training.run_folder import Run
 
 __all__ = ["app"]
 
@@ -36,7 +36,7 @@ Folder = Annotated[Path, typer.Argument(metavar="DIR", help="Where runs lie.")]
 @app.command("list")
 def _list(root: Folder = _ROOT, format: FormOption = Form.table) -> int:
     """Every complete run in DIR and below, oldest first."""
-    from emovox.runs import find_runs
+    from emovox.training.run_folder import find_runs
 
     if not root.is_dir():
         raise ConfigError(f"there is no folder {str(root)!r}; runs are where -o put them")
@@ -61,7 +61,7 @@ def _show(
     format: FormOption = Form.table,
 ) -> int:
     """All that a run's record says."""
-    from emovox.runs import read_run
+    from emovox.training.run_folder import read_run
 
     run = read_run(folder)
     show(_facts(run.record), {"folder": str(run.folder), **run.record}, format)
@@ -74,7 +74,7 @@ def _compare(
     format: FormOption = Form.table,
 ) -> int:
     """Scores side by side, each less the first with its significance, and the settings that differ."""
-    from emovox.runs import difference, read_run
+    from emovox.training.run_folder import difference, read_run
 
     if len(folders) < 2:
         raise ConfigError(f"one run, {str(folders[0])!r}, cannot be compared; name another one")
@@ -147,8 +147,8 @@ def _settings(found: list[Run]) -> Iterable[list[object]]:
     """Rows of the settings in which the runs differ."""
     from dataclasses import asdict
 
-    from emovox.config import read_config
-    from emovox.runs import CONFIG_FILE
+    from emovox.training.config import read_config
+    from emovox.training.run_folder import CONFIG_FILE
 
     every = [dict(_flat(asdict(read_config(run.folder / CONFIG_FILE)))) for run in found]
     for key in dict.fromkeys(key for one in every for key in one):

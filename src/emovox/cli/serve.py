@@ -62,9 +62,8 @@ def serve(
     """
     if log_level not in ("debug", "info", "warning", "error"):
         raise typer.BadParameter(f"--log-level {log_level!r}: expected debug, info, warning or error")
-    from emovox import zoo
-    from emovox.bundle import read_spec
-    from emovox.serve.settings import Settings
+    from emovox.bundles import read_spec, registry
+    from emovox.server.settings import Settings
 
     settings = Settings(
         host=host,
@@ -81,9 +80,9 @@ def serve(
         profiles=profiles,
     )
     for name in settings.models:  # what cannot be opened is said here, not by every process
-        read_spec(zoo.find(name))
+        read_spec(registry.find(name))
     try:
-        from emovox.serve import server
+        from emovox.server import server
     except ImportError as error:
         if isinstance(error, MissingExtraError) or str(error.name).startswith("emovox"):
             raise

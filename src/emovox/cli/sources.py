@@ -9,8 +9,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from emovox.audio.suffixes import AUDIO_SUFFIXES
 from emovox.errors import EmovoxError
-from emovox.suffixes import AUDIO_SUFFIXES
 
 __all__ = ["STDIN", "Source", "expand"]
 

@@ -14,7 +14,7 @@ from emovox.cli.evaluate import judged, show_scores, write_pages
 from emovox.cli.models import Form
 from emovox.cli.outputs import check_writable
 from emovox.cli.terminal import say
-from emovox.cli.workshop import (
+from emovox.cli.training import (
     Changes,
     Data,
     FeatureName,
@@ -39,13 +39,13 @@ from emovox.cli.workshop import (
 from emovox.errors import ManifestError
 
 if TYPE_CHECKING:
-    from emovox.bench import Plan
-    from emovox.config import Config
-    from emovox.corpora import Manifest
-    from emovox.evaluate import Evaluation
-    from emovox.experiment import Problem, Trained
-    from emovox.experiment_nets import ClipTable
-    from emovox.extract import FeatureTable
+    from emovox.datasets import Manifest
+    from emovox.evaluation import Evaluation
+    from emovox.features.extraction import FeatureTable
+    from emovox.training.bench import Plan
+    from emovox.training.config import Config
+    from emovox.training.experiment import Problem, Trained
+    from emovox.training.experiment_nets import ClipTable
 
 __all__ = ["train"]
 
@@ -77,9 +77,9 @@ def train(
     need_classical()
     check_tracking(mlflow)
     check_writable(output)
-    from emovox import runs
-    from emovox.config import NetModel, to_yaml
-    from emovox.experiment import planned
+    from emovox.training import run_folder
+    from emovox.training.config import NetModel, to_yaml
+    from emovox.training.experiment import planned
 
     started = time.monotonic()
     config = config_of(words, features, model, data, labels, protocol, seed)
@@ -94,7 +94,7 @@ def train(
     for note in made.notes:
         say(note)
     document, answers = _judge(folder, made, problem, plan, workers, curves=way is _net)
-    run = runs.finish(folder, _record(config, problem.manifest, plan, table, made, document, started))
+    run = run_folder.finish(folder, _record(config, problem.manifest, plan, table, made, document, started))
     show_scores(document, form=format)
     _tell_test(document)
     tracked(run, mlflow)
@@ -104,18 +104,18 @@ def train(
 
 def _folder(output: Path, config: str, force: bool, resume: bool) -> Path:
     """A new run; or the one that was stopped, when the same is asked for."""
-    from emovox import runs
     from emovox.errors import ConfigError
+    from emovox.training import run_folder
 
     if resume:
-        kept = output / runs.CONFIG_FILE
-        if not kept.is_file() or (output / runs.METRICS_FILE).exists():
+        kept = output / run_folder.CONFIG_FILE
+        if not kept.is_file() or (output / run_folder.METRICS_FILE).exists():
             raise ConfigError(f"{str(output)!r} holds no run that was stopped; expected one for --resume")
         if kept.read_text(encoding="utf-8") != config:
             raise ConfigError(f"{str(kept)!r} says something else than this command; go on with that config")
     elif force:
         shutil.rmtree(output / _TRAINING, ignore_errors=True)
-    return runs.start(output, config, force=force or resume)
+    return run_folder.start(output, config, force=force or resume)
 
 
 _TRAINING = "training"
@@ -125,7 +125,7 @@ _TRAINING = "training"
 def _estimator(
     config: Config, manifest: Manifest, plan: Plan, folder: Path, workers: int, store: Path | None
 ) -> tuple[Trained, FeatureTable]:
-    from emovox.experiment import train as fit
+    from emovox.training.experiment import train as fit
 
     split = plan.splits[0]
     table, copies = rows_of(manifest, split, config, workers=workers, store=store)
@@ -135,7 +135,7 @@ def _estimator(
 def _net(
     config: Config, manifest: Manifest, plan: Plan, folder: Path, workers: int, store: Path | None
 ) -> tuple[Trained, ClipTable]:
-    from emovox.experiment_nets import train_net
+    from emovox.training.experiment_nets import train_net
 
     table = frames_of(manifest, plan.splits[0], config, workers=workers, store=store)
     try:
@@ -175,15 +175,15 @@ def _judge(
     Args:
         curves: a net's curves lie in the folder; they are put into the pages.
     """
-    from emovox import runs, zoo
-    from emovox.bundle import write_bundle
-    from emovox.corpora.splitfile import write_splits
-    from emovox.evaluate import scorecard, stamp
+    from emovox.bundles import registry, write_bundle
+    from emovox.datasets.split_file import write_splits
+    from emovox.evaluation import scorecard, stamp
+    from emovox.training import run_folder
 
     split = plan.splits[0]
-    write_splits(folder / runs.SPLIT_FILE, plan.splits)
-    spec = write_bundle(folder / runs.BUNDLE_FOLDER, made.model, made.spec, replace=True)
-    answers = judged(zoo.load(folder), problem.manifest.select(split.test), None, workers)
+    write_splits(folder / run_folder.SPLIT_FILE, plan.splits)
+    spec = write_bundle(folder / run_folder.BUNDLE_FOLDER, made.model, made.spec, replace=True)
+    answers = judged(registry.load(folder), problem.manifest.select(split.test), None, workers)
     document = scorecard(
         answers,
         problem.manifest,
@@ -199,18 +199,18 @@ def _judge(
         },
     )
     if curves:
-        from emovox.train.epochs import curves_document
+        from emovox.training.neural.epochs import curves_document
 
         document["training"] = curves_document(folder / _TRAINING)
     write_pages(folder, document, answers)
     scored = replace(spec, scores=(_score(document, problem.manifest.select(split.test)),))
-    write_bundle(folder / runs.BUNDLE_FOLDER, made.model, scored, replace=True)
+    write_bundle(folder / run_folder.BUNDLE_FOLDER, made.model, scored, replace=True)
     return document, answers
 
 
 def _score(document: dict[str, Any], tested: Manifest) -> Any:
-    from emovox.bundle import Score
-    from emovox.corpora.formats.assembly import known_speaker
+    from emovox.bundles import Score
+    from emovox.datasets.formats.assembly import known_speaker
 
     named = all(known_speaker(u) is not None for u in tested)
     uar = document["scores"]["uar"]
@@ -242,7 +242,7 @@ def _record(
     document: dict[str, Any],
     started: float,
 ) -> dict[str, Any]:
-    from emovox.runs import clips_digest
+    from emovox.training.run_folder import clips_digest
 
     split = plan.splits[0]
     return {

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from emovox._files import write_json, write_text
 from emovox.cli.outputs import check_writable
 from emovox.cli.terminal import say
-from emovox.cli.workshop import (
+from emovox.cli.training import (
     Changes,
     Data,
     FeatureName,
@@ -34,13 +35,12 @@ from emovox.cli.workshop import (
     tracked,
 )
 from emovox.errors import ConfigError
-from emovox.files import write_json, write_text
 
 if TYPE_CHECKING:
-    from emovox.config import Config
-    from emovox.corpora import Manifest
-    from emovox.corpora.protocols import Split
-    from emovox.tune import SearchResult, Trial
+    from emovox.datasets import Manifest
+    from emovox.datasets.splits import Split
+    from emovox.training.config import Config
+    from emovox.training.search import SearchResult, Trial
 
 __all__ = ["BEST_FILE", "STUDY_FILE", "TRIALS_FILE", "tune"]
 
@@ -78,11 +78,11 @@ def tune(
     need_classical()
     check_tracking(mlflow)
     check_writable(output)
-    from emovox.config import to_yaml
-    from emovox.experiment import planned
-    from emovox.experiment_search import check_search
     from emovox.features import feature_set
-    from emovox.runs import finish
+    from emovox.training.config import to_yaml
+    from emovox.training.experiment import planned
+    from emovox.training.experiment_search import check_search
+    from emovox.training.run_folder import finish
 
     started = time.monotonic()
     more = changed({"tune.method": method, "tune.draws": draws})
@@ -110,8 +110,8 @@ def tune(
 def _searched(
     config: Config, manifest: Manifest, split: Split, folder: Path, workers: int, store: Path | None
 ) -> SearchResult[Config]:
-    from emovox.config import NetModel
-    from emovox.experiment_search import searched, searched_net
+    from emovox.training.config import NetModel
+    from emovox.training.experiment_search import searched, searched_net
 
     study = folder / STUDY_FILE
     if isinstance(config.model, NetModel):
@@ -123,10 +123,10 @@ def _searched(
 
 def _folder(output: Path, config: str, force: bool) -> Path:
     """A new run; or the one that was stopped, when it was asked for the same."""
-    from emovox import runs
+    from emovox.training import run_folder
 
-    kept = output / runs.CONFIG_FILE
-    stopped = kept.is_file() and runs.held(output) and not (output / runs.METRICS_FILE).exists()
+    kept = output / run_folder.CONFIG_FILE
+    stopped = kept.is_file() and run_folder.held(output) and not (output / run_folder.METRICS_FILE).exists()
     if stopped and not force:
         if kept.read_text(encoding="utf-8") == config:
             say(f"{output}: going on with the search that was stopped")
@@ -136,7 +136,7 @@ def _folder(output: Path, config: str, force: bool) -> Path:
         )
     if force:
         (output / STUDY_FILE).unlink(missing_ok=True)
-    return runs.start(output, config, force=force)
+    return run_folder.start(output, config, force=force)
 
 
 def _told(trial: Trial) -> None:

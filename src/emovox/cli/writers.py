@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Protocol, TextIO
 
 from emovox.cli.terminal import LABEL_COLOURS, bar, clean, has_colours, pad, paint, width
-from emovox.notice import SHORT
+from emovox.disclaimer import SHORT
 from emovox.results import csv_header, csv_line
 
 __all__ = [

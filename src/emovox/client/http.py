@@ -38,7 +38,7 @@ from emovox.results import Prediction, Segment
 if TYPE_CHECKING:
     import httpx
 
-    from emovox.profile import Profile
+    from emovox.inference.adaptation import Profile
 
 __all__ = ["Client"]
 

@@ -15,8 +15,8 @@ from __future__ import annotations
 
 from emovox.features.definition import FeatureSet
 from emovox.features.families import FEATURES
+from emovox.features.feature_set import SETS, feature_set
 from emovox.features.frames import DEFAULT, Family, FrameSettings, ShortTime
-from emovox.features.sets import SETS, feature_set
 
 __all__ = [
     "DEFAULT",

@@ -30,14 +30,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from emovox import spectrum
+from emovox.audio import stft
 from emovox.features.formants import resonances
 from emovox.features.frames import DEFAULT, FrameSettings, ShortTime, columns_of
 from emovox.features.functionals import columns, functionals
-from emovox.features.prosody import f0
+from emovox.features.pitch import f0
 from emovox.features.spectral import log_mel, mfcc
 from emovox.features.temporal import rms
-from emovox.features.voice import hnr_db, periods
+from emovox.features.voice_quality import hnr_db, periods
 from emovox.features.voiced import Voiced
 
 __all__ = ["COLUMNS", "LEVEL_COLUMNS", "VERSION", "core"]
@@ -211,7 +211,7 @@ def _loudness(short: ShortTime) -> Doubles:
 @lru_cache(maxsize=4)
 def _hearing(sample_rate: int, n_fft: int) -> tuple[Floats, Floats]:
     """26 mel bands ``(n_bins, 26)`` and the weight of each in the ear ``(26,)``."""
-    bank = spectrum.mel_filters(sample_rate, n_fft, 26, 20.0, sample_rate / 2)
+    bank = stft.mel_filters(sample_rate, n_fft, 26, 20.0, sample_rate / 2)
     top = 2595 * np.log10(1 + sample_rate / 2 / 700)
     low = 2595 * np.log10(1 + 20 / 700)
     middle_hz = 700 * (10 ** (np.linspace(low, top, 28)[1:-1] / 2595) - 1)

@@ -20,7 +20,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from emovox import spectrum
+from emovox.audio import stft
 from emovox.errors import AudioValueError, ConfigError
 
 __all__ = ["DEFAULT", "Family", "FrameSettings", "ShortTime", "columns_of", "divisors", "fixed", "numbered"]
@@ -174,7 +174,7 @@ class ShortTime:
         left = before if self.settings.centred else 0
         right = max(0, (n_frames - 1) * hop + length - left - sound.size)
         padded = np.pad(sound, (left, right), mode="edge" if edge == "repeat" else "constant")
-        return spectrum.frames(padded, length, hop)[:n_frames]
+        return stft.frames(padded, length, hop)[:n_frames]
 
     @cached_property
     def power(self) -> Floats:

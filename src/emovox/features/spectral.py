@@ -19,7 +19,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from emovox import spectrum
+from emovox.audio import stft
 from emovox.errors import ConfigError
 from emovox.features.frames import Family, FrameSettings, ShortTime, columns_of, divisors, fixed, numbered
 
@@ -165,7 +165,7 @@ def _mel_bank(
 
     Nearly all weights of the whole matrix are 0; a few bands at a time, most of these are left out.
     """
-    whole = spectrum.mel_filters(rate, n_fft, n_mels, low_hz, high_hz, scale=scale, unit_area=True)
+    whole = stft.mel_filters(rate, n_fft, n_mels, low_hz, high_hz, scale=scale, unit_area=True)
     groups = []
     for band in range(0, n_mels, _N_TOGETHER):
         some = whole[band : band + _N_TOGETHER]

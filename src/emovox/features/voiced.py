@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from emovox.errors import ConfigError
 from emovox.features.frames import ShortTime
-from emovox.features.prosody import f0
+from emovox.features.pitch import f0
 
 __all__ = ["Voiced"]
 

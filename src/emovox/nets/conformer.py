@@ -12,8 +12,8 @@ from typing import ClassVar
 from torch import Tensor, nn
 
 from emovox.errors import ConfigError
+from emovox.nets.base import FrameConfig, FrameNet
 from emovox.nets.blocks import BIG
-from emovox.nets.framed import FrameConfig, FrameNet
 from emovox.nets.layers import Convolution, existing, hidden_as_zero
 
 __all__ = ["Conformer", "ConformerConfig"]

@@ -13,7 +13,7 @@ from typing import ClassVar
 from torch import Tensor, nn
 
 from emovox.errors import ConfigError
-from emovox.nets.framed import FrameConfig, FrameNet
+from emovox.nets.base import FrameConfig, FrameNet
 from emovox.nets.layers import Convolution, Recurrent
 
 __all__ = ["Clstm", "ClstmConfig", "Cnn1d", "Cnn1dConfig", "Tcn", "TcnConfig"]

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from emovox.errors import ConfigError, MissingExtraError
 from emovox.features import checkpoints, encoders
-from emovox.nets.framed import check_ranges
+from emovox.nets.base import check_ranges
 from emovox.nets.layers import POOLINGS, Pool, Pooling
 from emovox.nets.pretrained import WaveEncoder
 from emovox.nets.whisper import WhisperEncoder

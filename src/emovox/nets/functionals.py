@@ -31,7 +31,7 @@ from emovox.nets.blocks import (
     masked_quantiles,
     masked_slope,
 )
-from emovox.nets.folded import Bins, Fold, HalfBins
+from emovox.nets.stft import Bins, Fold, HalfBins
 
 __all__ = ["LN10", "MODULATION_HZ", "QUANTILES", "Functionals", "FunctionalsConfig"]
 

@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
-from emovox.nets.framed import FrameConfig, FrameNet
+from emovox.nets.base import FrameConfig, FrameNet
 from emovox.nets.layers import MaskedNorm, Pooling, existing, hidden_as_zero
 
 __all__ = ["Perceptron", "PerceptronConfig"]

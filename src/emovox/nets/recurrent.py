@@ -8,7 +8,7 @@ from typing import ClassVar, Literal
 from torch import Tensor
 
 from emovox.errors import ConfigError
-from emovox.nets.framed import FrameConfig, FrameNet
+from emovox.nets.base import FrameConfig, FrameNet
 from emovox.nets.layers import Recurrent
 
 __all__ = ["BiLstmConfig", "GruConfig", "RecurrentConfig", "RecurrentNet"]

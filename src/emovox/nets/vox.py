@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from emovox.errors import ConfigError
-from emovox.nets.framed import check_ranges
+from emovox.nets.base import check_ranges
 from emovox.nets.functionals import Functionals, FunctionalsConfig
 
 __all__ = ["NEVER", "Discriminant", "Vox", "VoxConfig", "VoxHead"]

@@ -6,7 +6,7 @@ from collections.abc import Callable, Generator, Iterable
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
-from emovox.batch.crew import Outcome
+from emovox._parallel import Outcome
 
 __all__ = ["Engine", "Factory", "Shard", "ShardDone"]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterable
 
-from emovox.batch.crew import Outcome, run_apart
+from emovox._parallel import Outcome, run_apart
 from emovox.batch.engines.base import Factory, Shard, ShardDone
 
 __all__ = ["LocalEngine"]

@@ -22,7 +22,7 @@ from contextlib import contextmanager
 from itertools import chain, islice
 from typing import Any
 
-from emovox.batch.crew import Outcome, attempt, check_workers
+from emovox._parallel import Outcome, attempt, check_workers
 from emovox.batch.engines.base import Factory, Shard, ShardDone
 from emovox.errors import EmovoxError, MissingExtraError
 

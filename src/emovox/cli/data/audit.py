@@ -36,8 +36,8 @@ def audit(
 
     Exit code: 0 when no recording is on both sides, 1 when one is.
     """
-    from emovox.corpora import audit as auditing
-    from emovox.corpora.plans import splits
+    from emovox.datasets import overlap as auditing
+    from emovox.datasets.plans import splits
 
     manifest, _ = manifest_at(data, reading(root=root, corpus=corpus))
     plans = splits(manifest, protocol)

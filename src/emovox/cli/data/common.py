@@ -15,8 +15,8 @@ from emovox.cli.models import Form
 from emovox.cli.terminal import clean, pad, width
 
 if TYPE_CHECKING:
-    from emovox.corpora import Manifest
-    from emovox.corpora.formats import Reading
+    from emovox.datasets import Manifest
+    from emovox.datasets.formats import Reading
 
 __all__ = [
     "TREES",
@@ -94,8 +94,8 @@ def _printable(text: str) -> str:
 
 def source_name(name: str) -> str:
     """``name`` if it is a corpus or a foreign tree; else a usage error that names the nearest."""
-    from emovox.corpora import CORPORA
-    from emovox.corpora.formats import FORMATS
+    from emovox.datasets import CORPORA
+    from emovox.datasets.formats import FORMATS
 
     known = (*CORPORA, *TREES, *FORMATS)
     if name in known:
@@ -114,7 +114,7 @@ def reading(
     audio: Path | None = None,
 ) -> Reading:
     """The options of a foreign table out of what was typed."""
-    from emovox.corpora.formats import Reading
+    from emovox.datasets.formats import Reading
 
     try:
         pattern = None if speaker is None else re.compile(speaker)
@@ -140,8 +140,8 @@ def manifest_at(path: str, options: Reading, *, format: str | None = None) -> tu
 
     Where there is no such path, ``path`` may be the name of a corpus that lies at ``--root``.
     """
-    from emovox.corpora import CORPORA, scan
-    from emovox.corpora.formats import guess, read
+    from emovox.datasets import CORPORA, scan
+    from emovox.datasets.formats import guess, read
 
     if path in CORPORA and options.root is not None and not Path(path).exists():
         return scan(path, options.root)

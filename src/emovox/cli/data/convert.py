@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from emovox.audio.suffixes import AUDIO_SUFFIXES
 from emovox.cli.data.common import (
     Corpus,
     FormOption,
@@ -21,7 +22,6 @@ from emovox.cli.data.common import (
 from emovox.cli.data.prepare import ContainerName
 from emovox.cli.models import Form
 from emovox.cli.terminal import Progress, say
-from emovox.suffixes import AUDIO_SUFFIXES
 
 __all__ = ["convert"]
 
@@ -66,7 +66,7 @@ def convert(
     """
     if to is None and from_ is None and target.suffix.lower() not in _TABLES and _is_sound(Path(source)):
         return _sound(Path(source), target, container, workers, format)
-    from emovox.corpora import formats
+    from emovox.datasets import formats
 
     options = reading(root=root, corpus=corpus, labels=labels, speaker=speaker, audio=audio)
     kind = to or _kind_of(target)
@@ -98,7 +98,7 @@ def _kind_of(target: Path) -> str:
 
 
 def _sound(source: Path, target: Path, container: ContainerName, workers: int, form: Form) -> int:
-    from emovox.corpora.prepare import convert_tree
+    from emovox.datasets.prepare import convert_tree
 
     root, paths = (source.parent, [source.name]) if source.is_file() else (source, None)
     rows = []
@@ -127,6 +127,6 @@ def _sound(source: Path, target: Path, container: ContainerName, workers: int, f
 
 
 def _count(root: Path) -> int:
-    from emovox.corpora.scan import walk
+    from emovox.datasets.scan import walk
 
     return sum(Path(path).suffix.lower() in AUDIO_SUFFIXES for path, _ in walk(root))

@@ -25,8 +25,8 @@ __all__ = ["check", "list_corpora"]
 
 def list_corpora(format: FormOption = Form.table) -> None:
     """List the corpora that emovox reads: size, language, licence, and how to get them."""
-    from emovox.corpora import CORPORA
-    from emovox.corpora.fetch import SOURCES
+    from emovox.datasets import CORPORA
+    from emovox.datasets.download import SOURCES
 
     facts = [_facts(corpus, fetched=name in SOURCES) for name, corpus in CORPORA.items()]
     rows = [
@@ -67,8 +67,8 @@ def check(
 
     Exit code: 0 when it is whole, 1 when something is not as it should be.
     """
-    from emovox.corpora import CORPORA, scan
-    from emovox.corpora.formats import read
+    from emovox.datasets import CORPORA, scan
+    from emovox.datasets.formats import read
 
     if source_name(name) in CORPORA:
         _, report = scan(name, root)

@@ -31,14 +31,14 @@ def download(
 
     Exit code: 0 when all is there, 1 when a file failed, 2 when this corpus must be got by hand.
     """
-    from emovox.corpora.fetch import SOURCES, advice
+    from emovox.datasets.download import SOURCES, advice
     from emovox.errors import DownloadError
 
     told = advice(name)  # an unknown name is refused here
     if name not in SOURCES:
         say(f"{name} cannot be fetched by a program. {told}")
         return 2
-    from emovox.corpora import fetch
+    from emovox.datasets import download as fetch
 
     total = sum(remote.n_bytes or 0 for remote in SOURCES[name])
     meter = _Meter(total)

@@ -24,7 +24,7 @@ from emovox.cli.outputs import check_new
 from emovox.cli.terminal import Progress, say
 
 if TYPE_CHECKING:
-    from emovox.corpora import Manifest
+    from emovox.datasets import Manifest
 
 __all__ = ["ContainerName", "prepare"]
 
@@ -70,7 +70,7 @@ def prepare(
     """
     source_name(name)
     check_new(output, force=force)
-    from emovox.corpora import formats
+    from emovox.datasets import formats
 
     manifest, report = _read(name, root, reading(labels=labels, speaker=speaker, corpus=corpus))
     failed: list[dict[str, Any]] = []
@@ -90,8 +90,8 @@ def prepare(
 
 
 def _read(name: str, root: Path, options: Any) -> tuple[Manifest, Report]:
-    from emovox.corpora import CORPORA, scan
-    from emovox.corpora.formats import read
+    from emovox.datasets import CORPORA, scan
+    from emovox.datasets.formats import read
 
     return scan(name, root) if name in CORPORA else read(root, format=name, options=options)
 
@@ -104,7 +104,7 @@ def _kept_out(report: Any) -> bool:
 def _converted(
     manifest: Manifest, audio: Path, container: ContainerName, workers: int
 ) -> tuple[Manifest, list[dict[str, Any]]]:
-    from emovox.corpora.prepare import convert_tree, converted_manifest
+    from emovox.datasets.prepare import convert_tree, converted_manifest
 
     paths = list(dict.fromkeys(u.path for u in manifest))
     progress = Progress(len(paths))

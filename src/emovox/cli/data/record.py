@@ -11,7 +11,7 @@ import typer
 from emovox.cli.terminal import clean, say
 
 if TYPE_CHECKING:
-    from emovox.corpora.record import Prompt, Session, Source, Take
+    from emovox.datasets.recording import Prompt, Session, Source, Take
 
 __all__ = ["record"]
 
@@ -46,7 +46,7 @@ def record(
 
     Exit code: 0 when all prompts are recorded or the speaker ended, 1 when consent was not given.
     """
-    from emovox.corpora import record as recording
+    from emovox.datasets import recording
 
     person = recording.Speaker(speaker, sex=sex, age=age, language=language)
     wanted = recording.prompts(emotions.split(",")) if prompts is None else recording.read_prompts(prompts)
@@ -67,7 +67,7 @@ def record(
 
 
 def _microphone(device: str | None) -> Source:
-    from emovox.microphone import Recorder
+    from emovox.audio.microphone import Recorder
 
     return Recorder(device)
 

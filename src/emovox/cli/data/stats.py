@@ -25,7 +25,7 @@ from emovox.cli.outputs import check_new
 from emovox.cli.terminal import Progress, say
 
 if TYPE_CHECKING:
-    from emovox.corpora.stats import Spread, Stats
+    from emovox.datasets.statistics import Spread, Stats
 
 __all__ = ["stats"]
 
@@ -54,7 +54,7 @@ def stats(
     Exit code: 0 when all clips could be heard, 1 when some could not.
     """
     check_new(html, force=force, option="--html")
-    from emovox.corpora import stats as figures
+    from emovox.datasets import statistics as figures
 
     options = reading(root=root, corpus=corpus, labels=labels, speaker=speaker)
     manifest, _ = manifest_at(data, options)
@@ -68,7 +68,7 @@ def stats(
     found = figures.stats(manifest, heard, failed)
     show(_page(found), found.to_dict(), format)
     if html is not None:
-        from emovox.report.corpus import corpus_html
+        from emovox.reports.corpus import corpus_html
 
         html.write_text(corpus_html(found.to_dict()), encoding="utf-8")
     return 1 if failed else 0

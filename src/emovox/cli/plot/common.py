@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from emovox._files import write_text
 from emovox.cli.outputs import check_new
 from emovox.cli.terminal import say
 from emovox.errors import ConfigError
-from emovox.files import write_text
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -31,7 +31,7 @@ Force = Annotated[bool, typer.Option("--force", help="Let -o replace a file that
 
 def check_output(output: Path, *, force: bool) -> None:
     """Refuse, before the work, what cannot be written or would be destroyed."""
-    from emovox.report.figures import SUFFIXES
+    from emovox.reports.figures import SUFFIXES
 
     known = (*SUFFIXES, PAGE)
     if output.suffix.lower() not in known:
@@ -41,8 +41,8 @@ def check_output(output: Path, *, force: bool) -> None:
 
 def finish(figure: Figure, output: Path, description: str) -> int:
     """Write the figure, whole or not at all."""
-    from emovox.report.figures import figure_part, write_figure
-    from emovox.report.html import page
+    from emovox.reports.figures import figure_part, write_figure
+    from emovox.reports.html import page
 
     if output.suffix.lower() != PAGE:
         write_figure(figure, output)

@@ -12,8 +12,8 @@ from emovox.cli.plot.common import Force, Output, check_output, document_at, fin
 from emovox.errors import ConfigError
 
 if TYPE_CHECKING:
-    from emovox.report.figures import System
-    from emovox.runs import Run
+    from emovox.reports.figures import System
+    from emovox.training.run_folder import Run
 
 __all__ = ["classes", "comparison", "confusion", "learning", "search", "training"]
 
@@ -33,7 +33,7 @@ def confusion(
     force: Force = False,
 ) -> int:
     """Which emotion was taken for which: the confusion matrix."""
-    from emovox.report.figures import confusion_figure
+    from emovox.reports.figures import confusion_figure
 
     check_output(output, force=force)
     document = document_at(evaluation, _EVALUATION, "`emovox evaluate -o`")
@@ -42,7 +42,7 @@ def confusion(
 
 def classes(evaluation: Evaluated, output: Output, force: Force = False) -> int:
     """How many clips of each emotion were recognised: recall, with its interval over speakers."""
-    from emovox.report.figures import class_figure
+    from emovox.reports.figures import class_figure
 
     check_output(output, force=force)
     document = document_at(evaluation, _EVALUATION, "`emovox evaluate -o`")
@@ -63,7 +63,7 @@ def comparison(
 
     Runs are compared with the first of them, on the same clips.
     """
-    from emovox.report.figures import comparison_figure, comparison_systems
+    from emovox.reports.figures import comparison_figure, comparison_systems
 
     check_output(output, force=force)
     if len(paths) == 1:
@@ -82,7 +82,7 @@ def comparison(
 
 def learning(runs: Runs, output: Output, force: Force = False) -> int:
     """What more data brings: UAR of several runs against the clips they were trained on."""
-    from emovox.report.figures import Point, learning_figure
+    from emovox.reports.figures import Point, learning_figure
 
     check_output(output, force=force)
     found = _trained(runs)
@@ -103,8 +103,8 @@ def search(
     force: Force = False,
 ) -> int:
     """How a search went: each trial, and the best so far."""
-    from emovox.report.figures import search_figure
-    from emovox.runs import read_run
+    from emovox.reports.figures import search_figure
+    from emovox.training.run_folder import read_run
 
     check_output(output, force=force)
     trials = table_at(run, ["trials.json"], "`emovox tune -o`")
@@ -128,7 +128,7 @@ def training(
     force: Force = False,
 ) -> int:
     """How a training went: losses and UAR along the epochs."""
-    from emovox.report.figures import training_figure
+    from emovox.reports.figures import training_figure
 
     check_output(output, force=force)
     history = [_named(row) for row in table_at(run, _HISTORIES, "the training of a net")]
@@ -147,7 +147,7 @@ _HISTORIES = (
     "metrics.csv",
 )
 _FULL_NAMES = {"number": "epoch", "loss": "train_loss", "uar": "validation_uar"}
-"""Columns of ``curves.csv`` (`emovox.train.epochs`) -> what they are called beside others."""
+"""Columns of ``curves.csv`` (`emovox.training.neural.epochs`) -> what they are called beside others."""
 
 
 def _named(row: Mapping[str, Any]) -> dict[str, Any]:
@@ -159,8 +159,8 @@ def _named(row: Mapping[str, Any]) -> dict[str, Any]:
 
 def _data(folder: Path) -> str:
     """What a run's config names as its data, in short; nothing where there is no config."""
-    from emovox.config import read_config
-    from emovox.runs import CONFIG_FILE
+    from emovox.training.config import read_config
+    from emovox.training.run_folder import CONFIG_FILE
 
     file = folder / CONFIG_FILE
     return ", ".join(Path(name).stem for name in read_config(file).data) if file.is_file() else ""
@@ -172,7 +172,7 @@ def _trained(folders: list[Path]) -> list[Run]:
     Raises:
         ConfigError: fewer than two, or they cannot be compared.
     """
-    from emovox.runs import difference, read_run
+    from emovox.training.run_folder import difference, read_run
 
     if len(folders) < 2:
         raise ConfigError(f"one run, {str(folders[0])!r}, makes no such figure; name another one")
@@ -190,8 +190,8 @@ def _trained(folders: list[Path]) -> list[Run]:
 
 
 def _system(run: Run, first: Run) -> System:
-    from emovox.report.figures import System
-    from emovox.runs import difference
+    from emovox.reports.figures import System
+    from emovox.training.run_folder import difference
 
     uar = run.record["scores"]["uar"]
     against = None if run is first else difference(run, first)

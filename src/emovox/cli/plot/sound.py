@@ -41,14 +41,14 @@ def radar(
     force: Force = False,
 ) -> int:
     """How the probabilities of one clip or several spread over the emotions."""
-    from emovox import zoo
-    from emovox.report.figures import radar_figure
-    from emovox.report.figures.radar import MOST_CLIPS
+    from emovox.bundles import registry
+    from emovox.reports.figures import radar_figure
+    from emovox.reports.figures.radar import MOST_CLIPS
 
     check_output(output, force=force)
     if len(clips) > MOST_CLIPS:
         raise ConfigError(f"got {len(clips)} clips; expected 1 to {MOST_CLIPS} on one radar chart")
-    recognizer = zoo.load(model)
+    recognizer = registry.load(model)
     answers = [recognizer.predict(clip, labels=labels) for clip in clips]
     title = f"Probabilities by {recognizer.name} {recognizer.spec.version}"
     return finish(radar_figure(answers, title=title), output, title)
@@ -64,7 +64,7 @@ def waveform(
     force: Force = False,
 ) -> int:
     """Samples along the time, over the colours of the expressed emotions."""
-    from emovox.report.figures import waveform_figure
+    from emovox.reports.figures import waveform_figure
 
     return _drawn(waveform_figure, clip, output, model, segments, start_s, end_s, force)
 
@@ -79,7 +79,7 @@ def spectrogram(
     force: Force = False,
 ) -> int:
     """Energy of 96 mel bands along the time, below the expressed emotions."""
-    from emovox.report.figures import spectrogram_figure
+    from emovox.reports.figures import spectrogram_figure
 
     return _drawn(spectrogram_figure, clip, output, model, segments, start_s, end_s, force)
 
@@ -106,7 +106,7 @@ def _cut(clip: str, start_s: float, end_s: float | None) -> NDArray[np.float32]:
     import numpy as np
 
     from emovox import audio
-    from emovox.report.figures.sound import LONGEST_S
+    from emovox.reports.figures.sound import LONGEST_S
 
     rate = audio.SAMPLE_RATE
     first, last = round(start_s * rate), None if end_s is None else round(end_s * rate)
@@ -128,9 +128,10 @@ def _cut(clip: str, start_s: float, end_s: float | None) -> NDArray[np.float32]:
 
 
 def _judged(x: NDArray[np.float32], model: str) -> tuple[list[Segment], str]:
-    from emovox import audio, zoo
+    from emovox import audio
+    from emovox.bundles import registry
 
-    recognizer = zoo.load(model)
+    recognizer = registry.load(model)
     found = list(recognizer.timeline(x, sample_rate=audio.SAMPLE_RATE))
     who = f"{recognizer.name} {recognizer.spec.version}"
     return found, f"Expressed emotion by {who}{'' if found else ': no speech was found'}; blank: no speech."

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from emovox.cli.plot.common import Force, Output, check_output, finish, table_at
-from emovox.cli.workshop import Labels, Store, Workers, need_classical, opened, tables_of
+from emovox.cli.training import Labels, Store, Workers, need_classical, opened, tables_of
 from emovox.errors import ConfigError
 
 __all__ = ["importance", "projection"]
@@ -32,7 +32,7 @@ def importance(
     force: Force = False,
 ) -> int:
     """Which features matter most, judged on the run's training clips alone."""
-    from emovox.report.figures import importance_figure
+    from emovox.reports.figures import importance_figure
 
     check_output(output, force=force)
     if source.is_file():
@@ -71,11 +71,11 @@ def _scored(folder: Path, method: str, workers: int, store: Path | None) -> tupl
         hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(_UNITS)}"
         raise ConfigError(f"no method {method!r} that scores columns; {hint}")
     need_classical()
-    from emovox.config import read_config
-    from emovox.experiment import planned, rows_of
     from emovox.features import feature_set
-    from emovox.runs import CONFIG_FILE, read_run
-    from emovox.selection import column_scores
+    from emovox.training.classical.selection import column_scores
+    from emovox.training.config import read_config
+    from emovox.training.experiment import planned, rows_of
+    from emovox.training.run_folder import CONFIG_FILE, read_run
 
     run = read_run(folder)
     if run.kind != "train":
@@ -127,8 +127,8 @@ def projection(
 ) -> int:
     """How clips lie in the space of their features: a point a clip."""
     from emovox.features import feature_set
-    from emovox.report.figures import project, projection_figure
-    from emovox.report.figures.projection import known_method, known_scale
+    from emovox.reports.figures import project, projection_figure
+    from emovox.reports.figures.projection import known_method, known_scale
 
     check_output(output, force=force)
     _check_by(by)

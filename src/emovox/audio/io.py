@@ -1,0 +1,202 @@
+"""The door itself: source -> mono float32 at 16 kHz, whole or in blocks."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from emovox.audio.decoders import ArrayDecoder, Decoder, decoder
+from emovox.audio.resampling import Resampler
+from emovox.audio.source import Source, is_array, opened
+from emovox.audio.validation import SAMPLE_RATE
+from emovox.errors import AudioDecodeError, AudioError, AudioTooLongError, AudioValueError
+
+__all__ = ["Channels", "Info", "blocks", "probe", "read"]
+
+_MAX_SAMPLES_PER_S = 2 * 192_000
+"""Of a recording whose length is bounded: more than a studio's stereo, 8 channels at 48 kHz."""
+
+Channels: TypeAlias = str | int
+"""``"mix"`` = the mean of all channels, ``"each"`` = all apart, or the number of one, from 0."""
+
+
+@dataclass(frozen=True, slots=True)
+class Info:
+    """What a source says about itself."""
+
+    duration_s: float | None
+    """As the header claims; ``None`` when it claims nothing."""
+    sample_rate: int
+    """Hz, before it is brought to 16 kHz."""
+    n_channels: int
+    format: str
+    """Container and coding, such as ``wav/pcm_16``; ``array`` for an array."""
+
+
+def read(
+    source: Source, *, sample_rate: int | None = None, channels: Channels = "mix"
+) -> NDArray[np.float32]:
+    """Read a whole recording.
+
+    Args:
+        source: a path, bytes, a binary file object (read from where it stands, and left there) or an array.
+        sample_rate: Hz, of an array; a file knows its own.
+        channels: ``"mix"`` (the mean of all), ``"each"``, or the number of one, from 0.
+
+    Returns:
+        Float32 in [-1, 1] at 16 kHz: ``(n,)``, or ``(n_channels, n)`` for ``"each"``; n is at least 1.
+
+    Raises:
+        AudioNotFoundError: there is no such file.
+        AudioDecodeError: it is not sound, or holds none.
+        AudioValueError: NaN or infinite samples, an absurd rate, no such channel, a wrong argument.
+        MissingExtraError: it is a media file and the extra ``media`` is not installed.
+    """
+    parts = list(blocks(source, sample_rate=sample_rate, channels=channels))
+    whole = parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1)
+    return whole if channels == "each" else whole[0]
+
+
+def blocks(
+    source: Source,
+    *,
+    sample_rate: int | None = None,
+    channels: Channels = "mix",
+    block_s: float = 10.0,
+    max_s: float | None = None,
+) -> Iterator[NDArray[np.float32]]:
+    """Read a recording block by block; memory does not grow with its length.
+
+    Arguments and errors are those of ``read``; a wrong argument is refused at once, all else while iterating.
+    With ``max_s``, a recording of more seconds is an AudioTooLongError: what its header says is not believed,
+    it is decoded so far and then given up.
+
+    Yields:
+        ``(1, n)`` float32 in [-1, 1] at 16 kHz, or ``(n_channels, n)`` for ``"each"``. All blocks last
+        ``block_s`` seconds but the last. One after the other they are what ``read`` returns, exactly.
+    """
+    wanted = _channels(channels)
+    if not (isinstance(block_s, (int, float)) and math.isfinite(block_s) and block_s * SAMPLE_RATE >= 1):
+        raise AudioValueError(f"block_s is {block_s!r}; expected seconds, at least one sample long")
+    if not is_array(source) and sample_rate is not None:
+        raise AudioValueError(f"sample_rate={sample_rate} is for arrays; a file knows its own: leave it out")
+    if max_s is not None and not max_s > 0:
+        raise AudioValueError(f"max_s is {max_s!r}; expected seconds, more than 0, or None")
+    return _blocks(source, sample_rate, wanted, round(block_s * SAMPLE_RATE), max_s)
+
+
+def probe(source: Source, *, sample_rate: int | None = None) -> Info:
+    """Say how long a source is, its rate, channels and format, reading little more than its header.
+
+    Raises:
+        AudioError: as ``read``, for what the header shows.
+    """
+    with _decoder(source, sample_rate) as sound:
+        return Info(sound.duration_s, sound.sample_rate, sound.n_channels, sound.format)
+
+
+def _channels(channels: Channels) -> Channels:
+    """``"mix"``, ``"each"`` or an int."""
+    if channels in ("mix", "each"):
+        return channels
+    if isinstance(channels, str) and channels.isascii() and channels.isdecimal() and len(channels) < 9:
+        return int(channels)
+    if isinstance(channels, (int, np.integer)) and not isinstance(channels, bool) and channels >= 0:
+        return int(channels)
+    raise AudioValueError(f"channels is {channels!r}; expected 'mix', 'each' or a channel's number, from 0")
+
+
+@contextmanager
+def _decoder(source: Source, sample_rate: int | None) -> Iterator[Decoder]:
+    if is_array(source):
+        yield ArrayDecoder(source, sample_rate)
+        return
+    reader = opened(source)
+    try:
+        sound = decoder(reader)
+        try:
+            yield sound
+            if reader.error is not None:  # not a damaged recording: its rest is there and could not be had
+                raise AudioDecodeError(f"reading failed in the middle: {reader.error}")
+        except AudioError as error:
+            raise _named(error, reader.label) from None
+        finally:
+            sound.close()
+    finally:
+        reader.close()
+
+
+def _named(error: AudioError, label: str) -> AudioError:
+    """The same error with the file in front, once."""
+    message = str(error)
+    return error if message.startswith(label) else type(error)(f"{label}: {message}")
+
+
+def _blocks(
+    source: Source, sample_rate: int | None, channels: Channels, block: int, max_s: float | None
+) -> Iterator[NDArray[np.float32]]:
+    with _decoder(source, sample_rate) as sound:
+        waiting: list[NDArray[np.float32]] = []
+        n_waiting = 0
+        for part in _converted(sound, channels, max_s):
+            waiting.append(part)
+            n_waiting += part.shape[1]
+            if n_waiting >= block:
+                whole = np.concatenate(waiting, axis=1)
+                full = n_waiting - n_waiting % block
+                for start in range(0, full, block):
+                    yield np.ascontiguousarray(whole[:, start : start + block])
+                waiting, n_waiting = [whole[:, full:]], n_waiting - full
+        if n_waiting:
+            yield np.concatenate(waiting, axis=1)
+
+
+def _converted(sound: Decoder, channels: Channels, max_s: float | None) -> Iterator[NDArray[np.float32]]:
+    """Chosen channels ``(c, n)`` at 16 kHz, in whatever portions the decoder gives."""
+    if isinstance(channels, int) and channels >= sound.n_channels:
+        raise AudioValueError(
+            f"there is no channel {channels}: the recording has {sound.n_channels}, numbered from 0"
+        )
+    resampler = Resampler(sound.sample_rate, n_channels=sound.n_channels if channels == "each" else 1)
+    n_in = n_out = 0
+    for frames in sound.frames():
+        n_in += len(frames)
+        if max_s is not None:
+            _bounded(n_in, sound, max_s)
+        part = resampler.push(_picked(frames, channels))
+        n_out += part.shape[1]
+        yield part
+    if not n_in:
+        raise AudioDecodeError("it holds no samples; expected a recording with sound")
+    rest = resampler.flush()
+    if not n_out + rest.shape[1]:  # a sample or two at a high rate round to none, yet they are sound
+        rest = np.zeros((resampler.n_channels, 1), np.float32)
+    yield rest
+
+
+def _bounded(n_frames: int, sound: Decoder, max_s: float) -> None:
+    """A bound in seconds bounds the work as well: silence of 32 channels at 768 kHz packs into a few kB."""
+    if n_frames > max_s * sound.sample_rate:
+        raise AudioTooLongError(f"it lasts longer than {max_s:g} s, the most that is taken; cut it up")
+    if n_frames * sound.n_channels > max_s * _MAX_SAMPLES_PER_S:
+        raise AudioTooLongError(
+            f"{sound.n_channels} channels at {sound.sample_rate} Hz are more samples than {max_s:g} s may "
+            "hold; convert it to fewer, or cut it up"
+        )
+
+
+def _picked(frames: NDArray[np.float32], channels: Channels) -> NDArray[np.float32]:
+    """``(n, n_channels)`` -> ``(c, n)``."""
+    if channels == "each":
+        return frames.T
+    if channels == "mix":
+        # Channels are averaged here, one way for all files: decoders' own down-mixes differ in gain.
+        mean: NDArray[np.float32] = frames.mean(axis=1, dtype=np.float32)
+        return mean[np.newaxis]
+    return frames[:, int(channels)][np.newaxis]

@@ -1,0 +1,52 @@
+"""Read, verify and write a model bundle: a folder with ``model.onnx`` and ``spec.json``.
+
+The graph takes what ``spec.input.kind`` says, and answers ``logits`` ``(b, n_labels)`` float32, before the
+temperature:
+
+- ``waveform``: ``waveform`` ``(b, n)`` float32 (mono, 16 kHz, zero-padded at the end) and ``lengths``
+  ``(b,)`` int64 (samples);
+- ``vector``: ``features`` ``(b, d)`` float32, a row a sound, nan where a value is missing;
+- ``frames``: ``features`` ``(b, t, d)`` float32 (zero-padded at the end) and ``lengths`` ``(b,)`` int64.
+
+Features are those that ``spec.input.features`` names, ``{set, overrides, digest, columns}``, computed by
+`emovox.features`, whose digest must be the one of the training. The spec says everything else: labels in
+order, windows, temperature, corpora, scores and licences.
+
+A bundle may come from anywhere, so the door is narrow: nothing is unpickled, both files are bounded, the
+sha256 of the model is checked on the very bytes that onnxruntime then gets, and a graph that points outside
+of its own file is refused.
+"""
+
+from __future__ import annotations
+
+from emovox.bundles.bundle import (
+    MAX_MODEL_BYTES,
+    MAX_SPEC_BYTES,
+    MODEL_FILE,
+    SPEC_FILE,
+    Bundle,
+    load_bundle,
+    read_spec,
+    write_bundle,
+)
+from emovox.bundles.spec import SCHEMA, Abstain, Features, Input, Licence, Normaliser, Population, Score, Spec
+
+__all__ = [
+    "MAX_MODEL_BYTES",
+    "MAX_SPEC_BYTES",
+    "MODEL_FILE",
+    "SCHEMA",
+    "SPEC_FILE",
+    "Abstain",
+    "Bundle",
+    "Features",
+    "Input",
+    "Licence",
+    "Normaliser",
+    "Population",
+    "Score",
+    "Spec",
+    "load_bundle",
+    "read_spec",
+    "write_bundle",
+]

@@ -1,0 +1,180 @@
+"""What stands beside a bundle that is published: its model card, and the notice of its licence.
+
+After Mitchell et al. (2019), Model Cards for Model Reporting; its head is the YAML that the Hugging Face
+Hub reads.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+
+from emovox.bundles import Score, Spec
+
+__all__ = ["card", "licence_id", "licence_notice", "objections"]
+
+_KNOWN = {
+    *("apache-2.0", "mit", "bsd-2-clause", "bsd-3-clause", "cc0-1.0", "unlicense"),
+    *("cc-by-4.0", "cc-by-sa-4.0", "cc-by-nc-4.0", "cc-by-nd-4.0", "cc-by-nc-sa-4.0", "cc-by-nc-nd-4.0"),
+    *("gpl-3.0", "lgpl-3.0", "agpl-3.0", "mpl-2.0"),
+}
+"""Licences that the Hub knows by name, as far as weights have them."""
+
+_UNSAID = ("", "as its corpora", "none", "unknown")
+
+
+def objections(spec: Spec) -> list[str]:
+    """Why a bundle should not be published as it is; each says what to do."""
+    why = []
+    if not spec.corpora:
+        why.append("it does not say which corpora it was trained on")
+    if spec.licence.weights.strip().lower() in _UNSAID:
+        why.append(
+            f"its weights have no licence of their own ({spec.licence.weights!r}): name one with --licence "
+            "that the corpora's terms allow"
+        )
+    if spoilt := [score for score in spec.scores if "contaminated" in score.protocol]:
+        why.append(
+            f"its score on {spoilt[0].corpus} is contaminated: test it on clips it was not trained on, and "
+            "publish that"
+        )
+    return why
+
+
+def licence_id(licence: str) -> str | None:
+    """The name under which the Hub knows a licence, or ``None``.
+
+    >>> licence_id("CC BY-NC-SA 4.0")
+    'cc-by-nc-sa-4.0'
+    """
+    name = re.sub(r"[\s_]+", "-", licence.strip().lower())
+    return name if name in _KNOWN else None
+
+
+def card(spec: Spec, repo: str) -> str:
+    """The model card in Markdown, as ``README.md`` of the repository ``owner/name``."""
+    parts = [
+        _head(spec),
+        f"# {repo.rpartition('/')[2]}\n\n{_line(spec.description)}",
+        "It names the **expressed emotion** of a voice: what speech sounds like to listeners, not what a "
+        f"person feels. Labels: {', '.join(spec.labels)}.",
+        _use(repo),
+        _scores(spec),
+        _training(spec),
+        _limits(spec),
+        _law(),
+        _terms(spec),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def licence_notice(spec: Spec) -> str:
+    """The text of ``LICENSE``: under what the files are, and whose recordings taught the model."""
+    use = "Commercial use is allowed." if spec.licence.commercial else "Commercial use is not allowed."
+    lines = [
+        f"model.onnx (the weights) and spec.json of {spec.name} {spec.version}: {spec.licence.weights}.",
+        use,
+        f"The code that runs them, emovox: {spec.licence.code}.",
+        "",
+        "Learned from recordings of",
+        "",
+        *_attributions(spec),
+        "",
+        "No recording of any corpus is part of this repository.",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _head(spec: Spec) -> str:
+    known = licence_id(spec.licence.weights)
+    values: dict[str, object] = {
+        "library_name": "emovox",
+        "pipeline_tag": "audio-classification",
+        "tags": ["emovox", "onnx", "speech-emotion-recognition"],
+        "license": known or "other",
+    }
+    if not known:
+        values |= {"license_name": _slug(spec.licence.weights), "license_link": "LICENSE"}
+    return "\n".join(["---", *(f"{key}: {json.dumps(value)}" for key, value in values.items()), "---"])
+
+
+def _use(repo: str) -> str:
+    return (
+        "## Use\n\n```sh\npip install 'emovox[hub]'\n"
+        f"emovox predict --model hf://{repo} clip.wav\n```\n\n"
+        f'```python\nimport emovox\n\nemovox.load("hf://{repo}").predict("clip.wav").label\n```'
+    )
+
+
+def _scores(spec: Spec) -> str:
+    if not spec.scores:
+        return "## Scores\n\nNo score was measured."
+    rows = [f"| {_line(s.corpus)} | {_line(s.protocol)} | {s.metric} | {_value(s)} |" for s in spec.scores]
+    return "\n".join(
+        [
+            "## Scores\n",
+            "| corpus | protocol | metric | value [95 % interval] |",
+            "|---|---|---|---|",
+            *rows,
+            "\nUAR is the mean recall of the emotions. A score holds for its protocol and no other: "
+            "strict is speakers and sentences never trained on; one that is speaker-dependent or "
+            "contaminated says nothing of new voices.",
+        ]
+    )
+
+
+def _value(score: Score) -> str:
+    """With its interval over speakers, and on how much it was measured."""
+    bounds = "" if score.low is None or score.high is None else f" [{score.low:.3f}, {score.high:.3f}]"
+    sizes: Mapping[str, int | None] = {"speakers": score.n_speakers, "clips": score.n_clips}
+    counted = ", ".join(f"{n} {what}" for what, n in sizes.items() if n is not None)
+    return f"{score.value:.3f}{bounds}" + (f" ({counted})" if counted else "")
+
+
+def _training(spec: Spec) -> str:
+    corpora = ", ".join(spec.corpora) or "not stated"
+    return f"## Training\n\nCorpora: {corpora}. Protocol: `{_line(spec.protocol)}`."
+
+
+def _limits(spec: Spec) -> str:
+    sure = spec.abstain.confidence
+    abstains = f" It gives no label below a confidence of {sure:.2f}." if sure else ""
+    return (
+        "## Limits\n\nThe corpora are mostly acted speech; spontaneous speech, other languages, other "
+        "recording conditions and groups of speakers that the corpora lack are judged worse, by how much is "
+        f"not known from the scores above. Sound shorter than {spec.min_s:g} s is not judged.{abstains}"
+    )
+
+
+def _law() -> str:
+    return (
+        "## Law\n\nIn the EU, inferring emotions of people at work or in education is prohibited (AI Act, "
+        "Art. 5(1)(f), but for medical or safety reasons); elsewhere people must be told (Art. 50(3)). Make "
+        "no decision about a person on what this model says."
+    )
+
+
+def _terms(spec: Spec) -> str:
+    use = "allowed" if spec.licence.commercial else "not allowed"
+    return (
+        f"## Licence\n\nWeights: {_line(spec.licence.weights)}; commercial use is {use}. "
+        f"Code: {_line(spec.licence.code)}. See `LICENSE`."
+    )
+
+
+def _attributions(spec: Spec) -> Iterator[str]:
+    from emovox.datasets import CORPORA  # only who publishes needs them
+
+    for name in spec.corpora:
+        corpus = CORPORA.get(name)
+        yield f"- {name}" if corpus is None else f"- {corpus.title}: {corpus.citation} {corpus.licence}."
+
+
+def _slug(text: str) -> str:
+    return re.sub(r"[^a-z0-9.]+", "-", text.lower()).strip("-") or "not-stated"
+
+
+def _line(text: str) -> str:
+    """On one line, and no cell of a table more."""
+    return " ".join(text.split()).replace("|", r"\|")

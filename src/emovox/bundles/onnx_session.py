@@ -1,0 +1,226 @@
+"""Open a foreign ONNX graph and run it: is it whole, does it keep to itself, does it keep its word?
+
+By the kind of its input it takes
+
+- ``waveform``: ``waveform`` ``(b, n)`` float32 and ``lengths`` ``(b,)`` int64;
+- ``vector``: ``features`` ``(b, d)`` float32, nan where one is missing;
+- ``frames``: ``features`` ``(b, t, d)`` float32 and ``lengths`` ``(b,)`` int64;
+
+and answers ``logits`` ``(b, n_labels)`` float32.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from emovox._telemetry import keep_quiet
+from emovox.errors import BundleCorruptError
+
+__all__ = ["Graph", "Kind", "fed"]
+
+Kind = Literal["waveform", "vector", "frames"]
+
+
+class Graph:
+    """A graph in an onnxruntime session. Immutable and safe to share between threads.
+
+    Args:
+        model: the bytes of an ONNX file, complete in itself.
+        name: what messages call it.
+        n_labels: how many logits it must answer.
+        kind: what it takes.
+        n_columns: how many features, unless it takes the waveform.
+        threads: threads that one run may use.
+
+    Raises:
+        BundleCorruptError: the bytes are no usable graph.
+    """
+
+    def __init__(
+        self,
+        model: bytes,
+        *,
+        name: str,
+        n_labels: int,
+        kind: Kind = "waveform",
+        n_columns: int | None = None,
+        threads: int = 1,
+    ) -> None:
+        self._name = f"the graph of bundle {name!r}"
+        self._n_labels = n_labels
+        self._kind = kind
+        try:
+            _refuse_outside(model)
+            self.session = _open(model, threads)
+            _check_inputs(self.session, kind, n_columns)
+            _check_output(self.session, n_labels)
+        except Exception as error:  # onnxruntime's exceptions share no base class
+            raise BundleCorruptError(f"{self._name} cannot be used: {_first_line(error)}") from error
+
+    def __call__(self, items: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
+        """Run once over ``items``: sounds ``(n,)``, rows ``(d,)`` or frames ``(t, d)``, by its kind.
+
+        Each is float32; a sound has at least one sample, frames at least one row.
+
+        Returns:
+            ``(len(items), n_labels)`` float32.
+
+        Raises:
+            BundleCorruptError: the graph failed, or answered another shape or something not finite.
+        """
+        if not items:
+            return np.zeros((0, self._n_labels), np.float32)
+        try:
+            answer: NDArray[np.float32] = self.session.run(["logits"], fed(self._kind, items))[0]
+        except Exception as error:  # as above
+            raise BundleCorruptError(f"{self._name} failed: {_first_line(error)}") from error
+        expected = (len(items), self._n_labels)
+        if answer.shape != expected:
+            raise BundleCorruptError(f"{self._name} answers shape {answer.shape}, expected {expected}")
+        if not np.isfinite(answer).all():
+            raise BundleCorruptError(f"{self._name} answers numbers that are not finite")
+        return answer
+
+
+def fed(kind: Kind, items: Sequence[NDArray[np.float32]]) -> dict[str, NDArray[Any]]:
+    """The inputs of one run, by name; what is shorter than the longest is filled with zeros."""
+    if kind == "vector":
+        return {"features": np.stack(items)}
+    lengths = np.array([len(x) for x in items], np.int64)
+    batch = np.zeros((len(items), int(lengths.max()), *items[0].shape[1:]), np.float32)
+    for row, x in zip(batch, items, strict=True):
+        row[: len(x)] = x
+    return {"waveform" if kind == "waveform" else "features": batch, "lengths": lengths}
+
+
+def _open(model: bytes, threads: int) -> Any:
+    """A session that is quiet, small, and idle when idle."""
+    keep_quiet()
+    import onnxruntime as ort  # here, for reading a spec must not load it
+
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 4
+    options.enable_cpu_mem_arena = False
+    options.enable_mem_pattern = False  # lengths vary from call to call: a plan for each would be kept
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.add_session_config_entry("session.load_model_format", "ONNX")
+    # Its fallback would try the same provider again, and print that it does.
+    return ort.InferenceSession(model, options, providers=["CPUExecutionProvider"], enable_fallback=0)
+
+
+def _check_inputs(session: Any, kind: Kind, n_columns: int | None) -> None:
+    """The graph's inputs are the ones the contract names, as wide as the features and otherwise free."""
+    names: dict[Kind, tuple[str, str]] = {
+        "waveform": ("waveform", "bn"),
+        "vector": ("features", "bd"),
+        "frames": ("features", "btd"),
+    }
+    name, axes = names[kind]
+    inputs = session.get_inputs()
+    found = {port.name: (port.type, len(port.shape)) for port in inputs}
+    wanted = {name: ("tensor(float)", len(axes))}
+    if kind != "vector":
+        wanted["lengths"] = ("tensor(int64)", 1)
+    if found != wanted:
+        raise BundleCorruptError(f"it takes {found}, expected {wanted}")
+    sizes = {port.name: list(port.shape) for port in inputs}
+    if kind != "waveform" and (width := sizes[name].pop()) != n_columns:
+        raise BundleCorruptError(f"it takes {width} features, spec.json names {n_columns} columns")
+    if any(isinstance(size, int) for shape in sizes.values() for size in shape):
+        raise BundleCorruptError("it has a fixed batch or length; both must be free")
+
+
+def _check_output(session: Any, n_labels: int) -> None:
+    """The graph answers as many logits as there are labels."""
+    outputs = {port.name: (port.type, port.shape) for port in session.get_outputs()}
+    kind, shape = outputs.get("logits", ("nothing", []))
+    if kind != "tensor(float)" or len(shape) != 2:
+        raise BundleCorruptError(f"it has no output logits (b, n_labels) of float32, but {sorted(outputs)}")
+    if shape[1] != n_labels:
+        raise BundleCorruptError(f"it answers {shape[1]} logits, spec.json names {n_labels} labels")
+
+
+def _first_line(error: Exception) -> str:
+    text = " ".join(str(error).split())[:300]
+    return text if isinstance(error, BundleCorruptError) else f"{type(error).__name__}: {text}"
+
+
+# ------------------------------------------------------------------------ the protobuf wire format
+
+_MESSAGES: dict[str, dict[int, str]] = {
+    "model": {7: "graph", 20: "training", 25: "function"},
+    "training": {1: "graph", 2: "graph"},
+    "function": {7: "node", 11: "attribute"},
+    "graph": {1: "node", 5: "tensor", 15: "sparse"},
+    "node": {5: "attribute"},
+    "attribute": {5: "tensor", 6: "graph", 10: "tensor", 11: "graph", 22: "sparse", 23: "sparse"},
+    "sparse": {1: "tensor", 2: "tensor"},
+}
+"""Fields of onnx.proto that hold, or lead to, a tensor: message -> {field number: message}."""
+
+_EXTERNAL_DATA, _DATA_LOCATION = 13, 14
+"""Fields of a tensor that say where its numbers are."""
+
+_MAX_DEPTH = 64
+
+
+def _refuse_outside(model: bytes) -> None:
+    """Refuse a graph whose tensors lie outside of its own bytes.
+
+    onnxruntime would open any file such a tensor names, or read any address of memory (its own
+    ``_ORT_MEM_ADDR_`` location), so this is looked at before it sees the bytes.
+    """
+    stack = [("model", memoryview(model), 0)]
+    while stack:
+        message, data, depth = stack.pop()
+        if depth > _MAX_DEPTH:
+            raise BundleCorruptError(f"it is nested deeper than {_MAX_DEPTH} levels")
+        for number, value in _fields(data):
+            if message == "tensor":
+                if number == _EXTERNAL_DATA or (number == _DATA_LOCATION and value != 0):
+                    raise BundleCorruptError("it keeps weights outside of its file (external data): refused")
+            elif isinstance(value, memoryview) and number in _MESSAGES[message]:
+                stack.append((_MESSAGES[message][number], value, depth + 1))
+
+
+def _fields(data: memoryview) -> Iterator[tuple[int, int | memoryview]]:
+    """The fields of one message: a number for a varint, bytes for what has a length."""
+    at, end = 0, len(data)
+    while at < end:
+        key, at = _varint(data, at)
+        number, wire = key >> 3, key & 7
+        if key >= 1 << 32:  # other readers cut such a number, and so see another field
+            raise BundleCorruptError(f"it is not an ONNX file (field number {number})")
+        if wire == 0:
+            value, at = _varint(data, at)
+            yield number, value
+            continue
+        if wire == 2:
+            size, at = _varint(data, at)
+        elif wire in (1, 5):
+            size = 8 if wire == 1 else 4
+        else:
+            raise BundleCorruptError(f"it is not an ONNX file (wire type {wire})")
+        if size > end - at:
+            raise BundleCorruptError("it is not an ONNX file, or was cut off")
+        if wire == 2:
+            yield number, data[at : at + size]
+        at += size
+
+
+def _varint(data: memoryview, at: int) -> tuple[int, int]:
+    value = shift = 0
+    while at < len(data) and shift < 70:
+        byte = data[at]
+        value |= (byte & 0x7F) << shift
+        at += 1
+        if byte < 0x80:
+            return value, at
+        shift += 7
+    raise BundleCorruptError("it is not an ONNX file, or was cut off")

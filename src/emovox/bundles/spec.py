@@ -1,0 +1,258 @@
+"""What is known about a model, as ``spec.json`` holds it."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass, field
+from typing import Any, Self
+
+from emovox.bundles.record import Record, parsed
+from emovox.errors import BundleVersionError
+from emovox.labels import ALIASES
+
+__all__ = [
+    "LARGEST",
+    "SCHEMA",
+    "Abstain",
+    "Features",
+    "Input",
+    "Licence",
+    "Normaliser",
+    "Population",
+    "Score",
+    "Spec",
+]
+
+SCHEMA = 1
+"""Version of ``spec.json`` that this code writes and reads."""
+
+_MAX_TIME_S = 3600.0
+LARGEST = 1e18
+"""No feature is larger; openSMILE's reach 1e12."""
+
+_LEAST_STD = 1e-16
+"""Divided by less, the largest would leave the range of float32; openSMILE's deviate by 4e-9 and more."""
+_KINDS = ("waveform", "frames", "vector")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Features(Record):
+    """Which numbers of the sound the graph wants: a set of `emovox.features`, as its ``reference()`` says."""
+
+    set: str
+    overrides: dict[str, Any] = field(default_factory=dict)
+    """What is changed against the set of that name."""
+    digest: str
+    """Of all that the values depend on; compared with the set's own when the bundle opens."""
+    columns: tuple[str, ...] | None = None
+    """Those of the set's columns that the graph takes, in its order; all of them when null."""
+
+    def _agree(self) -> None:
+        if not re.fullmatch(r"[0-9a-f]{8,64}", self.digest):
+            raise ValueError(f"digest: {self.digest!r}; expected the hexadecimal digits of a feature set")
+        if self.columns is not None and len({*self.columns}) != len(self.columns):
+            raise ValueError("columns: one is named twice")
+        if self.columns is not None and not self.columns:
+            raise ValueError("columns: there is none")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Input(Record):
+    """What the graph wants: the waveform itself, or features of it."""
+
+    kind: str
+    """``waveform``; ``vector``, one row of features a recording; or ``frames``, rows along its time."""
+    features: Features | None = None
+
+    def _agree(self) -> None:
+        if self.kind not in _KINDS:
+            raise ValueError(f"kind: {self.kind!r} is none of {', '.join(_KINDS)}")
+        if self.kind != "waveform" and self.features is None:
+            raise ValueError(f"features: a {self.kind} model must say which, with set, overrides and digest")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Population(Record):
+    """Mean and standard deviation of every column over the voices a model was trained on."""
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    """0 where the column was constant: it is then shifted only."""
+
+    def _agree(self) -> None:
+        if len(self.mean) != len(self.std):
+            raise ValueError(f"std: it has {len(self.std)} values, mean has {len(self.mean)}")
+        if not all(value == 0 or _LEAST_STD <= value <= LARGEST for value in self.std):
+            raise ValueError(f"std: expected 0, or values from {_LEAST_STD:g} to {LARGEST:g}")
+        if not all(-LARGEST <= value <= LARGEST for value in self.mean):
+            raise ValueError(f"mean: expected values from {-LARGEST:g} to {LARGEST:g}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Normaliser(Record):
+    """How the columns are normalised before the graph: by the population, or by the voice of a `Profile`."""
+
+    kind: str
+    """``speaker``."""
+    shrink: float
+    """A voice known by n clips has the weight n / (n + shrink), the population the rest."""
+    population: Population
+
+    def _agree(self) -> None:
+        if self.kind != "speaker":
+            raise ValueError(f"kind: {self.kind!r}; expected 'speaker'")
+        if not self.shrink > 0:
+            raise ValueError(f"shrink: {self.shrink:g}; expected more than 0")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Abstain(Record):
+    """When the recogniser gives no label."""
+
+    confidence: float
+    """Below this, 0 to 1, the reason is ``uncertain``."""
+
+    def _agree(self) -> None:
+        if not 0 <= self.confidence <= 1:
+            raise ValueError(f"confidence: {self.confidence} is not a share, 0 to 1")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Score(Record):
+    """One measured figure of the model, with its interval."""
+
+    corpus: str
+    protocol: str
+    metric: str
+    value: float
+    low: float | None = None
+    high: float | None = None
+    n_speakers: int | None = None
+    n_clips: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Licence(Record):
+    """Code and weights are licensed apart."""
+
+    code: str
+    weights: str
+    commercial: bool
+    """May the weights be used commercially?"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spec(Record):
+    """All that is known about a model.
+
+    Raises:
+        ValueError: a value has another type than named here, or contradicts another; the message names it.
+    """
+
+    schema: int = SCHEMA
+    name: str
+    version: str
+    description: str
+    labels: tuple[str, ...]
+    """Canonical names, in the order of the logits."""
+    sample_rate: int = 16_000
+    input: Input
+    window_s: float
+    hop_s: float
+    min_s: float
+    """Sound shorter than this is not judged."""
+    clip_s: float
+    """Sound up to this long is judged in one run, longer sound by windows."""
+    normaliser: Normaliser | None = None
+    """For a vector model that can be told whose voice it hears."""
+    temperature: float
+    abstain: Abstain
+    corpora: tuple[str, ...]
+    protocol: str
+    taught: str = ""
+    """Marks of the clips that trained or validated it, by their contents (`emovox.evaluation.fingerprints`);
+    empty
+    where nobody remembers."""
+    scores: tuple[Score, ...] = ()
+    licence: Licence
+    sha256: str = ""
+    """Of ``model.onnx``; filled in by `write_bundle`."""
+    created: str = ""
+    """ISO 8601, UTC; filled in by `write_bundle` when empty."""
+
+    def _agree(self) -> None:
+        self._agree_on_labels()
+        self._agree_on_times()
+        if self.schema != SCHEMA:
+            raise ValueError(f"schema: {self.schema}, expected {SCHEMA}")
+        if not re.fullmatch(r"[a-z0-9][a-z0-9._-]{0,63}", self.name):
+            raise ValueError(f"name: {self.name!r}; expected small letters, digits, '.', '_' and '-'")
+        if not re.fullmatch(r"([A-Za-z0-9+/]{8})*", self.taught):
+            raise ValueError("taught: expected marks of eight letters of base64, one after the other")
+        if not re.fullmatch(r"([0-9a-f]{64})?", self.sha256):
+            raise ValueError(f"sha256: {self.sha256!r}; expected 64 hexadecimal digits")
+        if self.sample_rate != 16_000:
+            raise ValueError(f"sample_rate: {self.sample_rate}, expected 16000")
+        if not self.temperature > 0:
+            raise ValueError(f"temperature: {self.temperature}; expected more than 0")
+        self._agree_on_input()
+
+    def _agree_on_input(self) -> None:
+        kind, features = self.input.kind, self.input.features
+        if kind == "waveform" and (features or self.normaliser):
+            raise ValueError(
+                "input: a waveform model has its front end in the graph, features and normaliser must be null"
+            )
+        if self.normaliser is None or features is None:
+            return
+        if kind != "vector":
+            raise ValueError(f"normaliser: it is for rows of features, not for {kind}; expected null")
+        n = len(self.normaliser.population.mean)
+        if features.columns is not None and n != len(features.columns):
+            raise ValueError(
+                f"normaliser: it knows {n} columns, input.features names {len(features.columns)}"
+            )
+
+    def _agree_on_labels(self) -> None:
+        if not self.labels:
+            raise ValueError("labels: there is none")
+        for label in self.labels:
+            if ALIASES.get(label) != label:
+                raise ValueError(f"labels: {label!r} is not a canonical emotion name")
+            if self.labels.count(label) > 1:
+                raise ValueError(f"labels: {label!r} is named twice")
+
+    def _agree_on_times(self) -> None:
+        for name in ("window_s", "hop_s", "min_s", "clip_s"):
+            if not 0 < getattr(self, name) <= _MAX_TIME_S:
+                raise ValueError(f"{name}: {getattr(self, name):g}; expected more than 0, at most 3600")
+        if not self.min_s <= self.window_s <= self.clip_s:
+            raise ValueError(
+                "window_s: expected min_s <= window_s <= clip_s, "
+                f"got {self.min_s:g}, {self.window_s:g}, {self.clip_s:g}"
+            )
+        if self.hop_s > self.window_s:
+            raise ValueError(f"hop_s: {self.hop_s:g} is longer than window_s, {self.window_s:g}")
+
+    @classmethod
+    def from_json(cls, text: bytes) -> Self:
+        """Read the text of ``spec.json``.
+
+        Raises:
+            BundleVersionError: it was written by a newer emovox.
+            ValueError: it is not JSON, or `from_dict` refuses it.
+        """
+        values = parsed(text)
+        schema = values.get("schema") if isinstance(values, dict) else None
+        if isinstance(schema, int) and schema > SCHEMA:
+            raise BundleVersionError(
+                f"it has schema {schema}, this emovox reads up to {SCHEMA}: update emovox"
+            )
+        if isinstance(values, dict) and schema is None:  # it could mean anything
+            raise ValueError("schema: it is missing")
+        return cls.from_dict(values)
+
+    def to_json(self) -> str:
+        """The text of ``spec.json``."""
+        return json.dumps(self.to_dict(), indent=1, ensure_ascii=False, allow_nan=False) + "\n"

@@ -1,0 +1,367 @@
+"""Who said what, with which expression, in which file: one row an utterance.
+
+A ``Manifest`` is a root folder and a tuple of ``Utterance``. Paths are POSIX and relative to the root,
+so a manifest can travel. What is not known is ``None``, never an empty string and never 0.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import os
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, fields, replace
+from functools import cached_property
+from pathlib import Path, PurePosixPath
+
+from emovox._files import replaced_text
+from emovox.errors import LabelError, ManifestError
+from emovox.labels import canonical
+
+__all__ = ["SEXES", "Manifest", "Utterance", "root_of"]
+
+SEXES: tuple[str, ...] = ("female", "male", "other")
+"""What ``Utterance.sex`` may be; ``None`` = not known."""
+
+
+@dataclass(frozen=True, slots=True)
+class Utterance:
+    """One spoken clip, or one stretch of a file.
+
+    Raises:
+        ManifestError: a field has the wrong type or an impossible value.
+    """
+
+    id: str
+    """Unique among all corpora: ``<corpus>/<key>``. Does not depend on where the files lie."""
+    path: str
+    """POSIX, relative to the manifest's root."""
+    corpus: str
+    speaker: str
+    """Unique among all corpora; the same person has the same id everywhere."""
+    emotion: str
+    """Canonical name, see ``emovox.labels``."""
+    original: str
+    """What the corpus itself calls it."""
+    start: float | None = None
+    """Seconds from the start of the file; ``None`` = its beginning."""
+    end: float | None = None
+    """Seconds from the start of the file; ``None`` = its end."""
+    sex: str | None = None
+    age: int | None = None
+    """Years."""
+    language: str | None = None
+    """ISO 639-1 code, such as ``en``."""
+    text: str | None = None
+    """Id of the sentence: two clips with the same id have the same words."""
+    intensity: str | None = None
+    extra: Mapping[str, str] = field(default_factory=dict, hash=False)
+    """Facts only this corpus has."""
+
+    def __post_init__(self) -> None:
+        for name in ("id", "corpus", "speaker", "emotion", "original"):
+            _check_text(self, name)
+        for name in ("language", "text", "intensity"):
+            if getattr(self, name) is not None:
+                _check_text(self, name)
+        _check_path(self)
+        _check_emotion(self)
+        _check_times(self)
+        _check_person(self)
+        if not isinstance(self.extra, Mapping) or not all(
+            isinstance(k, str) and isinstance(v, str) for k, v in self.extra.items()
+        ):
+            raise _wrong(self, "extra", "a mapping of text to text")
+
+
+def _wrong(row: Utterance, name: str, expected: str) -> ManifestError:
+    return ManifestError(
+        f"utterance {row.id!r}: {name} is {getattr(row, name)!r}; expected {expected}; correct this row"
+    )
+
+
+def _check_text(row: Utterance, name: str) -> None:
+    value = getattr(row, name)
+    if not isinstance(value, str) or not value.strip() or any(c in value for c in "\0\r\n"):
+        raise _wrong(row, name, "text on one line, not blank")
+
+
+def _check_path(row: Utterance) -> None:
+    if not isinstance(row.path, str) or not row.path or "\0" in row.path:
+        raise _wrong(row, "path", "a plain POSIX path relative to the manifest's root")
+    path = PurePosixPath(row.path)
+    if path.is_absolute() or ".." in path.parts or str(path) != row.path or row.path == ".":
+        raise _wrong(row, "path", "a plain POSIX path relative to the manifest's root")
+
+
+def _check_emotion(row: Utterance) -> None:
+    try:
+        name = canonical(row.emotion)
+    except LabelError as error:
+        raise ManifestError(f"utterance {row.id!r}: {error}") from error
+    if name != row.emotion:
+        raise _wrong(row, "emotion", f"the canonical name {name!r} (keep the other in `original`)")
+
+
+def _check_times(row: Utterance) -> None:
+    for name in ("start", "end"):
+        value = getattr(row, name)
+        if value is None:
+            continue
+        if (
+            isinstance(value, bool)
+            or not isinstance(value, int | float)
+            or not math.isfinite(value)
+            or value < 0
+        ):
+            raise _wrong(row, name, "seconds from the start of the file, 0 or more, or None")
+    if row.end is not None and row.end <= (row.start or 0.0):
+        raise _wrong(row, "end", f"a time after the start, {row.start or 0.0} s")
+
+
+def _check_person(row: Utterance) -> None:
+    if row.sex is not None and row.sex not in SEXES:
+        raise _wrong(row, "sex", f"one of {', '.join(SEXES)}, or None")
+    if row.age is not None and (
+        isinstance(row.age, bool) or not isinstance(row.age, int) or not 0 <= row.age <= 120
+    ):
+        raise _wrong(row, "age", "whole years from 0 to 120, or None")
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """Utterances below one folder. Iterating gives them in order.
+
+    Raises:
+        ManifestError: an id occurs twice.
+    """
+
+    root: Path
+    utterances: tuple[Utterance, ...] = ()
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "root", Path(self.root))
+        object.__setattr__(self, "utterances", tuple(self.utterances))
+        if len(self.by_id) != len(self.utterances):
+            twice = [k for k, n in Counter(u.id for u in self.utterances).items() if n > 1]
+            raise ManifestError(
+                f"{len(twice)} ids occur more than once, the first is {twice[0]!r}; an id names one "
+                "utterance: drop or rename the others"
+            )
+
+    def __len__(self) -> int:
+        return len(self.utterances)
+
+    def __iter__(self) -> Iterator[Utterance]:
+        return iter(self.utterances)
+
+    def __getitem__(self, key: str) -> Utterance:
+        """The utterance with that id (``KeyError`` if there is none)."""
+        return self.by_id[key]
+
+    @cached_property
+    def by_id(self) -> Mapping[str, Utterance]:
+        """id -> utterance, in order."""
+        return {u.id: u for u in self.utterances}
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """Every id, in order."""
+        return tuple(self.by_id)
+
+    @property
+    def corpora(self) -> tuple[str, ...]:
+        """Names of the corpora, sorted."""
+        return tuple(sorted({u.corpus for u in self.utterances}))
+
+    @property
+    def speakers(self) -> tuple[str, ...]:
+        """Ids of the speakers, sorted."""
+        return tuple(sorted({u.speaker for u in self.utterances}))
+
+    @property
+    def emotions(self) -> tuple[str, ...]:
+        """Emotions that occur, sorted by name."""
+        return tuple(sorted({u.emotion for u in self.utterances}))
+
+    def file(self, utterance: Utterance) -> Path:
+        """Where the utterance's sound lies."""
+        return self.root / utterance.path
+
+    def counts(self, name: str) -> dict[str | int | None, int]:
+        """How many utterances have each value of the field ``name``, most frequent first."""
+        _check_field(name)
+        return dict(Counter(getattr(u, name) for u in self.utterances).most_common())
+
+    def where(self, **wanted: object) -> Manifest:
+        """Keep the utterances whose fields have the wanted values; a collection means "one of".
+
+        >>> Manifest(Path("."), ()).where(corpus="ravdess", emotion=("angry", "sad")).utterances
+        ()
+        """
+        for name in wanted:
+            _check_field(name)
+        allowed = {name: _as_collection(value) for name, value in wanted.items()}
+        return self.keep(lambda u: all(getattr(u, name) in some for name, some in allowed.items()))
+
+    def keep(self, wanted: Callable[[Utterance], bool]) -> Manifest:
+        """Keep the utterances for which ``wanted`` is true."""
+        return replace(self, utterances=tuple(u for u in self.utterances if wanted(u)))
+
+    def select(self, ids: Iterable[str]) -> Manifest:
+        """The utterances with these ids, in the order of ``ids``.
+
+        Raises:
+            ManifestError: an id is not in this manifest.
+        """
+        ids = list(ids)
+        for key in ids:
+            if key not in self.by_id:
+                raise ManifestError(
+                    f"no utterance has the id {key!r} among {len(self)}; was the corpus scanned whole?"
+                )
+        return replace(self, utterances=tuple(self.by_id[key] for key in ids))
+
+    @classmethod
+    def merged(cls, manifests: Iterable[Manifest]) -> Manifest:
+        """One manifest over all, its root being the deepest folder that holds every root.
+
+        Raises:
+            ManifestError: no manifest was given, or two of them share an id.
+        """
+        parts = list(manifests)
+        if not parts:
+            raise ManifestError("no manifest was given; expected at least one")
+        try:
+            root = Path(os.path.commonpath([os.path.abspath(m.root) for m in parts]))  # noqa: PTH100
+        except ValueError as error:
+            raise ManifestError(f"the manifests share no folder ({error}); put them on one drive") from error
+        rows = [_moved(u, m.root, root) for m in parts for u in m]
+        return cls(root, tuple(rows))
+
+    def write_csv(self, path: str | Path) -> Path:
+        """Write one row an utterance, as UTF-8; the file appears whole or not at all.
+
+        Paths stay relative to ``root``, which the file does not hold: see ``read_csv``.
+        """
+        target = Path(path)
+        with replaced_text(target) as stream:
+            table = csv.writer(stream)
+            table.writerow(_COLUMNS)
+            table.writerows([_to_cell(getattr(u, name)) for name in _COLUMNS] for u in self.utterances)
+        return target
+
+    @classmethod
+    def read_csv(cls, path: str | Path, *, root: str | Path | None = None) -> Manifest:
+        """Read what ``write_csv`` wrote; ``root`` is ``root_of(path)`` unless given.
+
+        Raises:
+            ManifestError: no such file, not UTF-8, an unknown or missing column, an impossible value.
+        """
+        source = Path(path)
+        try:
+            with source.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as stream:
+                rows = list(csv.DictReader(stream, strict=True))
+                header = rows[0].keys() if rows else _header_of(source)
+        except FileNotFoundError as error:
+            raise ManifestError(
+                f"there is no manifest {str(source)!r}; write one with Manifest.write_csv"
+            ) from error
+        except (OSError, csv.Error) as error:
+            raise ManifestError(f"{str(source)!r} is not a CSV that can be read: {error}") from error
+        _check_columns(source, header)
+        return cls(
+            root_of(source) if root is None else Path(root),
+            tuple(_from_row(row, f"{source}, row {number}") for number, row in enumerate(rows, 1)),
+        )
+
+
+def root_of(source: Path) -> Path:
+    """The folder that relative paths in a table, or in a folder with tables, start from.
+
+    It is where the table lies, unless a companion file ``<name>.root`` names another: one is written beside
+    a manifest that does not lie above its sound.
+    """
+    note = source.with_name(f"{source.name}.root")
+    try:
+        told = note.read_text(encoding="utf-8", errors="surrogateescape").rstrip("\n")
+    except OSError:
+        told = ""
+    return Path(told) if told else source if source.is_dir() else source.parent
+
+
+_COLUMNS: tuple[str, ...] = tuple(f.name for f in fields(Utterance))
+_REQUIRED = ("id", "path", "corpus", "speaker", "emotion", "original")
+
+
+def _check_field(name: str) -> None:
+    if name not in _COLUMNS or name == "extra":
+        raise ManifestError(
+            f"an utterance has no field {name!r} to choose by; it has {', '.join(_COLUMNS[:-1])}"
+        )
+
+
+def _as_collection(value: object) -> Collection[object]:
+    if isinstance(value, Collection) and not isinstance(value, str):
+        return value
+    return (value,)
+
+
+def _moved(row: Utterance, old: Path, new: Path) -> Utterance:
+    inner = Path(os.path.abspath(old)).relative_to(new)  # noqa: PTH100 - `resolve` would follow links
+    return replace(row, path=(PurePosixPath(*inner.parts) / row.path).as_posix())
+
+
+def _to_cell(value: object) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, Mapping):
+        return json.dumps(dict(value), ensure_ascii=False, sort_keys=True) if value else ""
+    return repr(float(value)) if isinstance(value, float) else str(value)
+
+
+def _header_of(path: Path) -> list[str]:
+    with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as stream:
+        return next(csv.reader(stream), [])
+
+
+def _check_columns(source: Path, header: Iterable[str | None]) -> None:
+    names = [str(name) for name in header if name is not None]
+    if missing := [name for name in _REQUIRED if name not in names]:
+        raise ManifestError(
+            f"{str(source)!r} has no column {missing[0]!r}; it has {names}; see Manifest.write_csv"
+        )
+    if unknown := [name for name in names if name not in _COLUMNS]:
+        raise ManifestError(
+            f"{str(source)!r} has the unknown column {unknown[0]!r}; known: {', '.join(_COLUMNS)}"
+        )
+
+
+def _from_row(row: Mapping[str, str], where: str) -> Utterance:
+    cells = {name: value for name, value in row.items() if value}
+    if None in row or None in row.values():
+        raise ManifestError(
+            f"{where}: got more or fewer cells than the header has columns; quote commas in cells"
+        )
+    try:
+        values: dict[str, object] = {name: _PARSERS.get(name, str)(value) for name, value in cells.items()}
+    except (TypeError, ValueError, RecursionError) as error:
+        raise ManifestError(
+            f"{where}: {error}; numbers stand in start, end and age, JSON in extra"
+        ) from error
+    if missing := [name for name in _REQUIRED if name not in values]:
+        raise ManifestError(f"{where}: the cell {missing[0]!r} is empty; it must be filled")
+    try:
+        return Utterance(**values)  # type: ignore[arg-type]
+    except ManifestError as error:
+        raise ManifestError(f"{where}: {error}") from error
+
+
+_PARSERS: Mapping[str, Callable[[str], object]] = {
+    "start": float,
+    "end": float,
+    "age": int,
+    "extra": json.loads,
+}

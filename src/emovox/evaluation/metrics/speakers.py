@@ -1,0 +1,290 @@
+"""Intervals over speakers: how much of a score is the luck of who was tested?"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass, field
+from statistics import NormalDist
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from emovox.evaluation.metrics.counts import (
+    METRICS,
+    OF_MATRIX,
+    Floats,
+    Labels,
+    Metric,
+    as_list,
+    classes_of,
+    codes_of,
+    pair,
+)
+
+__all__ = [
+    "MIN_SPEAKERS",
+    "Difference",
+    "Interval",
+    "Scorer",
+    "paired_difference",
+    "recall_intervals",
+    "speaker_interval",
+]
+
+MIN_SPEAKERS = 10
+"""Below this many speakers an interval over them would be a guess."""
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """A score with its confidence interval over speakers."""
+
+    value: float
+    low: float | None
+    """``None`` with too few speakers for an interval."""
+    high: float | None
+    n_speakers: int
+    n_clips: int
+    level: float = 0.95
+    per_speaker: Mapping[str, float] = field(default_factory=dict)
+    """The same score on each speaker's clips alone."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON types."""
+        return {
+            "value": self.value,
+            "low": self.low,
+            "high": self.high,
+            "n_speakers": self.n_speakers,
+            "n_clips": self.n_clips,
+            "level": self.level,
+            "per_speaker": dict(self.per_speaker),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """How much better system A is than B on the same clips: score of A less score of B."""
+
+    value: float
+    low: float | None
+    high: float | None
+    p_value: float | None
+    """Two-sided, from the share of resamples that turn the sign, with the interval's allowance for few
+    speakers: under ``1 - level`` where 0 lies outside of it. ``None`` with too few speakers."""
+    n_speakers: int
+    n_clips: int
+    level: float = 0.95
+
+
+def speaker_interval(
+    y_true: Labels,
+    y_pred: Labels,
+    speakers: Sequence[Hashable],
+    metric: Metric = "uar",
+    n: int = 2000,
+    seed: int = 0,
+    *,
+    level: float = 0.95,
+    labels: Labels | None = None,
+    min_speakers: int = MIN_SPEAKERS,
+) -> Interval:
+    """The score and its bootstrap interval over speakers.
+
+    Args:
+        speakers: who speaks in each clip.
+        metric: a name in ``METRICS``, one of those functions, or any ``f(y_true, y_pred) -> float`` (slower).
+        n: number of resamples.
+
+    Raises:
+        ValueError: lengths differ, an unknown metric, ``n`` below 100 or ``level`` outside of (0, 1).
+    """
+    true, pred = pair(y_true, y_pred)
+    names, score = _per_speaker_score(true, [pred], speakers, metric, labels)
+    _check_bootstrap(n, level)
+    n_speakers = len(names)
+    low = high = None
+    if n_speakers >= max(2, min_speakers):
+        low, high = _expanded(score(_draws(n_speakers, n, seed))[0], n_speakers, level)
+    alone = score(np.eye(n_speakers))[0]
+    value = float(score(np.ones((1, n_speakers)))[0, 0])
+    per_speaker = {str(name): float(x) for name, x in zip(names, alone, strict=True)}
+    return Interval(value, low, high, n_speakers, len(true), level, per_speaker)
+
+
+def recall_intervals(
+    y_true: Labels,
+    y_pred: Labels,
+    speakers: Sequence[Hashable],
+    n: int = 2000,
+    seed: int = 0,
+    *,
+    level: float = 0.95,
+    min_speakers: int = MIN_SPEAKERS,
+) -> dict[Hashable, Interval]:
+    """Recall of every class that occurs, with its interval over the speakers who express it.
+
+    Arguments and errors as in ``speaker_interval``.
+    """
+    true, pred = pair(y_true, y_pred)
+    who = as_list("speakers", speakers)
+    if len(who) != len(true):
+        raise ValueError(f"got {len(who)} speakers for {len(true)} clips; expected one for each clip")
+    found = {}
+    for name in classes_of(true, None):
+        own = [i for i, label in enumerate(true) if label == name]
+        t, p, s = ([values[i] for i in own] for values in (true, pred, who))
+        # Of clips of one class, the share that is right is the recall of that class.
+        found[name] = speaker_interval(t, p, s, "wa", n, seed, level=level, min_speakers=min_speakers)
+    return found
+
+
+def paired_difference(
+    y_true: Labels,
+    y_pred_a: Labels,
+    y_pred_b: Labels,
+    speakers: Sequence[Hashable],
+    metric: Metric = "uar",
+    n: int = 2000,
+    seed: int = 0,
+    *,
+    level: float = 0.95,
+    labels: Labels | None = None,
+    min_speakers: int = MIN_SPEAKERS,
+) -> Difference:
+    """Paired bootstrap: both systems are scored on the same resampled speakers.
+
+    Arguments and errors as in ``speaker_interval``.
+    """
+    true, pred_a = pair(y_true, y_pred_a)
+    _, pred_b = pair(y_true, y_pred_b)
+    names, score = _per_speaker_score(true, [pred_a, pred_b], speakers, metric, labels)
+    _check_bootstrap(n, level)
+    n_speakers = len(names)
+    a, b = score(np.ones((1, n_speakers)))[:, 0]
+    low = high = p_value = None
+    if n_speakers >= max(2, min_speakers):
+        resampled = np.subtract(*score(_draws(n_speakers, n, seed)))
+        low, high = _expanded(resampled, n_speakers, level)
+        # The observed sample counts as one of the resamples, so that p is never 0.
+        tail = min((resampled <= 0).sum(), (resampled >= 0).sum())
+        p_value = _two_sided(min(0.5, (tail + 1) / (n + 1)), n_speakers)
+    return Difference(float(a - b), low, high, p_value, n_speakers, len(true), level)
+
+
+def _check_bootstrap(n: int, level: float) -> None:
+    if n < 100 or not 0 < level < 1:
+        raise ValueError(
+            f"n is {n!r} and level {level!r}; expected 100 resamples or more and a level such as 0.95"
+        )
+
+
+Scorer = Callable[[Floats], Floats]
+
+
+def _per_speaker_score(
+    true: list[Hashable],
+    preds: Sequence[list[Hashable]],
+    speakers: Sequence[Hashable],
+    metric: Metric,
+    labels: Labels | None,
+) -> tuple[list[Hashable], Scorer]:
+    """The speakers, and the scorer of resamples.
+
+    A scorer takes how often each speaker is drawn, ``(n_draws, n_speakers)``, and gives the scores,
+    ``(n_systems, n_draws)``.
+    """
+    who = as_list("speakers", speakers)
+    if len(who) != len(true):
+        raise ValueError(f"got {len(who)} speakers for {len(true)} clips; expected one for each clip")
+    names = classes_of(who, None)
+    place = codes_of(who, names)
+    name = next((key for key, known in METRICS.items() if metric == key or metric is known), None)
+    if name is None and not callable(metric):
+        raise ValueError(f"unknown metric {metric!r}; expected one of {', '.join(METRICS)} or a function")
+    if name is None:
+        return names, _by_calling(true, preds, place, len(names), metric)  # type: ignore[arg-type]
+    classes = classes_of([*true, *(label for pred in preds for label in pred)], labels)
+    return names, _by_counting(true, preds, place, len(names), classes, OF_MATRIX[name])
+
+
+def _by_counting(
+    true: list[Hashable],
+    preds: Sequence[list[Hashable]],
+    place: NDArray[np.intp],
+    n_speakers: int,
+    classes: list[Hashable],
+    of_matrix: Callable[[Floats], Floats],
+) -> Scorer:
+    """Scores of a sum of confusion matrices: a resample of speakers is a weighted sum of theirs."""
+    k = len(classes)
+    rows = codes_of(true, classes)
+    tables = []
+    for pred in preds:
+        cell = (place * k + rows) * k + codes_of(pred, classes)
+        tables.append(np.bincount(cell, minlength=n_speakers * k * k).reshape(n_speakers, k * k))
+
+    def score(times: Floats) -> Floats:
+        return np.stack([of_matrix((times @ table).reshape(-1, k, k)) for table in tables])
+
+    return score
+
+
+def _by_calling(
+    true: list[Hashable],
+    preds: Sequence[list[Hashable]],
+    place: NDArray[np.intp],
+    n_speakers: int,
+    metric: Callable[[Labels, Labels], float],
+) -> Scorer:
+    clips = [np.flatnonzero(place == s) for s in range(n_speakers)]
+
+    def one(times: Floats, pred: list[Hashable]) -> float:
+        chosen = np.concatenate([np.tile(clips[s], int(times[s])) for s in np.flatnonzero(times)])
+        return float(metric([true[i] for i in chosen], [pred[i] for i in chosen]))
+
+    def score(times: Floats) -> Floats:
+        return np.array([[one(row, pred) for row in times] for pred in preds])
+
+    return score
+
+
+def _draws(n_speakers: int, n: int, seed: int) -> Floats:
+    """How often each speaker is drawn in each of ``n`` resamples: ``(n, n_speakers)``."""
+    dice = np.random.default_rng(seed)
+    return dice.multinomial(n_speakers, np.full(n_speakers, 1 / n_speakers), size=n).astype(np.float64)
+
+
+def _expanded(resampled: Floats, n_speakers: int, level: float) -> tuple[float, float]:
+    """Percentiles, moved outwards by what Student's t and the divisor ``n - 1`` would ask for."""
+    reach = _student_t((1 + level) / 2, n_speakers - 1) * math.sqrt(n_speakers / (n_speakers - 1))
+    tail = NormalDist().cdf(-reach)
+    low, high = np.quantile(resampled, [tail, 1 - tail])
+    return float(low), float(high)
+
+
+def _two_sided(tail: float, n_speakers: int) -> float:
+    """The ``1 - level`` at which an interval of `_expanded` ends where ``tail`` of the resamples begin."""
+    t = -NormalDist().inv_cdf(tail) / math.sqrt(n_speakers / (n_speakers - 1))
+    return min(1.0, 2 * (0.5 - _above_median(t, n_speakers - 1)))
+
+
+def _above_median(t: float, dof: int) -> float:
+    """How likely Student's t lies between 0 and ``t``: its density, integrated."""
+    scale = math.exp(math.lgamma((dof + 1) / 2) - math.lgamma(dof / 2)) / math.sqrt(dof * math.pi)
+    x = np.linspace(0.0, t, 2001)
+    y = scale * (1 + x * x / dof) ** (-(dof + 1) / 2)
+    return float((y[0] + y[-1] + 4 * y[1::2].sum() + 2 * y[2:-1:2].sum()) * (x[1] - x[0]) / 3)
+
+
+def _student_t(p: float, dof: int) -> float:
+    """Quantile ``p`` of Student's t, by bisection."""
+    low, high = 0.0, 1.0
+    while _above_median(high, dof) < p - 0.5 and high < 1e4:
+        high *= 2
+    for _ in range(60):
+        middle = (low + high) / 2
+        low, high = (middle, high) if _above_median(middle, dof) < p - 0.5 else (low, middle)
+    return (low + high) / 2

@@ -1,0 +1,256 @@
+"""How do clips lie in the space of their features?"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from emovox.errors import ConfigError, MissingExtraError
+from emovox.features.normalization import Quantile, Robust, Standard
+from emovox.labels import EMOTIONS, EXTRAS
+from emovox.reports.colours import colour, marker
+from emovox.reports.figures.canvas import label_axes, panel, plain, sheet
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = [
+    "CLIP",
+    "MOST_GROUPS",
+    "PROJECTIONS",
+    "SCALES",
+    "Projection",
+    "known_method",
+    "known_scale",
+    "project",
+    "projection_figure",
+]
+
+MOST_GROUPS = 12
+"""Groups that can be told apart; those of most clips are drawn, the others together."""
+
+CLIP = 5.0
+"""Units of its scale at which a value is cut, either way: a column with a long tail would otherwise press all
+clips but a few into one spot."""
+
+_OTHERS = "others"
+_CYCLE = tuple(EMOTIONS)
+"""Whose colours and markers groups have that are no emotions."""
+
+Points = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Projection:
+    """Rows of features in two dimensions."""
+
+    method: str
+    points: Points
+    """``(n, 2)``."""
+    explained: tuple[float, float] | None
+    """Share of the variance along each axis, 0 to 1; ``None`` where there is no such thing."""
+    n_columns: int
+    """That vary, of the rows' own."""
+    scale: str = "standard"
+    """What they were brought to: a key of ``SCALES``."""
+
+
+def project(rows: ArrayLike, method: str = "pca", *, scale: str = "standard", seed: int = 0) -> Projection:
+    """Rows ``(n, d)`` brought to one scale, a missing value being its column's mean, then to the plane.
+
+    Args:
+        method: ``pca`` (principal components, by singular values), or ``umap`` (McInnes et al., 2018).
+        scale: of the columns: ``standard`` (mean and deviation) or ``robust`` (median and quartiles), both
+            cut at ``CLIP``; ``rank`` (0 to 1 among the rows) where whole families of columns have long tails,
+            as energies have; ``none`` leaves them in their own units.
+        seed: of what is random in UMAP.
+
+    Raises:
+        ConfigError: an unknown method or scale, fewer than three rows, or fewer than two columns that vary.
+        MissingExtraError: the method needs an extra that is not installed.
+    """
+    known_method(method)
+    known_scale(scale)
+    x = np.asarray(rows, dtype=np.float64)
+    if x.ndim != 2 or len(x) < 3:
+        raise ConfigError(f"the rows have the shape {x.shape}; expected (n, d) with three rows or more")
+    scaled = _centred(SCALES[scale](np.where(np.isfinite(x), x, np.nan)), x.shape[1])
+    points, explained = PROJECTIONS[method](scaled, seed)
+    return Projection(method, points, explained, scaled.shape[1], scale)
+
+
+def known_method(method: str) -> None:
+    """Refuse an unknown one, before the work.
+
+    Raises:
+        ConfigError: there is none of that name; the message names the nearest.
+    """
+    _known(method, PROJECTIONS, "projection")
+
+
+def known_scale(scale: str) -> None:
+    """As `known_method`."""
+    _known(scale, SCALES, "scale")
+
+
+def _known(name: str, names: Iterable[str], what: str) -> None:
+    if name not in names:
+        near = difflib.get_close_matches(name, names, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(names)}"
+        raise ConfigError(f"no {what} {name!r}; {hint}")
+
+
+def _standard(rows: Points) -> Points:
+    scale = Standard.fit(rows)
+    return _cut(scale.transform(rows), scale.std)
+
+
+def _robust(rows: Points) -> Points:
+    """A column whose quartiles are one value has no such scale, and is left out."""
+    scale = Robust.fit(rows)
+    return _cut(scale.transform(rows), scale.spread)
+
+
+def _cut(scaled: NDArray[np.float32], spread: Points) -> Points:
+    return np.clip(scaled[:, np.nan_to_num(spread) > 0].astype(np.float64), -CLIP, CLIP)
+
+
+def _unscaled(rows: Points) -> Points:
+    return rows[:, np.nan_to_num(Standard.fit(rows).std) > 0]
+
+
+def _ranked(rows: Points) -> Points:
+    varying = _unscaled(rows)
+    return Quantile.fit(varying).transform(varying).astype(np.float64) if varying.size else varying
+
+
+SCALES: Mapping[str, Callable[[Points], Points]] = {
+    "standard": _standard,
+    "robust": _robust,
+    "rank": _ranked,
+    "none": _unscaled,
+}
+"""Name -> ``rows (n, d) -> the columns that vary (n, m)``; nan stays nan."""
+
+
+def _centred(scaled: Points, n_columns: int) -> Points:
+    """Mean 0 in each column; a missing value is the mean."""
+    if scaled.shape[1] < 2:
+        raise ConfigError(f"{scaled.shape[1]} of {n_columns} columns vary; expected two or more")
+    kept: Points = np.nan_to_num(scaled - np.nanmean(scaled, axis=0))
+    return kept
+
+
+def _pca(x: Points, seed: int) -> tuple[Points, tuple[float, float] | None]:
+    """Scores on the two components of most variance; each component's largest weight is positive."""
+    left, sizes, weights = np.linalg.svd(x, full_matrices=False)
+    signs = np.sign(weights[np.arange(2), np.abs(weights[:2]).argmax(axis=1)])
+    share = sizes**2 / max(float((sizes**2).sum()), 1e-300)
+    return left[:, :2] * sizes[:2] * signs, (float(share[0]), float(share[1]))
+
+
+def _umap(x: Points, seed: int) -> tuple[Points, tuple[float, float] | None]:
+    try:
+        from umap import UMAP
+    except ImportError as error:
+        raise MissingExtraError("the projection 'umap'", "umap") from error
+    n_neighbors = min(15, len(x) - 1)
+    found = UMAP(n_neighbors=n_neighbors, random_state=seed, n_jobs=1).fit_transform(x)
+    return np.asarray(found, dtype=np.float64), None
+
+
+PROJECTIONS: Mapping[str, Callable[[Points, int], tuple[Points, tuple[float, float] | None]]] = {
+    "pca": _pca,
+    "umap": _umap,
+}
+"""Name -> ``(rows (n, d) of one scale, seed) -> (points (n, 2), shares of the variance)``."""
+
+
+def projection_figure(
+    found: Projection, groups: Sequence[str | None], *, by: str = "emotion", title: str, caption: str = ""
+) -> Figure:
+    """A point a clip, in the colour of its group.
+
+    Args:
+        groups: what each clip belongs to, ``(n,)``; ``None`` is not known.
+        by: what groups are: emotions have colours of their own.
+
+    Raises:
+        ConfigError: there are not as many groups as points.
+        MissingExtraError: matplotlib is not installed.
+    """
+    if len(groups) != len(found.points):
+        raise ConfigError(f"got {len(groups)} groups for {len(found.points)} points; expected one a point")
+    names = np.array(_few([group or "not known" for group in groups]))
+    figure = sheet(7.4, 5.6, title=title, caption=f"{_told(found)} {caption}")
+    axes = panel(figure)
+    size = float(np.clip(20000 / len(names), 15, 45))
+    for name in _ordered(names):
+        x, y = found.points[names == name].T
+        tone, mark = _style(name, _ordered(names))
+        axes.scatter(
+            x, y, s=size, c=tone, marker=mark, alpha=0.7, linewidths=0.3, edgecolors="white",
+            label=f"{plain(name)} ({len(x)})",
+        )  # fmt: skip
+    axes.legend(
+        loc="upper left", bbox_to_anchor=(1.01, 1), fontsize=8.5, frameon=False, title=by, markerscale=1.3
+    )
+    axes.margins(0.04)
+    label_axes(axes, _axis(found, 0), _axis(found, 1))
+    return figure
+
+
+_SCALED: Mapping[str, str] = {
+    "standard": f"of one scale, cut at {CLIP:g} standard deviations",
+    "robust": f"of one scale, cut at {CLIP:g} times the distance of the quartiles",
+    "rank": "as ranks among the clips, 0 to 1",
+    "none": "in their own units",
+}
+_UNITS: Mapping[str, str] = {
+    "standard": ", standard units",
+    "robust": ", distances of quartiles",
+    "rank": ", ranks",
+    "none": "",
+}
+
+
+def _told(found: Projection) -> str:
+    scale = f"{len(found.points)} clips, {found.n_columns} columns {_SCALED[found.scale]}."
+    if found.explained is None:
+        return f"UMAP: near points are alike, distances between far ones mean nothing. {scale}"
+    return f"The two principal components hold {100 * sum(found.explained):.1f} % of the variance. {scale}"
+
+
+def _axis(found: Projection, n: int) -> str:
+    if found.explained is None:
+        return f"UMAP {n + 1}, no unit"
+    return f"component {n + 1}{_UNITS[found.scale]} ({100 * found.explained[n]:.1f} % of the variance)"
+
+
+def _few(groups: Sequence[str]) -> list[str]:
+    """The groups of most clips by their name, the others as one."""
+    names = sorted(set(groups), key=lambda name: (-groups.count(name), name))
+    if len(names) <= MOST_GROUPS:
+        return list(groups)
+    kept = set(names[: MOST_GROUPS - 1])
+    return [name if name in kept else _OTHERS for name in groups]
+
+
+def _ordered(names: NDArray[np.str_]) -> list[str]:
+    """Emotions in their order, other groups by name, the rest last."""
+    order = (*EMOTIONS, *EXTRAS)
+    known = {str(name) for name in names}
+    return sorted(known, key=lambda name: (name == _OTHERS, order.index(name) if name in order else -1, name))
+
+
+def _style(name: str, names: Sequence[str]) -> tuple[str, str]:
+    if name in EMOTIONS or name in EXTRAS or name in (_OTHERS, "not known"):
+        return colour(name), marker(name)
+    place = names.index(name)
+    # Twelve groups, nine colours: the markers go on in another order, so that no pair comes twice.
+    return colour(_CYCLE[place % 9]), marker(_CYCLE[(place + place // 9 * 4) % 9])

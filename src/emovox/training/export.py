@@ -1,0 +1,148 @@
+"""How a trained net becomes a bundle: one ONNX file, checked against the net before anything is written.
+
+By its kind (see `emovox.bundles.onnx_session`) the net takes waveforms, frames with their lengths, or rows
+of features.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import tempfile
+import warnings
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+import torch
+from torch import nn
+
+from emovox.bundles.onnx_session import Graph, Kind
+from emovox.errors import BundleError, ConfigError
+from emovox.nets.encoder import EncoderNet
+
+__all__ = ["TOLERANCE", "check_parity", "to_onnx"]
+
+TOLERANCE = 1e-4
+
+Floats: TypeAlias = npt.NDArray[np.float32]
+
+
+def to_onnx(net: nn.Module, items: Sequence[Floats], *, name: str = "net", kind: Kind = "waveform") -> bytes:
+    """Export ``net`` with dynamic batch and length.
+
+    Args:
+        net: answers logits ``(b, n_labels)``; it takes ``waveform (b, n), lengths (b,)``, or ``features
+            (b, t, d), lengths (b,)`` of frames, or ``features (b, d)`` of a vector.
+        items: at least two recordings ``(n,)`` at 16 kHz, frames ``(t, d)`` of different lengths, or rows
+            ``(d,)``; the graph is traced on two and must answer on all of them, alone and together, what the
+            net answers.
+        name: for messages.
+        kind: what the net takes.
+
+    Raises:
+        ConfigError: fewer than two items.
+        BundleError: the graph and the net disagree by more than 1e-4.
+    """
+    if len(items) < 2:  # a batch of one would be taken for a constant
+        raise ConfigError(f"to_onnx got {len(items)} {_ITEMS[kind]}; expected at least two to trace on")
+    net = net.eval()
+    plain = net.plain() if isinstance(net, EncoderNet) else net
+    inputs = _padded(items[:2], kind)
+    batch = torch.export.Dim("batch")
+    # Where frames are halved, the exporter would ask for as many as are sure to leave two: found, not named.
+    length: Any = torch.export.Dim("samples") if kind == "waveform" else torch.export.Dim.DYNAMIC
+    shapes = ({0: batch},) if kind == "vector" else ({0: batch, 1: length}, {0: batch})
+    names = ["waveform" if kind == "waveform" else "features", "lengths"][: len(inputs)]
+    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()), _quiet("torch.onnx"):
+        warnings.simplefilter("ignore")  # the exporter's own deprecations; the parity check is what counts
+        program = torch.onnx.export(
+            plain,
+            inputs,
+            dynamo=True,
+            dynamic_shapes=shapes,
+            input_names=names,
+            output_names=["logits"],
+            external_data=False,
+            verbose=False,
+        )
+        assert program is not None
+        with tempfile.TemporaryDirectory() as folder:
+            file = Path(folder) / "model.onnx"
+            program.save(file, external_data=False)
+            model = _bare(file.read_bytes())
+    check_parity(net, model, items, name=name, kind=kind)
+    return model
+
+
+_ITEMS: dict[Kind, str] = {"waveform": "sounds", "frames": "clips of frames", "vector": "rows"}
+
+
+def check_parity(
+    net: nn.Module,
+    model: bytes,
+    items: Sequence[Floats],
+    *,
+    name: str = "net",
+    kind: Kind = "waveform",
+) -> float:
+    """Largest difference between the net's and the graph's logits, over ``items`` alone and together.
+
+    Raises:
+        BundleError: it is above 1e-4.
+    """
+    with torch.inference_mode():
+        expected = np.concatenate([net(*_padded([item], kind)).numpy() for item in items])
+    n_columns = None if kind == "waveform" else items[0].shape[-1]
+    graph = Graph(model, name=name, n_labels=expected.shape[1], kind=kind, n_columns=n_columns)
+    alone = np.concatenate([graph([item]) for item in items])
+    worst = max(float(np.abs(alone - expected).max()), float(np.abs(graph(items) - expected).max()))
+    if not worst <= TOLERANCE:
+        raise BundleError(
+            f"{name}: the exported graph differs from the net by {worst:.2g}; expected at most {TOLERANCE:g}"
+        )
+    return worst
+
+
+def _bare(model: bytes) -> bytes:
+    """The graph without the exporter's notes: a tenth of its size, and they name this machine's files.
+
+    The shapes of inner values stay: without them onnxruntime takes four times as long to open the graph.
+    """
+    proto = onnx.load_from_string(model)
+    graphs = [proto.graph]
+    while graphs:
+        graph = graphs.pop()
+        for part in (graph, *graph.node, *graph.initializer, *graph.value_info, *graph.input, *graph.output):
+            part.ClearField("metadata_props")
+            part.ClearField("doc_string")
+        graphs += [
+            attribute.g for node in graph.node for attribute in node.attribute if attribute.HasField("g")
+        ]
+    return bytes(proto.SerializeToString(deterministic=True))
+
+
+def _padded(items: Sequence[Floats], kind: Kind) -> tuple[torch.Tensor, ...]:
+    """What the net is called with: zeros behind what is shorter, and the lengths."""
+    if kind == "vector":
+        return (torch.from_numpy(np.stack(items)),)
+    lengths = [len(item) for item in items]
+    batch = np.zeros((len(items), max(lengths), *items[0].shape[1:]), np.float32)
+    for row, item in zip(batch, items, strict=True):
+        row[: len(item)] = item
+    return torch.from_numpy(batch), torch.tensor(lengths)
+
+
+@contextlib.contextmanager
+def _quiet(name: str) -> Iterator[None]:
+    logger = logging.getLogger(name)
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
