@@ -18,6 +18,8 @@ import sys
 import time
 from pathlib import Path
 
+from emovox._arrays import Floats
+
 os.environ.update(
     OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1", MKL_NUM_THREADS="1"
 )  # before numpy is loaded
@@ -44,7 +46,7 @@ PUBLISHED, SLACK = 77.1, 0.5
 CHOSEN = 512
 TIMED_ACTORS = 20
 
-Rows = tuple[NDArray[np.float32], NDArray[np.str_], NDArray[np.str_]]
+Rows = tuple[Floats, NDArray[np.str_], NDArray[np.str_]]
 
 
 def main() -> int:

@@ -31,7 +31,8 @@ from typing import Any
 
 import numpy as np
 from measure import EXAMPLES, finish, one_core, table
-from numpy.typing import NDArray
+
+from emovox._arrays import Doubles
 
 __all__ = ["Cluster", "Outcome", "drawn", "main", "measured", "simulated"]
 
@@ -99,7 +100,7 @@ class _Run:
 
     cluster: Cluster
     shards: deque[_Shard]
-    speed: NDArray[np.float64]
+    speed: Doubles
     chance: np.random.Generator
     out: Outcome = field(default_factory=Outcome)
     events: list[tuple[float, int, str, int]] = field(default_factory=list)
@@ -178,7 +179,7 @@ class _Run:
                 self._next(now_s, self.idle.pop())
 
 
-def simulated(shards_s: Sequence[float] | NDArray[np.float64], cluster: Cluster, *, seed: int = 0) -> Outcome:
+def simulated(shards_s: Sequence[float] | Doubles, cluster: Cluster, *, seed: int = 0) -> Outcome:
     """What becomes of a run whose shards take ``shards_s`` seconds each at full speed."""
     chance = np.random.default_rng(seed)
     speed = np.ones(cluster.n_workers)
@@ -189,7 +190,7 @@ def simulated(shards_s: Sequence[float] | NDArray[np.float64], cluster: Cluster,
     return run.go()
 
 
-def drawn(times_s: NDArray[np.float64], n_clips: int, size: int, *, seed: int = 0) -> NDArray[np.float64]:
+def drawn(times_s: Doubles, n_clips: int, size: int, *, seed: int = 0) -> Doubles:
     """Seconds of each shard of ``size`` clips, drawn from measured times; the last one is what is left."""
     chance = np.random.default_rng(seed)
     pool = np.array([chance.choice(times_s, size).sum() for _ in range(POOL)])
@@ -281,7 +282,7 @@ _HEADS = ("", "min", "ideal min", "times ideal", "lost %", "doubled %", "workers
 
 @dataclass(frozen=True, slots=True)
 class _Bench:
-    times_s: NDArray[np.float64]
+    times_s: Doubles
     n_clips: int
     n_seeds: int
 

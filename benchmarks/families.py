@@ -19,6 +19,7 @@ from peers.librosa_features import features as librosa_features
 from pitch import CONDITIONS, HOP, RATE, errors, ours, pyin
 
 from emovox import audio
+from emovox._arrays import Floats
 from emovox.features import FEATURES, FrameSettings, ShortTime
 
 __all__ = ["CLIP_S", "F0", "Families", "against_praat", "f0", "families", "middle"]
@@ -26,7 +27,6 @@ __all__ = ["CLIP_S", "F0", "Families", "against_praat", "f0", "families", "middl
 CLIP_S = 3.0
 WITHIN = 1e-4
 """Of the reference's largest value."""
-Floats = NDArray[np.float32]
 Way = Callable[[Floats], object]
 
 

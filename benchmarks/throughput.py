@@ -17,11 +17,11 @@ import sys
 import time
 from collections.abc import Callable
 
+from emovox._arrays import Floats
+
 os.environ.update(OMP_NUM_THREADS="1", MKL_NUM_THREADS="1")  # before torch is loaded
 
-import numpy as np
 from measure import EXAMPLES, finish, one_core, table
-from numpy.typing import NDArray
 
 import emovox
 from emovox import audio
@@ -30,7 +30,6 @@ __all__ = ["main"]
 
 CLIP_S = 3.0
 FASTER = 60.0
-Sound = NDArray[np.float32]
 
 
 def main() -> int:
@@ -60,7 +59,9 @@ def main() -> int:
     )
 
 
-def _take_turns(ways: dict[str, Callable[[Sound], object]], clip: Sound, seconds: float) -> dict[str, float]:
+def _take_turns(
+    ways: dict[str, Callable[[Floats], object]], clip: Floats, seconds: float
+) -> dict[str, float]:
     """Way -> median ms a clip. In a round each way has about the same time."""
     took_s: dict[str, list[float]] = {name: [] for name in ways}
     for way in ways.values():
@@ -79,12 +80,12 @@ def _take_turns(ways: dict[str, Callable[[Sound], object]], clip: Sound, seconds
     return {name: 1000 * statistics.median(some) for name, some in took_s.items()}
 
 
-def _ours(name: str) -> Callable[[Sound], object]:
+def _ours(name: str) -> Callable[[Floats], object]:
     model = emovox.load(name, threads=1)
     return lambda clip: model.predict(clip, sample_rate=audio.SAMPLE_RATE)
 
 
-def _opensmile() -> dict[str, Callable[[Sound], object]]:
+def _opensmile() -> dict[str, Callable[[Floats], object]]:
     try:
         import opensmile
     except ImportError:
@@ -96,14 +97,14 @@ def _opensmile() -> dict[str, Callable[[Sound], object]]:
     return {"openSMILE eGeMAPSv02": lambda clip: smile.process_signal(clip, audio.SAMPLE_RATE)}
 
 
-def _large() -> Callable[[Sound], object]:
+def _large() -> Callable[[Floats], object]:
     import torch
     from peers.wav2vec2_sized import Wav2Vec2Sized
 
     torch.set_num_threads(1)
     net = Wav2Vec2Sized().eval()
 
-    def run(clip: Sound) -> object:
+    def run(clip: Floats) -> object:
         with torch.inference_mode():
             return net(torch.from_numpy(clip)[None])
 

@@ -41,15 +41,12 @@ from numpy.typing import NDArray
 from scipy import linalg
 
 from emovox import audio
+from emovox._arrays import Bools, Doubles, Floats, Ints
 from emovox.datasets import Manifest, scan, splits
 from emovox.evaluation import metrics
 from emovox.features import FeatureSet, feature_set
 from emovox.features.cache import content_hash
 from emovox.nets import functionals
-
-Floats = NDArray[np.float64]
-Bools = NDArray[np.bool_]
-Codes = NDArray[np.intp]
 
 SETS = ("ComParE_2016", "functionals")
 """Side by side, with equal weights."""
@@ -76,7 +73,7 @@ CHOICES = tuple(Choice(*each) for each in itertools.product((1, len(SPEEDS)), SH
 # ---------------------------------------------------------------------------------------------- features
 
 
-def played(x: NDArray[np.float32], speed: float) -> NDArray[np.float32]:
+def played(x: Floats, speed: float) -> Floats:
     """The sound at another speed: tempo, pitch and formants move together."""
     if speed == 1.0:
         return x
@@ -88,19 +85,19 @@ def _compare() -> FeatureSet:
     return feature_set("ComParE_2016", {"trim_db": TRIM_DB})
 
 
-def _functionals() -> Callable[[NDArray[np.float32]], NDArray[np.float32]]:
+def _functionals() -> Callable[[Floats], Floats]:
     torch.set_num_threads(1)
     front = functionals.Functionals().eval()
 
-    def row(x: NDArray[np.float32]) -> NDArray[np.float32]:
+    def row(x: Floats) -> Floats:
         with torch.inference_mode():
-            vector: NDArray[np.float32] = front(torch.from_numpy(x)[None], torch.tensor([len(x)]))[0].numpy()
+            vector: Floats = front(torch.from_numpy(x)[None], torch.tensor([len(x)]))[0].numpy()
         return vector
 
     return row
 
 
-def _rows(job: tuple[str, float, Sequence[str]]) -> NDArray[np.float32]:
+def _rows(job: tuple[str, float, Sequence[str]]) -> Floats:
     name, speed, files = job
     row = _compare() if name == "ComParE_2016" else _functionals()
     return np.stack([row(played(audio.read(file), speed)) for file in files])
@@ -118,7 +115,7 @@ def _key(manifest: Manifest, name: str) -> str:
     return seen.hexdigest()[:16]
 
 
-def features(manifest: Manifest, name: str, speed: float, cache: Path) -> NDArray[np.float32]:
+def features(manifest: Manifest, name: str, speed: float, cache: Path) -> Floats:
     """One set ``(n, d)`` of all clips at that speed, kept in ``cache``."""
     file = cache / f"{name}-{_key(manifest, name)}-{speed:g}.npy"
     if not file.exists():
@@ -131,7 +128,7 @@ def features(manifest: Manifest, name: str, speed: float, cache: Path) -> NDArra
         np.save(partial, rows)
         partial.replace(file)
         print(f"{name} at speed {speed:g}: {rows.shape}", file=sys.stderr)
-    kept: NDArray[np.float32] = np.load(file, allow_pickle=False)
+    kept: Floats = np.load(file, allow_pickle=False)
     return kept
 
 
@@ -142,11 +139,11 @@ class Pool:
     ids: Sequence[str]
     speakers: NDArray[np.str_]
     emotions: tuple[str, ...]
-    y: Codes
+    y: Ints
     """Index into ``emotions``."""
-    fold: Codes
+    fold: Ints
     """The EmoBox fold that tests this clip, from 1."""
-    sets: Sequence[Sequence[NDArray[np.float32]]]
+    sets: Sequence[Sequence[Floats]]
     """For each of `SETS`, for each of `SPEEDS`: ``(n, d)``."""
 
 
@@ -171,7 +168,7 @@ def pooled(root: Path, cache: Path) -> Pool:
 # ------------------------------------------------------------------------------------- the discriminant
 
 
-def standardised(training: NDArray[np.float32], *others: NDArray[np.float32]) -> Iterator[Floats]:
+def standardised(training: Floats, *others: Floats) -> Iterator[Doubles]:
     """All of them by the mean and deviation of the training, bounded; its constant columns left out."""
     mean, deviation = training.mean(0, dtype=np.float64), training.std(0, dtype=np.float64)
     varies = deviation > 1e-7 * (np.abs(mean) + 1e-7)
@@ -180,7 +177,7 @@ def standardised(training: NDArray[np.float32], *others: NDArray[np.float32]) ->
         yield np.clip(z, -BOUND, BOUND)
 
 
-def products(pool: Pool, training: Bools, judged: Bools, n_copies: int) -> tuple[Floats, Floats]:
+def products(pool: Pool, training: Bools, judged: Bools, n_copies: int) -> tuple[Doubles, Doubles]:
     """Inner products of training rows with each other ``(m, m)``, and of judged rows with them ``(k, m)``.
 
     The answers of a linear model in more columns than rows depend on nothing else. A set's products are
@@ -195,7 +192,7 @@ def products(pool: Pool, training: Bools, judged: Bools, n_copies: int) -> tuple
     return np.asarray(inner, np.float64), np.asarray(outer, np.float64)
 
 
-def discriminant(inner: Floats, y: Codes, shrinkage: float, n_emotions: int) -> tuple[Floats, Floats]:
+def discriminant(inner: Doubles, y: Ints, shrinkage: float, n_emotions: int) -> tuple[Doubles, Doubles]:
     """Linear discriminant analysis in terms of the training rows: weights ``(m, k)`` and biases ``(k,)``.
 
     The score of a row is its products with the training rows times the weights, plus the bias. The
@@ -218,7 +215,7 @@ def discriminant(inner: Floats, y: Codes, shrinkage: float, n_emotions: int) -> 
 
 def scores(
     pool: Pool, training: Bools, judged: Bools, choices: Sequence[Choice] = CHOICES
-) -> dict[Choice, Floats]:
+) -> dict[Choice, Doubles]:
     """Discriminant scores ``(n_judged, n_emotions)`` of the judged clips under each choice."""
     found = {}
     for n_copies in sorted({choice.n_copies for choice in choices}):
@@ -240,8 +237,8 @@ def inner_uars(pool: Pool) -> dict[int, dict[Choice, float]]:
     A model without the folds a and b tells of b for the outer fold a, and of a for the outer fold b.
     """
     numbers = splits.emobox_folds("ravdess")
-    true: dict[int, list[Codes]] = {number: [] for number in numbers}
-    pred: dict[int, dict[Choice, list[Codes]]] = {n: {c: [] for c in CHOICES} for n in numbers}
+    true: dict[int, list[Ints]] = {number: [] for number in numbers}
+    pred: dict[int, dict[Choice, list[Ints]]] = {n: {c: [] for c in CHOICES} for n in numbers}
     for pair in itertools.combinations(numbers, 2):
         training, judged = ~np.isin(pool.fold, pair), np.isin(pool.fold, pair)
         found = scores(pool, training, judged)
@@ -266,7 +263,7 @@ def chosen(uars: dict[int, dict[Choice, float]]) -> dict[int, Choice]:
     return {number: max(CHOICES, key=lambda choice: row[choice]) for number, row in uars.items()}
 
 
-def tested(pool: Pool, number: int, choice: Choice) -> Codes:
+def tested(pool: Pool, number: int, choice: Choice) -> Ints:
     """The answers of a model of 20 actors on the fold's four, ``(n_test,)``."""
     judged = pool.fold == number
     return scores(pool, ~judged, judged, [choice])[choice].argmax(1)

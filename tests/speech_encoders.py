@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
+
+from emovox._arrays import Floats
 
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers", minversion="5")
 
-Floats = NDArray[np.float32]
 RATE, SIZE, LAYERS = 16_000, 24, 3
 CONVOLUTIONS = {
     "conv_dim": (16, 16, 16),

@@ -21,7 +21,7 @@ ROOT = Path(__file__).parents[1]
 SRC = ROOT / "src"
 
 LEVELS = (
-    {"errors", "labels", "results", "disclaimer", "_files", "_parallel", "_telemetry"},
+    {"errors", "labels", "results", "disclaimer", "_arrays", "_files", "_parallel", "_telemetry"},
     {"audio"},
     {"features", "datasets"},
     {"augment"},
@@ -38,7 +38,7 @@ LEVELS = (
 """The packages in the order of docs/architecture.md: a package imports its own level or those above it."""
 
 WITHOUT_FRAMEWORKS = {
-    *("errors", "labels", "results", "disclaimer", "_files", "_parallel", "_telemetry", "audio"),
+    *("errors", "labels", "results", "disclaimer", "_arrays", "_files", "_parallel", "_telemetry", "audio"),
     *("bundles", "inference", "batch", "server", "client", "telegram"),
 }
 FRAMEWORKS = {

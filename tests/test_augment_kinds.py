@@ -421,7 +421,7 @@ def test_a_wrong_name_or_value_says_what_is_right(folder: str) -> None:
         transform("nois")
     with pytest.raises(ConfigError, match="noise has no setting 'snr'; did you mean 'snr_db'"):
         transform("noise", snr=3)
-    with pytest.raises(ConfigError, match="telephone has no setting 'x'; there are: none"):
+    with pytest.raises(ConfigError, match="telephone has no setting 'x'; there are none"):
         transform("telephone", x=3)
     with pytest.raises(ConfigError, match="colour of Noise is 'red'; expected one of any, white"):
         transform("noise", colour="red")

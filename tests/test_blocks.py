@@ -10,14 +10,13 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from numpy.typing import NDArray
 
+from emovox._arrays import Floats
 from emovox.errors import AudioValueError, ConfigError
 from emovox.features import FEATURES, SETS, FeatureSet, FrameSettings, feature_set
 from emovox.features.blocks import frame_blocks
 from emovox.features.composed import Part, composed
 
-Floats = NDArray[np.float32]
 RATE = 16_000
 LOCAL = ("mel", "log_mel", "mfcc", "chroma", "tonnetz", "contrast", "centroid", "bandwidth", "rolloff")
 LOCAL += ("flatness", "ssc", "zcr", "rms")

@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from emovox._arrays import Floats
+
 pytest.importorskip("sklearn")
 
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
@@ -48,7 +50,7 @@ EXTRA = {"lightgbm": "lightgbm", "catboost": "catboost"}
 
 def clips(
     n: int = 120, d: int = 40, *, seed: int = 0, shift: float = 2.0, labels: tuple[str, ...] = LABELS
-) -> tuple[NDArray[np.float32], list[str], list[str]]:
+) -> tuple[Floats, list[str], list[str]]:
     """Rows of which columns 0 to 4 tell the label, of ten speakers; some values are missing."""
     rng = np.random.default_rng(seed)
     index = np.arange(n) % len(labels)
@@ -339,7 +341,7 @@ def test_what_scikit_learn_warns_of_is_a_note() -> None:
 # --- the canary -----------------------------------------------------------------------------------
 
 
-def canary() -> tuple[NDArray[np.float32], NDArray[np.str_], NDArray[np.str_], dict[str, NDArray[np.int64]]]:
+def canary() -> tuple[Floats, NDArray[np.str_], NDArray[np.str_], dict[str, NDArray[np.int64]]]:
     """Noise, with a column that equals the label for the outer validation's and test's speakers alone.
 
     Scaling, selection, search or calibration that saw one of their clips would find it at once.

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 import pytest
 import soundfile
-from numpy.typing import NDArray
 
+from emovox._arrays import Floats
 from emovox.audio import microphone
 from emovox.cli import main
 from emovox.cli.data import common
@@ -300,13 +300,13 @@ class Voice:
 
     sample_rate = 16_000
 
-    def __init__(self, *takes: NDArray[np.float32]) -> None:
+    def __init__(self, *takes: Floats) -> None:
         self.takes = list(takes)
 
     def start(self) -> None:
         pass
 
-    def stop(self) -> NDArray[np.float32]:
+    def stop(self) -> Floats:
         return self.takes.pop(0)
 
 

@@ -15,6 +15,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from emovox._arrays import Floats
 from emovox.audio import read
 from emovox.audio.stft import mel_filters
 from emovox.errors import AudioValueError, ConfigError
@@ -24,7 +25,6 @@ from emovox.features.chroma import estimate_tuning
 from emovox.features.composed import Part, composed
 from emovox.features.spectral import delta
 
-Floats = NDArray[np.float32]
 RATE = 16_000
 EXAMPLES = Path(__file__).parents[1] / "examples"
 SPECTRAL = ("mel", "log_mel", "mfcc", "chroma", "tonnetz", "contrast", "centroid", "bandwidth")

@@ -17,8 +17,8 @@ import numpy as np
 import pytest
 import soundfile
 import soxr
-from numpy.typing import NDArray
 
+from emovox._arrays import Floats
 from pages import Visit, browsing, chromium
 from sights import SIGHTS, TO_XYZ, lab, linear
 
@@ -178,7 +178,7 @@ def test_colours_in_the_dark_are_seen_and_told_apart() -> None:
 # ---------------------------------------------------------------------------------------------- in a browser
 
 
-def as_wav(x: NDArray[np.float32], rate: int) -> bytes:
+def as_wav(x: Floats, rate: int) -> bytes:
     file = io.BytesIO()
     soundfile.write(file, x, rate, format="WAV", subtype="PCM_16")
     return file.getvalue()
@@ -190,7 +190,7 @@ def model() -> emovox.Recognizer:
 
 
 @pytest.fixture(scope="module")
-def clip() -> NDArray[np.float32]:
+def clip() -> Floats:
     """A synthetic voice, mono at `RATE`."""
     x, rate = soundfile.read(EXAMPLE, dtype="float32")
     return np.asarray(soxr.resample(x, rate, RATE), np.float32)
@@ -213,16 +213,14 @@ def playwright() -> Iterator[Any]:
 
 
 @pytest.fixture(scope="module")
-def browser(
-    playwright: Any, clip: NDArray[np.float32], tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Any]:
+def browser(playwright: Any, clip: Floats, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     played = tmp_path_factory.mktemp("microphone") / "voice.wav"
     played.write_bytes(as_wav(clip, RATE))
     with browsing(playwright, played) as opened:
         yield opened
 
 
-def correlation(heard: NDArray[np.float32], played: NDArray[np.float32], rate: int) -> float:
+def correlation(heard: Floats, played: Floats, rate: int) -> float:
     """Of half seconds of what was played with their likeness in what was heard, wherever that is: the median.
 
     Of halves, for a busy machine drops some sound now and then, and what follows is elsewhere.
@@ -233,7 +231,7 @@ def correlation(heard: NDArray[np.float32], played: NDArray[np.float32], rate: i
     return float(np.median([_likeness(heard, piece) for piece in loud]))
 
 
-def _likeness(heard: NDArray[np.float32], piece: NDArray[np.float32]) -> float:
+def _likeness(heard: Floats, piece: Floats) -> float:
     size = 1 << (len(heard) + len(piece)).bit_length()
     products = np.fft.irfft(np.fft.rfft(heard, size) * np.conj(np.fft.rfft(piece, size)), size)
     at = int(np.argmax(products[: len(heard) - len(piece)]))

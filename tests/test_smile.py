@@ -13,14 +13,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
+from emovox._arrays import Floats
 from emovox.audio import read
 from emovox.errors import ConfigError, MissingExtraError
 from emovox.features import SETS, FeatureSet, feature_set
 from emovox.features import opensmile as smile
 
-Floats = NDArray[np.float32]
 RATE = 16_000
 SIZES = {
     "IS09_emotion": 384,

@@ -13,9 +13,10 @@ import librosa
 import numpy as np
 from numpy.typing import NDArray
 
+from emovox._arrays import Floats
+
 __all__ = ["features"]
 
-Floats = NDArray[np.float32]
 Ways = dict[str, Callable[[Floats], NDArray[np.floating]]]
 
 

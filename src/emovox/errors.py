@@ -33,6 +33,7 @@ Each message says what was got, what was expected, and what to do.
 from __future__ import annotations
 
 import errno
+from collections.abc import Iterable
 
 __all__ = [
     "AudioDecodeError",
@@ -59,7 +60,9 @@ __all__ = [
     "ProtocolError",
     "ServerError",
     "UploadError",
+    "did_you_mean",
     "install_command",
+    "nearest",
 ]
 
 
@@ -177,6 +180,35 @@ class MissingExtraError(EmovoxError, ImportError):
     def __init__(self, what: str, extra: str) -> None:
         super().__init__(f"{what} needs the extra {extra!r}: run  {install_command(extra)}")
         self.extra = extra
+
+
+def nearest(name: object, known: Iterable[str], *, cutoff: float = 0.6) -> str | None:
+    """Return the name in ``known`` that ``name`` is probably a misspelling of, or ``None``.
+
+    Args:
+        name: the unknown name.
+        known: the names that there are.
+        cutoff: similarity below which nothing is near, 0 to 1, as of `difflib.get_close_matches`.
+    """
+    from difflib import get_close_matches  # only needed once something is wrong
+
+    return next(iter(get_close_matches(str(name), list(known), n=1, cutoff=cutoff)), None)
+
+
+def did_you_mean(name: object, known: Iterable[str], *, listed: Iterable[str] = ()) -> str:
+    """Return the last part of a message about an unknown name: the nearest known one, or all of them.
+
+    Args:
+        name: the unknown name.
+        known: the names that it may be a misspelling of.
+        listed: what to list instead of ``known`` when none is near.
+
+    >>> did_you_mean("optna", ["random", "optuna"]), did_you_mean("x", ["random", "optuna"])
+    ("did you mean 'optuna'?", 'there are random, optuna')
+    """
+    names = dict.fromkeys(map(str, known))
+    near = nearest(name, names)
+    return f"did you mean {near!r}?" if near else f"there are {', '.join(listed or names) or 'none'}"
 
 
 def install_command(extra: str) -> str:

@@ -6,12 +6,11 @@ knows (amused, sleepy, ...) keep their own name.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from emovox.errors import LabelError
+from emovox.errors import LabelError, nearest
 
 __all__ = [
     "ALIASES",
@@ -102,9 +101,9 @@ def canonical(name: str) -> str:
     key = " ".join(str(name).replace("_", " ").replace("-", " ").lower().split())
     if key in ALIASES:
         return ALIASES[key]
-    near = difflib.get_close_matches(key, ALIASES, n=1)
-    hint = f"; did you mean {ALIASES[near[0]]!r}?" if near else f"; known: {', '.join(EMOTIONS)}"
-    raise LabelError(f"unknown emotion {name!r}{hint}")
+    near = nearest(key, ALIASES)
+    hint = f"did you mean {ALIASES[near]!r}?" if near else f"there are {', '.join(EMOTIONS)}"
+    raise LabelError(f"unknown emotion {name!r}; {hint}")
 
 
 def canonical_all(names: Iterable[str], allowed: Sequence[str] | None = None) -> tuple[str, ...]:

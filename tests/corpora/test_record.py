@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from numpy.typing import NDArray
 
+from emovox._arrays import Floats
 from emovox.datasets import Manifest, recording
 from emovox.datasets.recording import CONSENT, Prompt, Session, Speaker, prompts, read_prompts
 from emovox.errors import LabelError, ManifestError
@@ -17,7 +17,7 @@ from emovox.errors import LabelError, ManifestError
 RATE = 48_000
 
 
-def voice(seconds: float = 1.0, gain: float = 0.2) -> NDArray[np.float32]:
+def voice(seconds: float = 1.0, gain: float = 0.2) -> Floats:
     t = np.arange(round(RATE * seconds)) / RATE
     return (gain * np.sin(2 * np.pi * 200 * t) * np.sin(2 * np.pi * 2 * t)).astype(np.float32)
 
@@ -91,7 +91,7 @@ def test_a_code_belongs_to_one_person(tmp_path: Path) -> None:
         (np.zeros(0, np.float32), "too_short"),
     ],
 )
-def test_a_bad_take_is_told(sound: NDArray[np.float32], warning: str, tmp_path: Path) -> None:
+def test_a_bad_take_is_told(sound: Floats, warning: str, tmp_path: Path) -> None:
     one = session(tmp_path)
     take = one.take(next(one.left()), sound, RATE)
     assert warning in take.quality.warnings

@@ -9,8 +9,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from emovox.audio import AUDIO_SUFFIXES
 from emovox.datasets import CORPORA, Report, scan
-from emovox.datasets.scan import AUDIO_SUFFIXES, walk
+from emovox.datasets.scan import walk
 from emovox.errors import ManifestError
 
 RAVDESS = [f"Actor_{a:02}/03-01-0{e}-01-01-01-{a:02}" for a in (1, 2) for e in range(1, 9)]
@@ -196,7 +197,7 @@ def test_clear_errors(tmp_path: Path) -> None:
         scan("ravdess", _grow(tmp_path, "a.wav"))
     with pytest.raises(ManifestError, match="did you mean 'ravdess'"):
         scan("ravdes", tmp_path)
-    with pytest.raises(ManifestError, match="known: ravdess"):
+    with pytest.raises(ManifestError, match="there are ravdess"):
         scan("zzz", tmp_path)
 
 

@@ -16,13 +16,14 @@ other video by PyAV, the extra ``media``. A recording that breaks off is given u
 
 from __future__ import annotations
 
-from emovox.audio.io import Channels, Info, blocks, probe, read
+from emovox.audio.io import AUDIO_SUFFIXES, Channels, Info, blocks, probe, read
 from emovox.audio.level import LevelMeter, quality
 from emovox.audio.resampling import Resampler
 from emovox.audio.source import Source
 from emovox.audio.validation import MAX_CHANNELS, MAX_PEAK, MAX_RATE, MIN_RATE, SAMPLE_RATE, valid
 
 __all__ = [
+    "AUDIO_SUFFIXES",
     "MAX_CHANNELS",
     "MAX_PEAK",
     "MAX_RATE",

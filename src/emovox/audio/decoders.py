@@ -15,6 +15,7 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
+from emovox._arrays import Floats
 from emovox.audio.source import Onward, Reader
 from emovox.audio.validation import MAX_CHANNELS, frames_first, scaled, valid_rate
 from emovox.errors import AudioDecodeError, AudioError, AudioValueError, MissingExtraError
@@ -46,7 +47,7 @@ class Decoder(Protocol):
     format: str
     duration_s: float | None
 
-    def frames(self) -> Iterator[NDArray[np.float32]]:
+    def frames(self) -> Iterator[Floats]:
         """Samples ``(n, n_channels)`` float32 at ``sample_rate``, checked by the gate, n at least 1."""
 
     def close(self) -> None:
@@ -66,7 +67,7 @@ class ArrayDecoder:
         self.n_channels = self._frames.shape[1]
         self.duration_s: float | None = len(self._frames) / self.sample_rate
 
-    def frames(self) -> Iterator[NDArray[np.float32]]:
+    def frames(self) -> Iterator[Floats]:
         """Samples ``(n, n_channels)``."""
         for start in range(0, len(self._frames), _CHUNK_FRAMES):
             yield scaled(self._frames[start : start + _CHUNK_FRAMES], self.sample_rate, start)
@@ -102,7 +103,7 @@ class SoundfileDecoder:
         self.format = f"{self._file.format}/{self._file.subtype}".lower()
         self.duration_s = self._file.frames / self.sample_rate if self.sample_rate > 0 else None
 
-    def frames(self) -> Iterator[NDArray[np.float32]]:
+    def frames(self) -> Iterator[Floats]:
         """Samples ``(n, n_channels)``, to the end or to the damage."""
         done = 0
         while True:
@@ -184,7 +185,7 @@ class MediaDecoder:
                 continue
             yield from (frame for frame in frames if frame.samples > 0)
 
-    def frames(self) -> Iterator[NDArray[np.float32]]:
+    def frames(self) -> Iterator[Floats]:
         """Samples ``(n, n_channels)``, to the end or to the damage."""
         done, frame = 0, self._first
         self._first = None

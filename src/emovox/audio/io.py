@@ -9,15 +9,41 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
 
+from emovox._arrays import Floats
 from emovox.audio.decoders import ArrayDecoder, Decoder, decoder
 from emovox.audio.resampling import Resampler
 from emovox.audio.source import Source, is_array, opened
 from emovox.audio.validation import SAMPLE_RATE
 from emovox.errors import AudioDecodeError, AudioError, AudioTooLongError, AudioValueError
 
-__all__ = ["Channels", "Info", "blocks", "probe", "read"]
+__all__ = ["AUDIO_SUFFIXES", "Channels", "Info", "blocks", "probe", "read"]
+
+AUDIO_SUFFIXES: frozenset[str] = frozenset(
+    f".{suffix}"
+    for suffix in (
+        *(
+            "wav",
+            "wave",
+            "w64",
+            "rf64",
+            "flac",
+            "mp3",
+            "mp2",
+            "ogg",
+            "oga",
+            "opus",
+            "m4a",
+            "m4b",
+            "aac",
+            "wma",
+        ),
+        *("aif", "aiff", "aifc", "au", "snd", "caf", "sph", "amr", "3gp", "mka", "weba"),
+        *("mp4", "m4v", "mov", "mkv", "webm", "avi", "flv"),
+    )
+)
+"""Lower-case suffixes by which a file in a folder is taken for a recording. A file that is named itself is
+opened whatever its suffix."""
 
 _MAX_SAMPLES_PER_S = 2 * 192_000
 """Of a recording whose length is bounded: more than a studio's stereo, 8 channels at 48 kHz."""
@@ -39,9 +65,7 @@ class Info:
     """Container and coding, such as ``wav/pcm_16``; ``array`` for an array."""
 
 
-def read(
-    source: Source, *, sample_rate: int | None = None, channels: Channels = "mix"
-) -> NDArray[np.float32]:
+def read(source: Source, *, sample_rate: int | None = None, channels: Channels = "mix") -> Floats:
     """Read a whole recording.
 
     Args:
@@ -70,7 +94,7 @@ def blocks(
     channels: Channels = "mix",
     block_s: float = 10.0,
     max_s: float | None = None,
-) -> Iterator[NDArray[np.float32]]:
+) -> Iterator[Floats]:
     """Read a recording block by block; memory does not grow with its length.
 
     Arguments and errors are those of ``read``; a wrong argument is refused at once, all else while iterating.
@@ -140,9 +164,9 @@ def _named(error: AudioError, label: str) -> AudioError:
 
 def _blocks(
     source: Source, sample_rate: int | None, channels: Channels, block: int, max_s: float | None
-) -> Iterator[NDArray[np.float32]]:
+) -> Iterator[Floats]:
     with _decoder(source, sample_rate) as sound:
-        waiting: list[NDArray[np.float32]] = []
+        waiting: list[Floats] = []
         n_waiting = 0
         for part in _converted(sound, channels, max_s):
             waiting.append(part)
@@ -157,7 +181,7 @@ def _blocks(
             yield np.concatenate(waiting, axis=1)
 
 
-def _converted(sound: Decoder, channels: Channels, max_s: float | None) -> Iterator[NDArray[np.float32]]:
+def _converted(sound: Decoder, channels: Channels, max_s: float | None) -> Iterator[Floats]:
     """Chosen channels ``(c, n)`` at 16 kHz, in whatever portions the decoder gives."""
     if isinstance(channels, int) and channels >= sound.n_channels:
         raise AudioValueError(
@@ -191,12 +215,12 @@ def _bounded(n_frames: int, sound: Decoder, max_s: float) -> None:
         )
 
 
-def _picked(frames: NDArray[np.float32], channels: Channels) -> NDArray[np.float32]:
+def _picked(frames: Floats, channels: Channels) -> Floats:
     """``(n, n_channels)`` -> ``(c, n)``."""
     if channels == "each":
         return frames.T
     if channels == "mix":
         # Channels are averaged here, one way for all files: decoders' own down-mixes differ in gain.
-        mean: NDArray[np.float32] = frames.mean(axis=1, dtype=np.float32)
+        mean: Floats = frames.mean(axis=1, dtype=np.float32)
         return mean[np.newaxis]
     return frames[:, int(channels)][np.newaxis]

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numpy.typing import NDArray
 
+from emovox._arrays import Doubles, Floats
 from emovox.audio.validation import SAMPLE_RATE
 from emovox.results import Quality
 
@@ -44,7 +44,7 @@ class LevelMeter:
         self._loudest = 0.0
         self._open = np.zeros(0, np.float64)
 
-    def push(self, x: NDArray[np.float32]) -> None:
+    def push(self, x: Floats) -> None:
         """Take samples in [-1, 1] at 16 kHz, of any shape; channels are measured together."""
         flat = x.ravel()
         if not flat.size:
@@ -56,7 +56,7 @@ class LevelMeter:
         self._peak = max(self._peak, peak)
         self._frames(np.concatenate([self._open, np.square(flat, dtype=np.float64)]))
 
-    def _frames(self, squares: NDArray[np.float64]) -> None:
+    def _frames(self, squares: Doubles) -> None:
         """Whole tenths of a second are summed; the rest waits, so that chunks do not matter."""
         whole = squares.size - squares.size % _FRAME
         sums = squares[:whole].reshape(-1, _FRAME).sum(axis=1)

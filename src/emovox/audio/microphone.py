@@ -12,7 +12,6 @@ extra ``mic``: sounddevice, which stands on PortAudio.
 
 from __future__ import annotations
 
-import difflib
 import os
 import queue
 import time
@@ -25,7 +24,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from emovox.errors import MicrophoneError, MissingExtraError
+from emovox._arrays import Floats
+from emovox.errors import MicrophoneError, MissingExtraError, did_you_mean
 
 __all__ = ["RATE", "Capture", "Device", "Microphone", "Piece", "Recorder", "devices", "find"]
 
@@ -103,10 +103,9 @@ def _not_one(wanted: str | int, found: list[Device], known: list[Device]) -> str
     if found:
         names = ", ".join(f"{one.number} {one.name!r}" for one in found)
         return f"the microphone {wanted!r} may be any of {names}; give the number or the whole name"
-    near = difflib.get_close_matches(str(wanted), [one.name for one in known], n=1)
-    hint = f"did you mean {near[0]!r}?" if near else "there are"
-    names = "" if near else " " + ", ".join(f"{one.number} {one.name!r}" for one in known)
-    return f"no microphone is called {wanted!r}; {hint}{names}"
+    numbered = [f"{one.number} {one.name!r}" for one in known]
+    hint = did_you_mean(wanted, [one.name for one in known], listed=numbered)
+    return f"no microphone is called {wanted!r}; {hint}"
 
 
 class Capture:
@@ -189,7 +188,7 @@ class Recorder:
         """Begin to record. Raises MicrophoneError when the device cannot be opened."""
         self._capture = Capture(self._device, self.sample_rate)
 
-    def stop(self) -> NDArray[np.float32]:
+    def stop(self) -> Floats:
         """End, and give what was recorded: ``(n,)`` in [-1, 1]."""
         if self._capture is None:
             return np.zeros(0, np.float32)

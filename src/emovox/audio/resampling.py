@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import soxr
-from numpy.typing import NDArray
 
+from emovox._arrays import Floats
 from emovox.audio.validation import MAX_CHANNELS, SAMPLE_RATE, valid_rate
 from emovox.errors import AudioValueError
 
@@ -32,7 +32,7 @@ class Resampler:
         if self.rate_in != self.rate_out:
             self._stream = soxr.ResampleStream(self.rate_in, self.rate_out, n_channels)
 
-    def push(self, x: NDArray[np.float32]) -> NDArray[np.float32]:
+    def push(self, x: Floats) -> Floats:
         """Take ``(n_channels, n)`` or, for one channel, ``(n,)`` samples; give what is ready, likewise.
 
         Raises:
@@ -44,14 +44,14 @@ class Resampler:
             raise AudioValueError(f"got shape {x.shape}; this resampler takes ({self.n_channels}, n)")
         return self._through(frames, last=False)
 
-    def flush(self) -> NDArray[np.float32]:
+    def flush(self) -> Floats:
         """End the sound: the samples still inside, laid out as the last push. The next push begins anew."""
         rest = self._through(np.zeros((0, self.n_channels), np.float32), last=True)
         if self._stream is not None:
             self._stream.clear()
         return rest
 
-    def _through(self, frames: NDArray[np.float32], *, last: bool) -> NDArray[np.float32]:
+    def _through(self, frames: Floats, *, last: bool) -> Floats:
         frames = np.ascontiguousarray(frames, dtype=np.float32)
         if self._stream is not None:
             frames = self._stream.resample_chunk(frames, last=last)

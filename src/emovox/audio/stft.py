@@ -10,12 +10,12 @@ from __future__ import annotations
 from typing import Literal
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
+
+from emovox._arrays import Doubles, Floats
+from emovox.audio.validation import SAMPLE_RATE
 
 __all__ = ["frames", "log_mel", "mel_filters", "power"]
-
-Floats = NDArray[np.float32]
-Doubles = NDArray[np.float64]
 
 
 def frames(x: ArrayLike, n_fft: int, hop: int) -> Floats:
@@ -100,7 +100,7 @@ def _slaney_hz(mel: Doubles) -> Doubles:
 def log_mel(
     x: ArrayLike,
     *,
-    sample_rate: int = 16_000,
+    sample_rate: int = SAMPLE_RATE,
     n_mels: int = 64,
     n_fft: int = 512,
     hop: int = 160,

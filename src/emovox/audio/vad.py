@@ -21,8 +21,9 @@ from collections import deque
 
 import numpy as np
 import webrtcvad
-from numpy.typing import NDArray
 
+from emovox._arrays import Bools, Doubles, Floats
+from emovox.audio.validation import SAMPLE_RATE
 from emovox.errors import AudioValueError
 
 __all__ = ["FRAME_S", "GAIN_DB", "HANG_S", "MARGIN_DB", "MEMORY_S", "MODE", "SETTLE_S", "Vad"]
@@ -56,7 +57,7 @@ class Vad:
 
     def __init__(
         self,
-        sample_rate: int = 16_000,
+        sample_rate: int = SAMPLE_RATE,
         *,
         mode: int = MODE,
         gain_db: float = GAIN_DB,
@@ -92,7 +93,7 @@ class Vad:
         self._hang = -1
         self._rest = np.zeros(0, np.float32)
 
-    def push(self, x: NDArray[np.float32]) -> NDArray[np.bool_]:
+    def push(self, x: Floats) -> Bools:
         """Take ``(n,)`` samples in [-1, 1]; give a flag for each frame they complete, ``(n_frames,)``.
 
         Raises:
@@ -118,7 +119,7 @@ class Vad:
         flags = (self._flag(pcm[i * size : (i + 1) * size], energy) for i, energy in enumerate(energies))
         return np.fromiter(flags, np.bool_, n_frames)
 
-    def flush(self) -> NDArray[np.bool_]:
+    def flush(self) -> Bools:
         """End the sound: the flag of the last, partial frame, filled with zeros: ``(1,)`` or ``(0,)``.
 
         Sound pushed later goes on from here, as after a pause.
@@ -127,7 +128,7 @@ class Vad:
             return np.zeros(0, np.bool_)
         return self.push(np.zeros(self._frame - len(self._rest), np.float32))
 
-    def _offsets(self, whole: NDArray[np.float64]) -> list[int]:
+    def _offsets(self, whole: Doubles) -> list[int]:
         """What to take from each frame, in steps of 16 bits."""
         means, ranked, offsets = self._means, self._sorted_means, []
         for mean in (whole.sum(1) / self._frame).tolist():

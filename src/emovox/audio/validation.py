@@ -7,6 +7,7 @@ from typing import Any, SupportsIndex
 import numpy as np
 from numpy.typing import NDArray
 
+from emovox._arrays import Floats
 from emovox.errors import AudioValueError
 
 __all__ = [
@@ -93,7 +94,7 @@ def frames_first(x: NDArray[Any]) -> NDArray[Any]:
     return x
 
 
-def scaled(x: NDArray[Any], sample_rate: int, first_sample: int = 0) -> NDArray[np.float32]:
+def scaled(x: NDArray[Any], sample_rate: int, first_sample: int = 0) -> Floats:
     """Samples ``(n, c)`` of any allowed type -> float32 in about [-1, 1]; integers by their full scale.
 
     Raises:
@@ -102,7 +103,7 @@ def scaled(x: NDArray[Any], sample_rate: int, first_sample: int = 0) -> NDArray[
     bits = _INTEGERS.get(x.dtype.name)
     if bits is not None:
         offset = 2**bits if x.dtype.kind == "u" else 0
-        y: NDArray[np.float32] = ((x.astype(np.float64) - offset) / 2**bits).astype(np.float32)
+        y: Floats = ((x.astype(np.float64) - offset) / 2**bits).astype(np.float32)
         return y
     with np.errstate(over="ignore", invalid="ignore"):  # a double too large for float32 is found below
         y = x.astype(np.float32, copy=False)
@@ -112,7 +113,7 @@ def scaled(x: NDArray[Any], sample_rate: int, first_sample: int = 0) -> NDArray[
     return y
 
 
-def _refuse(y: NDArray[np.float32], sample_rate: int, first_sample: int) -> None:
+def _refuse(y: Floats, sample_rate: int, first_sample: int) -> None:
     wrong = ~(np.abs(y) <= MAX_PEAK)
     row, channel = (int(i) for i in np.argwhere(wrong)[0])
     value, at_s = float(y[row, channel]), (first_sample + row) / sample_rate
@@ -124,7 +125,7 @@ def _refuse(y: NDArray[np.float32], sample_rate: int, first_sample: int) -> None
     raise AudioValueError(f"a sample is {value} {where}; expected finite numbers: repair the recording")
 
 
-def valid(x: Any, sample_rate: object, *, empty_ok: bool = False) -> NDArray[np.float32]:
+def valid(x: Any, sample_rate: object, *, empty_ok: bool = False) -> Floats:
     """Pass an array through the gate.
 
     Args:

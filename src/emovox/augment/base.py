@@ -9,13 +9,13 @@ from typing import Any, ClassVar, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from emovox._arrays import Doubles, Floats
 from emovox.audio import SAMPLE_RATE
 from emovox.errors import AudioValueError, ConfigError
 
 __all__ = [
     "Amount",
     "Rng",
-    "Sound",
     "Transform",
     "bins_hz",
     "drawn",
@@ -26,7 +26,6 @@ __all__ = [
     "with_noise",
 ]
 
-Sound: TypeAlias = npt.NDArray[np.float32]
 Rng: TypeAlias = np.random.Generator
 Amount: TypeAlias = float | tuple[float, float]
 """A number, or ``(low, high)`` between which one is drawn evenly at each call."""
@@ -62,7 +61,7 @@ class Transform:
             elif field.type == "bool" and not isinstance(value, bool):
                 raise ConfigError(f"{_of(self, field.name)} is {value!r}; expected true or false")
 
-    def __call__(self, x: Sound, rng: Rng) -> Sound:
+    def __call__(self, x: Floats, rng: Rng) -> Floats:
         """The changed sound."""
         sound = np.asarray(x, np.float32)
         if sound.ndim != 1 or not len(sound) or not np.isfinite(sound).all():
@@ -71,7 +70,7 @@ class Transform:
             )
         return np.asarray(np.clip(self._changed(sound, rng), -1, 1), np.float32)
 
-    def _changed(self, x: Sound, rng: Rng) -> npt.NDArray[Any]:
+    def _changed(self, x: Floats, rng: Rng) -> npt.NDArray[Any]:
         """``x`` changed, perhaps beyond [-1, 1], where it is cut off as a recorder would."""
         raise NotImplementedError(f"{type(self).__name__} does not say what it changes")
 
@@ -106,7 +105,7 @@ def drawn(amount: Amount, rng: Rng) -> float:
 # ------------------------------------------------------------------------------------ levels and lengths
 
 
-def with_noise(x: npt.NDArray[Any], noise: npt.NDArray[Any], snr_db: float) -> Sound:
+def with_noise(x: npt.NDArray[Any], noise: npt.NDArray[Any], snr_db: float) -> Floats:
     """``x + noise``, the noise brought to a ratio of mean powers in dB; silence gets none."""
     signal_power = float(np.mean(x.astype(np.float64) ** 2))
     noise_power = float(np.mean(noise.astype(np.float64) ** 2)) + 1e-20
@@ -114,7 +113,7 @@ def with_noise(x: npt.NDArray[Any], noise: npt.NDArray[Any], snr_db: float) -> S
     return np.asarray(x + scale * noise, np.float32)
 
 
-def turned_down(x: Sound) -> Sound:
+def turned_down(x: Floats) -> Floats:
     """All of ``x`` quieter where it would leave [-1, 1]: cutting would change what was mixed."""
     peak = float(np.abs(x).max())
     return x / np.float32(peak) if peak > 1 else x
@@ -133,18 +132,18 @@ def _fft_size(n: int) -> int:
     return 1 << max(n - 1, 1).bit_length()
 
 
-def bins_hz(n: int) -> npt.NDArray[np.float64]:
+def bins_hz(n: int) -> Doubles:
     """Frequencies in Hz that ``filtered`` wants a response for, of a sound of ``n`` samples."""
     return np.asarray(np.fft.rfftfreq(_fft_size(n), 1 / SAMPLE_RATE), np.float64)
 
 
-def filtered(x: npt.NDArray[Any], response: npt.NDArray[np.float64]) -> Sound:
+def filtered(x: npt.NDArray[Any], response: Doubles) -> Floats:
     """``x`` through a zero-phase ``response``, one value for each of ``bins_hz(len(x))``."""
     size = _fft_size(len(x))
     return np.fft.irfft(np.fft.rfft(x, size) * response, size)[: len(x)].astype(np.float32)
 
 
-def level_matched(y: npt.NDArray[Any], x: Sound) -> npt.NDArray[Any]:
+def level_matched(y: npt.NDArray[Any], x: Floats) -> npt.NDArray[Any]:
     """``y`` at the root mean square of ``x``; silence stays as it is."""
     there = (float(np.mean(np.square(y, dtype=np.float64)))) ** 0.5
     wanted = (float(np.mean(np.square(x, dtype=np.float64)))) ** 0.5

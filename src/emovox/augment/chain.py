@@ -16,8 +16,9 @@ import numpy as np
 import soundfile
 import soxr
 
+from emovox._arrays import Floats
 from emovox.audio import SAMPLE_RATE
-from emovox.augment.base import Rng, Sound, bins_hz, filtered, with_noise
+from emovox.augment.base import Rng, bins_hz, filtered, with_noise
 
 __all__ = [
     "AUGMENTATIONS",
@@ -36,18 +37,18 @@ __all__ = [
 ]
 
 
-def gain(x: Sound, rng: Rng, *, low_db: float = -12.0, high_db: float = 12.0) -> Sound:
+def gain(x: Floats, rng: Rng, *, low_db: float = -12.0, high_db: float = 12.0) -> Floats:
     """Multiply by a random gain in dB."""
     return (x * 10 ** (rng.uniform(low_db, high_db) / 20)).astype(np.float32)
 
 
-def speed(x: Sound, rng: Rng, *, low: float = 0.9, high: float = 1.1) -> Sound:
+def speed(x: Floats, rng: Rng, *, low: float = 0.9, high: float = 1.1) -> Floats:
     """Play faster or slower: tempo, pitch and formants move together (Ko et al., 2015)."""
     factor = rng.uniform(low, high)
     return np.asarray(soxr.resample(x, SAMPLE_RATE * factor, SAMPLE_RATE, quality="MQ"), np.float32)
 
 
-def crop(x: Sound, rng: Rng, *, shortest_s: float = 1.2, least: float = 0.5) -> Sound:
+def crop(x: Floats, rng: Rng, *, shortest_s: float = 1.2, least: float = 0.5) -> Floats:
     """Keep a random stretch of at least ``shortest_s`` seconds and ``least`` of the whole."""
     low = max(int(shortest_s * SAMPLE_RATE), int(least * len(x)))
     if low >= len(x):
@@ -57,7 +58,7 @@ def crop(x: Sound, rng: Rng, *, shortest_s: float = 1.2, least: float = 0.5) -> 
     return x[start : start + n]
 
 
-def add_noise(x: Sound, rng: Rng, *, low_db: float = 5.0, high_db: float = 40.0) -> Sound:
+def add_noise(x: Floats, rng: Rng, *, low_db: float = 5.0, high_db: float = 40.0) -> Floats:
     """Add noise of a random colour (power ~ 1/f^0..2), sometimes swelling, at a random SNR in dB."""
     slope = rng.uniform(0.0, 2.0)
     colour = np.maximum(bins_hz(len(x)), 40.0) ** (-slope / 2)
@@ -67,7 +68,7 @@ def add_noise(x: Sound, rng: Rng, *, low_db: float = 5.0, high_db: float = 40.0)
     return with_noise(x, noise, rng.uniform(low_db, high_db))
 
 
-def equalise(x: Sound, rng: Rng, *, depth_db: float = 6.0) -> Sound:
+def equalise(x: Floats, rng: Rng, *, depth_db: float = 6.0) -> Floats:
     """A smooth random frequency response: a tilt and a few broad bumps, up to about ``depth_db``."""
     hz = bins_hz(len(x))
     octave = np.log2(np.maximum(hz, 50.0) / 1000.0)
@@ -78,7 +79,7 @@ def equalise(x: Sound, rng: Rng, *, depth_db: float = 6.0) -> Sound:
     return filtered(x, 10 ** (response_db / 20))
 
 
-def band_limit(x: Sound, rng: Rng) -> Sound:
+def band_limit(x: Floats, rng: Rng) -> Floats:
     """A telephone (300-3400 Hz) or a random wider band, with edges a third of an octave soft."""
     if rng.random() < 0.3:
         low, high = 300.0, 3400.0
@@ -90,7 +91,7 @@ def band_limit(x: Sound, rng: Rng) -> Sound:
     return filtered(x, np.sqrt(rise * fall))
 
 
-def reverberate(x: Sound, rng: Rng, *, longest_s: float = 0.5) -> Sound:
+def reverberate(x: Floats, rng: Rng, *, longest_s: float = 0.5) -> Floats:
     """A synthetic room: exponentially decaying noise behind the direct sound, random RT60."""
     rt60_s = rng.uniform(0.1, longest_s)
     n = int(rt60_s * SAMPLE_RATE)
@@ -103,20 +104,20 @@ def reverberate(x: Sound, rng: Rng, *, longest_s: float = 0.5) -> Sound:
     return (x + wet).astype(np.float32)
 
 
-def clip_peaks(x: Sound, rng: Rng) -> Sound:
+def clip_peaks(x: Floats, rng: Rng) -> Floats:
     """Cut the loudest 0.1 to 5 % of the samples off, as an overdriven input does."""
     rail = np.quantile(np.abs(x), 1 - rng.uniform(0.001, 0.05))
     return np.clip(x, -rail, rail) if rail > 0 else x
 
 
-def mu_law(x: Sound, rng: Rng) -> Sound:
+def mu_law(x: Floats, rng: Rng) -> Floats:
     """G.711 mu-law at 8 kHz and back, as on a telephone line."""
     low = np.asarray(soxr.resample(x, SAMPLE_RATE, 8000, quality="MQ"), np.float32)
     peak = max(float(np.abs(low).max()), 1e-6) / rng.uniform(0.1, 0.9)
     return _through_file(low / peak, 8000, "WAV", "ULAW", None, len(x)) * np.float32(peak)
 
 
-def encode_decode(x: Sound, rng: Rng) -> Sound:
+def encode_decode(x: Floats, rng: Rng) -> Floats:
     """MP3 or Opus at a random low rate and back, through the real codecs of libsndfile."""
     peak = max(float(np.abs(x).max()), 1e-6) / rng.uniform(0.3, 0.95)
     if rng.random() < 0.5:
@@ -126,7 +127,7 @@ def encode_decode(x: Sound, rng: Rng) -> Sound:
     return y * np.float32(peak)
 
 
-AUGMENTATIONS: MappingProxyType[str, Callable[[Sound, Rng], Sound]] = MappingProxyType(
+AUGMENTATIONS: MappingProxyType[str, Callable[[Floats, Rng], Floats]] = MappingProxyType(
     {
         "band": band_limit,
         "clip": clip_peaks,
@@ -159,7 +160,7 @@ class ChainConfig:
     codec: float = 0.4
 
 
-def channel_chain(x: Sound, rng: Rng, config: ChainConfig | None = None) -> Sound:
+def channel_chain(x: Floats, rng: Rng, config: ChainConfig | None = None) -> Floats:
     """A random voice change, then a random room, microphone, noise, line and codec."""
     config = config or ChainConfig()
     for name in config.__dataclass_fields__:
@@ -169,7 +170,7 @@ def channel_chain(x: Sound, rng: Rng, config: ChainConfig | None = None) -> Soun
     return x
 
 
-def _through_file(x: Sound, rate: int, form: str, subtype: str, level: float | None, n: int) -> Sound:
+def _through_file(x: Floats, rate: int, form: str, subtype: str, level: float | None, n: int) -> Floats:
     """Encode, decode, resample to 16 kHz, cut or pad to ``n`` samples."""
     file = io.BytesIO()
     with soundfile.SoundFile(

@@ -15,13 +15,11 @@ import json
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TypeAlias
 
-import numpy as np
 import soundfile
-from numpy.typing import NDArray
 
 from emovox import audio
+from emovox._arrays import Floats
 from emovox._files import replaced
 from emovox.augment import Plan, generator
 from emovox.datasets.manifest import Manifest, Utterance
@@ -32,8 +30,6 @@ from emovox.features.extraction import Clip, clips_of
 from emovox.training.config import AugmentConfig, Config
 
 __all__ = ["CopyOf", "copies_of", "copy_id", "made_first", "plan_of", "write_copies"]
-
-Floats: TypeAlias = NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True)

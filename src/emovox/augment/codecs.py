@@ -11,8 +11,9 @@ import numpy as np
 import numpy.typing as npt
 import soundfile
 
+from emovox._arrays import Floats
 from emovox.audio import SAMPLE_RATE
-from emovox.augment.base import Amount, Rng, Sound, Transform, drawn, fitted
+from emovox.augment.base import Amount, Rng, Transform, drawn, fitted
 from emovox.errors import AudioDecodeError, ConfigError
 
 __all__ = ["Mp3", "Opus", "mp3_bytes", "opus_bytes"]
@@ -32,7 +33,7 @@ class Mp3(Transform):
 
     LIMITS: ClassVar[Mapping[str, tuple[float, float]]] = {"kbps": (8.0, 160.0)}
 
-    def _changed(self, x: Sound, rng: Rng) -> npt.NDArray[Any]:
+    def _changed(self, x: Floats, rng: Rng) -> npt.NDArray[Any]:
         y = _decoded(mp3_bytes(x, drawn(self.kbps, rng)))
         # At most rates libsndfile writes no word on the encoder's delay, and gives it back as sound.
         return fitted(y[_MP3_DELAY:] if len(y) > len(x) else y, len(x))
@@ -46,11 +47,11 @@ class Opus(Transform):
 
     LIMITS: ClassVar[Mapping[str, tuple[float, float]]] = {"kbps": (6.0, 256.0)}
 
-    def _changed(self, x: Sound, rng: Rng) -> npt.NDArray[Any]:
+    def _changed(self, x: Floats, rng: Rng) -> npt.NDArray[Any]:
         return fitted(_decoded(opus_bytes(x, drawn(self.kbps, rng))), len(x))
 
 
-def mp3_bytes(x: Sound, kbps: float) -> bytes:
+def mp3_bytes(x: Floats, kbps: float) -> bytes:
     """A file of ``x`` ``(n,)`` at 16 kHz."""
     nearest = min(_MP3_KBPS, key=lambda rate: abs(rate - kbps))
     # libsndfile counts from 0, the highest rate, to 1; 1 itself its MP3 encoder refuses.
@@ -58,12 +59,12 @@ def mp3_bytes(x: Sound, kbps: float) -> bytes:
     return _encoded(x, "MP3", "MPEG_LAYER_III", compression_level=level, bitrate_mode="CONSTANT")
 
 
-def opus_bytes(x: Sound, kbps: float) -> bytes:
+def opus_bytes(x: Floats, kbps: float) -> bytes:
     """A file of ``x`` ``(n,)`` at 16 kHz."""
     return _encoded(x, "OGG", "OPUS", compression_level=min(max(1 - (kbps - 6) / 250, 0.0), 1.0))
 
 
-def _encoded(x: Sound, form: str, subtype: str, **options: Any) -> bytes:
+def _encoded(x: Floats, form: str, subtype: str, **options: Any) -> bytes:
     file = io.BytesIO()
     try:
         with soundfile.SoundFile(file, "w", SAMPLE_RATE, 1, format=form, subtype=subtype, **options) as sink:

@@ -15,8 +15,9 @@ import numpy as np
 import numpy.typing as npt
 import soxr
 
+from emovox._arrays import Floats
 from emovox.audio import SAMPLE_RATE
-from emovox.augment.base import Rng, Sound, Transform, fitted
+from emovox.augment.base import Rng, Transform, fitted
 
 __all__ = ["G711", "a_law_decoded", "a_law_encoded", "mu_law_decoded", "mu_law_encoded"]
 
@@ -37,7 +38,7 @@ class G711(Transform):
 
     CHOICES: ClassVar[Mapping[str, tuple[str, ...]]] = {"law": ("mu", "a")}
 
-    def _changed(self, x: Sound, rng: Rng) -> npt.NDArray[Any]:
+    def _changed(self, x: Floats, rng: Rng) -> npt.NDArray[Any]:
         encoded, decoded = _LAWS[self.law]
         low = soxr.resample(x, SAMPLE_RATE, 8000, quality="HQ")
         pcm = np.clip(np.rint(low * 32_768), -32_768, 32_767).astype(np.int16)

@@ -9,7 +9,8 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from emovox.augment.base import Amount, Rng, Sound, Transform, drawn
+from emovox._arrays import Floats
+from emovox.augment.base import Amount, Rng, Transform, drawn
 
 __all__ = ["Clipping", "Gain"]
 
@@ -22,7 +23,7 @@ class Gain(Transform):
 
     LIMITS: ClassVar[Mapping[str, tuple[float, float]]] = {"gain_db": (-80.0, 80.0)}
 
-    def _changed(self, x: Sound, rng: Rng) -> npt.NDArray[Any]:
+    def _changed(self, x: Floats, rng: Rng) -> npt.NDArray[Any]:
         return x * np.float32(10 ** (drawn(self.gain_db, rng) / 20))
 
 
@@ -34,6 +35,6 @@ class Clipping(Transform):
 
     LIMITS: ClassVar[Mapping[str, tuple[float, float]]] = {"percent": (0.0, 90.0)}
 
-    def _changed(self, x: Sound, rng: Rng) -> npt.NDArray[Any]:
+    def _changed(self, x: Floats, rng: Rng) -> npt.NDArray[Any]:
         rail = np.quantile(np.abs(x), 1 - drawn(self.percent, rng) / 100)
         return np.clip(x, -rail, rail) if rail > 0 else x

@@ -10,11 +10,11 @@ import numpy as np
 import numpy.typing as npt
 import soxr
 
+from emovox._arrays import Floats
 from emovox.audio import SAMPLE_RATE
 from emovox.augment.base import (
     Amount,
     Rng,
-    Sound,
     Transform,
     bins_hz,
     drawn,
@@ -39,7 +39,7 @@ class Band(Transform):
         "high_hz": (300.0, 8000.0),
     }
 
-    def _changed(self, x: Sound, rng: Rng) -> npt.NDArray[Any]:
+    def _changed(self, x: Floats, rng: Rng) -> npt.NDArray[Any]:
         low, high = drawn(self.low_hz, rng), drawn(self.high_hz, rng)
         hz = np.maximum(bins_hz(len(x)), 1.0)
         rise, fall = 1 / (1 + (low / hz) ** 12), 1 / (1 + (hz / high) ** 24)
@@ -50,7 +50,7 @@ class Band(Transform):
 class Telephone(Transform):
     """The band of a telephone, 300 to 3400 Hz, at 8 kHz and back; without its coding, which is ``g711``."""
 
-    def _changed(self, x: Sound, rng: Rng) -> npt.NDArray[Any]:
+    def _changed(self, x: Floats, rng: Rng) -> npt.NDArray[Any]:
         return at_8_khz(Band(300.0, 3400.0)(x, rng))
 
 
@@ -62,7 +62,7 @@ class Microphone(Transform):
 
     LIMITS: ClassVar[Mapping[str, tuple[float, float]]] = {"depth_db": (0.0, 24.0)}
 
-    def _changed(self, x: Sound, rng: Rng) -> npt.NDArray[Any]:
+    def _changed(self, x: Floats, rng: Rng) -> npt.NDArray[Any]:
         depth_db = drawn(self.depth_db, rng)
         octave = np.log2(np.maximum(bins_hz(len(x)), 50.0) / 1000.0)
         response_db = rng.uniform(-depth_db, depth_db) / 3 * octave
@@ -74,7 +74,7 @@ class Microphone(Transform):
         return turned_down(level_matched(y, x).astype(np.float32))
 
 
-def at_8_khz(x: Sound) -> Sound:
+def at_8_khz(x: Floats) -> Floats:
     """``x`` at 8 kHz and back at 16, ``(n,)``: nothing above 4 kHz is left."""
     low = soxr.resample(x, SAMPLE_RATE, 8000, quality="HQ")
     return fitted(soxr.resample(low, 8000, SAMPLE_RATE, quality="HQ"), len(x)).astype(np.float32)

@@ -16,10 +16,11 @@ import numpy as np
 import numpy.typing as npt
 
 from emovox import audio
+from emovox._arrays import Doubles, Floats
+from emovox.audio import AUDIO_SUFFIXES
 from emovox.augment.base import (
     Amount,
     Rng,
-    Sound,
     Transform,
     bins_hz,
     drawn,
@@ -50,7 +51,7 @@ class Noise(Transform):
     LIMITS: ClassVar[Mapping[str, tuple[float, float]]] = {"snr_db": (-40.0, 100.0)}
     CHOICES: ClassVar[Mapping[str, tuple[str, ...]]] = {"colour": ("any", *COLOURS)}
 
-    def _changed(self, x: Sound, rng: Rng) -> npt.NDArray[Any]:
+    def _changed(self, x: Floats, rng: Rng) -> npt.NDArray[Any]:
         snr_db = drawn(self.snr_db, rng)
         colour = str(rng.choice(list(COLOURS))) if self.colour == "any" else self.colour
         response = np.maximum(bins_hz(len(x)), _LOWEST_HZ) ** (-COLOURS[colour] / 2)
@@ -72,7 +73,7 @@ class Babble(Transform):
         super().__post_init__()
         _check_folder("Babble", self.folder)
 
-    def _changed(self, x: Sound, rng: Rng) -> npt.NDArray[Any]:
+    def _changed(self, x: Floats, rng: Rng) -> npt.NDArray[Any]:
         snr_db = drawn(self.snr_db, rng)
         files = _files(self.folder)
         chosen = rng.choice(len(files), self.n_voices, replace=len(files) < self.n_voices)
@@ -93,14 +94,14 @@ class Background(Transform):
         super().__post_init__()
         _check_folder("Background", self.folder)
 
-    def _changed(self, x: Sound, rng: Rng) -> npt.NDArray[Any]:
+    def _changed(self, x: Floats, rng: Rng) -> npt.NDArray[Any]:
         snr_db = drawn(self.snr_db, rng)
         files = _files(self.folder)
         noise = _stretch(audio.read(files[int(rng.integers(len(files)))]), len(x), rng)
         return turned_down(with_noise(x, noise, snr_db))
 
 
-def babble(voices: Sequence[Sound], n: int, rng: Rng) -> npt.NDArray[np.float64]:
+def babble(voices: Sequence[Floats], n: int, rng: Rng) -> Doubles:
     """``(n,)``: all voices at once, each as loud as the others and begun anywhere; short ones go round.
 
     Raises:
@@ -115,14 +116,11 @@ def babble(voices: Sequence[Sound], n: int, rng: Rng) -> npt.NDArray[np.float64]
     return whole
 
 
-def _stretch(x: Sound, n: int, rng: Rng) -> Sound:
+def _stretch(x: Floats, n: int, rng: Rng) -> Floats:
     """``n`` samples of ``x`` from anywhere; after its end it begins again where it is too short."""
     longest = len(x) - n
     start = int(rng.integers(longest + 1 if longest > 0 else len(x)))
     return x[(start + np.arange(n)) % len(x)]
-
-
-_SUFFIXES = frozenset((".wav", ".flac", ".mp3", ".ogg", ".opus", ".aiff", ".aif", ".au", ".w64", ".m4a"))
 
 
 def _check_folder(name: str, folder: object) -> None:
@@ -143,5 +141,5 @@ def _recordings(folder: Path) -> Iterator[Path]:
     if not folder.is_dir():
         raise ConfigError(f"folder {str(folder)!r} is not there; expected a folder of recordings")
     for path in folder.rglob("*"):
-        if path.suffix.lower() in _SUFFIXES and not path.name.startswith("."):
+        if path.suffix.lower() in AUDIO_SUFFIXES and not path.name.startswith("."):
             yield path

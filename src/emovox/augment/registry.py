@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import zlib
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields
@@ -11,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from emovox.augment.base import Rng, Sound, Transform
+from emovox._arrays import Floats
+from emovox.augment.base import Rng, Transform
 from emovox.augment.codecs import Mp3, Opus
 from emovox.augment.g711 import G711
 from emovox.augment.level import Clipping, Gain
@@ -21,7 +21,7 @@ from emovox.augment.room import Room
 from emovox.augment.stretching import Pitch, Stretch
 from emovox.augment.timing import Crop, Shift, Speed
 from emovox.augment.voice import VocalTract
-from emovox.errors import ConfigError
+from emovox.errors import ConfigError, did_you_mean
 
 __all__ = ["KINDS", "Plan", "Step", "generator", "settings_of", "transform"]
 
@@ -60,23 +60,17 @@ def transform(kind: str, **settings: Any) -> Transform:
     Noise(snr_db=10.0, colour='white')
     """
     if kind not in KINDS:
-        raise ConfigError(f"no transform {kind!r}; {_nearest(kind, KINDS)}")
+        raise ConfigError(f"no transform {kind!r}; {did_you_mean(kind, KINDS)}")
     known = settings_of(kind)
     for name in settings:
         if name not in known:
-            raise ConfigError(f"{kind} has no setting {name!r}; {_nearest(name, known)}")
+            raise ConfigError(f"{kind} has no setting {name!r}; {did_you_mean(name, known)}")
     return KINDS[kind](**settings)
 
 
 def settings_of(kind: str) -> dict[str, Any]:
     """Settings of a kind and their defaults."""
     return {field.name: field.default for field in fields(KINDS[kind])}
-
-
-def _nearest(name: str, known: Iterable[str]) -> str:
-    names = list(known)
-    near = difflib.get_close_matches(str(name), names, n=1)
-    return f"did you mean {near[0]!r}?" if near else f"there are: {', '.join(names) or 'none'}"
 
 
 def generator(seed: int, key: str) -> Rng:
@@ -116,7 +110,7 @@ class Plan:
         """
         return Plan(tuple(_step(number, row) for number, row in enumerate(rows, 1)))
 
-    def __call__(self, x: Sound, rng: Rng) -> Sound:
+    def __call__(self, x: Floats, rng: Rng) -> Floats:
         """The changed sound, float32; its length is what the steps make of it."""
         for step in self.steps:
             # Drawn whether or not the step is taken: plans that differ in a share stay comparable.
@@ -124,7 +118,7 @@ class Plan:
                 x = step.change(x, rng)
         return x
 
-    def variants(self, x: Sound, key: str, n: int, *, seed: int = 0) -> list[Sound]:
+    def variants(self, x: Floats, key: str, n: int, *, seed: int = 0) -> list[Floats]:
         """``x`` as it is and ``n`` changed copies of it, the same whenever they are made.
 
         Args:

@@ -15,8 +15,9 @@ import numpy as np
 import numpy.typing as npt
 import soxr
 
+from emovox._arrays import Floats
 from emovox.audio import SAMPLE_RATE
-from emovox.augment.base import Amount, Rng, Sound, Transform, drawn, fitted
+from emovox.augment.base import Amount, Rng, Transform, drawn, fitted
 
 __all__ = ["Pitch", "Stretch", "at_tempo"]
 
@@ -35,7 +36,7 @@ class Stretch(Transform):
 
     LIMITS: ClassVar[Mapping[str, tuple[float, float]]] = {"tempo": (0.25, 4.0)}
 
-    def _changed(self, x: Sound, rng: Rng) -> npt.NDArray[Any]:
+    def _changed(self, x: Floats, rng: Rng) -> npt.NDArray[Any]:
         return at_tempo(x, drawn(self.tempo, rng))
 
 
@@ -47,13 +48,13 @@ class Pitch(Transform):
 
     LIMITS: ClassVar[Mapping[str, tuple[float, float]]] = {"semitones": (-24.0, 24.0)}
 
-    def _changed(self, x: Sound, rng: Rng) -> npt.NDArray[Any]:
+    def _changed(self, x: Floats, rng: Rng) -> npt.NDArray[Any]:
         ratio = 2 ** (drawn(self.semitones, rng) / 12)
         longer = at_tempo(x, 1 / ratio)
         return fitted(soxr.resample(longer, SAMPLE_RATE * ratio, SAMPLE_RATE, quality="HQ"), len(x))
 
 
-def at_tempo(x: Sound, tempo: float) -> Sound:
+def at_tempo(x: Floats, tempo: float) -> Floats:
     """``x`` ``(n,)`` so many times as fast, its pitch kept: ``(round(n / tempo),)``, at least one sample."""
     n = max(1, round(len(x) / tempo))
     padded = np.pad(x, (_HOP + _REACH, 2 * _PIECE + _REACH))
@@ -67,7 +68,7 @@ def at_tempo(x: Sound, tempo: float) -> Sound:
     return y[_HOP : _HOP + n].astype(np.float32)
 
 
-def _best(x: Sound, wanted: int, follows: int) -> int:
+def _best(x: Floats, wanted: int, follows: int) -> int:
     """How far from ``wanted`` the piece lies that is most like the one at ``follows``, after the last."""
     follows = min(follows, len(x) - _PIECE)
     near = x[wanted - _REACH : wanted + _REACH + _PIECE].astype(np.float64)

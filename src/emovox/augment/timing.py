@@ -10,8 +10,9 @@ import numpy as np
 import numpy.typing as npt
 import soxr
 
+from emovox._arrays import Floats
 from emovox.audio import SAMPLE_RATE
-from emovox.augment.base import Amount, Rng, Sound, Transform, drawn
+from emovox.augment.base import Amount, Rng, Transform, drawn
 
 __all__ = ["Crop", "Shift", "Speed"]
 
@@ -25,7 +26,7 @@ class Shift(Transform):
 
     LIMITS: ClassVar[Mapping[str, tuple[float, float]]] = {"shift_s": (-3600.0, 3600.0)}
 
-    def _changed(self, x: Sound, rng: Rng) -> npt.NDArray[Any]:
+    def _changed(self, x: Floats, rng: Rng) -> npt.NDArray[Any]:
         n = round(drawn(self.shift_s, rng) * SAMPLE_RATE)
         if self.wrap:
             return np.roll(x, n)
@@ -47,7 +48,7 @@ class Crop(Transform):
         "least_percent": (0.0, 100.0),
     }
 
-    def _changed(self, x: Sound, rng: Rng) -> npt.NDArray[Any]:
+    def _changed(self, x: Floats, rng: Rng) -> npt.NDArray[Any]:
         low = max(round(self.shortest_s * SAMPLE_RATE), int(self.least_percent / 100 * len(x)))
         if low >= len(x):
             return x
@@ -67,7 +68,7 @@ class Speed(Transform):
 
     LIMITS: ClassVar[Mapping[str, tuple[float, float]]] = {"factor": (0.25, 4.0)}
 
-    def _changed(self, x: Sound, rng: Rng) -> npt.NDArray[Any]:
+    def _changed(self, x: Floats, rng: Rng) -> npt.NDArray[Any]:
         factor = drawn(self.factor, rng)
         y = np.asarray(soxr.resample(x, SAMPLE_RATE * factor, SAMPLE_RATE, quality="HQ"), np.float32)
         return y if len(y) else x  # a sample or two, played faster, would be nothing

@@ -9,7 +9,8 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from emovox.augment.base import Amount, Rng, Sound, Transform, drawn, fitted, level_matched, turned_down
+from emovox._arrays import Doubles, Floats
+from emovox.augment.base import Amount, Rng, Transform, drawn, fitted, level_matched, turned_down
 
 __all__ = ["VocalTract"]
 
@@ -34,7 +35,7 @@ class VocalTract(Transform):
 
     LIMITS: ClassVar[Mapping[str, tuple[float, float]]] = {"factor": (0.5, 2.0)}
 
-    def _changed(self, x: Sound, rng: Rng) -> npt.NDArray[Any]:
+    def _changed(self, x: Floats, rng: Rng) -> npt.NDArray[Any]:
         factor = drawn(self.factor, rng)
         spectra = np.fft.rfft(_frames(x) * _WINDOW, axis=1)
         moved = spectra * np.exp(_moved(np.log(np.abs(spectra) + 1e-7), factor))
@@ -45,7 +46,7 @@ class VocalTract(Transform):
 _WINDOW = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(_FRAME) / _FRAME)
 
 
-def _keep() -> npt.NDArray[np.float64]:
+def _keep() -> Doubles:
     """``(_FRAME,)``: how much of each quefrency belongs to the envelope, the mirrored half included."""
     quefrency = np.minimum(np.arange(_FRAME), _FRAME - np.arange(_FRAME))
     fade = np.clip(2 * quefrency / _N_SMOOTH - 1, 0, 1)
@@ -55,13 +56,13 @@ def _keep() -> npt.NDArray[np.float64]:
 _KEEP = _keep()
 
 
-def _frames(x: Sound) -> npt.NDArray[np.float64]:
+def _frames(x: Floats) -> Doubles:
     """``(n_frames, _FRAME)``: every sample lies in as many frames as any other."""
     padded = np.pad(x.astype(np.float64), (_FRAME, 2 * _FRAME))
     return np.lib.stride_tricks.sliding_window_view(padded, _FRAME)[::_HOP]
 
 
-def _overlapped(frames: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+def _overlapped(frames: Doubles) -> Doubles:
     """Frames windowed twice, added up: the squared windows sum to 1.5."""
     y = np.zeros((len(frames) - 1) * _HOP + _FRAME)
     for k, frame in enumerate(frames):
@@ -69,7 +70,7 @@ def _overlapped(frames: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     return y / 1.5
 
 
-def _moved(log_size: npt.NDArray[np.float64], factor: float) -> npt.NDArray[np.float64]:
+def _moved(log_size: Doubles, factor: float) -> Doubles:
     """What to add to log spectra ``(n_frames, n_bins)`` so that their envelopes are stretched."""
     cepstra = np.fft.irfft(log_size, axis=1)
     envelopes = np.fft.rfft(cepstra * _KEEP, axis=1).real

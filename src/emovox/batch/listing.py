@@ -17,7 +17,7 @@ from functools import partial
 from itertools import count
 from typing import Any, BinaryIO, NamedTuple
 
-from emovox.audio.suffixes import AUDIO_SUFFIXES
+from emovox.audio import AUDIO_SUFFIXES
 from emovox.batch import places
 from emovox.errors import ConfigError, EmovoxError, ManifestError, MissingExtraError
 

@@ -17,6 +17,7 @@ from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 
+from emovox.audio import SAMPLE_RATE
 from emovox.batch import places
 from emovox.batch.listing import Item, shown
 from emovox.batch.parts import Fields, Row
@@ -123,7 +124,7 @@ def answer_task(
     loaded = registry.load(found, vad=vad)  # a model that cannot be opened is refused now, not by each worker
     labels = loaded.labels if asked.labels is None else canonical_all(asked.labels, loaded.labels)
     asked = replace(asked, labels=None if asked.labels is None else labels)
-    loaded.stream(sample_rate=16_000, window_s=asked.window_s, hop_s=asked.hop_s, labels=asked.labels)
+    loaded.stream(sample_rate=SAMPLE_RATE, window_s=asked.window_s, hop_s=asked.hop_s, labels=asked.labels)
     spec = loaded.spec
     by_name = found.parent == registry.EMBEDDED or model.startswith("hf://")
     where = model if by_name else str(found.absolute())

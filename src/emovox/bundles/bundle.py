@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 import numpy as np
-from numpy.typing import NDArray
 
+from emovox._arrays import Floats
 from emovox._files import replaced
 from emovox.bundles.front import Front, front
 from emovox.bundles.onnx_session import Graph, Kind
@@ -86,7 +86,7 @@ class Bundle:
     def __repr__(self) -> str:
         return f"Bundle({self.spec.name!r}, version={self.spec.version!r}, labels={len(self.spec.labels)})"
 
-    def logits(self, sounds: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
+    def logits(self, sounds: Sequence[Floats]) -> Floats:
         """Run the graph once over ``sounds``, each mono ``(n,)`` float32 at 16 kHz with at least one sample.
 
         Returns:
@@ -97,7 +97,7 @@ class Bundle:
         """
         return self.answers([self.heard(x) for x in sounds])
 
-    def heard(self, sound: NDArray[np.float32]) -> NDArray[np.float32]:
+    def heard(self, sound: Floats) -> Floats:
         """What is taken of one sound ``(n,)``: itself, or its features ``(d,)`` or ``(t, d)``.
 
         Raises:
@@ -105,16 +105,14 @@ class Bundle:
         """
         return sound if self._front is None else self._front(sound)
 
-    def answers(
-        self, heard: Sequence[NDArray[np.float32]], voice: Standard | None = None
-    ) -> NDArray[np.float32]:
+    def answers(self, heard: Sequence[Floats], voice: Standard | None = None) -> Floats:
         """Run the graph once over what `heard` gave, normalised for ``voice``, or for nobody in particular.
 
         Returns and raises what `logits` does.
         """
         return self.graph([self.prepared(row, voice) for row in heard])
 
-    def prepared(self, heard: NDArray[np.float32], voice: Standard | None = None) -> NDArray[np.float32]:
+    def prepared(self, heard: Floats, voice: Standard | None = None) -> Floats:
         """What the graph gets of what `heard` gave: the same, or normalised for ``voice`` or for nobody."""
         if self.normaliser is None:
             return heard

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from emovox._arrays import Floats, Ints
+from emovox.audio import SAMPLE_RATE
 from emovox.bundles.spec import Features
 from emovox.errors import BundleCorruptError, BundleVersionError, ConfigError, EmovoxError
 
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
 
 __all__ = ["MAX_COLUMNS", "MAX_PARAMETER", "Front", "front"]
 
-_Floats: TypeAlias = NDArray[np.float32]
 
 MAX_COLUMNS = 1 << 16
 """A bundle of more columns is refused; openSMILE's largest sets have 6373."""
@@ -29,7 +29,6 @@ MAX_COLUMNS = 1 << 16
 MAX_PARAMETER = 1 << 16
 """A larger number as a parameter of a feature is refused: a stranger's spec could ask for any memory."""
 
-_RATE = 16_000
 _TRIAL_S = 1.0
 
 
@@ -42,10 +41,10 @@ class Front:
     features: FeatureSet
     columns: tuple[str, ...]
     """In the order of the graph."""
-    places: NDArray[np.intp] | None
+    places: Ints | None
     """Where they stand in the set, ``(d,)``; ``None`` for all, in order."""
 
-    def __call__(self, sound: _Floats) -> _Floats:
+    def __call__(self, sound: Floats) -> Floats:
         """Sound ``(n,)`` at 16 kHz -> a row ``(d,)`` or frames ``(t, d)`` float32; nan is missing.
 
         Raises:
@@ -53,7 +52,7 @@ class Front:
             MissingExtraError: they need an extra that is not installed.
         """
         try:
-            values = self.features(sound, _RATE)
+            values = self.features(sound, SAMPLE_RATE)
         except EmovoxError:
             raise
         except Exception as error:  # a parameter that no check of the set's foresaw
@@ -62,7 +61,7 @@ class Front:
             ) from error
         if not len(values):
             raise BundleCorruptError(
-                f"{self.name}: no frame fits into {len(sound) / _RATE:g} s; expected a larger min_s"
+                f"{self.name}: no frame fits into {len(sound) / SAMPLE_RATE:g} s; expected a larger min_s"
             )
         return values if self.places is None else np.ascontiguousarray(values[..., self.places])
 
@@ -129,7 +128,7 @@ def _refuse_absurd(name: str, overrides: Mapping[str, Any]) -> None:
             raise BundleCorruptError(f"{name}: input.features.overrides may not ask for a download")
 
 
-def _places(name: str, features: FeatureSet, wanted: Features) -> NDArray[np.intp] | None:
+def _places(name: str, features: FeatureSet, wanted: Features) -> Ints | None:
     if wanted.columns is None:
         return None
     where = {column: place for place, column in enumerate(features.columns)}
@@ -141,8 +140,8 @@ def _places(name: str, features: FeatureSet, wanted: Features) -> NDArray[np.int
     return np.array([where[column] for column in wanted.columns], np.intp)
 
 
-def _click(duration_s: float) -> _Floats:
+def _click(duration_s: float) -> Floats:
     """A click in silence: what comes through every door."""
-    x = np.zeros(max(1, round(duration_s * _RATE)), np.float32)
+    x = np.zeros(max(1, round(duration_s * SAMPLE_RATE)), np.float32)
     x[len(x) // 2] = 0.5
     return x

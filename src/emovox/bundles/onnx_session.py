@@ -17,6 +17,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from emovox._arrays import Floats
 from emovox._telemetry import keep_quiet
 from emovox.errors import BundleCorruptError
 
@@ -61,7 +62,7 @@ class Graph:
         except Exception as error:  # onnxruntime's exceptions share no base class
             raise BundleCorruptError(f"{self._name} cannot be used: {_first_line(error)}") from error
 
-    def __call__(self, items: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
+    def __call__(self, items: Sequence[Floats]) -> Floats:
         """Run once over ``items``: sounds ``(n,)``, rows ``(d,)`` or frames ``(t, d)``, by its kind.
 
         Each is float32; a sound has at least one sample, frames at least one row.
@@ -75,7 +76,7 @@ class Graph:
         if not items:
             return np.zeros((0, self._n_labels), np.float32)
         try:
-            answer: NDArray[np.float32] = self.session.run(["logits"], fed(self._kind, items))[0]
+            answer: Floats = self.session.run(["logits"], fed(self._kind, items))[0]
         except Exception as error:  # as above
             raise BundleCorruptError(f"{self._name} failed: {_first_line(error)}") from error
         expected = (len(items), self._n_labels)
@@ -86,7 +87,7 @@ class Graph:
         return answer
 
 
-def fed(kind: Kind, items: Sequence[NDArray[np.float32]]) -> dict[str, NDArray[Any]]:
+def fed(kind: Kind, items: Sequence[Floats]) -> dict[str, NDArray[Any]]:
     """The inputs of one run, by name; what is shorter than the longest is filled with zeros."""
     if kind == "vector":
         return {"features": np.stack(items)}

@@ -6,7 +6,6 @@ library 0.06 s and 12 MiB, a fifth of all it needs to answer.
 
 from __future__ import annotations
 
-import difflib
 import json
 import math
 import re
@@ -14,6 +13,8 @@ from collections.abc import Callable
 from dataclasses import MISSING, asdict, fields
 from types import UnionType
 from typing import Any, NoReturn, Self, SupportsIndex, get_args, get_origin, get_type_hints
+
+from emovox.errors import did_you_mean
 
 __all__ = ["Record", "parsed"]
 
@@ -45,9 +46,7 @@ class Record:
             raise ValueError(f"{where or 'it'}: expected an object, got {_shown(values)}")
         before = f"{where}." if where else ""
         for key in values.keys() - _hints(cls).keys():
-            near = difflib.get_close_matches(str(key), _hints(cls), n=1)
-            hint = f"; did you mean {near[0]!r}?" if near else ""
-            raise ValueError(f"{before}{key}: unknown key{hint}")
+            raise ValueError(f"{before}{key}: unknown key; {did_you_mean(key, _hints(cls))}")
         for key in sorted(_required(cls) - values.keys()):
             raise ValueError(f"{before}{key}: it is missing")
         try:

@@ -7,6 +7,7 @@ import re
 from dataclasses import dataclass, field
 from typing import Any, Self
 
+from emovox.audio import SAMPLE_RATE
 from emovox.bundles.record import Record, parsed
 from emovox.errors import BundleVersionError
 from emovox.labels import ALIASES
@@ -156,7 +157,7 @@ class Spec(Record):
     description: str
     labels: tuple[str, ...]
     """Canonical names, in the order of the logits."""
-    sample_rate: int = 16_000
+    sample_rate: int = SAMPLE_RATE
     input: Input
     window_s: float
     hop_s: float
@@ -192,8 +193,8 @@ class Spec(Record):
             raise ValueError("taught: expected marks of eight letters of base64, one after the other")
         if not re.fullmatch(r"([0-9a-f]{64})?", self.sha256):
             raise ValueError(f"sha256: {self.sha256!r}; expected 64 hexadecimal digits")
-        if self.sample_rate != 16_000:
-            raise ValueError(f"sample_rate: {self.sample_rate}, expected 16000")
+        if self.sample_rate != SAMPLE_RATE:
+            raise ValueError(f"sample_rate: {self.sample_rate}, expected {SAMPLE_RATE}")
         if not self.temperature > 0:
             raise ValueError(f"temperature: {self.temperature}; expected more than 0")
         self._agree_on_input()

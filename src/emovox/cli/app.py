@@ -14,7 +14,7 @@ import typer
 from typer.main import get_command
 
 import emovox
-from emovox.audio.suffixes import AUDIO_SUFFIXES
+from emovox.audio import AUDIO_SUFFIXES
 from emovox.cli import (
     augment,
     bench,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from emovox.audio import SAMPLE_RATE
 from emovox.cli.outputs import check_new
 from emovox.cli.sources import Source, expand
 from emovox.cli.terminal import Progress, say
@@ -46,7 +47,7 @@ def enroll(
     sources = expand(paths, recursive=recursive)
     check_new(output, force=force, read=[source.name for source in sources if source.is_file])
     recognizer = registry.load(model)
-    recognizer.stream(sample_rate=16_000, adapt=True)  # a model that can use no profile says so first
+    recognizer.stream(sample_rate=SAMPLE_RATE, adapt=True)  # a model that can use no profile says so first
     profile, failed = _learnt(recognizer, sources)
     if profile is None:
         raise EmovoxError(f"nothing was learnt, so {str(output)!r} is not written")

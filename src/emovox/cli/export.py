@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 import numpy as np
 import typer
 
+from emovox.audio import SAMPLE_RATE
 from emovox.cli.evaluate import judged
 from emovox.cli.outputs import check_writable
 from emovox.cli.terminal import say
@@ -130,7 +131,7 @@ def _heard(bundle: Bundle, clips: Manifest) -> list[Any]:
     """What the graph is given of each clip, up to the length that is judged in one run."""
     from emovox.evaluation.answers import sound_of
 
-    longest = round(bundle.spec.clip_s * 16_000)
+    longest = round(bundle.spec.clip_s * SAMPLE_RATE)
     return [bundle.prepared(bundle.heard(sound_of(clips, u)[:longest])) for u in clips]
 
 

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import numpy as np
 import typer
-from numpy.typing import NDArray
 
 from emovox import audio
+from emovox._arrays import Doubles, Floats
 from emovox.cli.feature_tables import Layout, Rows, Sheet, opened_sheet
 from emovox.cli.sources import STDIN, expand
 from emovox.cli.terminal import Progress, say
@@ -202,7 +202,7 @@ def _streamed(
             counts.tally += Tally(made=len(plan.sets))
 
 
-def _pieces(plan: Plan, clip: Clip) -> Iterator[tuple[NDArray[np.float64], NDArray[np.float32]]]:
+def _pieces(plan: Plan, clip: Clip) -> Iterator[tuple[Doubles, Floats]]:
     """Times and values of some rows after the other."""
     if plan.windows is not None:
         begin_s = clip.start_s or 0.0
@@ -221,7 +221,7 @@ def _failed(job: Job, layout: Layout, clip: int, error: str | None) -> Rows:
     return Rows(clip, job.about, times, values, error or "it failed")
 
 
-def _times(plan: Plan, one: Extracted, n_rows: int) -> NDArray[np.float64]:
+def _times(plan: Plan, one: Extracted, n_rows: int) -> Doubles:
     if plan.frames:
         return _frame_times(plan, one.clip, 0, n_rows)
     start_s, n_samples = one.clip.start_s or 0.0, one.n_samples or 0
@@ -232,6 +232,6 @@ def _times(plan: Plan, one: Extracted, n_rows: int) -> NDArray[np.float64]:
     return start_s + np.stack([starts, ends], axis=1) / audio.SAMPLE_RATE
 
 
-def _frame_times(plan: Plan, clip: Clip, first: int, n_rows: int) -> NDArray[np.float64]:
+def _frame_times(plan: Plan, clip: Clip, first: int, n_rows: int) -> Doubles:
     hop_s = plan.sets[0].hop_s or np.nan
     return (clip.start_s or 0.0) + hop_s * np.arange(first, first + n_rows, dtype=np.float64)[:, None]

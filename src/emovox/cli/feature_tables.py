@@ -24,6 +24,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from emovox._arrays import Doubles, Floats
 from emovox._files import replaced
 from emovox.errors import MissingExtraError
 
@@ -62,9 +63,9 @@ class Rows:
     clip: int
     """Its number, from 0."""
     about: tuple[str | None, ...]
-    times: NDArray[np.float64]
+    times: Doubles
     """``(n, n_times)``."""
-    values: NDArray[np.float32]
+    values: Floats
     """``(n, d)``; nan is missing."""
     error: str | None = None
 
@@ -242,7 +243,7 @@ class NpzSheet:
         self._path, self._layout = path, layout
         self._values = tempfile.TemporaryFile(dir=path.absolute().parent)  # noqa: SIM115 - closed at the end
         self._n_rows = 0
-        self._times: list[NDArray[np.float64]] = []
+        self._times: list[Doubles] = []
         self._clips: list[NDArray[np.int32]] = []
         self._about: dict[int, tuple[str, ...]] = {}
 

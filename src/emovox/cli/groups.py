@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from typer.core import TyperGroup
 from typer.main import get_command
+
+from emovox.errors import did_you_mean
 
 __all__ = ["Commands"]
 
@@ -36,6 +37,4 @@ class Commands(TyperGroup):
     def meant(self, name: str) -> str:
         """What to tell someone who typed ``name``."""
         known = (*self.commands, *self.LATER)
-        near = difflib.get_close_matches(name, known, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else f"there are: {', '.join(known)}."
-        return f"no command {name!r}; {hint}"
+        return f"no command {name!r}; {did_you_mean(name, known)}"

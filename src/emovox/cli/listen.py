@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from emovox.audio import SAMPLE_RATE
 from emovox.cli.outputs import check_new
 from emovox.cli.predict import Switch
 from emovox.cli.terminal import clean, say
@@ -95,7 +96,7 @@ def listen(
         _profile(profile),
         adapt,
     )
-    request.stream(recognizer, 16_000)  # what cannot be is refused before the microphone is opened
+    request.stream(recognizer, SAMPLE_RATE)  # what cannot be is refused before the microphone is opened
     with ExitStack() as stack:
         microphone = stack.enter_context(Microphone(device))
         view = _view(recognizer, request, json=json, takes=push_to_talk)

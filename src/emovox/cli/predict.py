@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, TextIO
 
 import typer
 
+from emovox.audio import SAMPLE_RATE
 from emovox.cli.outputs import check_new
 from emovox.cli.rows import rows
 from emovox.cli.sources import Source, expand
@@ -114,7 +115,7 @@ def predict(
         request = replace(request, labels=canonical_all(labels, recognizer.labels))
     # A window that cannot be, or a profile of another model, is the request's fault, not each recording's.
     if timeline or voice is not None:
-        recognizer.stream(sample_rate=16_000, window_s=window_s, hop_s=hop_s, profile=voice, adapt=adapt)
+        recognizer.stream(sample_rate=SAMPLE_RATE, window_s=window_s, hop_s=hop_s, profile=voice, adapt=adapt)
     with ExitStack() as stack:
         stream = stack.enter_context(_destination(output, form, force=force))
         writer = _writer(form, stream, sources, request.labels or recognizer.labels, request, top)

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import difflib
 import glob
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from emovox.audio.suffixes import AUDIO_SUFFIXES
-from emovox.errors import EmovoxError
+from emovox.audio import AUDIO_SUFFIXES
+from emovox.errors import EmovoxError, nearest
 
 __all__ = ["STDIN", "Source", "expand"]
 
@@ -113,8 +112,8 @@ def _missing(name: str) -> str:
         return "a link that leads nowhere; fetch or restore what it points to"
     if not path.parent.is_dir():
         return f"no such file: there is no folder {str(path.parent)!r}"
-    near = difflib.get_close_matches(path.name, (p.name for p in path.parent.iterdir()), n=1)
-    return f"no such file; did you mean {str(path.with_name(near[0]))!r}?" if near else "no such file"
+    near = nearest(path.name, (p.name for p in path.parent.iterdir()))
+    return f"no such file; did you mean {str(path.with_name(near))!r}?" if near else "no such file"
 
 
 def _natural(name: str) -> list[tuple[int, int, str]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib.util import find_spec
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from emovox.cli.terminal import Progress, say
-from emovox.errors import ConfigError, ManifestError, MissingExtraError
+from emovox.errors import ConfigError, ManifestError, MissingExtraError, did_you_mean
 
 if TYPE_CHECKING:
     from emovox.datasets import Manifest
@@ -177,9 +176,7 @@ def _kind_of(model: str) -> str:
     if model in nets:
         return "net"
     known = (*ESTIMATORS, *nets)
-    near = difflib.get_close_matches(model, known, n=1)
-    hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(dict.fromkeys(known))}"
-    raise ConfigError(f"no model {model!r}; {hint}{without}")
+    raise ConfigError(f"no model {model!r}; {did_you_mean(model, known)}{without}")
 
 
 def check_config(config: Config) -> None:

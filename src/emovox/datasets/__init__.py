@@ -9,7 +9,6 @@ report of what is missing, extra, misnamed or there twice.
 
 from __future__ import annotations
 
-import difflib
 from dataclasses import replace
 from pathlib import Path
 
@@ -31,7 +30,7 @@ from emovox.datasets.corpora.urdu import URDU
 from emovox.datasets.emobox import EMOBOX, rows
 from emovox.datasets.manifest import Manifest, Utterance
 from emovox.datasets.scan import Report, scan_corpus
-from emovox.errors import ManifestError
+from emovox.errors import ManifestError, did_you_mean
 
 __all__ = ["CORPORA", "Corpus", "Fields", "Manifest", "Report", "Utterance", "official_keys", "scan"]
 
@@ -61,9 +60,7 @@ CORPORA: dict[str, Corpus] = {
 def _corpus(name: str) -> Corpus:
     if name in CORPORA:
         return CORPORA[name]
-    near = difflib.get_close_matches(str(name).lower(), CORPORA, n=1)
-    hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(CORPORA)}"
-    raise ManifestError(f"unknown corpus {name!r}; {hint}")
+    raise ManifestError(f"unknown corpus {name!r}; {did_you_mean(str(name).lower(), CORPORA)}")
 
 
 def official_keys(name: str) -> frozenset[str] | None:

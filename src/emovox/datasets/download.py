@@ -8,7 +8,6 @@ downloaded: ``advice`` says what to do instead.
 from __future__ import annotations
 
 import contextlib
-import difflib
 import errno
 import hashlib
 import json
@@ -31,7 +30,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from emovox.datasets import CORPORA
-from emovox.errors import DownloadError, ManifestError
+from emovox.errors import DownloadError, ManifestError, did_you_mean
 
 __all__ = ["SOURCES", "Fetched", "Remote", "advice", "download", "fetch", "unpack"]
 
@@ -131,9 +130,7 @@ def advice(name: str) -> str:
     """
     corpus = CORPORA.get(name)
     if corpus is None:
-        near = difflib.get_close_matches(name, CORPORA, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(CORPORA)}"
-        raise ManifestError(f"unknown corpus {name!r}; {hint}")
+        raise ManifestError(f"unknown corpus {name!r}; {did_you_mean(name, CORPORA)}")
     step = _STEPS.get(name, "download it there")
     return (
         f"{corpus.title} ({corpus.licence}): {corpus.url} - {step}; then  emovox data check {name} --root DIR"

@@ -27,6 +27,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from emovox._arrays import Floats
 from emovox.audio import SAMPLE_RATE, read
 from emovox.audio.stft import log_mel
 from emovox.datasets.manifest import Manifest, Utterance
@@ -47,8 +48,6 @@ _CHANGE_FRAMES = 3
 _SHIFT_FRAMES = 32
 _NEIGHBOURS = 5
 _DOUBTFUL = 0.8
-
-Floats = NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -7,7 +7,6 @@ them is called ``emobox/ravdess/1``.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -16,7 +15,7 @@ from emovox.datasets.emobox import EMOBOX
 from emovox.datasets.manifest import Manifest
 from emovox.datasets.split_file import read_splits
 from emovox.datasets.splits import Split
-from emovox.errors import ProtocolError
+from emovox.errors import ProtocolError, did_you_mean
 
 __all__ = ["KINDS", "N_FOLDS", "PROTOCOLS", "splits"]
 
@@ -53,12 +52,9 @@ def splits(manifest: Manifest, protocol: str, *, allow_missing: bool = False) ->
         return _emobox(manifest, rest, allow_missing)
     if kind in _MAKERS:
         return _MAKERS[kind](manifest, rest)
-    raise ProtocolError(f"there is no protocol {protocol!r}; {_hint(kind)}")
-
-
-def _hint(kind: str) -> str:
-    near = difflib.get_close_matches(kind, ("emobox", *_MAKERS), n=1)
-    return f"did you mean {near[0]!r}?" if near else f"there are {', '.join(PROTOCOLS)}"
+    raise ProtocolError(
+        f"there is no protocol {protocol!r}; {did_you_mean(kind, ('emobox', *_MAKERS), listed=PROTOCOLS)}"
+    )
 
 
 def _emobox(manifest: Manifest, rest: list[str], allow_missing: bool) -> tuple[Split, ...]:

@@ -23,8 +23,9 @@ import soundfile
 
 from emovox import audio
 from emovox._files import replaced
+from emovox.audio import AUDIO_SUFFIXES
 from emovox.datasets.manifest import Manifest
-from emovox.datasets.scan import AUDIO_SUFFIXES, walk
+from emovox.datasets.scan import walk
 from emovox.errors import AudioError, ManifestError
 
 __all__ = ["LEDGER", "Container", "Converted", "convert_files", "convert_tree", "converted_manifest"]

@@ -20,8 +20,8 @@ from typing import Protocol
 
 import numpy as np
 import soundfile
-from numpy.typing import NDArray
 
+from emovox._arrays import Floats
 from emovox._files import replaced, write_text
 from emovox.audio import SAMPLE_RATE, LevelMeter, Resampler, quality
 from emovox.datasets.manifest import SEXES, Manifest, Utterance
@@ -105,7 +105,7 @@ class Take:
     """One recording, not yet kept."""
 
     prompt: Prompt
-    sound: NDArray[np.float32]
+    sound: Floats
     """``(n,)`` at 16 kHz."""
     quality: Quality
 
@@ -123,7 +123,7 @@ class Source(Protocol):
     def start(self) -> None:
         """Begin to record."""
 
-    def stop(self) -> NDArray[np.float32]:
+    def stop(self) -> Floats:
         """End, and give what was recorded: ``(n,)`` in [-1, 1]."""
 
 
@@ -214,7 +214,7 @@ class Session:
             for u in self.manifest
         )
 
-    def take(self, prompt: Prompt, sound: NDArray[np.float32], sample_rate: int) -> Take:
+    def take(self, prompt: Prompt, sound: Floats, sample_rate: int) -> Take:
         """Look at what was recorded: ``(n,)`` at any rate."""
         resampler = Resampler(sample_rate)
         parts = [resampler.push(sound), resampler.flush()]

@@ -13,18 +13,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from emovox.audio import AUDIO_SUFFIXES
 from emovox.datasets.corpora.corpus import Corpus, Fields
 from emovox.datasets.manifest import Manifest
 from emovox.errors import ManifestError
 
-__all__ = ["AUDIO_SUFFIXES", "Report", "scan_corpus", "walk"]
-
-AUDIO_SUFFIXES: frozenset[str] = frozenset(
-    {".wav", ".flac", ".mp3", ".ogg", ".oga", ".opus", ".m4a", ".aac", ".wma", ".amr", ".3gp", ".mka"}
-    | {".aif", ".aiff", ".aifc", ".au", ".snd", ".caf", ".sph", ".w64", ".rf64"}
-    | {".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".flv"}
-)
-"""Extensions, lower-case, that mark a file as sound (or a video with sound)."""
+__all__ = ["Report", "scan_corpus", "walk"]
 
 _DEPTH_DOWN = 2
 _DEPTH_UP = 2

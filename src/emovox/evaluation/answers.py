@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from emovox import audio
+from emovox._arrays import Bools, Doubles, Floats
 from emovox.datasets.manifest import Manifest, Utterance
 from emovox.errors import AudioError, ManifestError
 from emovox.evaluation import metrics
@@ -39,9 +39,9 @@ class Evaluation:
     y_pred: tuple[str, ...]
     speakers: tuple[str, ...]
     corpora: tuple[str, ...]
-    probabilities: NDArray[np.float64]
+    probabilities: Doubles
     """``(n, n_labels)``; nan where there was no answer."""
-    abstained: NDArray[np.bool_]
+    abstained: Bools
     """``(n,)``: no label was given, for whatever reason."""
     errors: tuple[tuple[str, str], ...] = ()
     """Ids of clips that could not be read, and why; they count as wrong."""
@@ -175,7 +175,7 @@ def asked(recognizer: Recognizer, manifest: Manifest, labels: Sequence[str] | No
     return tuple(names)
 
 
-def sound_of(manifest: Manifest, u: Utterance) -> NDArray[np.float32]:
+def sound_of(manifest: Manifest, u: Utterance) -> Floats:
     """A clip ``(n,)`` at 16 kHz, cut out of its file where it is a stretch of one.
 
     Raises:

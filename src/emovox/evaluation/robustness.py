@@ -20,8 +20,9 @@ from typing import Any
 import numpy as np
 
 from emovox import _parallel, audio
+from emovox._arrays import Floats
 from emovox.augment import Transform, babble, generator, transform
-from emovox.augment.base import Sound, turned_down, with_noise
+from emovox.augment.base import turned_down, with_noise
 from emovox.datasets.manifest import Manifest, Utterance
 from emovox.errors import AudioError, EmovoxError, ManifestError
 from emovox.evaluation import metrics
@@ -223,7 +224,7 @@ class _Trial:
     names: tuple[str, ...]
     tried: Sequence[tuple[Condition, Transform | None]]
     seed: int
-    voices: dict[str, Sound | None] = field(default_factory=dict)
+    voices: dict[str, Floats | None] = field(default_factory=dict)
     """Those that babble, by the id of their clip, read once."""
 
     def answers(self, u: Utterance) -> list[Prediction]:
@@ -238,26 +239,26 @@ class _Trial:
             for condition, change in self.tried
         ]
 
-    def _judged(self, sound: Callable[[], Sound], file: str) -> Prediction:
+    def _judged(self, sound: Callable[[], Floats], file: str) -> Prediction:
         try:
             return self.recognizer.predict(sound(), sample_rate=audio.SAMPLE_RATE, labels=self.names)
         except EmovoxError as error:
             return Prediction(None, file=file, error=str(error))
 
-    def _changed(self, x: Sound, u: Utterance, condition: Condition, change: Transform | None) -> Sound:
+    def _changed(self, x: Floats, u: Utterance, condition: Condition, change: Transform | None) -> Floats:
         rng = generator(self.seed, f"{condition.kind}:{u.id}")  # the noise is one, whatever its level
         if change is not None:
             return change(x, rng)
         noise = babble(list(self._others(u, rng)), len(x), rng)
         return np.clip(turned_down(with_noise(x, noise, condition.settings["snr_db"])), -1, 1)
 
-    def _others(self, u: Utterance, rng: np.random.Generator) -> Iterator[Sound]:
+    def _others(self, u: Utterance, rng: np.random.Generator) -> Iterator[Floats]:
         """Voices of other speakers; one that cannot be read lends its place to the next."""
         pool = [other for other in _pool(self.manifest) if other.speaker != u.speaker]
         heard = (self._voice(pool[k]) for k in rng.permutation(len(pool)))
         return islice((voice for voice in heard if voice is not None), N_VOICES)
 
-    def _voice(self, u: Utterance) -> Sound | None:
+    def _voice(self, u: Utterance) -> Floats | None:
         if u.id not in self.voices:
             try:
                 self.voices[u.id] = sound_of(self.manifest, u)

@@ -22,9 +22,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 import emovox
+from emovox._arrays import Doubles
 from emovox.bundles import Spec
 from emovox.datasets.manifest import Manifest, Utterance
 from emovox.datasets.splits import Split
@@ -132,7 +132,7 @@ def _model(spec: Spec) -> dict[str, Any]:
     }
 
 
-def _answered(answers: Evaluation) -> tuple[list[str], NDArray[np.float64]]:
+def _answered(answers: Evaluation) -> tuple[list[str], Doubles]:
     """Truth and probabilities of the clips that got any."""
     known = np.asarray(np.isfinite(answers.probabilities).all(axis=1))
     return [y for y, k in zip(answers.y_true, known, strict=True) if k], answers.probabilities[known]
@@ -163,7 +163,7 @@ def _scores(answers: Evaluation) -> dict[str, Any]:
     }
 
 
-def _mean_auc(true: Sequence[str], probs: NDArray[np.float64], *, labels: Sequence[str]) -> float:
+def _mean_auc(true: Sequence[str], probs: Doubles, *, labels: Sequence[str]) -> float:
     return _mean(metrics.auc(true, probs, labels=labels))
 
 
@@ -176,7 +176,7 @@ def _names(answers: Evaluation) -> list[str]:
     return [*answers.labels, NO_ANSWER] if NO_ANSWER in answers.y_pred else list(answers.labels)
 
 
-def _f1(answers: Evaluation) -> NDArray[np.float64]:
+def _f1(answers: Evaluation) -> Doubles:
     return metrics.f1_scores(answers.y_true, answers.y_pred, labels=_names(answers))
 
 
@@ -295,7 +295,7 @@ def _risk_coverage(answers: Evaluation) -> dict[str, Any]:
     }
 
 
-def _mean(values: Sequence[float] | NDArray[np.float64]) -> float:
+def _mean(values: Sequence[float] | Doubles) -> float:
     """Over the values that are there."""
     known = [float(v) for v in values if not math.isnan(v)]
     return sum(known) / len(known) if known else math.nan

@@ -17,17 +17,17 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from emovox._arrays import Floats
+from emovox.audio import SAMPLE_RATE
 from emovox.errors import AudioValueError, ConfigError
 from emovox.features.composed import Part
-from emovox.features.definition import SAMPLE_RATE, FeatureSet
+from emovox.features.definition import FeatureSet
 from emovox.features.families import FEATURES
 from emovox.features.frames import FrameSettings
 
 __all__ = ["frame_blocks"]
 
-Floats = NDArray[np.float32]
 Reach = Callable[[FrameSettings, Mapping[str, Any]], int]
 _PATH_S = 0.5
 """Seconds of F0's path that stand on both sides of a frame. In theory the best path may depend on what is

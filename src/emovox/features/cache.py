@@ -31,14 +31,13 @@ from dataclasses import astuple, dataclass
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 import emovox
+from emovox._arrays import Floats
 from emovox.errors import ConfigError
 
 __all__ = ["MAX_GB", "Entry", "Store", "Tally", "content_hash", "default_root", "entry_key"]
 
-Floats = NDArray[np.float32]
 
 MAX_GB = 10.0
 """Default bound on a store's size: RAVDESS as `seed-full` takes 0.014 GB."""

@@ -11,14 +11,14 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
+from emovox._arrays import Floats, Ints
 from emovox.errors import ConfigError
 from emovox.features.frames import Family, FrameSettings, ShortTime, columns_of, divisors, fixed
 
 __all__ = ["FAMILIES", "chroma", "estimate_tuning", "tonnetz"]
 
-Floats = NDArray[np.float32]
 _PITCH_CLASSES = ("c", "cs", "d", "ds", "e", "f", "fs", "g", "gs", "a", "as", "b")
 
 
@@ -94,7 +94,7 @@ def estimate_tuning(short: ShortTime, *, bins_per_octave: int = 12, resolution: 
     return float(edges[np.argmax(counts)])
 
 
-def _peaks(short: ShortTime) -> tuple[NDArray[np.intp], Floats, Floats, Floats]:
+def _peaks(short: ShortTime) -> tuple[Ints, Floats, Floats, Floats]:
     """Bins of the strong peaks of all frames, and the power below, at and above each of them."""
     power, hz = short.power, short.hz
     first, end = np.searchsorted(hz, [150, min(4000.0, short.sample_rate / 2)])

@@ -8,25 +8,23 @@
 
 from __future__ import annotations
 
-import difflib
 import inspect
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from functools import partial
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from emovox.errors import ConfigError
-from emovox.features.definition import SAMPLE_RATE, FeatureSet, Kind
+from emovox._arrays import Floats
+from emovox.audio import SAMPLE_RATE
+from emovox.errors import ConfigError, did_you_mean
+from emovox.features.definition import FeatureSet, Kind
 from emovox.features.families import FEATURES
 from emovox.features.frames import DEFAULT, FrameSettings, ShortTime
 from emovox.features.functionals import columns, functionals
 
-__all__ = ["Part", "changed", "composed", "is_number", "nearest"]
-
-Floats = NDArray[np.float32]
+__all__ = ["Part", "changed", "composed", "is_number"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -159,15 +157,9 @@ def _check_names(name: str, parts: Sequence[Part], overrides: Mapping[str, Any])
         if key not in known:
             listed = (*_FRAME_SETTINGS, "clip_s", *(f"{part.family}.PARAMETER" for part in parts))
             raise ConfigError(
-                f"the set {name!r} has nothing called {key!r}{nearest(key, known)}; "
-                f"expected one of {', '.join(listed)}"
+                f"the set {name!r} has nothing called {key!r}; "
+                f"{did_you_mean(key, sorted(known), listed=listed)}"
             )
-
-
-def nearest(word: str, known: Iterable[str]) -> str:
-    """The end of a message: which known word was perhaps meant; nothing where none is like it."""
-    near = difflib.get_close_matches(word, sorted(known), n=1)
-    return f", did you mean {near[0]!r}" if near else ""
 
 
 def _parameters(family: str) -> set[str]:

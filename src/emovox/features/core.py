@@ -28,9 +28,10 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-from emovox.audio import stft
+from emovox._arrays import Bools, Doubles, Floats
+from emovox.audio import SAMPLE_RATE, stft
 from emovox.features.formants import resonances
 from emovox.features.frames import DEFAULT, FrameSettings, ShortTime, columns_of
 from emovox.features.functionals import columns, functionals
@@ -42,12 +43,9 @@ from emovox.features.voiced import Voiced
 
 __all__ = ["COLUMNS", "LEVEL_COLUMNS", "VERSION", "core"]
 
-Floats = NDArray[np.float32]
-Doubles = NDArray[np.float64]
-Bools = NDArray[np.bool_]
 
 VERSION = 1
-_HOP_S = DEFAULT.hop / 16_000
+_HOP_S = DEFAULT.hop / SAMPLE_RATE
 _STRIDE = 2
 """Frames from one that is asked for its voice to the next."""
 _HALF = FrameSettings(window=DEFAULT.window // 2, hop=_STRIDE * DEFAULT.hop // 2, n_fft=DEFAULT.n_fft // 2)

@@ -13,16 +13,15 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
+from emovox._arrays import Floats
+from emovox.audio import SAMPLE_RATE
 from emovox.errors import AudioValueError
 
-__all__ = ["SAMPLE_RATE", "FeatureSet", "Kind"]
+__all__ = ["FeatureSet", "Kind"]
 
-Floats = NDArray[np.float32]
 Kind = Literal["vector", "frames"]
-SAMPLE_RATE = 16_000
-"""Hz: all sets are computed of sound at this rate."""
 
 
 class _Columns:

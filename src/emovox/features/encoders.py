@@ -30,17 +30,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from emovox._arrays import Floats
+from emovox.audio import SAMPLE_RATE
 from emovox.errors import AudioValueError, ConfigError
 from emovox.features import checkpoints
 from emovox.features.checkpoints import EAR, read_json
 
 __all__ = ["FAMILIES", "POOLINGS", "Embedding", "compute", "embed", "opened", "read"]
 
-Floats = NDArray[np.float32]
 Layer = int | str | Sequence[float]
-_RATE = 16_000
 FAMILIES = ("wav2vec2", "hubert", "wavlm", "data2vec-audio", "whisper")
 """``model_type`` of the checkpoints that are understood."""
 POOLINGS = ("mean", "mean_std", "max", "frames")
@@ -147,8 +146,8 @@ def _config(folder: Path) -> Any:
     family = read_json(folder / "config.json").get("model_type")
     if family not in FAMILIES:
         raise ConfigError(f"{folder}: an encoder of the type {family!r}; expected {', '.join(FAMILIES)}")
-    if (rate := read_json(folder / EAR).get("sampling_rate", _RATE)) != _RATE:
-        raise ConfigError(f"{folder}: an encoder for sound at {rate} Hz; expected {_RATE}")
+    if (rate := read_json(folder / EAR).get("sampling_rate", SAMPLE_RATE)) != SAMPLE_RATE:
+        raise ConfigError(f"{folder}: an encoder for sound at {rate} Hz; expected {SAMPLE_RATE}")
     checkpoints.need()
     from transformers import AutoConfig
 
@@ -257,9 +256,9 @@ def _given(sounds: Sequence[Floats], embedding: Embedding, ear: Any) -> dict[str
     import torch
 
     if embedding.max_frames is not None:
-        features = ear(list(sounds), sampling_rate=_RATE, return_tensors="pt").input_features
+        features = ear(list(sounds), sampling_rate=SAMPLE_RATE, return_tensors="pt").input_features
         return {"input_features": features}
-    heard = [ear(x, sampling_rate=_RATE).input_values[0] for x in sounds]
+    heard = [ear(x, sampling_rate=SAMPLE_RATE).input_values[0] for x in sounds]
     longest = max(x.size for x in sounds)
     values = np.stack([np.pad(np.asarray(x, np.float32), (0, longest - len(x))) for x in heard])
     given = {"input_values": torch.from_numpy(values)}

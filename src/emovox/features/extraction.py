@@ -20,9 +20,10 @@ from pathlib import Path
 from typing import Any, Protocol, TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
 
 from emovox import _parallel, audio
+from emovox._arrays import Bools, Floats
+from emovox.audio import SAMPLE_RATE
 from emovox.datasets.manifest import Manifest
 from emovox.errors import AudioValueError, ConfigError, EmovoxError
 from emovox.features import FeatureSet, feature_set
@@ -46,8 +47,6 @@ __all__ = [
     "windowed",
 ]
 
-Floats = NDArray[np.float32]
-_RATE = audio.SAMPLE_RATE
 Named: TypeAlias = "str | os.PathLike[str]"
 Source: TypeAlias = "Manifest | Iterable[Clip | Named | tuple[Named, float | None, float | None]]"
 """A manifest, clips, or paths; ``(path, start_s, end_s)`` is a stretch, ``None`` being the file's end."""
@@ -93,7 +92,7 @@ class Windows:
     hop_s: float
 
     def __post_init__(self) -> None:
-        if not (np.isfinite(self.window_s) and 1 / _RATE <= self.hop_s <= self.window_s):
+        if not (np.isfinite(self.window_s) and 1 / SAMPLE_RATE <= self.hop_s <= self.window_s):
             raise ConfigError(
                 f"window {self.window_s!r} s, hop {self.hop_s!r} s; expected 0 < hop <= window, "
                 "else the sound between windows is lost"
@@ -102,12 +101,12 @@ class Windows:
     @property
     def window(self) -> int:
         """Samples of a window."""
-        return round(self.window_s * _RATE)
+        return round(self.window_s * SAMPLE_RATE)
 
     @property
     def hop(self) -> int:
         """Samples from one window's start to the next."""
-        return round(self.hop_s * _RATE)
+        return round(self.hop_s * SAMPLE_RATE)
 
     def starts(self, n_samples: int) -> list[int]:
         """First samples of the windows of that much sound."""
@@ -145,7 +144,7 @@ class FeatureTable:
     tally: Tally = field(default_factory=Tally)
 
     @property
-    def ok(self) -> NDArray[np.bool_]:
+    def ok(self) -> Bools:
         """Which rows have features, ``(n,)``."""
         return np.array([key not in self.errors for key in self.ids], dtype=np.bool_)
 
@@ -295,7 +294,7 @@ def windowed(
         AudioError: while iterating: it is not sound, or begins after its end.
     """
     for end, x in _cut(_blocks(clip), windows):
-        yield end - x.size, end, tuple(one(x, _RATE) for one in sets)
+        yield end - x.size, end, tuple(one(x, SAMPLE_RATE) for one in sets)
 
 
 # ------------------------------------------------------------------------------------ one clip
@@ -380,7 +379,7 @@ def _entries(clip: Clip, sets: Sequence[FeatureSet], windows: Windows | None) ->
     if windows is not None:
         return _rows(clip, sets, windows)
     x = _sound(clip)
-    return [Entry(one(x, _RATE), x.size) for one in sets]
+    return [Entry(one(x, SAMPLE_RATE), x.size) for one in sets]
 
 
 def _sound(clip: Clip) -> Floats:
@@ -404,8 +403,8 @@ def _blocks(clip: Clip) -> Iterator[Floats]:
 
 def _unchanged(clip: Clip) -> Iterator[Floats]:
     """As `_blocks`, whatever the clip's change; nothing outside of the clip is kept in memory."""
-    first = round((clip.start_s or 0.0) * _RATE)
-    end = None if clip.end_s is None else round(clip.end_s * _RATE)
+    first = round((clip.start_s or 0.0) * SAMPLE_RATE)
+    end = None if clip.end_s is None else round(clip.end_s * SAMPLE_RATE)
     at, heard = 0, 0
     for block in audio.blocks(clip.path):
         part = block[0][max(0, first - at) : None if end is None else max(0, end - at)]
@@ -418,7 +417,8 @@ def _unchanged(clip: Clip) -> Iterator[Floats]:
     if not heard:
         until = "its end" if clip.end_s is None else f"{clip.end_s:g} s"
         raise AudioValueError(
-            f"{clip.path}: no sound from {clip.start_s or 0.0:g} s to {until}; it lasts {at / _RATE:g} s"
+            f"{clip.path}: no sound from {clip.start_s or 0.0:g} s to {until}; "
+            f"it lasts {at / SAMPLE_RATE:g} s"
         )
 
 

@@ -13,10 +13,11 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
-from emovox.errors import ConfigError
+from emovox.audio import SAMPLE_RATE
+from emovox.errors import ConfigError, did_you_mean
 from emovox.features import core, encoders, joined, opensmile
-from emovox.features.composed import Part, changed, composed, is_number, nearest
-from emovox.features.definition import SAMPLE_RATE, FeatureSet
+from emovox.features.composed import Part, changed, composed, is_number
+from emovox.features.definition import FeatureSet
 from emovox.features.frames import FrameSettings
 from emovox.features.functionals import ELEVEN
 
@@ -213,8 +214,7 @@ def feature_set(name: str, overrides: Mapping[str, Any] | None = None) -> Featur
         return _joined(name, overrides or {})
     if name not in SETS:
         raise ConfigError(
-            f"unknown feature set {name!r}{nearest(name, SETS)}; expected one of {', '.join(SETS)}, "
-            "several as A+B, or encoder:NAME"
+            f"unknown feature set {name!r}; {did_you_mean(name, SETS)}  (several: A+B; encoder:NAME)"
         )
     found = SETS[name]
     return changed(found, overrides) if overrides else found

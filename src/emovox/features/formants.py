@@ -17,14 +17,13 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from emovox._arrays import Doubles, Floats
 from emovox.errors import ConfigError
 from emovox.features.frames import Family, FrameSettings, ShortTime, fixed
 from emovox.features.voiced import Voiced
 
 __all__ = ["FAMILIES", "formants", "harmonics", "resonances"]
 
-Floats = NDArray[np.float32]
-Doubles = NDArray[np.float64]
 Complex = NDArray[np.complex128]
 
 _N = 3

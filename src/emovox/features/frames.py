@@ -18,15 +18,14 @@ from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
+from emovox._arrays import Doubles, Floats
 from emovox.audio import stft
 from emovox.errors import AudioValueError, ConfigError
 
 __all__ = ["DEFAULT", "Family", "FrameSettings", "ShortTime", "columns_of", "divisors", "fixed", "numbered"]
 
-Floats = NDArray[np.float32]
-Doubles = NDArray[np.float64]
 _CACHED_VALUES = 1 << 14
 Taper = Literal["hann", "hamming", "boxcar"]
 

@@ -28,12 +28,12 @@ from types import MappingProxyType
 from typing import Literal
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
+
+from emovox._arrays import Bools, Doubles, Floats
 
 __all__ = ["ELEVEN", "STATISTICS", "columns", "functionals"]
 
-Floats = NDArray[np.float32]
-Doubles = NDArray[np.float64]
 
 ELEVEN = ("mean", "std", "min", "max", "range", "median", "q25", "q75", "skew", "kurtosis", "slope")
 """The usual eleven, in the order of their columns."""
@@ -44,7 +44,7 @@ class _Series:
     """What the statistics share, each computed once: ``(t, d)`` values, of which ``there (t, d)`` exist."""
 
     values: Doubles
-    there: NDArray[np.bool_]
+    there: Bools
     hop_s: float
 
     @cached_property
@@ -187,7 +187,7 @@ def _statistic(name: str) -> Callable[[_Series], Doubles]:
     return lambda series: series.percentile(place)
 
 
-def _mask(mask: ArrayLike | None, shape: tuple[int, ...]) -> NDArray[np.bool_]:
+def _mask(mask: ArrayLike | None, shape: tuple[int, ...]) -> Bools:
     if mask is None:
         return np.ones(shape, dtype=bool)
     given = np.asarray(mask)

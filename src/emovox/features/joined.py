@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import numpy as np
-from numpy.typing import NDArray
+
+from emovox._arrays import Floats
 
 __all__ = ["HOP", "WINDOW", "names", "side_by_side", "trimmed"]
 
-Floats = NDArray[np.float32]
 WINDOW, HOP = 2048, 512
 """Samples: the frames in which the level is measured, librosa's own."""
 _TINY_POWER = 1e-10

@@ -16,11 +16,12 @@ from __future__ import annotations
 import math
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol, TypeAlias
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
+from emovox._arrays import Doubles, Floats
 from emovox.errors import ConfigError
 
 __all__ = [
@@ -34,8 +35,6 @@ __all__ = [
     "normaliser_from_dict",
 ]
 
-Floats = NDArray[np.float32]
-Doubles: TypeAlias = NDArray[np.float64]
 
 SHRINKAGE = 5.0
 """Clips of a voice at which its own statistics weigh as much as the population's."""

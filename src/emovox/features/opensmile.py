@@ -20,11 +20,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from emovox._arrays import Floats
+from emovox.audio import SAMPLE_RATE
 from emovox.errors import MissingExtraError
 
 __all__ = ["LICENCE", "SMILE", "Smile", "columns", "compute", "depends"]
 
-Floats = NDArray[np.float32]
 LICENCE = "openSMILE's own: research and education, no commercial use (audEERING)"
 _SOURCE, _SINK = "extsource", "extsink"
 """What openSMILE's own files of settings call the ends of the chain."""
@@ -103,7 +104,7 @@ def columns(name: str) -> tuple[str, ...]:
     Raises:
         MissingExtraError: the extra ``opensmile`` is not installed.
     """
-    extractor = _extractor(name, 16_000)
+    extractor = _extractor(name, SAMPLE_RATE)
     n = extractor.external_sink_get_num_elements(_SINK)
     return tuple(extractor.external_sink_get_element_name(_SINK, index) for index in range(n))
 

@@ -20,16 +20,14 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
+from emovox._arrays import Doubles, Floats, Ints
 from emovox.errors import ConfigError
 from emovox.features.frames import Family, FrameSettings, ShortTime, fixed
 
 __all__ = ["FAMILIES", "f0"]
 
-Floats = NDArray[np.float32]
-Doubles = NDArray[np.float64]
-Ints = NDArray[np.intp]
 
 _SILENT_POWER = 1e-12
 _N_CANDIDATES = 6

@@ -17,8 +17,9 @@ from math import factorial
 from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
+from emovox._arrays import Floats
 from emovox.audio import stft
 from emovox.errors import ConfigError
 from emovox.features.frames import Family, FrameSettings, ShortTime, columns_of, divisors, fixed, numbered
@@ -37,7 +38,6 @@ __all__ = [
     "ssc",
 ]
 
-Floats = NDArray[np.float32]
 Scale = Literal["slaney", "htk"]
 _SMALLEST = 1e-10
 """Power below this counts as this, before a logarithm."""

@@ -10,18 +10,15 @@ automatically", Behavior Research Methods 41 (2009), 385-390.
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
+from emovox._arrays import Bools, Doubles, Floats, Ints
 from emovox.errors import ConfigError
 from emovox.features.frames import Family, FrameSettings, ShortTime, fixed
 from emovox.features.voiced import Voiced
 
 __all__ = ["FAMILIES", "nuclei", "syllable_rate"]
 
-Floats = NDArray[np.float32]
-Doubles = NDArray[np.float64]
-Bools = NDArray[np.bool_]
-Ints = NDArray[np.intp]
 
 _WINDOW_S = 0.064
 """Of the intensity: long enough that the pitch's own beat is smoothed away."""

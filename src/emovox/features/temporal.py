@@ -8,14 +8,13 @@ from __future__ import annotations
 from math import gcd
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
+from emovox._arrays import Doubles, Floats, Ints
 from emovox.features.frames import Family, FrameSettings, ShortTime, fixed
 
 __all__ = ["FAMILIES", "rms", "zcr"]
 
-Floats = NDArray[np.float32]
-Doubles = NDArray[np.float64]
 _SILENT = 1e-10
 """Samples up to this far from zero count as zero, which is positive, as in librosa."""
 
@@ -58,7 +57,7 @@ def rms(
     return np.sqrt(energy / short.settings.window).astype(np.float32)[:, None]
 
 
-def _begins(short: ShortTime) -> NDArray[np.intp]:
+def _begins(short: ShortTime) -> Ints:
     """The first sample of each frame, ``(t,)``; may lie outside the sound."""
     s = short.settings
     return np.arange(short.n_frames) * s.hop - (s.window // 2 if s.centred else 0)

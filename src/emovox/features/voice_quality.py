@@ -16,16 +16,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
+from emovox._arrays import Doubles, Floats, Ints
 from emovox.features.frames import Family, FrameSettings, ShortTime, fixed
 from emovox.features.voiced import Voiced
 
 __all__ = ["FAMILIES", "Periods", "hnr", "hnr_db", "jitter", "periods", "shimmer"]
 
-Floats = NDArray[np.float32]
-Doubles = NDArray[np.float64]
-Ints = NDArray[np.intp]
 
 _TEMPLATE_S = 0.0015
 """Reach of what is compared about a mark, to either side."""

@@ -10,17 +10,15 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
+from emovox._arrays import Doubles, Floats, Ints
 from emovox.errors import ConfigError
 from emovox.features.frames import ShortTime
 from emovox.features.pitch import f0
 
 __all__ = ["Voiced"]
 
-Floats = NDArray[np.float32]
-Doubles = NDArray[np.float64]
-Ints = NDArray[np.intp]
 
 _WINDOW_S = 0.05
 """Three periods of 60 Hz, the lowest pitch that `f0` looks for."""

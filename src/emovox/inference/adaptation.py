@@ -19,11 +19,12 @@ import stat
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from emovox._arrays import Doubles, Floats
 from emovox._files import replaced
 from emovox.bundles import Bundle, Features
 from emovox.bundles.record import Record, parsed
@@ -40,8 +41,6 @@ SCHEMA = 1
 
 MAX_PROFILE_BYTES = 1 << 23
 """A profile of 6373 columns has 0.4 MB; a larger file than this is not one."""
-
-_Doubles: TypeAlias = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -173,13 +172,13 @@ class Enrolment:
         self.n_clips = 0
         self.seconds = 0.0
         self._counts: NDArray[np.int64] = np.zeros(0, np.int64)
-        self._mean: _Doubles = np.zeros(0)
-        self._squares: _Doubles = np.zeros(0)
+        self._mean: Doubles = np.zeros(0)
+        self._squares: Doubles = np.zeros(0)
         """Sums of squared distances from the mean."""
         if past is not None:
             self.add(past)
 
-    def push(self, row: NDArray[np.float32], seconds: float) -> None:
+    def push(self, row: Floats, seconds: float) -> None:
         """Take the features ``(d,)`` of one clip of that length; nan is missing."""
         known = np.abs(row) <= LARGEST  # neither nan nor infinite
         counts, mean = known.astype(np.int64), np.where(known, row, 0.0).astype(np.float64)
@@ -192,7 +191,7 @@ class Enrolment:
         self._merge(other.n_clips, other.seconds, counts, mean, variance * counts)
 
     def _merge(
-        self, n_clips: int, seconds: float, counts: NDArray[np.int64], mean: _Doubles, squares: _Doubles
+        self, n_clips: int, seconds: float, counts: NDArray[np.int64], mean: Doubles, squares: Doubles
     ) -> None:
         if not n_clips:
             return
@@ -209,7 +208,7 @@ class Enrolment:
         self.seconds += seconds
 
     @property
-    def statistics(self) -> tuple[_Doubles, _Doubles, _Doubles]:
+    def statistics(self) -> tuple[Doubles, Doubles, Doubles]:
         """Counts, means and variances ``(d,)`` float64; nan where no clip had a value."""
         known = self._counts > 0
         divisor = np.where(known, self._counts, 1)
@@ -280,11 +279,11 @@ def _named(features: Features, n_columns: int) -> str:
     return f"{n_columns} columns of {features.set!r} ({features.digest})"
 
 
-def _filled(values: Sequence[float | None]) -> _Doubles:
+def _filled(values: Sequence[float | None]) -> Doubles:
     return np.array([0.0 if value is None else value for value in values], np.float64)
 
 
-def _told(values: _Doubles) -> tuple[float | None, ...]:
+def _told(values: Doubles) -> tuple[float | None, ...]:
     return tuple(None if math.isnan(value) else value for value in values.tolist())
 
 

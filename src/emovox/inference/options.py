@@ -6,19 +6,18 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO, Literal, TypeAlias
 
+from emovox.audio import SAMPLE_RATE
 from emovox.results import Prediction, Segment
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
+    from emovox._arrays import Floats
     from emovox.inference.adaptation import Profile
     from emovox.inference.recognizer import Recognizer
 
 __all__ = ["Channels", "Request", "Sound", "answers"]
 
 Channels = Literal["mix", "each"] | int
-Sound: TypeAlias = "str | bytes | BinaryIO | NDArray[np.float32]"
+Sound: TypeAlias = "str | bytes | BinaryIO | Floats"
 """A path, the bytes of a file, a binary file object, or samples ``(n,)`` at 16 kHz."""
 
 
@@ -48,7 +47,7 @@ def answers(
 
 def _rate(sound: Sound) -> int | None:
     """Samples are at 16 kHz; a file knows its own rate."""
-    return 16_000 if hasattr(sound, "__array__") else None
+    return SAMPLE_RATE if hasattr(sound, "__array__") else None
 
 
 def _predictions(model: Recognizer, sound: Sound, request: Request) -> Iterator[tuple[Prediction, float]]:

@@ -9,12 +9,13 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from emovox import audio
+from emovox._arrays import Doubles, Floats
 from emovox.audio import SAMPLE_RATE, Channels, Source
 from emovox.bundles import Bundle, Spec, load_bundle
 from emovox.errors import AudioValueError, BundleCorruptError, ConfigError, ProfileError
@@ -27,8 +28,6 @@ if TYPE_CHECKING:
     from emovox._parallel import Outcome
 
 __all__ = ["Recognizer"]
-
-_Sound: TypeAlias = NDArray[np.float32]
 
 
 class Recognizer:
@@ -311,7 +310,7 @@ class Recognizer:
 
     # ------------------------------------------------------------------------------ numbers
 
-    def logits(self, sounds: Sequence[_Sound]) -> _Sound:
+    def logits(self, sounds: Sequence[Floats]) -> Floats:
         """The model's raw answers to mono sounds ``(n,)`` float32 at 16 kHz, run as one batch.
 
         Returns:
@@ -319,9 +318,7 @@ class Recognizer:
         """
         return self._bundle.logits(sounds)
 
-    def probabilities(
-        self, logits: NDArray[Any], *, labels: Iterable[str] | str | None = None
-    ) -> NDArray[np.float64]:
+    def probabilities(self, logits: NDArray[Any], *, labels: Iterable[str] | str | None = None) -> Doubles:
         """Calibrated probabilities of logits ``(..., n_labels)``: what `predict` gives as scores.
 
         Returns:
@@ -332,7 +329,7 @@ class Recognizer:
     def _switch(self, vad: Switch | None) -> Switch:
         return self._vad if vad is None else switch(vad)
 
-    def _blocks(self, source: Source, sample_rate: int | None, channels: Channels) -> Iterator[_Sound]:
+    def _blocks(self, source: Source, sample_rate: int | None, channels: Channels) -> Iterator[Floats]:
         return audio.blocks(
             source, sample_rate=sample_rate, channels=channels, block_s=BLOCK_S, max_s=self._max_s
         )
@@ -342,7 +339,7 @@ class Recognizer:
 
 
 def _timeline(
-    blocks: Iterator[_Sound], channels: Channels, opened: Callable[..., Stream]
+    blocks: Iterator[Floats], channels: Channels, opened: Callable[..., Stream]
 ) -> Iterator[Segment]:
     """Feed each channel ``(c, n)`` of ``blocks`` to a stream of its own; give the segments."""
     streams: list[Stream] = []
@@ -355,7 +352,7 @@ def _timeline(
         yield from _segments(each.flush())
 
 
-def _learnt(judge: Judge, blocks: Iterator[_Sound], vad: Switch, file: str | None) -> Profile:
+def _learnt(judge: Judge, blocks: Iterator[Floats], vad: Switch, file: str | None) -> Profile:
     learner = Learner(judge, vad=vad)
     for block in blocks:
         learner.push(block[0])

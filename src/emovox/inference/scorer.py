@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from copy import copy
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from emovox._arrays import Doubles, Floats
 from emovox.audio import SAMPLE_RATE
 from emovox.bundles import Bundle
 from emovox.errors import ConfigError
@@ -24,9 +25,6 @@ MIN_SPEECH_SHARE = 0.1
 
 MIN_HOP_S = 0.1
 """Shorter hops only repeat the same answer."""
-
-_Sound: TypeAlias = NDArray[np.float32]
-_Scores: TypeAlias = NDArray[np.float64]
 
 
 class Judge:
@@ -58,32 +56,32 @@ class Judge:
         self._profile = profile
         self._voice = None if profile is None else voice_of(bundle, profile)
 
-    def probabilities(self, logits: NDArray[Any]) -> _Scores:
+    def probabilities(self, logits: NDArray[Any]) -> Doubles:
         """Logits ``(..., n_labels)`` -> ``(..., len(names))`` float64, summing to 1 over the last axis."""
         z = logits[..., self._columns].astype(np.float64) / self.spec.temperature
         e = np.exp(z - z.max(axis=-1, keepdims=True))
         return np.asarray(e / e.sum(axis=-1, keepdims=True))
 
-    def scores(self, sound: _Sound) -> _Scores:
+    def scores(self, sound: Floats) -> Doubles:
         """``(n,)`` -> ``(len(names),)``. One sound a run: its answer then depends on nothing but itself."""
         return self.heard_scores(self.heard_clip(sound))
 
-    def window_scores(self, cut: Cut) -> _Scores | None:
+    def window_scores(self, cut: Cut) -> Doubles | None:
         """The scores of a window, or ``None`` when it holds too little sound or speech."""
         heard = self.heard(cut)
         return None if heard is None else self.heard_scores(heard)
 
-    def heard_clip(self, sound: _Sound) -> NDArray[np.float32]:
+    def heard_clip(self, sound: Floats) -> Floats:
         """What the graph takes of a sound ``(n,)``."""
         return self._bundle.heard(sound)
 
-    def heard(self, cut: Cut) -> NDArray[np.float32] | None:
+    def heard(self, cut: Cut) -> Floats | None:
         """What the graph takes of a window, or ``None`` when it holds too little sound or speech."""
         if cut.sound is None or cut.speech < MIN_SPEECH_SHARE or len(cut.sound) < self.min_samples:
             return None
         return self._bundle.heard(cut.sound)
 
-    def heard_scores(self, heard: NDArray[np.float32]) -> _Scores:
+    def heard_scores(self, heard: Floats) -> Doubles:
         """The scores ``(len(names),)`` of what the graph takes."""
         return self.probabilities(self._bundle.answers([heard], self._voice)[0])
 
@@ -101,7 +99,7 @@ class Judge:
         other._voice = voice_of(self._bundle, known)
         return other
 
-    def named(self, scores: _Scores | None) -> dict[str, float]:
+    def named(self, scores: Doubles | None) -> dict[str, float]:
         """Scores under their labels; empty for ``None``."""
         return {} if scores is None else dict(zip(self.names, scores.tolist(), strict=True))
 

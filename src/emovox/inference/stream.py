@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emovox import audio
+from emovox._arrays import Bools, Doubles, Floats
 from emovox.audio import SAMPLE_RATE
 from emovox.audio.vad import FRAME_S, Vad
 from emovox.errors import AudioValueError, ConfigError, ProfileError
@@ -37,8 +38,6 @@ BLOCK_S = 10.0
 """Recordings are read, and chunks worked off, in pieces of this length; bounds the memory."""
 
 Switch: TypeAlias = Literal["on", "off"]
-_Sound: TypeAlias = NDArray[np.float32]
-_Scores: TypeAlias = NDArray[np.float64]
 
 
 def switch(vad: str) -> Switch:
@@ -57,20 +56,20 @@ class Ear:
         self._n = 0
         self._n_speech = 0
 
-    def push(self, x: _Sound) -> NDArray[np.bool_]:
+    def push(self, x: Floats) -> Bools:
         """The flags of the frames that ``x`` ``(n,)`` completes."""
         before, self._n = self._n, self._n + len(x)
         if self._vad is None:
             return np.ones(self._n // self._frame - before // self._frame, np.bool_)
         return self._counted(self._vad.push(x))
 
-    def flush(self) -> NDArray[np.bool_]:
+    def flush(self) -> Bools:
         """The flag of a last, partial frame, if there is one."""
         if self._vad is None:
             return np.ones(1 if self._n % self._frame else 0, np.bool_)
         return self._counted(self._vad.flush())
 
-    def _counted(self, flags: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    def _counted(self, flags: Bools) -> Bools:
         self._n_speech += int(np.count_nonzero(flags))
         return flags
 
@@ -160,7 +159,7 @@ class Stream:
         found += self._place(self._cutter.flush(self._ear.flush()))
         return found + list(self._glue.flush(self._cutter.n))
 
-    def _hear(self, x: _Sound) -> list[Window | Segment]:
+    def _hear(self, x: Floats) -> list[Window | Segment]:
         found: list[Window | Segment] = []
         size = round(BLOCK_S * SAMPLE_RATE)
         for at in range(0, len(x), size):
@@ -178,7 +177,7 @@ class Stream:
             found += self._glue.push(cut, scores)
         return found
 
-    def _window_scores(self, cut: Cut) -> _Scores | None:
+    def _window_scores(self, cut: Cut) -> Doubles | None:
         """Judge first, learn then: a window never has a say in its own judgement."""
         heard = self._judge.heard(cut)
         if heard is None:
@@ -200,20 +199,20 @@ class Pieces:
 
     def __init__(self, judge: Judge) -> None:
         self._judge = judge
-        self._kept: list[tuple[_Sound, NDArray[np.bool_]]] = []
+        self._kept: list[tuple[Floats, Bools]] = []
         self._clip_samples = math.ceil(judge.spec.clip_s * SAMPLE_RATE)
         self._cutter: Cutter | None = None
         self.n = 0
         """Samples heard."""
 
     @property
-    def clip(self) -> _Sound | None:
+    def clip(self) -> Floats | None:
         """The whole sound ``(n,)``, unless it is a long recording."""
         if self._cutter is not None:
             return None
         return np.concatenate([np.zeros(0, np.float32), *(x for x, _ in self._kept)])
 
-    def push(self, x: _Sound, flags: NDArray[np.bool_]) -> list[Cut]:
+    def push(self, x: Floats, flags: Bools) -> list[Cut]:
         """Take samples ``(n,)`` and the flags of the frames they completed; give the windows that ended."""
         self.n += len(x)
         self._kept.append((x, flags))
@@ -225,7 +224,7 @@ class Pieces:
         self._kept.clear()
         return cuts
 
-    def flush(self, flags: NDArray[np.bool_]) -> list[Cut]:
+    def flush(self, flags: Bools) -> list[Cut]:
         """End it; give the windows that are left of a long recording."""
         return [] if self._cutter is None else self._cutter.flush(flags)
 
@@ -242,7 +241,7 @@ class Listener:
         self._pieces = Pieces(judge)
         self._pool = Pool()
 
-    def push(self, x: _Sound) -> None:
+    def push(self, x: Floats) -> None:
         """Take ``(n,)`` samples at 16 kHz."""
         self._meter.push(x)
         self._take(self._pieces.push(x, self._ear.push(x)))
@@ -275,7 +274,7 @@ class Listener:
             model=f"{spec.name} {spec.version}",
         )
 
-    def _scores(self, flags: NDArray[np.bool_]) -> _Scores | None:
+    def _scores(self, flags: Bools) -> Doubles | None:
         clip = self._pieces.clip
         if clip is not None:
             return self._judge.scores(clip)
@@ -296,7 +295,7 @@ class Learner:
         self._meter = audio.LevelMeter()
         self._pieces = Pieces(judge)
 
-    def push(self, x: _Sound) -> None:
+    def push(self, x: Floats) -> None:
         """Take ``(n,)`` samples at 16 kHz."""
         self._meter.push(x)
         self._take(self._pieces.push(x, self._ear.push(x)))

@@ -21,8 +21,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
+from emovox._arrays import Bools, Doubles, Floats
+from emovox.audio import SAMPLE_RATE
 from emovox.audio.vad import FRAME_S
 from emovox.results import Segment
 
@@ -32,7 +33,6 @@ __all__ = [
     "HYSTERESIS",
     "MIN_SEGMENT_S",
     "NEW_SHARE",
-    "RATE",
     "SMOOTHING_S",
     "Cut",
     "Cutter",
@@ -42,10 +42,7 @@ __all__ = [
     "held",
 ]
 
-RATE = 16_000
-"""Samples per second."""
-
-FRAME = round(FRAME_S * RATE)
+FRAME = round(FRAME_S * SAMPLE_RATE)
 """Samples in a frame of the voice activity detector."""
 
 NEW_SHARE = 0.25
@@ -63,8 +60,6 @@ GAP_S = 0.5
 MIN_SEGMENT_S = 0.25
 """A change of label needs this much speech, about a syllable; shorter scraps stay with their neighbour."""
 
-_Scores = NDArray[np.float64]
-
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Cut:
@@ -74,14 +69,14 @@ class Cut:
     """First sample of the window."""
     end: int
     """One past its last sample."""
-    sound: NDArray[np.float32] | None
+    sound: Floats | None
     """The window's samples, ``(end - start,)``; ``None`` when the sound ended and the cell of the window
     before reaches on."""
     speech: float
     """Share of the window's frames that are speech, 0 to 1."""
     first_frame: int
     """Where the cell begins."""
-    flags: NDArray[np.bool_]
+    flags: Bools
     """Which frames of the cell are speech, ``(n_frames,)``."""
 
     @property
@@ -117,7 +112,7 @@ class Cutter:
         """Samples heard."""
         return self._n
 
-    def push(self, x: NDArray[np.float32], flags: NDArray[np.bool_]) -> list[Cut]:
+    def push(self, x: Floats, flags: Bools) -> list[Cut]:
         """Take samples ``(n,)`` and the flags of the frames they completed; give the windows that ended."""
         self._flags = np.concatenate([self._flags, flags])
         cuts: list[Cut] = []
@@ -134,7 +129,7 @@ class Cutter:
                 self._forget()
         return cuts
 
-    def flush(self, flags: NDArray[np.bool_]) -> list[Cut]:
+    def flush(self, flags: Bools) -> list[Cut]:
         """End the stream; ``flags`` holds the flag of a last, partial frame. Gives what is left."""
         self._flags = np.concatenate([self._flags, flags])
         before = self._due - self.hop
@@ -167,7 +162,7 @@ class Cutter:
         next_start = max(0, next_end - self.window)
         return (start + end + next_start + next_end) // (4 * FRAME)
 
-    def _cell_flags(self, cell_end: int) -> NDArray[np.bool_]:
+    def _cell_flags(self, cell_end: int) -> Bools:
         return self._flags[self._cell - self._first_flag : cell_end - self._first_flag].copy()
 
     def _forget(self) -> None:
@@ -188,9 +183,9 @@ class Smoother:
 
     def __init__(self, hop_s: float) -> None:
         self._gain = -math.expm1(-hop_s / SMOOTHING_S)
-        self._state: _Scores | None = None
+        self._state: Doubles | None = None
 
-    def push(self, scores: _Scores | None) -> _Scores | None:
+    def push(self, scores: Doubles | None) -> Doubles | None:
         """Take one window's scores ``(n_labels,)``; ``None`` (not judged) forgets what was before."""
         if scores is not None and self._state is not None:
             scores = self._state + self._gain * (scores - self._state)
@@ -198,7 +193,7 @@ class Smoother:
         return scores
 
 
-def held(before: int | None, scores: _Scores, threshold: float) -> int | None:
+def held(before: int | None, scores: Doubles, threshold: float) -> int | None:
     """The label (its index) that stands after ``scores``, when ``before`` stood; ``None`` = uncertain.
 
     A label stays while none beats it by ``HYSTERESIS`` and it is not that far below ``threshold``.
@@ -218,10 +213,10 @@ class Pool:
     """
 
     def __init__(self) -> None:
-        self._sum: _Scores | None = None
-        self._last: _Scores | None = None
+        self._sum: Doubles | None = None
+        self._last: Doubles | None = None
 
-    def push(self, cut: Cut, scores: _Scores | None) -> None:
+    def push(self, cut: Cut, scores: Doubles | None) -> None:
         """Take a window and its scores ``(n_labels,)``, or ``None`` if it was not judged."""
         if cut.sound is not None:
             self._last = scores
@@ -229,7 +224,7 @@ class Pool:
             self._sum = cut.n_speech * self._last + (0.0 if self._sum is None else self._sum)
 
     @property
-    def scores(self) -> _Scores | None:
+    def scores(self) -> Doubles | None:
         """``(n_labels,)``, summing to 1; ``None`` when nothing was judged."""
         return None if self._sum is None else self._sum / self._sum.sum()
 
@@ -242,7 +237,7 @@ class _Stretch:
     end: int
     label: int | None
     n_speech: int
-    total: _Scores
+    total: Doubles
 
     def append(self, later: _Stretch) -> None:
         self.end = later.end
@@ -280,13 +275,13 @@ class Glue:
         self._threshold = threshold
         self._file, self._channel = file, channel
         self._smoother = Smoother(hop_s)
-        self._scores: _Scores | None = None
+        self._scores: Doubles | None = None
         self._label: int | None = None
         self._open: _Stretch | None = None
         self._next: _Stretch | None = None
         """After ``_open``, with another label, and still a scrap."""
 
-    def push(self, cut: Cut, scores: _Scores | None) -> list[Segment]:
+    def push(self, cut: Cut, scores: Doubles | None) -> list[Segment]:
         """Take a window and its scores ``(n_labels,)``, ``None`` if it was not judged; give what is final."""
         if cut.sound is not None:
             self._scores = self._smoother.push(scores)
@@ -301,7 +296,7 @@ class Glue:
         """End the timeline, after ``n`` samples in all."""
         return self._close(n)
 
-    def _speak(self, start: int, end: int, scores: _Scores) -> list[Segment]:
+    def _speak(self, start: int, end: int, scores: Doubles) -> list[Segment]:
         """Speech in the frames ``start`` to ``end``, which ``scores`` and the standing label describe."""
         final = self._pause(start)
         said = _Stretch(start, end, self._label, end - start, (end - start) * scores)
@@ -354,8 +349,8 @@ class Glue:
         confidence = scores.max() if now.label is None else scores[now.label]
         return [
             Segment(
-                start_s=now.start * FRAME / RATE,
-                end_s=end / RATE,
+                start_s=now.start * FRAME / SAMPLE_RATE,
+                end_s=end / SAMPLE_RATE,
                 label=None if now.label is None else self._labels[now.label],
                 confidence=float(confidence),
                 scores=dict(zip(self._labels, scores.tolist(), strict=True)),
@@ -366,7 +361,7 @@ class Glue:
         ]
 
 
-def _runs(flags: NDArray[np.bool_]) -> list[tuple[int, int]]:
+def _runs(flags: Bools) -> list[tuple[int, int]]:
     """Where ``flags`` is true: ``(start, end)`` of each run.
 
     >>> _runs(np.array([1, 1, 0, 1], bool))

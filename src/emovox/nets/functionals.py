@@ -22,6 +22,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
+from emovox.audio import SAMPLE_RATE
 from emovox.nets.blocks import (
     BIG,
     frame_mask,
@@ -44,7 +45,7 @@ LN10 = math.log(10.0)
 class FunctionalsConfig:
     """Frame settings in samples at 16 kHz, ranges in Hz, floors in dB."""
 
-    sample_rate: int = 16_000
+    sample_rate: int = SAMPLE_RATE
     hop: int = 160
     window: int = 400
     n_fft: int = 512

@@ -8,14 +8,13 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any, Literal
 
 from torch import nn
 
-from emovox.errors import ConfigError
+from emovox.errors import ConfigError, did_you_mean
 from emovox.nets.conformer import Conformer, ConformerConfig
 from emovox.nets.convolutional import Clstm, ClstmConfig, Cnn1d, Cnn1dConfig, Tcn, TcnConfig
 from emovox.nets.convolutional_2d import Cnn2d, Cnn2dConfig, Crnn, CrnnConfig
@@ -68,7 +67,7 @@ def find_net(name: str) -> NetEntry:
     """
     if name in NETS:
         return NETS[name]
-    raise ConfigError(f"no net {name!r}; {_hint(name, list(NETS))}")
+    raise ConfigError(f"no net {name!r}; {did_you_mean(name, NETS)}")
 
 
 def make(name: str, params: Mapping[str, Any] | None = None, *, n_in: int, n_labels: int) -> nn.Module:
@@ -87,7 +86,7 @@ def make(name: str, params: Mapping[str, Any] | None = None, *, n_in: int, n_lab
     given = {key: tuple(v) if isinstance(v, list) else v for key, v in (params or {}).items()}
     for key in given:
         if key not in known:
-            raise ConfigError(f"the net {name!r} has no setting {key!r}; {_hint(str(key), known)}")
+            raise ConfigError(f"the net {name!r} has no setting {key!r}; {did_you_mean(key, known)}")
     given["n_labels"] = n_labels
     if entry.takes == "frames":
         given["n_in"] = n_in
@@ -95,8 +94,3 @@ def make(name: str, params: Mapping[str, Any] | None = None, *, n_in: int, n_lab
         return entry.build(entry.config(**given))
     except ConfigError as error:
         raise ConfigError(f"the net {name!r}: {error}") from None
-
-
-def _hint(name: str, known: list[str]) -> str:
-    near = difflib.get_close_matches(name, known, n=1)
-    return f"did you mean {near[0]!r}?" if near else f"there are {', '.join(known)}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -17,7 +16,7 @@ from starlette.exceptions import HTTPException
 import emovox
 from emovox.bundles import registry
 from emovox.disclaimer import NOTICE
-from emovox.errors import EmovoxError
+from emovox.errors import EmovoxError, did_you_mean
 from emovox.inference.recognizer import Recognizer
 from emovox.server import http, logs, page, socket
 from emovox.server.engine import Engine, Factory
@@ -122,9 +121,7 @@ def _complaint(request: Request, found: dict[str, Any]) -> str:
         return f"{name[:80]} is {str(found.get('input'))[:80]!r}: {found['msg']}"
     dependant = getattr(request.scope.get("route"), "dependant", None)
     fields = dependant.query_params[0].field_info.annotation.model_fields if dependant else {}
-    near = difflib.get_close_matches(name, fields, n=1)
-    hint = f"did you mean {near[0]!r}?" if near else f"there are: {', '.join(fields)}"
-    return f"no argument {name[:80]!r}; {hint}"
+    return f"no argument {name[:80]!r}; {did_you_mean(name, fields)}"
 
 
 _NOWHERE = {

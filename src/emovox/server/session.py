@@ -14,7 +14,6 @@ So a session knows nothing of sockets, loops and threads, and a test can hold al
 
 from __future__ import annotations
 
-import difflib
 import enum
 import secrets
 import threading
@@ -27,7 +26,7 @@ from numpy.typing import NDArray
 
 from emovox.audio import SAMPLE_RATE
 from emovox.bundles.record import Record, parsed
-from emovox.errors import EmovoxError
+from emovox.errors import EmovoxError, did_you_mean
 from emovox.inference.recognizer import Recognizer
 from emovox.inference.stream import switch
 from emovox.results import Segment, Window
@@ -82,9 +81,9 @@ class Start(Record):
 
     def _agree(self) -> None:
         if self.encoding not in ENCODINGS:
-            near = difflib.get_close_matches(self.encoding, ENCODINGS, n=1)
-            hint = f"; did you mean {near[0]!r}?" if near else ""
-            raise ValueError(f"encoding: got {self.encoding[:40]!r}, expected {', '.join(ENCODINGS)}{hint}")
+            raise ValueError(
+                f"encoding: got {self.encoding[:40]!r}; {did_you_mean(self.encoding, ENCODINGS)}"
+            )
         if self.encoding != "webm" and self.rate is None:
             raise ValueError("rate: it is missing; the Hz of the samples, such as 16000")
 

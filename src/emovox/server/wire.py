@@ -18,6 +18,7 @@ from typing import Any, Protocol, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from emovox._arrays import Floats
 from emovox.audio import MAX_CHANNELS, SAMPLE_RATE, Resampler
 from emovox.audio.decoders import MediaDecoder
 from emovox.errors import AudioDecodeError, AudioValueError, MissingExtraError
@@ -153,14 +154,14 @@ class Media:
         if turns.error is not None:
             raise turns.error
 
-    def _mono(self, frames: NDArray[np.float32]) -> NDArray[np.float32]:
+    def _mono(self, frames: Floats) -> Floats:
         """``(n, n_channels)`` -> ``(n,)`` at 16 kHz."""
         if self._resampler is None:
             if frames.shape[1] > MAX_CHANNELS:
                 raise AudioValueError(f"got {frames.shape[1]} channels; expected 1 to {MAX_CHANNELS}")
             self._resampler = Resampler(self._turns.rate)
         # As the door does it: averaged here, for decoders' own down-mixes differ in gain.
-        mean: NDArray[np.float32] = frames.mean(axis=1, dtype=np.float32)
+        mean: Floats = frames.mean(axis=1, dtype=np.float32)
         return self._resampler.push(mean)
 
 
@@ -175,7 +176,7 @@ class _Turns:
         self.error: Exception | None = None
         self.waiting = bytearray()
         """What came and was not read yet."""
-        self.found: list[NDArray[np.float32]] = []
+        self.found: list[Floats] = []
         """Samples ``(n, n_channels)`` that were decoded."""
         self.rate = 0
         """Hz, once there are samples."""

@@ -8,9 +8,9 @@ from itertools import chain
 from typing import BinaryIO
 
 import numpy as np
-from numpy.typing import NDArray
 
 from emovox import audio
+from emovox._arrays import Floats
 from emovox.audio import SAMPLE_RATE
 from emovox.inference.recognizer import Recognizer
 from emovox.inference.stream import BLOCK_S
@@ -56,7 +56,7 @@ def judge(model: Recognizer, file: BinaryIO, *, most_s: float) -> Heard:
     """
     file.seek(0)
     blocks = audio.blocks(file, block_s=BLOCK_S, max_s=most_s)
-    kept: list[NDArray[np.float32]] = []
+    kept: list[Floats] = []
     for block in blocks:
         kept.append(block[0])
         if sum(map(len, kept)) > LONG_S * SAMPLE_RATE:
@@ -65,7 +65,7 @@ def judge(model: Recognizer, file: BinaryIO, *, most_s: float) -> Heard:
     return Heard(len(sound) / SAMPLE_RATE, model.predict(sound, sample_rate=SAMPLE_RATE))
 
 
-def _along(model: Recognizer, sounds: Iterable[NDArray[np.float32]]) -> Heard:
+def _along(model: Recognizer, sounds: Iterable[Floats]) -> Heard:
     """The segments of a long recording that comes in pieces ``(n,)``."""
     stream, n, answers = model.stream(sample_rate=SAMPLE_RATE), 0, []
     for sound in sounds:

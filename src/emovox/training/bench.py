@@ -8,7 +8,6 @@ of its training is refused unless it is allowed by name, and its stamp stays.
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import importlib
 import json
@@ -27,7 +26,7 @@ from emovox.datasets.manifest import Manifest
 from emovox.datasets.overlap import Audit, Fingerprint, audit
 from emovox.datasets.plans import splits
 from emovox.datasets.splits import STAMPS, Split
-from emovox.errors import ConfigError, MissingExtraError, ProtocolError
+from emovox.errors import ConfigError, MissingExtraError, ProtocolError, did_you_mean
 from emovox.evaluation import Evaluation, evaluate, metrics
 from emovox.inference.recognizer import Recognizer
 from emovox.training.run_folder import clips_digest
@@ -93,9 +92,9 @@ def find_recipe(name: str) -> Recipe:
     place = RECIPES.get(name, name)
     module, _, function = place.partition(":")
     if not function:
-        near = difflib.get_close_matches(name, RECIPES, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(RECIPES)}"
-        raise ConfigError(f"no recipe {name!r}; {hint}, and your own is named module:function")
+        raise ConfigError(
+            f"no recipe {name!r}; {did_you_mean(name, RECIPES)}, and your own is named module:function"
+        )
     try:
         found = getattr(importlib.import_module(module), function)
     except ImportError as error:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from emovox._arrays import Doubles
 from emovox.errors import ConfigError
 
 __all__ = ["FEWEST", "Calibration", "abstention", "calibrated", "fit_temperature", "log_softmax"]
@@ -25,16 +26,16 @@ _SUREST = 0.99
 """The highest threshold below which a model abstains."""
 
 
-def log_softmax(logits: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+def log_softmax(logits: Doubles) -> Doubles:
     """Log-probabilities over the last axis."""
     z = logits - logits.max(-1, keepdims=True)
     return np.asarray(z - np.log(np.exp(z).sum(-1, keepdims=True)))
 
 
 def fit_temperature(
-    logits: npt.NDArray[np.float64],
+    logits: Doubles,
     labels: npt.NDArray[np.int64],
-    weights: npt.NDArray[np.float64] | None = None,
+    weights: Doubles | None = None,
 ) -> float:
     """The temperature in 0.02 to 50 that minimises the log-loss (Guo et al., 2017) on clips not trained on.
 
@@ -63,9 +64,7 @@ def fit_temperature(
     return float(np.exp(_STEP * (best(around) + 0.5)))
 
 
-def abstention(
-    confidence: npt.NDArray[np.float64], coverage: float, weights: npt.NDArray[np.float64] | None = None
-) -> float:
+def abstention(confidence: Doubles, coverage: float, weights: Doubles | None = None) -> float:
     """The confidence from which on a share ``coverage`` of the clips gets an answer; 0 when all of them do.
 
     At most 0.99: a model that was sure of every validation clip would fall silent anywhere else.
@@ -94,9 +93,7 @@ class Calibration:
     """A word to people where there was too little to go by."""
 
 
-def calibrated(
-    logits: npt.NDArray[np.float64], labels: npt.NDArray[np.int64], coverage: float = 0.9
-) -> Calibration:
+def calibrated(logits: Doubles, labels: npt.NDArray[np.int64], coverage: float = 0.9) -> Calibration:
     """Temperature and abstention of logits ``(n, n_labels)``; neither with fewer than `FEWEST` clips.
 
     Args:

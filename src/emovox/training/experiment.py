@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from emovox._arrays import Floats
 from emovox.augment.clips import copy_id
 from emovox.bundles import Abstain, Features, Input, Licence, Spec
 from emovox.datasets import CORPORA
@@ -59,8 +60,6 @@ __all__ = [
 
 if TYPE_CHECKING:
     from emovox.training.classical import ClassicalConfig, Fitted
-
-Floats = NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True)

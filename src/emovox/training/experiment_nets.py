@@ -20,8 +20,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
 
+from emovox._arrays import Floats
 from emovox.audio import SAMPLE_RATE
 from emovox.augment.clips import copies_of, copy_id
 from emovox.bundles import Features, Input
@@ -44,7 +44,6 @@ if TYPE_CHECKING:
 
 __all__ = ["ClipTable", "check_net", "clip_sets", "clip_table", "train_net"]
 
-Floats: TypeAlias = NDArray[np.float32]
 Kind: TypeAlias = Literal["frames", "vector", "waveform"]
 
 _N_WEIGHTS = 500_000_000

@@ -13,14 +13,14 @@ import tempfile
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import onnx
 import torch
 from torch import nn
 
+from emovox._arrays import Floats
 from emovox.bundles.onnx_session import Graph, Kind
 from emovox.errors import BundleError, ConfigError
 from emovox.nets.encoder import EncoderNet
@@ -28,8 +28,6 @@ from emovox.nets.encoder import EncoderNet
 __all__ = ["TOLERANCE", "check_parity", "to_onnx"]
 
 TOLERANCE = 1e-4
-
-Floats: TypeAlias = npt.NDArray[np.float32]
 
 
 def to_onnx(net: nn.Module, items: Sequence[Floats], *, name: str = "net", kind: Kind = "waveform") -> bytes:

@@ -17,19 +17,18 @@ import logging
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import onnx
 
+from emovox._arrays import Floats
 from emovox._telemetry import keep_quiet
 from emovox.bundles.onnx_session import Graph, Kind, fed
 from emovox.errors import BundleError, ConfigError
 
 __all__ = ["OPERATIONS", "operations", "to_int8"]
 
-Floats: TypeAlias = npt.NDArray[np.float32]
 
 OPERATIONS = ("Conv", "Gemm", "MatMul")
 """What can be quantised."""

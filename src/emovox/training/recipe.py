@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from emovox import audio
+from emovox._arrays import Bools, Floats
 from emovox._files import replaced
 from emovox.bundles import Abstain, Input, Licence, Spec, write_bundle
 from emovox.datasets.manifest import Manifest, Utterance
@@ -63,8 +64,8 @@ def vox(job: Job) -> None:
 
 def _trained(
     job: Job,
-    rows: npt.NDArray[np.float32],
-    training: npt.NDArray[np.bool_],
+    rows: Floats,
+    training: Bools,
     emotions: npt.NDArray[np.str_],
     names: Sequence[str],
 ) -> Vox:
@@ -124,13 +125,13 @@ def _spec(job: Job, names: Sequence[str], temperature: float) -> Spec:
     )
 
 
-def _sound(file: Path, u: Utterance) -> npt.NDArray[np.float32]:
+def _sound(file: Path, u: Utterance) -> Floats:
     x = audio.read(file)
     start = round((u.start or 0.0) * audio.SAMPLE_RATE)
     return x[start : None if u.end is None else round(u.end * audio.SAMPLE_RATE)]
 
 
-def _sounds(manifest: Manifest) -> Iterator[npt.NDArray[np.float32]]:
+def _sounds(manifest: Manifest) -> Iterator[Floats]:
     """A few clips to check the exported graph on, and a cut one: lengths must differ."""
     step = max(1, len(manifest) // _EXPORT_SOUNDS)
     sounds = [_sound(manifest.file(u), u) for u in manifest.utterances[::step][:_EXPORT_SOUNDS]]
@@ -141,7 +142,7 @@ def _sounds(manifest: Manifest) -> Iterator[npt.NDArray[np.float32]]:
 # --- features ---------------------------------------------------------------------------------------
 
 
-def _vectors(job: Job) -> npt.NDArray[np.float32]:
+def _vectors(job: Job) -> Floats:
     """Functionals ``(n, d)`` of all clips, kept under a key of the clips and of the code that makes them."""
     seen = hashlib.sha256(Path(functionals.__file__ or "").read_bytes())
     for u in job.manifest:
@@ -151,11 +152,11 @@ def _vectors(job: Job) -> npt.NDArray[np.float32]:
     if not file.exists():
         with replaced(file) as half, half.open("wb") as stream:
             np.save(stream, _computed(job))
-    kept: npt.NDArray[np.float32] = np.load(file, allow_pickle=False)
+    kept: Floats = np.load(file, allow_pickle=False)
     return kept
 
 
-def _computed(job: Job) -> npt.NDArray[np.float32]:
+def _computed(job: Job) -> Floats:
     items = [(job.manifest.file(u), u) for u in job.manifest]
     chunks = [items[n : n + _PER_WORKER] for n in range(0, len(items), _PER_WORKER)]
     if job.workers < 2 or len(chunks) < 2:
@@ -164,7 +165,7 @@ def _computed(job: Job) -> npt.NDArray[np.float32]:
         return np.concatenate(list(pool.map(_vectors_of, chunks)))
 
 
-def _vectors_of(items: Sequence[tuple[Path, Utterance]]) -> npt.NDArray[np.float32]:
+def _vectors_of(items: Sequence[tuple[Path, Utterance]]) -> Floats:
     front = functionals.Functionals(NET.front).eval()
     rows = []
     with torch.inference_mode():

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 from importlib import import_module
 
 from emovox.batch.engines.base import Engine, Factory, Shard, ShardDone
 from emovox.batch.engines.local import LocalEngine
-from emovox.errors import ConfigError
+from emovox.errors import ConfigError, did_you_mean
 
 __all__ = ["ENGINES", "Engine", "Factory", "LocalEngine", "Shard", "ShardDone", "engine"]
 
@@ -29,9 +28,7 @@ def engine(name: str = "local", *, address: str | None = None) -> Engine:
         made: Engine = import_module("emovox.batch.engines.ray").RayEngine(address=address)
         return made
     if name != "local":
-        near = difflib.get_close_matches(name, ENGINES, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(ENGINES)}"
-        raise ConfigError(f"unknown engine {name!r}; {hint}")
+        raise ConfigError(f"unknown engine {name!r}; {did_you_mean(name, ENGINES)}")
     if address is not None:
         raise ConfigError(
             f"address {address!r} is of a cluster, and 'local' is this machine; take --engine ray"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -13,6 +12,7 @@ import typer
 
 from emovox.cli.models import Form
 from emovox.cli.terminal import clean, pad, width
+from emovox.errors import did_you_mean
 
 if TYPE_CHECKING:
     from emovox.datasets import Manifest
@@ -100,9 +100,9 @@ def source_name(name: str) -> str:
     known = (*CORPORA, *TREES, *FORMATS)
     if name in known:
         return name
-    near = difflib.get_close_matches(name.lower(), known, n=1)
-    hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join((*CORPORA, *TREES))}"
-    raise typer.BadParameter(f"no corpus {name!r}; {hint}")
+    raise typer.BadParameter(
+        f"no corpus {name!r}; {did_you_mean(name.lower(), known, listed=(*CORPORA, *TREES))}"
+    )
 
 
 def reading(

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from emovox.audio.suffixes import AUDIO_SUFFIXES
+from emovox.audio import AUDIO_SUFFIXES
 from emovox.cli.data.common import (
     Corpus,
     FormOption,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from emovox.audio import SAMPLE_RATE
 from emovox.cli.terminal import clean, say
 
 if TYPE_CHECKING:
@@ -118,4 +119,4 @@ def _told(take: Take) -> str:
     level = take.quality.level_dbfs
     loud = "silence" if level is None else f"{level:.0f} dBFS"
     warnings = ", ".join(name.replace("_", " ") for name in take.quality.warnings)
-    return f"{take.sound.size / 16_000:.1f} s, {loud}{f' ({warnings})' if warnings else ''}."
+    return f"{take.sound.size / SAMPLE_RATE:.1f} s, {loud}{f' ({warnings})' if warnings else ''}."

@@ -12,10 +12,9 @@ from emovox.cli.plot.common import Force, Output, check_output, finish
 from emovox.errors import ConfigError
 
 if TYPE_CHECKING:
-    import numpy as np
     from matplotlib.figure import Figure
-    from numpy.typing import NDArray
 
+    from emovox._arrays import Floats
     from emovox.results import Segment
 
 __all__ = ["radar", "spectrogram", "waveform"]
@@ -101,7 +100,7 @@ def _drawn(
     return finish(figure(x, found, title=title, caption=told, start_s=start_s), output, title)
 
 
-def _cut(clip: str, start_s: float, end_s: float | None) -> NDArray[np.float32]:
+def _cut(clip: str, start_s: float, end_s: float | None) -> Floats:
     """The stretch, ``(n,)`` at 16 kHz; no more of the recording is kept than can be drawn."""
     import numpy as np
 
@@ -127,7 +126,7 @@ def _cut(clip: str, start_s: float, end_s: float | None) -> NDArray[np.float32]:
     return x
 
 
-def _judged(x: NDArray[np.float32], model: str) -> tuple[list[Segment], str]:
+def _judged(x: Floats, model: str) -> tuple[list[Segment], str]:
     from emovox import audio
     from emovox.bundles import registry
 

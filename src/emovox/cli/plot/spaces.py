@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
@@ -11,7 +10,7 @@ import typer
 
 from emovox.cli.plot.common import Force, Output, check_output, finish, table_at
 from emovox.cli.training import Labels, Store, Workers, need_classical, opened, tables_of
-from emovox.errors import ConfigError
+from emovox.errors import ConfigError, did_you_mean
 
 __all__ = ["importance", "projection"]
 
@@ -67,9 +66,7 @@ def _read(file: Path) -> dict[str, float]:
 def _scored(folder: Path, method: str, workers: int, store: Path | None) -> tuple[dict[str, float], str, str]:
     """Scores, title and caption of a run's columns."""
     if method not in _UNITS:
-        near = difflib.get_close_matches(method, _UNITS, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(_UNITS)}"
-        raise ConfigError(f"no method {method!r} that scores columns; {hint}")
+        raise ConfigError(f"no method {method!r} that scores columns; {did_you_mean(method, _UNITS)}")
     need_classical()
     from emovox.features import feature_set
     from emovox.training.classical.selection import column_scores
@@ -147,6 +144,4 @@ def projection(
 
 def _check_by(by: str) -> None:
     if by not in _BY:
-        near = difflib.get_close_matches(by, _BY, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(_BY)}"
-        raise typer.BadParameter(f"--by {by!r}; {hint}")
+        raise typer.BadParameter(f"--by {by!r}; {did_you_mean(by, _BY)}")

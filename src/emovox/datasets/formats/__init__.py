@@ -8,7 +8,6 @@ not hold. A manifest that is written and read again is the same in every field t
 
 from __future__ import annotations
 
-import difflib
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,7 +19,7 @@ from emovox.datasets.formats.kaldi import KALDI
 from emovox.datasets.formats.tables import AUDIOFOLDER, CSV, EMOBOX_JSONL, NKULULEKO
 from emovox.datasets.formats.trees import FOLDER, SUFFIX
 from emovox.datasets.manifest import Manifest, Utterance, root_of
-from emovox.errors import ManifestError
+from emovox.errors import ManifestError, did_you_mean
 
 __all__ = ["FORMATS", "Format", "ImportReport", "Reading", "Written", "guess", "read", "write"]
 
@@ -177,9 +176,7 @@ def _guess_folder(folder: Path) -> str:
 def _format(name: str) -> Format:
     if name in FORMATS:
         return FORMATS[name]
-    near = difflib.get_close_matches(name, FORMATS, n=1)
-    hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(FORMATS)}"
-    raise ManifestError(f"unknown format {name!r}; {hint}")
+    raise ManifestError(f"unknown format {name!r}; {did_you_mean(name, FORMATS)}")
 
 
 def _writable() -> list[str]:

@@ -29,10 +29,10 @@ from typing import Any
 
 from emovox import audio
 from emovox._files import replaced_text
+from emovox.audio import AUDIO_SUFFIXES
 from emovox.datasets.formats.assembly import assemble, part_of
 from emovox.datasets.formats.base import FIELDS, Draft, Format, ImportReport, Reading
 from emovox.datasets.manifest import Manifest, Utterance, root_of
-from emovox.datasets.scan import AUDIO_SUFFIXES
 from emovox.errors import AudioError, ManifestError
 
 __all__ = ["AUDIOFOLDER", "CSV", "EMOBOX_JSONL", "NKULULEKO", "column_of", "row_of"]

@@ -18,10 +18,11 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
 from emovox._files import replaced
+from emovox.audio import AUDIO_SUFFIXES
 from emovox.datasets.formats.assembly import assemble, emotion_of, part_of
 from emovox.datasets.formats.base import Draft, Format, ImportReport, Reading
 from emovox.datasets.manifest import Manifest, Utterance
-from emovox.datasets.scan import AUDIO_SUFFIXES, walk
+from emovox.datasets.scan import walk
 from emovox.errors import ManifestError
 
 __all__ = ["FOLDER", "SUFFIX"]

@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from emovox._arrays import Doubles, Ints
+
 __all__ = [
     "METRICS",
     "OF_MATRIX",
-    "Floats",
     "Labels",
     "Metric",
     "as_list",
@@ -31,7 +32,6 @@ __all__ = [
     "weighted_f1",
 ]
 
-Floats = NDArray[np.float64]
 Labels = Sequence[Hashable]
 Metric = str | Callable[[Labels, Labels], float]
 
@@ -67,7 +67,7 @@ def classes_of(values: Sequence[Hashable], labels: Labels | None) -> list[Hashab
     return known
 
 
-def codes_of(values: Sequence[Hashable], classes: Sequence[Hashable]) -> NDArray[np.intp]:
+def codes_of(values: Sequence[Hashable], classes: Sequence[Hashable]) -> Ints:
     """Place of each value among ``classes``."""
     place = {label: n for n, label in enumerate(classes)}
     try:
@@ -78,7 +78,7 @@ def codes_of(values: Sequence[Hashable], classes: Sequence[Hashable]) -> NDArray
         ) from None
 
 
-def _count(true: NDArray[np.intp], pred: NDArray[np.intp], k: int) -> NDArray[np.int64]:
+def _count(true: Ints, pred: Ints, k: int) -> NDArray[np.int64]:
     return np.bincount(true * k + pred, minlength=k * k).reshape(k, k).astype(np.int64)
 
 
@@ -100,50 +100,50 @@ def confusion_matrix(y_true: Labels, y_pred: Labels, *, labels: Labels | None = 
 # Scores of any number of matrices at once: (..., n_classes, n_classes) -> (..., n_classes) or (...).
 
 
-def ratio(part: Floats, whole: Floats, empty: float) -> Floats:
+def ratio(part: Doubles, whole: Doubles, empty: float) -> Doubles:
     """``part / whole``, and ``empty`` where there is no whole."""
-    result: Floats = np.divide(
+    result: Doubles = np.divide(
         part, whole, out=np.full(np.broadcast(part, whole).shape, empty), where=whole > 0
     )
     return result
 
 
-def _hits(matrix: Floats) -> Floats:
+def _hits(matrix: Doubles) -> Doubles:
     return np.diagonal(matrix, axis1=-2, axis2=-1).astype(np.float64)
 
 
-def _recalls(matrix: Floats) -> Floats:
+def _recalls(matrix: Doubles) -> Doubles:
     return ratio(_hits(matrix), matrix.sum(axis=-1), np.nan)
 
 
-def _precisions(matrix: Floats) -> Floats:
+def _precisions(matrix: Doubles) -> Doubles:
     return ratio(_hits(matrix), matrix.sum(axis=-2), 0.0)
 
 
-def _f1s(matrix: Floats) -> Floats:
+def _f1s(matrix: Doubles) -> Doubles:
     return ratio(2 * _hits(matrix), matrix.sum(axis=-1) + matrix.sum(axis=-2), 0.0)
 
 
-def _uar(matrix: Floats) -> Floats:
+def _uar(matrix: Doubles) -> Doubles:
     found = _recalls(matrix)
     there = ~np.isnan(found)
     return ratio(np.where(there, found, 0.0).sum(axis=-1), there.sum(axis=-1).astype(np.float64), np.nan)
 
 
-def _wa(matrix: Floats) -> Floats:
+def _wa(matrix: Doubles) -> Doubles:
     return ratio(_hits(matrix).sum(axis=-1), matrix.sum(axis=(-2, -1)), np.nan)
 
 
-def _macro_f1(matrix: Floats) -> Floats:
+def _macro_f1(matrix: Doubles) -> Doubles:
     return np.asarray(_f1s(matrix).mean(axis=-1))
 
 
-def _weighted_f1(matrix: Floats) -> Floats:
+def _weighted_f1(matrix: Doubles) -> Doubles:
     support = matrix.sum(axis=-1)
     return ratio((_f1s(matrix) * support).sum(axis=-1), support.sum(axis=-1), np.nan)
 
 
-OF_MATRIX: Mapping[str, Callable[[Floats], Floats]] = {
+OF_MATRIX: Mapping[str, Callable[[Doubles], Doubles]] = {
     "uar": _uar,
     "wa": _wa,
     "macro_f1": _macro_f1,
@@ -151,17 +151,17 @@ OF_MATRIX: Mapping[str, Callable[[Floats], Floats]] = {
 }
 
 
-def recalls(y_true: Labels, y_pred: Labels, *, labels: Labels | None = None) -> Floats:
+def recalls(y_true: Labels, y_pred: Labels, *, labels: Labels | None = None) -> Doubles:
     """Recall of each class ``(n_classes,)``; ``nan`` for a class that never occurs."""
     return _recalls(confusion_matrix(y_true, y_pred, labels=labels).astype(np.float64))
 
 
-def precisions(y_true: Labels, y_pred: Labels, *, labels: Labels | None = None) -> Floats:
+def precisions(y_true: Labels, y_pred: Labels, *, labels: Labels | None = None) -> Doubles:
     """Precision of each class ``(n_classes,)``; 0 for a class that is never predicted."""
     return _precisions(confusion_matrix(y_true, y_pred, labels=labels).astype(np.float64))
 
 
-def f1_scores(y_true: Labels, y_pred: Labels, *, labels: Labels | None = None) -> Floats:
+def f1_scores(y_true: Labels, y_pred: Labels, *, labels: Labels | None = None) -> Doubles:
     """F1 of each class ``(n_classes,)``; 0 for a class that neither occurs nor is predicted."""
     return _f1s(confusion_matrix(y_true, y_pred, labels=labels).astype(np.float64))
 

@@ -6,9 +6,10 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-from emovox.evaluation.metrics.counts import Floats, Labels, as_list, classes_of, codes_of, ratio
+from emovox._arrays import Bools, Doubles, Ints
+from emovox.evaluation.metrics.counts import Labels, as_list, classes_of, codes_of, ratio
 
 __all__ = [
     "RiskCoverage",
@@ -22,7 +23,7 @@ __all__ = [
 ]
 
 
-def _probs(probs: ArrayLike, n: int, k: int) -> Floats:
+def _probs(probs: ArrayLike, n: int, k: int) -> Doubles:
     table = np.asarray(probs, dtype=np.float64)
     if table.shape != (n, k):
         raise ValueError(
@@ -35,7 +36,7 @@ def _probs(probs: ArrayLike, n: int, k: int) -> Floats:
     return table
 
 
-def _judged(y_true: Labels, probs: ArrayLike, labels: Labels) -> tuple[NDArray[np.intp], Floats]:
+def _judged(y_true: Labels, probs: ArrayLike, labels: Labels) -> tuple[Ints, Doubles]:
     true = as_list("y_true", y_true)
     if not true:
         raise ValueError("got no clips; expected at least one")
@@ -56,7 +57,7 @@ def brier(y_true: Labels, probs: ArrayLike, *, labels: Labels) -> float:
     return float(((table - np.eye(table.shape[1])[true]) ** 2).sum(axis=1).mean())
 
 
-def reliability(y_true: Labels, probs: ArrayLike, *, labels: Labels, n_bins: int = 15) -> Floats:
+def reliability(y_true: Labels, probs: ArrayLike, *, labels: Labels, n_bins: int = 15) -> Doubles:
     """Table of the reliability diagram ``(n_bins, 3)``: mean confidence, accuracy, number of clips.
 
     The bins divide (0, 1] evenly, upper edges included; an empty one has ``nan`` twice and 0."""
@@ -81,13 +82,13 @@ def ece(y_true: Labels, probs: ArrayLike, *, labels: Labels, n_bins: int = 15) -
     return float((np.abs(bins[:, 0] - bins[:, 1]) * bins[:, 2]).sum() / bins[:, 2].sum())
 
 
-def auc(y_true: Labels, probs: ArrayLike, *, labels: Labels) -> Floats:
+def auc(y_true: Labels, probs: ArrayLike, *, labels: Labels) -> Doubles:
     """Area under the ROC curve of each class against the rest ``(n_classes,)``; ties count half."""
     true, table = _judged(y_true, probs, labels)
     return np.array([_auc(table[:, c], true == c) for c in range(table.shape[1])])
 
 
-def _auc(score: Floats, positive: NDArray[np.bool_]) -> float:
+def _auc(score: Doubles, positive: Bools) -> float:
     n_pos, n_neg = int(positive.sum()), int((~positive).sum())
     if not n_pos or not n_neg:
         return math.nan
@@ -103,10 +104,10 @@ class RiskCoverage:
     Each array is ``(n_thresholds,)``, from the strictest threshold to answering always.
     """
 
-    threshold: Floats
-    coverage: Floats
+    threshold: Doubles
+    coverage: Doubles
     """Share of clips that are answered."""
-    risk: Floats
+    risk: Doubles
     """Share of wrong answers among those."""
 
     @property

@@ -9,12 +9,11 @@ from statistics import NormalDist
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from emovox._arrays import Doubles, Ints
 from emovox.evaluation.metrics.counts import (
     METRICS,
     OF_MATRIX,
-    Floats,
     Labels,
     Metric,
     as_list,
@@ -181,7 +180,7 @@ def _check_bootstrap(n: int, level: float) -> None:
         )
 
 
-Scorer = Callable[[Floats], Floats]
+Scorer = Callable[[Doubles], Doubles]
 
 
 def _per_speaker_score(
@@ -213,10 +212,10 @@ def _per_speaker_score(
 def _by_counting(
     true: list[Hashable],
     preds: Sequence[list[Hashable]],
-    place: NDArray[np.intp],
+    place: Ints,
     n_speakers: int,
     classes: list[Hashable],
-    of_matrix: Callable[[Floats], Floats],
+    of_matrix: Callable[[Doubles], Doubles],
 ) -> Scorer:
     """Scores of a sum of confusion matrices: a resample of speakers is a weighted sum of theirs."""
     k = len(classes)
@@ -226,7 +225,7 @@ def _by_counting(
         cell = (place * k + rows) * k + codes_of(pred, classes)
         tables.append(np.bincount(cell, minlength=n_speakers * k * k).reshape(n_speakers, k * k))
 
-    def score(times: Floats) -> Floats:
+    def score(times: Doubles) -> Doubles:
         return np.stack([of_matrix((times @ table).reshape(-1, k, k)) for table in tables])
 
     return score
@@ -235,29 +234,29 @@ def _by_counting(
 def _by_calling(
     true: list[Hashable],
     preds: Sequence[list[Hashable]],
-    place: NDArray[np.intp],
+    place: Ints,
     n_speakers: int,
     metric: Callable[[Labels, Labels], float],
 ) -> Scorer:
     clips = [np.flatnonzero(place == s) for s in range(n_speakers)]
 
-    def one(times: Floats, pred: list[Hashable]) -> float:
+    def one(times: Doubles, pred: list[Hashable]) -> float:
         chosen = np.concatenate([np.tile(clips[s], int(times[s])) for s in np.flatnonzero(times)])
         return float(metric([true[i] for i in chosen], [pred[i] for i in chosen]))
 
-    def score(times: Floats) -> Floats:
+    def score(times: Doubles) -> Doubles:
         return np.array([[one(row, pred) for row in times] for pred in preds])
 
     return score
 
 
-def _draws(n_speakers: int, n: int, seed: int) -> Floats:
+def _draws(n_speakers: int, n: int, seed: int) -> Doubles:
     """How often each speaker is drawn in each of ``n`` resamples: ``(n, n_speakers)``."""
     dice = np.random.default_rng(seed)
     return dice.multinomial(n_speakers, np.full(n_speakers, 1 / n_speakers), size=n).astype(np.float64)
 
 
-def _expanded(resampled: Floats, n_speakers: int, level: float) -> tuple[float, float]:
+def _expanded(resampled: Doubles, n_speakers: int, level: float) -> tuple[float, float]:
     """Percentiles, moved outwards by what Student's t and the divisor ``n - 1`` would ask for."""
     reach = _student_t((1 + level) / 2, n_speakers - 1) * math.sqrt(n_speakers / (n_speakers - 1))
     tail = NormalDist().cdf(-reach)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -10,7 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from emovox.errors import ConfigError, MissingExtraError
+from emovox._arrays import Doubles, Floats
+from emovox.errors import ConfigError, MissingExtraError, did_you_mean
 from emovox.features.normalization import Quantile, Robust, Standard
 from emovox.labels import EMOTIONS, EXTRAS
 from emovox.reports.colours import colour, marker
@@ -42,15 +42,13 @@ _OTHERS = "others"
 _CYCLE = tuple(EMOTIONS)
 """Whose colours and markers groups have that are no emotions."""
 
-Points = NDArray[np.float64]
-
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Projection:
     """Rows of features in two dimensions."""
 
     method: str
-    points: Points
+    points: Doubles
     """``(n, 2)``."""
     explained: tuple[float, float] | None
     """Share of the variance along each axis, 0 to 1; ``None`` where there is no such thing."""
@@ -100,36 +98,34 @@ def known_scale(scale: str) -> None:
 
 def _known(name: str, names: Iterable[str], what: str) -> None:
     if name not in names:
-        near = difflib.get_close_matches(name, names, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(names)}"
-        raise ConfigError(f"no {what} {name!r}; {hint}")
+        raise ConfigError(f"no {what} {name!r}; {did_you_mean(name, names)}")
 
 
-def _standard(rows: Points) -> Points:
+def _standard(rows: Doubles) -> Doubles:
     scale = Standard.fit(rows)
     return _cut(scale.transform(rows), scale.std)
 
 
-def _robust(rows: Points) -> Points:
+def _robust(rows: Doubles) -> Doubles:
     """A column whose quartiles are one value has no such scale, and is left out."""
     scale = Robust.fit(rows)
     return _cut(scale.transform(rows), scale.spread)
 
 
-def _cut(scaled: NDArray[np.float32], spread: Points) -> Points:
+def _cut(scaled: Floats, spread: Doubles) -> Doubles:
     return np.clip(scaled[:, np.nan_to_num(spread) > 0].astype(np.float64), -CLIP, CLIP)
 
 
-def _unscaled(rows: Points) -> Points:
+def _unscaled(rows: Doubles) -> Doubles:
     return rows[:, np.nan_to_num(Standard.fit(rows).std) > 0]
 
 
-def _ranked(rows: Points) -> Points:
+def _ranked(rows: Doubles) -> Doubles:
     varying = _unscaled(rows)
     return Quantile.fit(varying).transform(varying).astype(np.float64) if varying.size else varying
 
 
-SCALES: Mapping[str, Callable[[Points], Points]] = {
+SCALES: Mapping[str, Callable[[Doubles], Doubles]] = {
     "standard": _standard,
     "robust": _robust,
     "rank": _ranked,
@@ -138,15 +134,15 @@ SCALES: Mapping[str, Callable[[Points], Points]] = {
 """Name -> ``rows (n, d) -> the columns that vary (n, m)``; nan stays nan."""
 
 
-def _centred(scaled: Points, n_columns: int) -> Points:
+def _centred(scaled: Doubles, n_columns: int) -> Doubles:
     """Mean 0 in each column; a missing value is the mean."""
     if scaled.shape[1] < 2:
         raise ConfigError(f"{scaled.shape[1]} of {n_columns} columns vary; expected two or more")
-    kept: Points = np.nan_to_num(scaled - np.nanmean(scaled, axis=0))
+    kept: Doubles = np.nan_to_num(scaled - np.nanmean(scaled, axis=0))
     return kept
 
 
-def _pca(x: Points, seed: int) -> tuple[Points, tuple[float, float] | None]:
+def _pca(x: Doubles, seed: int) -> tuple[Doubles, tuple[float, float] | None]:
     """Scores on the two components of most variance; each component's largest weight is positive."""
     left, sizes, weights = np.linalg.svd(x, full_matrices=False)
     signs = np.sign(weights[np.arange(2), np.abs(weights[:2]).argmax(axis=1)])
@@ -154,7 +150,7 @@ def _pca(x: Points, seed: int) -> tuple[Points, tuple[float, float] | None]:
     return left[:, :2] * sizes[:2] * signs, (float(share[0]), float(share[1]))
 
 
-def _umap(x: Points, seed: int) -> tuple[Points, tuple[float, float] | None]:
+def _umap(x: Doubles, seed: int) -> tuple[Doubles, tuple[float, float] | None]:
     try:
         from umap import UMAP
     except ImportError as error:
@@ -164,7 +160,7 @@ def _umap(x: Points, seed: int) -> tuple[Points, tuple[float, float] | None]:
     return np.asarray(found, dtype=np.float64), None
 
 
-PROJECTIONS: Mapping[str, Callable[[Points, int], tuple[Points, tuple[float, float] | None]]] = {
+PROJECTIONS: Mapping[str, Callable[[Doubles, int], tuple[Doubles, tuple[float, float] | None]]] = {
     "pca": _pca,
     "umap": _umap,
 }

@@ -7,8 +7,8 @@ from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from emovox._arrays import Doubles
 from emovox.errors import ConfigError
 from emovox.reports.colours import colour
 from emovox.reports.figures.canvas import INK, LINE, SOFT, plain, sheet
@@ -22,7 +22,6 @@ __all__ = ["MOST_CLIPS", "radar_figure"]
 MOST_CLIPS = 5
 """More polygons over each other cannot be told apart."""
 
-Angles = NDArray[np.float64]
 
 _STYLES = (
     ("#1B1F24", "-", "o"),
@@ -76,7 +75,7 @@ def _labels(answers: Sequence[Prediction]) -> tuple[str, ...]:
 
 
 def _polygon(
-    axes: Any, angles: Angles, labels: Sequence[str], one: Prediction, style: tuple[str, object, str]
+    axes: Any, angles: Doubles, labels: Sequence[str], one: Prediction, style: tuple[str, object, str]
 ) -> None:
     tone, line, mark = style
     around = np.append(angles, angles[0])
@@ -103,7 +102,7 @@ def _told(one: Prediction) -> str:
     return f"{name}: {answer}" if one.label else f"{name}: no answer ({one.reason}); most likely {answer}"
 
 
-def _spokes(axes: Any, angles: Angles, labels: Sequence[str], most: float) -> None:
+def _spokes(axes: Any, angles: Doubles, labels: Sequence[str], most: float) -> None:
     top = next(edge for edge in (20, 40, 60, 80, 100) if 100 * most <= edge + 1e-6)
     ticks = np.linspace(0, top, 5)[1:]
     axes.set_ylim(0, top)

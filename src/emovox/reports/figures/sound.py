@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-from emovox.audio import stft
+from emovox._arrays import Doubles, Floats
+from emovox.audio import SAMPLE_RATE, stft
 from emovox.errors import ConfigError
 from emovox.reports.colours import NONE, colour
 from emovox.reports.figures.canvas import INK, label_axes, panel, plain, sheet
@@ -23,7 +24,6 @@ __all__ = ["LONGEST_S", "spectrogram_figure", "waveform_figure"]
 LONGEST_S = 600.0
 """Seconds of sound in one picture at most: of more, nothing could be seen."""
 
-_RATE = 16_000
 _COLUMNS = 1600
 """Of a waveform: about as many as the picture has pixels."""
 
@@ -66,9 +66,9 @@ def waveform_figure(
         axes.axvspan(
             one.start_s + start_s, one.end_s + start_s, color=colour(one.label), alpha=0.16, linewidth=0
         )
-    _time_axis(axes, start_s, len(sound) / _RATE)
+    _time_axis(axes, start_s, len(sound) / SAMPLE_RATE)
     label_axes(axes, "time, s", "amplitude, full scale = 1")
-    _strip(top, segments, start_s, len(sound) / _RATE)
+    _strip(top, segments, start_s, len(sound) / SAMPLE_RATE)
     return figure
 
 
@@ -88,7 +88,7 @@ def spectrogram_figure(
     level = _pooled(stft.log_mel(sound, n_mels=_N_MELS, n_fft=1024, low_hz=_LOW_HZ))
     figure = sheet(_WIDTH_IN, 4.4, title=title, caption=caption)
     top, axes = _stacked(figure, len(segments) > 0, high=9)
-    seconds = len(sound) / _RATE
+    seconds = len(sound) / SAMPLE_RATE
     drawn = axes.imshow(
         level.T,
         origin="lower",
@@ -110,31 +110,31 @@ def spectrogram_figure(
     return figure
 
 
-def _usable(x: ArrayLike) -> NDArray[np.float32]:
+def _usable(x: ArrayLike) -> Floats:
     sound = np.asarray(x, dtype=np.float32)
     if sound.ndim != 1 or not sound.size or not np.isfinite(sound).all():
         raise ConfigError(
             f"the sound has the shape {sound.shape}; expected (n,) with n of 1 or more, and numbers alone"
         )
-    if sound.size > LONGEST_S * _RATE:
+    if sound.size > LONGEST_S * SAMPLE_RATE:
         raise ConfigError(
-            f"the sound lasts {sound.size / _RATE:.0f} s; expected at most {LONGEST_S:.0f} s: cut it"
+            f"the sound lasts {sound.size / SAMPLE_RATE:.0f} s; expected at most {LONGEST_S:.0f} s: cut it"
         )
     return sound
 
 
-def _envelope(x: NDArray[np.float32]) -> tuple[NDArray[np.float64], NDArray[np.float32], NDArray[np.float32]]:
+def _envelope(x: Floats) -> tuple[Doubles, Floats, Floats]:
     """Times, least and most of each column, so that no peak is lost."""
     step = max(1, -(-x.size // _COLUMNS))
     columns = np.pad(x, (0, -x.size % step), mode="edge").reshape(-1, step)
-    return (np.arange(len(columns)) + 0.5) * step / _RATE, columns.min(axis=1), columns.max(axis=1)
+    return (np.arange(len(columns)) + 0.5) * step / SAMPLE_RATE, columns.min(axis=1), columns.max(axis=1)
 
 
-def _pooled(level: NDArray[np.float32]) -> NDArray[np.float32]:
+def _pooled(level: Floats) -> Floats:
     """Frames ``(t, bands)`` thinned to what a picture can show: of neighbours, the loudest."""
     step = max(1, -(-len(level) // (2 * _COLUMNS)))
     padded = np.pad(level, ((0, -len(level) % step), (0, 0)), mode="edge")
-    pooled: NDArray[np.float32] = padded.reshape(-1, step, level.shape[1]).max(axis=1)
+    pooled: Floats = padded.reshape(-1, step, level.shape[1]).max(axis=1)
     return pooled
 
 

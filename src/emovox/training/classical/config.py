@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Self
 
-from emovox.errors import ConfigError
+from emovox.errors import ConfigError, did_you_mean
 from emovox.training.classical.estimators import Estimator, find_estimator
 from emovox.training.classical.preparing import SCALERS
 from emovox.training.classical.selection import Selection
@@ -102,6 +101,4 @@ def _expect(what: str, value: Any, known: Any) -> None:
     if value in known:
         return
     words = [str(one) for one in known if one is not None]
-    near = difflib.get_close_matches(str(value), words, n=1)
-    hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(words)}"
-    raise ConfigError(f"unknown {what} {value!r}; {hint}")
+    raise ConfigError(f"unknown {what} {value!r}; {did_you_mean(value, words)}")

@@ -9,7 +9,6 @@ The defaults are for a thousand clips and some thousand columns on standard scal
 
 from __future__ import annotations
 
-import difflib
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -29,7 +28,7 @@ from sklearn.neural_network import MLPClassifier
 from sklearn.svm import LinearSVC
 from sklearn.tree import DecisionTreeClassifier
 
-from emovox.errors import ConfigError, MissingExtraError
+from emovox.errors import ConfigError, MissingExtraError, did_you_mean
 from emovox.training.classical.linear import DiscriminantInSpan, InSpan, LogisticInSpan
 from emovox.training.classical.spaces import Choice, Range, Space
 from emovox.training.classical.vectors import KernelSVC
@@ -69,9 +68,7 @@ class Estimator:
         known = _names(self._built({}))
         for name in params:
             if name not in known:
-                near = difflib.get_close_matches(name, known, n=1)
-                hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(sorted(known))}"
-                raise ConfigError(f"{self.name} has no parameter {name!r}; {hint}")
+                raise ConfigError(f"{self.name} has no parameter {name!r}; {did_you_mean(name, known)}")
         made = self._built({**self.defaults, **params})
         return made.set_params(**_seeded(made, seed, n_jobs))
 
@@ -308,7 +305,5 @@ def find_estimator(name: str) -> Estimator:
         ConfigError: there is none; the message names the nearest.
     """
     if name not in ESTIMATORS:
-        near = difflib.get_close_matches(str(name), ESTIMATORS, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(ESTIMATORS)}"
-        raise ConfigError(f"no model {name!r}; {hint}")
+        raise ConfigError(f"no model {name!r}; {did_you_mean(name, ESTIMATORS)}")
     return ESTIMATORS[name]

@@ -25,10 +25,11 @@ from sklearn.model_selection import StratifiedGroupKFold
 from sklearn.pipeline import Pipeline
 from sklearn.utils.class_weight import compute_sample_weight
 
+from emovox._arrays import Doubles, Floats
 from emovox.errors import ConfigError, EmovoxError
 from emovox.labels import EMOTIONS, EXTRAS
 from emovox.training.classical.config import ClassicalConfig
-from emovox.training.classical.preparing import Clip, Fill, Ranks, Rows, Scale
+from emovox.training.classical.preparing import Clip, Fill, Ranks, Scale
 from emovox.training.classical.selection import Select
 
 __all__ = ["Fitted", "Fold", "fit", "speaker_folds", "speaker_numbers"]
@@ -61,7 +62,7 @@ class Fitted:
         chooser = self.pipeline.named_steps.get("select")
         return np.asarray(kept if chooser is None else kept[chooser.support_])
 
-    def probabilities(self, x: ArrayLike) -> NDArray[np.float64]:
+    def probabilities(self, x: ArrayLike) -> Doubles:
         """``(n, len(classes))`` of rows ``(n, len(columns))``, nan where a value is missing.
 
         Raises:
@@ -80,7 +81,7 @@ class Fitted:
         named: NDArray[np.str_] = np.array(self.classes)[answers]
         return named
 
-    def _rows(self, x: ArrayLike) -> Rows:
+    def _rows(self, x: ArrayLike) -> Floats:
         rows = np.asarray(x, np.float32)
         if rows.ndim != 2 or rows.shape[1] != len(self.columns):
             raise ConfigError(f"rows have the shape {rows.shape}; expected (n, {len(self.columns)})")

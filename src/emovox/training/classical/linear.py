@@ -15,15 +15,16 @@ from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
+from emovox._arrays import Doubles
+
 __all__ = ["DiscriminantInSpan", "InSpan", "LogisticInSpan", "span"]
 
-Floats = NDArray[np.float64]
 
 _RANK = 1e-12
 """Directions whose variance is below this share of the largest are rounding."""
 
 
-def span(rows: Floats) -> tuple[Floats, Floats]:
+def span(rows: Doubles) -> tuple[Doubles, Doubles]:
     """Coordinates ``(n, r)`` of ``rows`` ``(n, d)`` in their span, and its orthonormal basis ``(d, r)``."""
     values, vectors = np.linalg.eigh(rows @ rows.T)
     kept = values > _RANK * values[-1]
@@ -55,7 +56,7 @@ class InSpan(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         self.n_features_in_ = rows.shape[1]
         return self
 
-    def decision_function(self, X: NDArray[Any]) -> Floats:
+    def decision_function(self, X: NDArray[Any]) -> Doubles:
         """Scores ``(n, k)``, or ``(n,)`` for the second of two classes."""
         scores = np.asarray(X, np.float64) @ self.coef_.T + self.intercept_
         return scores[:, 0] if scores.shape[1] == 1 else np.asarray(scores)
@@ -73,7 +74,7 @@ class InSpan(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 class LogisticInSpan(InSpan):
     """The same for classifiers whose scores are log-odds, so that there are probabilities."""
 
-    def predict_proba(self, X: NDArray[Any]) -> Floats:
+    def predict_proba(self, X: NDArray[Any]) -> Doubles:
         """Probabilities ``(n, k)``: the softmax of the scores, or for two classes their logistic."""
         scores = self.decision_function(X)
         if scores.ndim == 1:
@@ -105,7 +106,7 @@ class _Shrunken(BaseEstimator):  # type: ignore[misc]
         self.shrinkage = shrinkage
         self.n_columns = n_columns
 
-    def fit(self, X: Floats) -> Self:
+    def fit(self, X: Doubles) -> Self:
         covariance = np.cov(X.T, bias=True)
         mean_variance = np.trace(covariance) / self.n_columns
         self.covariance_ = (1 - self.shrinkage) * covariance

@@ -10,14 +10,13 @@ import warnings
 from typing import Any, Self
 
 import numpy as np
-from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, TransformerMixin
 
+from emovox._arrays import Floats
 from emovox.errors import ConfigError
 
 __all__ = ["SCALERS", "Clip", "Fill", "Ranks", "Scale", "interpolated", "rank_slopes"]
 
-Rows = NDArray[np.float32]
 
 SCALERS = ("standard", "robust", "quantile", "none")
 """Mean and deviation; median and quartiles (as a deviation of normal data); ranks; as they are."""
@@ -37,7 +36,7 @@ class Fill(TransformerMixin, BaseEstimator):  # type: ignore[misc]
     What is infinite is missing too.
     """
 
-    def fit(self, X: Rows, y: Any = None) -> Self:
+    def fit(self, X: Floats, y: Any = None) -> Self:
         """Learn from rows ``(n, d)``, nan where missing.
 
         Raises:
@@ -55,7 +54,7 @@ class Fill(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         self.median_ = median[self.support_].astype(np.float32)
         return self
 
-    def transform(self, X: Rows) -> Rows:
+    def transform(self, X: Floats) -> Floats:
         """``(n, d) -> (n, columns kept)``, all finite."""
         rows = np.asarray(X, np.float32)[:, self.support_]
         return np.where(np.isfinite(rows), rows, self.median_)
@@ -67,7 +66,7 @@ class Scale(TransformerMixin, BaseEstimator):  # type: ignore[misc]
     def __init__(self, robust: bool = False) -> None:
         self.robust = robust
 
-    def fit(self, X: Rows, y: Any = None) -> Self:
+    def fit(self, X: Floats, y: Any = None) -> Self:
         """Learn from rows ``(n, d)`` without nan."""
         rows = np.asarray(X, np.float64)
         centre, spread = rows.mean(0), rows.std(0)
@@ -79,7 +78,7 @@ class Scale(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         self.spread_ = np.where(spread > 0, spread, 1).astype(np.float32)
         return self
 
-    def transform(self, X: Rows) -> Rows:
+    def transform(self, X: Floats) -> Floats:
         """``(n, d)``, in standard deviations."""
         return np.asarray((X - self.centre_) / self.spread_)
 
@@ -90,12 +89,12 @@ class Clip(TransformerMixin, BaseEstimator):  # type: ignore[misc]
     def __init__(self, limit: float = 8.0) -> None:
         self.limit = limit
 
-    def fit(self, X: Rows, y: Any = None) -> Self:
+    def fit(self, X: Floats, y: Any = None) -> Self:
         """Nothing to learn."""
         self.fitted_ = True
         return self
 
-    def transform(self, X: Rows) -> Rows:
+    def transform(self, X: Floats) -> Floats:
         """``(n, d)`` in ``[-limit, limit]``."""
         return np.asarray(np.clip(X, np.float32(-self.limit), np.float32(self.limit)))
 
@@ -107,7 +106,7 @@ class Ranks(TransformerMixin, BaseEstimator):  # type: ignore[misc]
     of a value that occurs often.
     """
 
-    def fit(self, X: Rows, y: Any = None) -> Self:
+    def fit(self, X: Floats, y: Any = None) -> Self:
         """Learn from rows ``(n, d)`` without nan."""
         n_ranks = min(_N_RANKS, len(X))
         self.ranks_ = np.linspace(0, 1, n_ranks, dtype=np.float32)
@@ -115,7 +114,7 @@ class Ranks(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         self.quantiles_ = np.maximum.accumulate(quantiles).astype(np.float32)
         return self
 
-    def transform(self, X: Rows) -> Rows:
+    def transform(self, X: Floats) -> Floats:
         """``(n, d)``, evenly spread, mean 0 and deviation 1 on the training's rows."""
         out = np.empty_like(X, np.float32)
         for j in range(out.shape[1]):
@@ -123,7 +122,7 @@ class Ranks(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         return np.asarray((out - np.float32(0.5)) * np.float32(np.sqrt(12)))
 
 
-def interpolated(x: Rows, quantiles: Rows, ranks: Rows) -> Rows:
+def interpolated(x: Floats, quantiles: Floats, ranks: Floats) -> Floats:
     """Ranks ``(n,)`` of ``x`` ``(n,)`` among rising ``quantiles`` ``(k,)`` of known ``ranks`` ``(k,)``."""
     slopes = rank_slopes(quantiles[:, None], ranks)[:, 0]
     both = []
@@ -133,7 +132,7 @@ def interpolated(x: Rows, quantiles: Rows, ranks: Rows) -> Rows:
     return np.asarray((both[0] + both[1]) * np.float32(0.5))
 
 
-def rank_slopes(quantiles: Rows, ranks: Rows) -> Rows:
+def rank_slopes(quantiles: Floats, ranks: Floats) -> Floats:
     """Ranks per unit after each of the ``quantiles`` ``(k, d)``, ``(k, d)``; none after the last."""
     steps = np.diff(quantiles, axis=0)
     slopes = np.diff(ranks)[:, None] / np.where(steps > 0, steps, 1)

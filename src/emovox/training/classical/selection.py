@@ -6,7 +6,6 @@ whoever splits the rows splits the choice of columns with them.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
@@ -17,14 +16,13 @@ from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.feature_selection import mutual_info_classif
 from sklearn.linear_model import LogisticRegression
 
-from emovox.errors import ConfigError, MissingExtraError
+from emovox._arrays import Bools, Doubles, Floats
+from emovox.errors import ConfigError, MissingExtraError, did_you_mean
 from emovox.features.normalization import Standard
 from emovox.training.classical.linear import LogisticInSpan
 
 __all__ = ["METHODS", "Select", "Selection", "column_scores"]
 
-Rows = NDArray[np.float32]
-Scores = NDArray[np.float64]
 
 _C = 1e-3
 """Of the logistic regression that judges columns; found on ComParE_2016 (docs, `levers`)."""
@@ -39,7 +37,7 @@ _DROPPED = 0.2
 """Share of the columns that one round of recursive elimination takes away."""
 
 
-def _anova(x: Rows, y: NDArray[Any], seed: int) -> Scores:
+def _anova(x: Floats, y: NDArray[Any], seed: int) -> Doubles:
     """F of a one-way analysis of variance; 0 where a column says nothing."""
     rows = np.asarray(x, np.float64)
     members = [rows[y == one] for one in np.unique(y)]
@@ -52,12 +50,12 @@ def _anova(x: Rows, y: NDArray[Any], seed: int) -> Scores:
     return np.asarray(np.nan_to_num(f, nan=0.0, posinf=_PERFECT))
 
 
-def _mutual_information(x: Rows, y: NDArray[Any], seed: int) -> Scores:
+def _mutual_information(x: Floats, y: NDArray[Any], seed: int) -> Doubles:
     """Nats between a column and the label, by nearest neighbours (Ross, 2014)."""
     return np.asarray(mutual_info_classif(x, y, random_state=seed))
 
 
-def _permutation(x: Rows, y: NDArray[Any], seed: int) -> Scores:
+def _permutation(x: Floats, y: NDArray[Any], seed: int) -> Doubles:
     """How much log-likelihood of logistic regression goes when a column is shuffled (Breiman, 2001)."""
     model = LogisticInSpan(LogisticRegression(C=_C, max_iter=1000)).fit(x, y)
     coef, logits = model.coef_, np.atleast_2d(model.decision_function(x).T).T
@@ -72,12 +70,12 @@ def _permutation(x: Rows, y: NDArray[Any], seed: int) -> Scores:
     return np.asarray(losses.reshape(-1, _ROUNDS).mean(1))
 
 
-def _log_likelihood(logits: Scores, truth: NDArray[np.int64]) -> float:
+def _log_likelihood(logits: Doubles, truth: NDArray[np.int64]) -> float:
     z = logits - logits.max(1, keepdims=True)
     return float((z[np.arange(len(z)), truth] - np.log(np.exp(z).sum(1))).mean())
 
 
-def _recursive_elimination(x: Rows, y: NDArray[Any], seed: int) -> Scores:
+def _recursive_elimination(x: Floats, y: NDArray[Any], seed: int) -> Doubles:
     """The round in which a column went: the fifth of least weight goes, and the rest is fitted again."""
     scores = np.zeros(x.shape[1])
     left, n_round = np.arange(x.shape[1]), 0
@@ -92,7 +90,7 @@ def _recursive_elimination(x: Rows, y: NDArray[Any], seed: int) -> Scores:
     return scores
 
 
-def _catboost(x: Rows, y: NDArray[Any], seed: int) -> Scores:
+def _catboost(x: Floats, y: NDArray[Any], seed: int) -> Doubles:
     """How much the answers of 200 boosted trees change with a column (CatBoost's PredictionValuesChange)."""
     try:
         from catboost import CatBoostClassifier
@@ -112,7 +110,7 @@ def _catboost(x: Rows, y: NDArray[Any], seed: int) -> Scores:
     return np.asarray(model.fit(x, y).get_feature_importance(), np.float64)
 
 
-METHODS: Mapping[str, Callable[[Rows, NDArray[Any], int], Scores]] = {
+METHODS: Mapping[str, Callable[[Floats, NDArray[Any], int], Doubles]] = {
     "anova": _anova,
     "mutual-information": _mutual_information,
     "permutation": _permutation,
@@ -122,7 +120,7 @@ METHODS: Mapping[str, Callable[[Rows, NDArray[Any], int], Scores]] = {
 """Name -> ``(rows (n, d), labels (n,), seed) -> scores (d,)``, larger for columns that matter more."""
 
 
-def column_scores(rows: Rows, labels: Sequence[str], method: str, *, seed: int = 0) -> Scores:
+def column_scores(rows: Floats, labels: Sequence[str], method: str, *, seed: int = 0) -> Doubles:
     """What a method says of each column, to look at: ``(d,)``; nan where a column is constant.
 
     Args:
@@ -161,9 +159,7 @@ class Selection:
 
     def __post_init__(self) -> None:
         if self.method not in METHODS:
-            near = difflib.get_close_matches(str(self.method), METHODS, n=1)
-            hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(METHODS)}"
-            raise ConfigError(f"no selection {self.method!r}; {hint}")
+            raise ConfigError(f"no selection {self.method!r}; {did_you_mean(self.method, METHODS)}")
         given = [n for n in (self.count, self.ratio, self.threshold) if n is not None]
         if len(given) != 1:
             raise ConfigError(f"a selection got {len(given)} of count, ratio and threshold; expected one")
@@ -174,7 +170,7 @@ class Selection:
         if self.threshold is not None and self.method == "rfe":
             raise ConfigError("rfe ranks columns, it does not score them: give count or ratio, no threshold")
 
-    def chosen(self, scores: Scores) -> NDArray[np.bool_]:
+    def chosen(self, scores: Doubles) -> Bools:
         """Which columns ``(d,)`` stay, of their ``scores``; always one at least, the first of equals."""
         order = np.argsort(-scores, kind="stable")
         if self.threshold is not None:
@@ -195,7 +191,7 @@ class Select(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         self.selection = selection
         self.seed = seed
 
-    def fit(self, X: Rows, y: NDArray[Any]) -> Self:
+    def fit(self, X: Floats, y: NDArray[Any]) -> Self:
         """Score the columns of ``X`` ``(n, d)`` against the labels ``y`` ``(n,)``, and choose.
 
         Raises:
@@ -206,6 +202,6 @@ class Select(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         self.support_ = self.selection.chosen(self.scores_)
         return self
 
-    def transform(self, X: Rows) -> Rows:
+    def transform(self, X: Floats) -> Floats:
         """The chosen columns, in their old order."""
         return np.asarray(X)[:, self.support_]

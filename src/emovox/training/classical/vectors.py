@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.svm import SVC
 
+from emovox._arrays import Doubles
+
 __all__ = ["KERNELS", "KernelSVC"]
 
-Floats = NDArray[np.float64]
 KERNELS = ("rbf", "linear", "poly", "sigmoid")
 
 
@@ -56,7 +57,7 @@ class KernelSVC(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         self.support_vectors_ = rows[machine.support_]
         return self
 
-    def decision_function(self, X: NDArray[Any]) -> Floats:
+    def decision_function(self, X: NDArray[Any]) -> Doubles:
         """Scores ``(n, k)``, or ``(n,)`` for the second of two classes."""
         return np.asarray(self.machine_.decision_function(self._known(X)))
 
@@ -64,13 +65,13 @@ class KernelSVC(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         """The class that wins most pairs, ``(n,)``."""
         return np.asarray(self.machine_.predict(self._known(X)))
 
-    def _known(self, X: NDArray[Any]) -> Floats:
+    def _known(self, X: NDArray[Any]) -> Doubles:
         """The kernel with the training's rows; only those with support vectors are looked at."""
         kernel = np.zeros((len(X), self.machine_.shape_fit_[0]))
         kernel[:, self.machine_.support_] = self._between(np.asarray(X, np.float64), self.support_vectors_)
         return kernel
 
-    def _between(self, a: Floats, b: Floats) -> Floats:
+    def _between(self, a: Doubles, b: Doubles) -> Doubles:
         """The kernel ``(n, m)`` of rows ``(n, d)`` and ``(m, d)``."""
         product = a @ b.T
         if self.kernel == "rbf":
@@ -81,7 +82,7 @@ class KernelSVC(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         inner = self.gamma_ * product + self.coef0
         return np.asarray(inner**self.degree if self.kernel == "poly" else np.tanh(inner))
 
-    def _width(self, rows: Floats) -> float:
+    def _width(self, rows: Doubles) -> float:
         """What ``gamma`` stands for, as in scikit-learn."""
         if self.gamma == "scale":
             return 1.0 / (int(rows.shape[1]) * (float(rows.var()) or 1.0))

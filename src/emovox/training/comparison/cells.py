@@ -23,10 +23,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 import emovox
+from emovox._arrays import Floats
 from emovox._files import write_json
 from emovox.errors import EmovoxError
 from emovox.training.classical import ClassicalConfig, fit
@@ -208,7 +208,7 @@ def _answered(cell: Cell) -> Answers:
     )
 
 
-def _searched(cell: Cell, tune: TuneConfig, x: NDArray[np.float32]) -> ClassicalConfig:
+def _searched(cell: Cell, tune: TuneConfig, x: Floats) -> ClassicalConfig:
     from emovox.training.search import search
 
     found = search(
@@ -226,8 +226,8 @@ def _searched(cell: Cell, tune: TuneConfig, x: NDArray[np.float32]) -> Classical
 
 
 @lru_cache(maxsize=1)
-def _values(table: Path) -> NDArray[np.float32]:
-    values: NDArray[np.float32] = np.load(table, allow_pickle=False)
+def _values(table: Path) -> Floats:
+    values: Floats = np.load(table, allow_pickle=False)
     return values
 
 

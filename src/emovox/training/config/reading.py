@@ -6,7 +6,6 @@ Nothing here depends on what the sections say but ``model.kind``: their fields a
 
 from __future__ import annotations
 
-import difflib
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,7 +15,7 @@ from pathlib import Path
 from types import UnionType
 from typing import Any, ClassVar, Literal, TypeVar, get_args, get_origin, get_type_hints
 
-from emovox.errors import ConfigError, MissingExtraError
+from emovox.errors import ConfigError, MissingExtraError, did_you_mean, nearest
 from emovox.training.config.sections import MODELS, ComparisonConfig, Config
 
 __all__ = ["read_comparison", "read_config", "to_yaml"]
@@ -198,9 +197,7 @@ def _fitted(hint: Any, value: Any, where: str) -> Any:
 def _one_of(known: Sequence[str], value: Any, where: str) -> str:
     if value in known:
         return str(value)
-    near = difflib.get_close_matches(str(value), known, n=1)
-    hint = f"did you mean {near[0]!r}?" if near else f"expected one of {', '.join(known)}"
-    raise ConfigError(f"{where} is {_shown(value)}; {hint}")
+    raise ConfigError(f"{where} is {_shown(value)}; {did_you_mean(value, known)}")
 
 
 _WORDS: Mapping[Any, str] = {
@@ -244,16 +241,15 @@ def _keys(cls: Any, where: str = "") -> Iterator[str]:
 
 
 def _hint(key: str, hints: Mapping[str, Any], where: str) -> str:
-    near = difflib.get_close_matches(key, hints, n=1)
-    return f"did you mean {_join(where, near[0])!r}?" if near else f"there are {', '.join(hints)}"
+    near = nearest(key, hints)
+    return f"did you mean {_join(where, near)!r}?" if near else f"there are {', '.join(hints)}"
 
 
 def _nearest(key: str, known: Sequence[str]) -> str:
-    near = difflib.get_close_matches(key, known, n=1, cutoff=0.75)
     same = [name for name in known if name.rsplit(".", 1)[-1] == key.rsplit(".", 1)[-1]]
-    best = [*near, *same, *difflib.get_close_matches(key, known, n=1)]
-    if best:
-        return f"did you mean {best[0]!r}?"
+    near = nearest(key, known, cutoff=0.75) or next(iter(same), None) or nearest(key, known)
+    if near:
+        return f"did you mean {near!r}?"
     return f"there are {', '.join(known)}; a parameter of the estimator is typed model.params.{key}"
 
 

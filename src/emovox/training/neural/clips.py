@@ -5,19 +5,17 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from emovox._arrays import Bools, Doubles, Floats, Ints
 from emovox.errors import ConfigError
 from emovox.training.neural.vectors import balanced_weights
 
-__all__ = ["ClipSet", "Floats", "drawn", "frame_statistics", "padded"]
-
-Floats: TypeAlias = npt.NDArray[np.float32]
+__all__ = ["ClipSet", "drawn", "frame_statistics", "padded"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,7 +32,7 @@ class ClipSet:
     """``(n,)``."""
     corpora: npt.NDArray[np.int64]
     """``(n,)``."""
-    shown: npt.NDArray[np.bool_]
+    shown: Bools
     """``(n_corpora, n_labels)``: which labels a corpus can show; others are not taught by its clips."""
 
     def __post_init__(self) -> None:
@@ -66,18 +64,18 @@ class ClipSet:
             seen.update(np.array([np.nansum(clip, dtype=np.float64) for clip in variant]).tobytes())
         return seen.hexdigest()[:16]
 
-    def part(self, rows: Sequence[int] | npt.NDArray[np.intp]) -> ClipSet:
+    def part(self, rows: Sequence[int] | Ints) -> ClipSet:
         """The clips of some rows."""
         heard = [[variant[row] for row in rows] for variant in self.variants]
         return ClipSet(heard, self.labels[rows], self.corpora[rows], self.shown)
 
-    def chances(self) -> npt.NDArray[np.float64]:
+    def chances(self) -> Doubles:
         """Of being drawn ``(n,)``, so that corpora are heard alike, and labels alike within each."""
         every = np.ones(len(self), bool)
         return balanced_weights(self.labels, self.corpora, every, dict.fromkeys(np.unique(self.corpora), 1.0))
 
 
-def drawn(chances: npt.NDArray[np.float64] | None, n: int, seed: int, epoch: int) -> npt.NDArray[np.intp]:
+def drawn(chances: Doubles | None, n: int, seed: int, epoch: int) -> Ints:
     """The ``n`` clips of an epoch, in order: drawn by ``chances``, or each once where that is None."""
     rng = np.random.default_rng([seed, epoch])
     order = rng.permutation(n) if chances is None else rng.choice(n, n, p=chances)
@@ -111,6 +109,6 @@ def frame_statistics(variants: Sequence[Sequence[Floats]]) -> tuple[Tensor, Tens
     return torch.from_numpy(mean.astype(np.float32)), torch.from_numpy(deviation.astype(np.float32))
 
 
-def _with_a_row(clip: Floats) -> npt.NDArray[np.float64]:
+def _with_a_row(clip: Floats) -> Doubles:
     """``clip`` and a row of zeros, so that no column is wholly missing."""
     return np.concatenate([clip.astype(np.float64), np.zeros((1, clip.shape[1]))])

@@ -14,6 +14,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from emovox._arrays import Bools, Doubles, Floats
 from emovox.errors import ConfigError
 
 __all__ = [
@@ -78,13 +79,13 @@ class TrainSet:
     chances of being drawn.
     """
 
-    variants: Sequence[npt.NDArray[np.float32]]
+    variants: Sequence[Floats]
     labels: npt.NDArray[np.int64]
     corpora: npt.NDArray[np.int64]
-    shown: npt.NDArray[np.bool_]
-    weights: npt.NDArray[np.float64]
+    shown: Bools
+    weights: Doubles
 
-    def statistics(self) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+    def statistics(self) -> tuple[Floats, Floats]:
         """Mean and deviation ``(d,)`` of what will be drawn, over all variants; 1 if nearly none."""
         drawn = self.weights > 0
         weights = (self.weights[drawn] / len(self.variants)).astype(np.float32)
@@ -102,9 +103,7 @@ class TrainSet:
         return mean, deviation.astype(np.float32)
 
 
-def label_mask(
-    labels: npt.NDArray[np.int64], corpora: npt.NDArray[np.int64], n_labels: int
-) -> npt.NDArray[np.bool_]:
+def label_mask(labels: npt.NDArray[np.int64], corpora: npt.NDArray[np.int64], n_labels: int) -> Bools:
     """Which labels occur in each corpus: ``(n_corpora, n_labels)``."""
     shown = np.zeros((int(corpora.max()) + 1, n_labels), bool)
     shown[corpora, labels] = True
@@ -114,9 +113,9 @@ def label_mask(
 def balanced_weights(
     labels: npt.NDArray[np.int64],
     corpora: npt.NDArray[np.int64],
-    training: npt.NDArray[np.bool_],
+    training: Bools,
     shares: Mapping[int, float],
-) -> npt.NDArray[np.float64]:
+) -> Doubles:
     """Chances of being drawn: corpora by ``shares``, labels evenly within a corpus. They sum to 1."""
     weights = np.zeros(len(labels))
     for corpus, share in shares.items():

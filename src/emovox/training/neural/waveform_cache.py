@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Mapping
-from typing import TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
+
+from emovox._arrays import Floats
 
 __all__ = ["Shelf"]
-
-Floats: TypeAlias = NDArray[np.float32]
 
 
 class Shelf:

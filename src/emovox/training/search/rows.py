@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from emovox._arrays import Floats
 from emovox.errors import ConfigError, EmovoxError
 from emovox.evaluation.metrics import uar
 from emovox.training.classical import ClassicalConfig, fit, speaker_folds
@@ -37,7 +38,7 @@ _FEWEST_CLIPS, _FEWEST_A_CLASS = 48, 4
 class Copies:
     """Changed copies of a training's rows."""
 
-    x: NDArray[np.float32]
+    x: Floats
     """``(m, d)``, nan where missing."""
     of: NDArray[np.int64]
     """``(m,)``: of which row each is a copy."""
@@ -91,7 +92,7 @@ def search(
 class _Judge:
     """The rows, and the inner folds on which every trial is judged."""
 
-    x: NDArray[np.float32]
+    x: Floats
     y: NDArray[np.str_]
     speakers: NDArray[np.int64]
     config: ClassicalConfig
@@ -182,7 +183,7 @@ class _Judge:
             raise ConfigError(f"{config.model} cannot answer: {error}") from error
         return uar(self.y[held].tolist(), answers.tolist())
 
-    def _taught(self, training: NDArray[np.int64]) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    def _taught(self, training: NDArray[np.int64]) -> tuple[Floats, NDArray[np.int64]]:
         """The rows of a training and their copies, and of which row each is."""
         if self.copies is None:
             return self.x[training], training

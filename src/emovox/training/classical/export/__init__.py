@@ -11,8 +11,9 @@ import math
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
+from emovox._arrays import Doubles, Floats
 from emovox._telemetry import keep_quiet
 from emovox.errors import BundleError, ConfigError
 from emovox.training.classical import Fitted
@@ -94,7 +95,7 @@ _ALONE = 8
 """Rows that are also asked for one by one."""
 
 
-def _run(model: bytes, batches: list[NDArray[np.float32]]) -> NDArray[np.float64]:
+def _run(model: bytes, batches: list[Floats]) -> Doubles:
     keep_quiet()
     import onnxruntime as ort
 
@@ -131,7 +132,7 @@ def _step(b: Builder, step: Any, kept: Any, x: str) -> str:
     return x
 
 
-def _ranks(b: Builder, quantiles: NDArray[np.float32], ranks: NDArray[np.float32], x: str) -> str:
+def _ranks(b: Builder, quantiles: Floats, ranks: Floats, x: str) -> str:
     """`emovox.training.classical.preparing.interpolated`, operation by operation."""
     known, slopes = b.number(quantiles), b.number(rank_slopes(quantiles, ranks))
     wide, one = b.node("Unsqueeze", x, b.number([1], np.int64)), b.number(1, np.int64)
