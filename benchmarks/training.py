@@ -22,7 +22,7 @@ import torch
 from measure import finish
 from torch import nn
 
-from emovox.nets.registry import NETS, make
+from emovox.nets.registry import NETS, make_net
 from emovox.training.config import TrainingConfig
 from emovox.training.neural.clips import ClipSet, drawn, padded
 from emovox.training.neural.trainer import fit_net
@@ -60,7 +60,7 @@ def plain(net: nn.Module, data: ClipSet) -> Callable[[int], None]:
 
 def pairs(name: str, data: ClipSet, epochs: int) -> Iterator[tuple[float, float]]:
     """Processor seconds of an epoch, ours and the plain loop's, in turns; the first pair is left out."""
-    one, other = (make(name, n_in=N_COLUMNS, n_labels=N_LABELS) for _ in range(2))
+    one, other = (make_net(name, n_in=N_COLUMNS, n_labels=N_LABELS) for _ in range(2))
     teach, found = plain(other, data), list[tuple[float, float]]()
     began = 0.0
 
@@ -79,7 +79,7 @@ def pairs(name: str, data: ClipSet, epochs: int) -> Iterator[tuple[float, float]
 def main() -> int:
     """Measure, print, and return 0 when every net keeps up."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    frames = [name for name, entry in NETS.items() if entry.takes == "frames"]
+    frames = [name for name, entry in NETS.items() if entry.input == "frames"]
     parser.add_argument("--nets", default=",".join(frames))
     parser.add_argument("--epochs", type=int, default=7, help="pairs of epochs")
     asked = parser.parse_args()

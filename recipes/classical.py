@@ -5,7 +5,7 @@
     python recipes/classical.py folds  --corpora DIR     # the same, then EmoBox's six test folds, strict
 
 DIR holds the folder ravdess. Needs the extras `classical`, `opensmile` and `train` (the functionals are those
-of the default model's front end, `nets/functionals.py`). Each command prints a table for people and one
+of the default model's front end, `nets/front_end.py`). Each command prints a table for people and one
 JSON line last; the answers of `folds` are in `runs/classical/answers.csv`.
 
 The system: ComParE_2016 of the clip without its silent ends (30 dB) beside 1298 functionals; each column
@@ -46,7 +46,7 @@ from emovox.datasets import Manifest, scan, splits
 from emovox.evaluation import metrics
 from emovox.features import FeatureSet, feature_set
 from emovox.features.cache import content_hash
-from emovox.nets import functionals
+from emovox.nets import front_end
 
 SETS = ("ComParE_2016", "functionals")
 """Side by side, with equal weights."""
@@ -87,7 +87,7 @@ def _compare() -> FeatureSet:
 
 def _functionals() -> Callable[[Floats], Floats]:
     torch.set_num_threads(1)
-    front = functionals.Functionals().eval()
+    front = front_end.FrontEnd().eval()
 
     def row(x: Floats) -> Floats:
         with torch.inference_mode():
@@ -109,7 +109,7 @@ def _key(manifest: Manifest, name: str) -> str:
     if name == "ComParE_2016":
         seen.update(_compare().digest.encode())
     else:
-        seen.update(Path(functionals.__file__ or "").read_bytes())
+        seen.update(Path(front_end.__file__ or "").read_bytes())
     for u in manifest:
         seen.update(f"{u.id}:{content_hash(manifest.file(u))}\n".encode())
     return seen.hexdigest()[:16]

@@ -49,7 +49,7 @@ from emovox.evaluation import Evaluation, evaluate, metrics
 from emovox.features.cache import content_hash
 from emovox.inference.recognizer import Recognizer
 from emovox.labels import EMOTIONS
-from emovox.nets import blocks, functionals, stft
+from emovox.nets import folded_stft, front_end, layers
 from emovox.nets.vox import Vox, VoxConfig
 from emovox.training.calibration import abstention, fit_temperature, log_softmax
 from emovox.training.export import to_onnx
@@ -64,8 +64,8 @@ SPEEDS = {4: 0.93, 5: 1.07}
 """Variants that are the clip played at another speed and nothing else; they teach the discriminant."""
 AT_SPEEDS = "ravdess"
 """The corpus that has these variants."""
-FRONT = functionals.FunctionalsConfig(lags=(3, 12), quantile_step=3, delta_quantiles=False)
-N_PLAIN = len(functionals.Functionals(replace(FRONT, lags=())).names())
+FRONT = front_end.FrontEndConfig(lags=(3, 12), quantile_step=3, delta_quantiles=False)
+N_PLAIN = len(front_end.FrontEnd(replace(FRONT, lags=())).names())
 """Functionals of single descriptors, which come first; correlations of two follow."""
 NET = VoxConfig(n_members=3, hidden=176, member_columns=N_PLAIN, front=FRONT)
 N_DISCRIMINANT = 2
@@ -143,7 +143,7 @@ def vectors(manifest: Manifest, cache: Path, variant: int) -> np.ndarray:
 
 def _key(manifest: Manifest) -> str:
     seen = hashlib.sha256(repr((FRONT, SPEEDS, AMONG_VOICES)).encode())
-    for code in (functionals, blocks, stft, chain, babble, with_noise, varied, resampled, among_voices):
+    for code in (front_end, layers, folded_stft, chain, babble, with_noise, varied, resampled, among_voices):
         seen.update(inspect.getsource(code).encode())
     for u in manifest:
         seen.update(f"{u.id}:{content_hash(manifest.file(u))}\n".encode())
@@ -165,7 +165,7 @@ def _computed(manifest: Manifest, variant: int) -> np.ndarray:
 
 def _vectors_of(items: Sequence[tuple[str, str, int]]) -> np.ndarray:
     torch.set_num_threads(1)
-    front = functionals.Functionals(FRONT).eval()
+    front = front_end.FrontEnd(FRONT).eval()
     rows = []
     for file, key, variant in items:
         x = varied(audio.read(file), variant, np.random.default_rng([variant, zlib.crc32(key.encode())]))
@@ -242,7 +242,7 @@ class _Member(torch.nn.Module):
     def __init__(self, vox: Vox, index: int) -> None:
         super().__init__()
         self.head = vox.heads[index]
-        self.mean, self.scale = vox.mean[: vox.n_heard], vox.scale[: vox.n_heard]
+        self.mean, self.scale = vox.mean[: vox.n_member_columns], vox.scale[: vox.n_member_columns]
         self.clip = vox.config.clip
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -263,12 +263,12 @@ def trained(
     data = train_set(pool, training, shares, names)
     torch.manual_seed(train.seed)
     cells, homes, cell = cells_of(data)
-    vox = Vox(replace(net, n_labels=len(names), cells=cells, homes=homes))
+    vox = Vox(replace(net, n_labels=len(names), cell_labels=cells, cell_corpora=homes))
     mean, deviation = data.statistics()
     vox.mean.copy_(torch.from_numpy(mean))
     vox.scale.copy_(1 / torch.from_numpy(deviation))
     discriminate(vox, pool, cell, data.weights)
-    heard = replace(data, variants=[variant[:, : vox.n_heard] for variant in data.variants])
+    heard = replace(data, variants=[variant[:, : vox.n_member_columns] for variant in data.variants])
     for index in range(net.n_members):
         fit(_Member(vox, index), heard, replace(train, seed=train.seed + index), progress=_tell(index))
     return vox.eval(), names
@@ -296,12 +296,12 @@ def discriminate(vox: Vox, pool: Pool, cell: np.ndarray, weights: np.ndarray) ->
     column[N_PLAIN:] = (CORRELATIONS * N_PLAIN / max(d - N_PLAIN, 1)) ** 0.5
     heard = pool.variants[:N_DISCRIMINANT]
     share = weights / (len(heard) + len(pool.copies) * pool.at_speeds)
-    n_cells = len(vox.config.cells)
+    n_cells = len(vox.config.cell_labels)
     first, second, size = torch.zeros(n_cells, d), torch.zeros(d, d), torch.zeros(n_cells, 1)
     whole = [(variant, np.arange(len(cell))) for variant in heard]
     for rows, clips_of in (*whole, *((copy, np.flatnonzero(pool.at_speeds)) for copy in pool.copies)):
         drawn = cell[clips_of] >= 0
-        z = vox.standardised(torch.from_numpy(rows[drawn])) * column
+        z = vox.standardize(torch.from_numpy(rows[drawn])) * column
         of, part = torch.from_numpy(cell[clips_of][drawn]), torch.from_numpy(share[clips_of][drawn]).float()
         first.index_add_(0, of, z * part[:, None])
         second += z.T @ (z * part[:, None])
@@ -412,7 +412,7 @@ def fold(pool: Pool, number: int, out: Path) -> tuple[Evaluation, Evaluation, Ev
     whole = evaluate(model, test)
     with torch.inference_mode():
         rows = [int(np.flatnonzero(pool.ids == key)[0]) for key in whole.ids]
-        votes = vox.vote(torch.from_numpy(pool.variants[0][rows])).numpy()
+        votes = vox.average_members(torch.from_numpy(pool.variants[0][rows])).numpy()
     alone = replace(whole, y_pred=tuple(names[k] for k in votes.argmax(1)), probabilities=np.exp(votes))
     return whole, evaluate(model, test, labels=test.emotions), alone
 

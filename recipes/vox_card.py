@@ -156,10 +156,12 @@ def probe(options: argparse.Namespace) -> dict[str, Any]:
     odd[home[rows] == "tess"] = pool.speakers[rows][home[rows] == "tess"] == "tess-OAF"
     with torch.inference_mode():
         raw = torch.from_numpy(pool.variants[0][rows])
-        z = vox.standardised(raw)
+        z = vox.standardize(raw)
         views = {
             "functionals (what goes in)": z.numpy(),
-            "hidden layer": torch.cat([head.embed(z[:, : vox.n_heard]) for head in vox.heads], 1).numpy(),
+            "hidden layer": torch.cat(
+                [head.embed(z[:, : vox.n_member_columns]) for head in vox.heads], 1
+            ).numpy(),
             "answers": vox.classify(raw).numpy(),
         }
     result = {}

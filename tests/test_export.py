@@ -107,7 +107,7 @@ def test_a_net_changed_after_export_is_caught(net: Vox, model: bytes) -> None:
     assert 0 <= check_parity(net, model, SOUNDS) <= TOLERANCE
     other = copy.deepcopy(net)
     with torch.no_grad():
-        other.heads[1].leave.bias[2] += 0.01
+        other.heads[1].output.bias[2] += 0.01
     with pytest.raises(BundleError, match=r"tiny: the exported graph differs .* expected at most 0\.0001"):
         check_parity(other, model, SOUNDS, name="tiny")
 
@@ -115,7 +115,7 @@ def test_a_net_changed_after_export_is_caught(net: Vox, model: bytes) -> None:
 def test_a_net_that_answers_nan_is_caught(net: Vox, model: bytes) -> None:
     other = copy.deepcopy(net)
     with torch.no_grad():
-        other.heads[0].leave.bias[0] = float("nan")
+        other.heads[0].output.bias[0] = float("nan")
     with pytest.raises(BundleError, match="differs"):
         check_parity(other, model, SOUNDS)
 

@@ -17,7 +17,7 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("lightning")
 
 from emovox.errors import ConfigError  # noqa: E402
-from emovox.nets.registry import make  # noqa: E402
+from emovox.nets.registry import make_net  # noqa: E402
 from emovox.training.config import TrainingConfig  # noqa: E402
 from emovox.training.neural.batches import Lesson, loss_of, mixed, spec_augmented  # noqa: E402
 from emovox.training.neural.clips import ClipSet, drawn, frame_statistics  # noqa: E402
@@ -41,7 +41,7 @@ def clips(n: int, seed: int, n_labels: int = 4) -> ClipSet:
 
 def net(seed: int = 0) -> Any:
     torch.manual_seed(seed)
-    return make("cnn1d", {"channels": [8], "head": 8}, n_in=D, n_labels=4)
+    return make_net("cnn1d", {"channels": [8], "head": 8}, n_in=D, n_labels=4)
 
 
 def weights(fitted: Any) -> list[Any]:
@@ -50,7 +50,7 @@ def weights(fitted: Any) -> list[Any]:
 
 def test_it_learns_32_clips_by_heart() -> None:
     torch.manual_seed(0)
-    gru = make("gru", {"hidden": 24, "n_layers": 1, "dropout": 0.0}, n_in=D, n_labels=4)
+    gru = make_net("gru", {"hidden": 24, "n_layers": 1, "dropout": 0.0}, n_in=D, n_labels=4)
     rng = np.random.default_rng(0)  # pure noise: there is nothing to learn but the clips themselves
     noise = [rng.standard_normal((12, D)).astype(np.float32) for _ in range(32)]
     data = replace(clips(32, 0), variants=[noise])
@@ -107,7 +107,7 @@ def test_a_last_batch_of_one_clip_joins_the_one_before(
 
     def mlp(seed: int = 0) -> Any:
         torch.manual_seed(seed)
-        return make("mlp", {"layers": [8]}, n_in=D, n_labels=4)  # a batch norm over clips: one is too few
+        return make_net("mlp", {"layers": [8]}, n_in=D, n_labels=4)  # a batch norm over clips: one is too few
 
     monkeypatch.setattr(Course, "_lesson", lesson_of)
     settings = replace(BUSY, epochs=3)
@@ -152,13 +152,13 @@ def test_hidden_labels_are_not_taught() -> None:
     data = clips(24, 1)
     shown = np.array([[True, True, True, True, False]])
     torch.manual_seed(0)
-    five = make("mlp", {"layers": [8]}, n_in=D, n_labels=5)
-    before = five.leave.weight.detach().clone(), five.leave.bias.detach().clone()
+    five = make_net("mlp", {"layers": [8]}, n_in=D, n_labels=5)
+    before = five.head.output.weight.detach().clone(), five.head.output.bias.detach().clone()
     settings = replace(BUSY, epochs=2, ema=0, weight_decay=0.0)
     fit_net(five, replace(data, shown=shown), None, settings)
-    assert torch.equal(before[0][4], five.leave.weight[4])
-    assert torch.equal(before[1][4], five.leave.bias[4])
-    assert not torch.equal(before[0][:4], five.leave.weight[:4])
+    assert torch.equal(before[0][4], five.head.output.weight[4])
+    assert torch.equal(before[1][4], five.head.output.bias[4])
+    assert not torch.equal(before[0][:4], five.head.output.weight[:4])
 
 
 def test_draws_balance_labels() -> None:

@@ -18,18 +18,18 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("lightning")
 
 from emovox.errors import ConfigError  # noqa: E402
-from emovox.nets.registry import make  # noqa: E402
+from emovox.nets.registry import make_net  # noqa: E402
 from emovox.training.config import TrainingConfig  # noqa: E402
 from emovox.training.neural.clips import ClipSet  # noqa: E402
 from emovox.training.neural.epochs import CURVES, Epoch, curves_document, write_curves  # noqa: E402
 from emovox.training.neural.lightning_module import _sow  # noqa: E402
 from emovox.training.neural.trainer import fit_net, logits_of  # noqa: E402
-from test_nets_frames import SMALL  # noqa: E402
+from small_nets import SMALL_NETS  # noqa: E402
 from voices import tones  # noqa: E402
 
 D = 6
 QUICK = ("mlp", "cnn1d")
-NETS = [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in SMALL]
+NETS = [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in SMALL_NETS]
 SHORT = TrainingConfig(epochs=3, batch_size=8, ema=0.9, mixup=0.3, tensorboard=False)
 BY_HEART = TrainingConfig(
     epochs=60, batch_size=8, learning_rate=0.02, balance="none", label_smoothing=0.0, tensorboard=False
@@ -46,7 +46,7 @@ def clips(n: int, seed: int, n_labels: int = 4) -> ClipSet:
 
 def net(name: str, seed: int = 0, **params: Any) -> Any:
     torch.manual_seed(seed)
-    return make(name, SMALL[name] | params, n_in=D, n_labels=4)
+    return make_net(name, SMALL_NETS[name] | params, n_in=D, n_labels=4)
 
 
 def equal(one: Any, other: Any) -> bool:

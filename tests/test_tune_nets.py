@@ -122,7 +122,7 @@ def test_without_validation_clips_speakers_are_held_out_in_turn() -> None:
 
 
 def test_every_net_on_frames_has_a_space_and_all_of_it_can_be_made() -> None:
-    assert NET_SPACES.keys() == {name for name, entry in NETS.items() if entry.takes == "frames"}
+    assert NET_SPACES.keys() == {name for name, entry in NETS.items() if entry.input == "frames"}
     for name in NET_SPACES:
         check_space(Config(model=NetModel(name=name)), space_of_net(name))
 

@@ -1,44 +1,62 @@
-"""What every net on frames is: a standardiser, an encoder of frames, a pooling, a head.
+"""What the nets on frames share: settings, standardiser, pooling and head; and the simplest of them, ``mlp``.
 
-A file of this room gives the encoder, ``encode(z (b, t, d), n_frames (b,)) -> (b, t', d'), (b,)``, and the
-settings, which extend `FrameConfig`.
+A net on frames adds `FrameNet.encode` and a config that extends `FrameConfig`.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from itertools import pairwise
 from typing import ClassVar, get_args, get_origin, get_type_hints
 
 import torch
 from torch import Tensor, nn
 
 from emovox.errors import ConfigError
-from emovox.nets.layers import POOLINGS, Pool, Pooling, Standardiser, existing, hidden_as_zero
+from emovox.nets.layers import (
+    POOLINGS,
+    MaskedBatchNorm,
+    Pooling,
+    PoolingName,
+    Standardizer,
+    apply_mask,
+    frame_mask,
+)
 
-__all__ = ["FrameConfig", "FrameNet", "OneRow", "check_ranges"]
+__all__ = [
+    "FrameConfig",
+    "FrameNet",
+    "Head",
+    "Perceptron",
+    "PerceptronConfig",
+    "SingleFrameNet",
+    "check_ranges",
+]
+
+Ranges = dict[str, tuple[float, float]]
 
 
 @dataclass(frozen=True, kw_only=True)
 class FrameConfig:
-    """What all nets on frames can be told.
+    """Settings of every net on frames.
 
     Raises:
         ConfigError: a value is out of its range; the message names both.
     """
 
     n_in: int = 1
-    """Columns of the features; known from the set."""
+    """Columns of the features; set from the feature set."""
     n_labels: int = 2
-    """Known from the clips."""
-    pooling: Pooling = "attention"
+    """Set from the clips."""
+    pooling: PoolingName = "attention"
     head: int = 64
     """Units between pooling and logits; 0 for none."""
     dropout: float = 0.3
     clip: float = 8.0
-    """Standard deviations beyond which a column is cut."""
+    """Standardised columns are clipped to this many standard deviations."""
 
-    _RANGES: ClassVar[dict[str, tuple[float, float]]] = {}
-    """Of the settings that a net adds."""
+    _RANGES: ClassVar[Ranges] = {}
+    """Ranges of the settings that a net adds."""
 
     def __post_init__(self) -> None:
         check_ranges(self, {**_RANGES, **self._RANGES})
@@ -46,7 +64,7 @@ class FrameConfig:
             raise ConfigError(f"pooling is {self.pooling!r}; expected one of {', '.join(POOLINGS)}")
 
 
-_RANGES: dict[str, tuple[float, float]] = {
+_RANGES: Ranges = {
     "n_in": (1, 1e6),
     "n_labels": (1, 1e4),
     "head": (0, 1e5),
@@ -55,25 +73,47 @@ _RANGES: dict[str, tuple[float, float]] = {
 }
 
 
-def check_ranges(config: object, ranges: dict[str, tuple[float, float]]) -> None:
-    """Raise ConfigError where a number of the dataclass ``config`` has another type or is out of range."""
+def check_ranges(config: object, ranges: Ranges) -> None:
+    """Check types and ranges of the numbers and tuples of numbers of a dataclass.
+
+    Raises:
+        ConfigError: a value has another type than its field, or is out of range.
+    """
     hints = get_type_hints(type(config))
-    for one in fields(config):  # type: ignore[arg-type]
-        value, hint = getattr(config, one.name), hints[one.name]
-        many = get_origin(hint) is tuple
-        kind = get_args(hint)[0] if many else hint
-        if many != isinstance(value, tuple) or (kind is bool and not isinstance(value, bool)):
-            what = "a list" if many else "true or false" if kind is bool else "one value"
-            raise ConfigError(f"{one.name} is {value!r}; expected {what}")
+    for field in fields(config):  # type: ignore[arg-type]
+        value, hint = getattr(config, field.name), hints[field.name]
+        is_tuple = get_origin(hint) is tuple
+        kind = get_args(hint)[0] if is_tuple else hint
+        if is_tuple != isinstance(value, tuple) or (kind is bool and not isinstance(value, bool)):
+            expected = "a list" if is_tuple else "true or false" if kind is bool else "one value"
+            raise ConfigError(f"{field.name} is {value!r}; expected {expected}")
         if kind not in (int, float):
             continue
-        low, high = ranges[one.name]
-        for number in value if many else (value,):
-            right = isinstance(number, int | float) and not isinstance(number, bool)
-            right = right and (kind is float or isinstance(number, int))
-            if not (right and low <= number <= high):  # nan is in no range
-                what = "whole numbers" if kind is int else "numbers"
-                raise ConfigError(f"{one.name} is {value!r}; expected {what} from {low:g} to {high:g}")
+        low, high = ranges[field.name]
+        for number in value if is_tuple else (value,):
+            is_number = isinstance(number, int | float) and not isinstance(number, bool)
+            is_number = is_number and (kind is float or isinstance(number, int))
+            if not (is_number and low <= number <= high):  # nan is in no range
+                expected = "whole numbers" if kind is int else "numbers"
+                raise ConfigError(f"{field.name} is {value!r}; expected {expected} from {low:g} to {high:g}")
+
+
+class Head(nn.Module):
+    """``z (b, t, n_in)``, ``n_frames (b,)`` -> logits ``(b, n_labels)``, by pooling and a hidden layer."""
+
+    def __init__(self, n_in: int, pooling: PoolingName, hidden: int, dropout: float, n_labels: int) -> None:
+        super().__init__()
+        self.pool = Pooling(n_in, pooling)
+        self.hidden = nn.Linear(self.pool.n_out, hidden) if hidden else None
+        self.dropout = nn.Dropout(dropout)
+        self.output = nn.Linear(hidden or self.pool.n_out, n_labels)
+
+    def forward(self, z: Tensor, n_frames: Tensor) -> Tensor:
+        row = self.pool(z, n_frames)
+        if self.hidden is not None:
+            row = nn.functional.silu(self.hidden(self.dropout(row)))
+        logits: Tensor = self.output(self.dropout(row))
+        return logits
 
 
 class FrameNet(nn.Module):
@@ -81,42 +121,28 @@ class FrameNet(nn.Module):
 
     def __init__(self, config: FrameConfig, n_encoded: int) -> None:
         super().__init__()
-        self.standardise = Standardiser(config.n_in, config.clip)
-        self.pool = Pool(n_encoded, config.pooling)
-        hidden = config.head or self.pool.n_out
-        self.enter = nn.Linear(self.pool.n_out, hidden) if config.head else None
-        self.dropout = nn.Dropout(config.dropout)
-        self.leave = nn.Linear(hidden, config.n_labels)
+        self.standardizer = Standardizer(config.n_in, config.clip)
+        self.head = Head(n_encoded, config.pooling, config.head, config.dropout, config.n_labels)
 
     def encode(self, z: Tensor, n_frames: Tensor) -> tuple[Tensor, Tensor]:
-        """Standardised frames ``(b, t, n_in)`` -> ``(b, t', n_encoded)`` and how many of them exist."""
+        """Encode standardised frames ``(b, t, n_in)`` as ``(b, t', n_encoded)``, of which ``(b,)`` exist."""
         raise NotImplementedError
 
-    def standardised(self, features: Tensor, lengths: Tensor) -> Tensor:
-        """Raw frames -> what is encoded; zero past a clip's end."""
-        mask = existing(features, lengths)
-        return hidden_as_zero(self.standardise(features), mask)
+    def standardize(self, features: Tensor, lengths: Tensor) -> Tensor:
+        """Standardise raw frames; zero beyond the end of a clip."""
+        return apply_mask(self.standardizer(features), frame_mask(features, lengths))
 
     def classify(self, z: Tensor, lengths: Tensor) -> Tensor:
-        """Standardised frames -> logits."""
-        encoded, n_frames = self.encode(z, lengths)
-        row = self.pool(encoded, n_frames)
-        if self.enter is not None:
-            row = nn.functional.silu(self.enter(self.dropout(row)))
-        logits: Tensor = self.leave(self.dropout(row))
+        """Return the logits of standardised frames."""
+        logits: Tensor = self.head(*self.encode(z, lengths))
         return logits
 
     def forward(self, features: Tensor, lengths: Tensor) -> Tensor:
-        return self.classify(self.standardised(features, lengths), lengths)
-
-    @torch.no_grad()
-    def learn_scale(self, mean: Tensor, deviation: Tensor) -> None:
-        """Take mean and deviation ``(n_in,)`` of the training's frames."""
-        self.standardise.set(mean, deviation)
+        return self.classify(self.standardize(features, lengths), lengths)
 
 
-class OneRow(nn.Module):
-    """A net on frames that is given one row a clip: ``features (b, n_in)`` -> logits."""
+class SingleFrameNet(nn.Module):
+    """A net on frames for one row per clip: ``features (b, n_in)`` -> logits."""
 
     def __init__(self, net: nn.Module) -> None:
         super().__init__()
@@ -126,3 +152,30 @@ class OneRow(nn.Module):
         lengths = torch.ones_like(features[:, 0]).long()
         logits: Tensor = self.net(features[:, None], lengths)
         return logits
+
+
+@dataclass(frozen=True, kw_only=True)
+class PerceptronConfig(FrameConfig):
+    """Settings of ``mlp``: units of the dense layers."""
+
+    layers: tuple[int, ...] = (128, 128)
+    pooling: PoolingName = "statistics"
+
+    _RANGES: ClassVar[Ranges] = {"layers": (1, 1e5)}
+
+
+class Perceptron(FrameNet):
+    """Dense layers over each frame, then pooling; with one row per clip, the usual perceptron."""
+
+    def __init__(self, config: PerceptronConfig) -> None:
+        sizes = (config.n_in, *config.layers)
+        super().__init__(config, sizes[-1])
+        self.layers = nn.ModuleList(nn.Linear(*pair) for pair in pairwise(sizes))
+        self.norms = nn.ModuleList(MaskedBatchNorm(size) for size in sizes[1:])
+        self.dropout = nn.Dropout(config.dropout)
+
+    def encode(self, z: Tensor, n_frames: Tensor) -> tuple[Tensor, Tensor]:
+        mask = frame_mask(z, n_frames)
+        for layer, norm in zip(self.layers, self.norms, strict=True):
+            z = self.dropout(nn.functional.silu(norm(layer(z), mask)))
+        return apply_mask(z, mask), n_frames

@@ -21,8 +21,8 @@ from torch import Tensor, nn
 
 from emovox.errors import ConfigError, MissingExtraError
 from emovox.features import checkpoints, encoders
-from emovox.nets.base import check_ranges
-from emovox.nets.layers import POOLINGS, Pool, Pooling
+from emovox.nets.base import Head, check_ranges
+from emovox.nets.layers import POOLINGS, PoolingName
 from emovox.nets.pretrained import WaveEncoder
 from emovox.nets.whisper import WhisperEncoder
 
@@ -58,7 +58,7 @@ class EncoderConfig:
     """Share of the learning rate at which pretrained weights are taught; additions learn at all of it."""
     n_labels: int = 2
     """Known from the clips."""
-    pooling: Pooling = "attention"
+    pooling: PoolingName = "attention"
     head: int = 128
     """Units between pooling and logits; 0 for none."""
     dropout: float = 0.2
@@ -106,26 +106,21 @@ class EncoderNet(nn.Module):
         size, n_layers = self.encoder.size, len(self.encoder.layers)
         if config.mode == "partial" and config.n_tuned > n_layers:
             raise ConfigError(f"n_tuned is {config.n_tuned}; the encoder has {n_layers} blocks")
-        self.layer_worth = nn.Parameter(Tensor(n_layers + 1).zero_()) if config.layers == "weighted" else None
+        self.layer_weights = (
+            nn.Parameter(Tensor(n_layers + 1).zero_()) if config.layers == "weighted" else None
+        )
         self.norm = nn.LayerNorm(size)
-        self.pool = Pool(size, config.pooling)
-        hidden = config.head or self.pool.n_out
-        self.enter = nn.Linear(self.pool.n_out, hidden) if config.head else None
-        self.dropout = nn.Dropout(config.dropout)
-        self.leave = nn.Linear(hidden, config.n_labels)
+        self.head = Head(size, config.pooling, config.head, config.dropout, config.n_labels)
         self._learning = _learning(self.encoder, config)
         self.train()
 
     def forward(self, waveform: Tensor, lengths: Tensor) -> Tensor:
         layers, n_frames = self.encoder(waveform, lengths)
         z = layers[-1]
-        if self.layer_worth is not None:
-            worth = self.layer_worth.softmax(0)
-            z = sum((worth[i] * layer for i, layer in enumerate(layers[1:], 1)), worth[0] * layers[0])
-        row = self.pool(self.norm(z), n_frames)
-        if self.enter is not None:
-            row = nn.functional.silu(self.enter(self.dropout(row)))
-        logits: Tensor = self.leave(self.dropout(row))
+        if self.layer_weights is not None:
+            weights = self.layer_weights.softmax(0)
+            z = sum((weights[i] * layer for i, layer in enumerate(layers[1:], 1)), weights[0] * layers[0])
+        logits: Tensor = self.head(self.norm(z), n_frames)
         return logits
 
     def train(self, mode: bool = True) -> EncoderNet:

@@ -1,8 +1,9 @@
-"""Layers that nets on frames share, each of which passes over the frames that a clip does not have.
+"""Masked statistics and layers that the nets share.
 
-Shapes are ``(b, t, d)``: batch, frames, channels; a mask is a boolean ``(b, t)``. Between layers, frames that
-are hidden are zero, which is what a convolution hears beyond the end of a clip that stands alone. So a clip
-says the same alone and in a batch of longer ones.
+Shapes are ``(b, t, d)``: batch, frames, channels. A mask is a boolean ``(b, t)`` of the frames that exist.
+Every layer leaves out the padding, so that a clip has the same output alone and in a batch of longer ones:
+statistics count existing frames only, and masked frames are zero between layers, which is what a convolution
+finds beyond the end of a clip that is alone.
 """
 
 from __future__ import annotations
@@ -12,51 +13,108 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from emovox.nets.blocks import BIG, masked_mean, masked_moments
-
 __all__ = [
+    "LARGE",
     "POOLINGS",
     "Convolution",
-    "MaskedNorm",
-    "Norm",
-    "Pool",
+    "MaskedBatchNorm",
     "Pooling",
+    "PoolingName",
     "Recurrent",
-    "Standardiser",
-    "existing",
-    "hidden_as_zero",
-    "n_pooled",
-    "reversed_in_time",
+    "Standardizer",
+    "apply_mask",
+    "frame_mask",
+    "masked_max",
+    "masked_mean",
+    "masked_moments",
+    "masked_quantiles",
+    "masked_slope",
+    "pooled_length",
+    "reverse_frames",
 ]
 
-Pooling = Literal["mean", "statistics", "attention", "last"]
+LARGE = 1e9
+"""Stands for infinity, which some graph runtimes multiply by zero to nan."""
+
+PoolingName = Literal["mean", "statistics", "attention", "last"]
 POOLINGS: tuple[str, ...] = ("mean", "statistics", "attention", "last")
-Norm = Literal["batch", "none"]
 
 
-def existing(z: Tensor, n_frames: Tensor) -> Tensor:
-    """Mask ``(b, t)`` of the first ``n_frames (b,)`` of ``z (b, t, ...)``.
+# --- masks and masked statistics --------------------------------------------------------------------
 
-    It counts along ``z`` itself: of a range up to a halved length the exporter makes one of another length.
-    """
+
+def frame_mask(z: Tensor, n_frames: Tensor) -> Tensor:
+    """Return the mask ``(b, t)`` of the first ``n_frames (b,)`` frames of ``z (b, t, ...)``."""
+    # Counted along z itself: the exporter would give a range up to a halved length another dimension.
     flat = z.flatten(2)[..., 0] if z.dim() > 2 else z
     return torch.ones_like(flat, dtype=torch.float32).cumsum(1) <= n_frames[:, None]
 
 
-def hidden_as_zero(z: Tensor, mask: Tensor) -> Tensor:
-    """``z (b, t, d)`` with zeros where ``mask`` hides."""
+def apply_mask(z: Tensor, mask: Tensor) -> Tensor:
+    """Return ``z (b, t, d)`` with zeros outside ``mask``."""
     return z * mask[..., None].to(z.dtype)
 
 
-def n_pooled(n_frames: Tensor, stride: int) -> Tensor:
-    """How many frames are left of ``n_frames (b,)`` by a stride: the last may cover fewer."""
+def pooled_length(n_frames: Tensor, stride: int) -> Tensor:
+    """Return how many of ``n_frames (b,)`` are left by pooling with ``stride``; the last may cover fewer."""
     return torch.div(n_frames + stride - 1, stride, rounding_mode="floor")
 
 
-class Standardiser(nn.Module):
-    """Columns as standard deviations from their mean in the training; missing ones are the mean.
+def masked_mean(z: Tensor, mask: Tensor) -> Tensor:
+    """Return the mean over the masked-in frames of ``z (b, t, d)``; 0 where there are none."""
+    m = mask.to(z.dtype)
+    return _weighted_sum(m, z) / m.sum(1, keepdim=True).clamp(min=1)
 
-    Learnt by `fit`, once, from training frames alone; it is part of the net, hence of the graph.
+
+def masked_max(z: Tensor, mask: Tensor) -> Tensor:
+    """Return the maximum over the masked-in frames of ``z (b, t)``."""
+    return z.masked_fill(~mask, -LARGE).amax(1)
+
+
+def masked_moments(z: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return mean, standard deviation and skewness of ``z (b, t, d)``, each ``(b, d)``."""
+    mean = masked_mean(z, mask)
+    centred = z - mean[:, None]
+    std = masked_mean(centred**2, mask).clamp(min=1e-10).sqrt()
+    skew = masked_mean(centred**3, mask) / (std + 1e-3) ** 3
+    return mean, std, skew
+
+
+def masked_quantiles(z: Tensor, mask: Tensor, quantiles: tuple[float, ...]) -> Tensor:
+    """Return quantiles ``(b, q * d)`` of ``z (b, t, d)``, interpolated linearly as by numpy."""
+    last = (mask.sum(1, keepdim=True) - 1).clamp(min=0)
+    ordered = torch.where(mask[..., None], z, LARGE).sort(dim=1).values
+    position = last.to(z.dtype) * torch.tensor(quantiles, dtype=z.dtype, device=z.device)
+    low = position.floor()
+    index = torch.cat([low.long(), torch.minimum(low.long() + 1, last)], 1)
+    below, above = ordered.gather(1, index[..., None].expand(-1, -1, z.shape[2])).chunk(2, dim=1)
+    values = below + (above - below) * (position - low)[..., None]
+    return torch.where(mask.any(1)[:, None], values.flatten(1), 0.0)
+
+
+def masked_slope(z: Tensor, mask: Tensor) -> Tensor:
+    """Return the least-squares slope of ``z (b, t, d)`` over the masked-in frames, per whole length."""
+    m = mask.to(z.dtype)
+    n = m.sum(1, keepdim=True)
+    position = (m.cumsum(1) - 1) / (n - 1).clamp(min=1) * 2 - 1
+    position = position - (position * m).sum(1, keepdim=True) / n.clamp(min=1)
+    position = position * m
+    centred = z - masked_mean(z, mask)[:, None]
+    return _weighted_sum(position, centred) / (position**2).sum(1, keepdim=True).clamp(min=1e-3) * 2
+
+
+def _weighted_sum(weights: Tensor, z: Tensor) -> Tensor:
+    """``weights (b, t)`` and ``z (b, t, d)`` -> ``(b, d)``, as a product of matrices."""
+    return (weights[:, None] @ z)[:, 0]
+
+
+# --- layers -----------------------------------------------------------------------------------------
+
+
+class Standardizer(nn.Module):
+    """Scale columns by mean and deviation of the training; a missing value (nan) becomes the mean.
+
+    Its statistics are fitted on training clips alone and are part of the net, hence of the graph.
     """
 
     mean: Tensor
@@ -68,8 +126,9 @@ class Standardiser(nn.Module):
         self.register_buffer("mean", torch.zeros(n_in))
         self.register_buffer("scale", torch.ones(n_in))
 
-    def set(self, mean: Tensor, deviation: Tensor) -> None:
-        """Take the statistics ``(d,)`` of the training."""
+    @torch.no_grad()
+    def set_statistics(self, mean: Tensor, deviation: Tensor) -> None:
+        """Take mean and deviation ``(d,)`` of the training's frames."""
         self.mean.copy_(mean)
         self.scale.copy_(1 / deviation)
 
@@ -78,30 +137,28 @@ class Standardiser(nn.Module):
         return torch.where(torch.isnan(z), 0.0, z)
 
 
-class MaskedNorm(nn.Module):
-    """Batch normalisation whose statistics are those of the frames that exist; last axis = channels."""
+class MaskedBatchNorm(nn.Module):
+    """Batch normalisation of ``z (b, t, ..., d)`` whose statistics leave out the padding."""
 
     def __init__(self, n_channels: int) -> None:
         super().__init__()
         self.norm = nn.BatchNorm1d(n_channels)
 
     def forward(self, z: Tensor, mask: Tensor) -> Tensor:
-        """``z (b, t, ..., d)``."""
-        if not self.training:  # a map of each frame by itself
-            scale = self.norm.weight * torch.rsqrt(self._buffer("running_var") + self.norm.eps)
-            return (z - self._buffer("running_mean")) * scale + self.norm.bias
+        if not self.training:  # each frame by itself: no need to gather the existing ones
+            mean, variance = self.norm.get_buffer("running_mean"), self.norm.get_buffer("running_var")
+            return (z - mean) * (self.norm.weight * torch.rsqrt(variance + self.norm.eps)) + self.norm.bias
         rows = z[mask]
         out = torch.zeros_like(z)
         out[mask] = self.norm(rows.reshape(-1, z.shape[-1])).reshape(rows.shape).to(z.dtype)
         return out
 
-    def _buffer(self, name: str) -> Tensor:
-        buffer: Tensor = getattr(self.norm, name)
-        return buffer
-
 
 class Convolution(nn.Module):
-    """Along time, of an odd kernel: convolution, norm, activation, dropout, pooling by ``stride``."""
+    """Convolution over time with an odd kernel, batch norm, SiLU, dropout and max pooling by ``stride``.
+
+    ``z (b, t, n_in)``, ``n_frames (b,)`` -> ``(b, ceil(t / stride), n_out)`` and the frames that are left.
+    """
 
     def __init__(
         self,
@@ -112,43 +169,34 @@ class Convolution(nn.Module):
         stride: int = 1,
         dilation: int = 1,
         groups: int = 1,
-        norm: Norm = "batch",
         dropout: float = 0.0,
     ) -> None:
         super().__init__()
         self.stride = stride
         padding = dilation * (kernel // 2)
         self.conv = nn.Conv1d(n_in, n_out, kernel, padding=padding, dilation=dilation, groups=groups)
-        self.norm = MaskedNorm(n_out) if norm == "batch" else None
+        self.norm = MaskedBatchNorm(n_out)
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, z: Tensor, n_frames: Tensor) -> tuple[Tensor, Tensor]:
-        """``z (b, t, n_in)``, ``n_frames (b,)`` -> ``(b, ceil(t / stride), n_out)`` and the counts left."""
-        mask = existing(z, n_frames)
-        z = self.conv(hidden_as_zero(z, mask).transpose(1, 2)).transpose(1, 2)
-        if self.norm is not None:
-            z = self.norm(z, mask)
-        z = self.dropout(nn.functional.silu(z))
+        mask = frame_mask(z, n_frames)
+        z = self.conv(apply_mask(z, mask).transpose(1, 2)).transpose(1, 2)
+        z = self.dropout(nn.functional.silu(self.norm(z, mask)))
         if self.stride == 1:
-            return hidden_as_zero(z, mask), n_frames
-        z = z.masked_fill(~mask[..., None], -BIG).transpose(1, 2)
-        z = nn.functional.pad(z, (0, self.stride - 1), value=-BIG)[:, :, None]
-        z = nn.functional.max_pool2d(z, (1, self.stride))[:, :, 0].transpose(1, 2)  # 1d is not exported
-        n_frames = n_pooled(n_frames, self.stride)
-        return torch.where(existing(z, n_frames)[..., None], z, 0.0), n_frames
-
-
-def reversed_in_time(z: Tensor, n_frames: Tensor) -> Tensor:
-    """The frames that exist in reverse, so that each clip begins at its own end; ``(b, t, d)``."""
-    passed = torch.ones_like(z[..., 0], dtype=torch.float32).cumsum(1).long()  # see `existing`
-    place = (n_frames[:, None] - passed).clamp(min=0)
-    return z.gather(1, place[..., None].expand(-1, -1, z.shape[2]))
+            return apply_mask(z, mask), n_frames
+        z = z.masked_fill(~mask[..., None], -LARGE).transpose(1, 2)
+        z = nn.functional.pad(z, (0, self.stride - 1), value=-LARGE)[:, :, None]
+        # In two dimensions, since the exporter does not take max_pool1d.
+        z = nn.functional.max_pool2d(z, (1, self.stride))[:, :, 0].transpose(1, 2)
+        n_frames = pooled_length(n_frames, self.stride)
+        return torch.where(frame_mask(z, n_frames)[..., None], z, 0.0), n_frames
 
 
 class Recurrent(nn.Module):
-    """LSTM or GRU in layers; both ways, the second from each clip's own end.
+    """Layers of LSTM or GRU: ``z (b, t, n_in)`` -> ``(b, t, n_out)``, zero outside the clip.
 
-    Not ``bidirectional=True`` over packed sequences, which no exporter takes: two one-way layers instead.
+    No exporter takes ``bidirectional=True`` over packed sequences. Each direction is a layer of its own here;
+    the backward one begins at the clip's own end.
     """
 
     def __init__(
@@ -158,37 +206,45 @@ class Recurrent(nn.Module):
         hidden: int,
         n_layers: int,
         *,
-        both: bool,
+        bidirectional: bool,
         dropout: float,
     ) -> None:
         super().__init__()
         kind: type[nn.LSTM] | type[nn.GRU] = nn.LSTM if cell == "lstm" else nn.GRU
-        self.n_out = hidden * (2 if both else 1)
+        self.n_out = hidden * (2 if bidirectional else 1)
         sizes = [n_in, *[self.n_out] * (n_layers - 1)]
         self.forwards = nn.ModuleList(kind(size, hidden, batch_first=True) for size in sizes)
-        self.backwards = nn.ModuleList(kind(size, hidden, batch_first=True) for size in sizes if both)
+        self.backwards = nn.ModuleList(
+            kind(size, hidden, batch_first=True) for size in sizes if bidirectional
+        )
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, z: Tensor, n_frames: Tensor) -> Tensor:
-        """``(b, t, n_in)`` -> ``(b, t, n_out)``, zero where a clip has no frame."""
-        mask = existing(z, n_frames)
-        for n, forwards in enumerate(self.forwards):
-            z = self.dropout(z) if n else z
-            ways = [_walked(forwards, z)]
+        mask = frame_mask(z, n_frames)
+        for i, forwards in enumerate(self.forwards):
+            z = self.dropout(z) if i else z
+            outputs = [_run_cell(forwards, z)]
             if len(self.backwards):
-                back = _walked(self.backwards[n], reversed_in_time(z, n_frames))
-                ways.append(reversed_in_time(back, n_frames))
-            z = hidden_as_zero(torch.cat(ways, 2), mask)
+                reverse = _run_cell(self.backwards[i], reverse_frames(z, n_frames))
+                outputs.append(reverse_frames(reverse, n_frames))
+            z = apply_mask(torch.cat(outputs, 2), mask)
         return z
 
 
-def _walked(cell: nn.Module, z: Tensor) -> Tensor:
-    """``z (b, t, n_in)`` through one layer of LSTM or GRU: ``(b, t, hidden)``."""
+def reverse_frames(z: Tensor, n_frames: Tensor) -> Tensor:
+    """Reverse the first ``n_frames (b,)`` frames of ``z (b, t, d)``, each clip by itself."""
+    number = torch.ones_like(z[..., 0], dtype=torch.float32).cumsum(1).long()  # see `frame_mask`
+    source = (n_frames[:, None] - number).clamp(min=0)
+    return z.gather(1, source[..., None].expand(-1, -1, z.shape[2]))
+
+
+def _run_cell(cell: nn.Module, z: Tensor) -> Tensor:
+    """Run one layer of LSTM or GRU over ``z (b, t, n_in)``."""
     assert isinstance(cell, nn.LSTM | nn.GRU)
     if not torch.compiler.is_exporting():
-        walked: Tensor = cell(z)[0]
-        return walked
-    # Traced, it would be unrolled, for one length: one node of ONNX instead, whose gates stand otherwise.
+        states: Tensor = cell(z)[0]
+        return states
+    # The tracer would unroll it for one length. Written as ONNX's own node, which orders the gates otherwise.
     kind, order = ("LSTM", (0, 3, 1, 2)) if isinstance(cell, nn.LSTM) else ("GRU", (1, 0, 2))
     parts = [cell.get_parameter(f"{name}_l0") for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")]
     by_gate = [part.reshape(len(order), cell.hidden_size, -1)[list(order)] for part in parts]
@@ -207,24 +263,24 @@ def _walked(cell: nn.Module, z: Tensor) -> Tensor:
     return out[:, 0].transpose(0, 1)
 
 
-class Pool(nn.Module):
+class Pooling(nn.Module):
     """Frames ``(b, t, d)`` -> one row ``(b, n_out)``.
 
-    ``statistics``: mean and deviation (Snyder et al., 2018); ``attention``: a mean weighted by what each
-    frame is worth (Bahdanau et al., 2015; for emotion Mirsamadi et al., 2017); ``last``: the last frame.
+    ``statistics`` is mean and deviation (Snyder et al., 2018); ``attention`` a learnt weighted mean (Bahdanau
+    et al., 2015; for emotion Mirsamadi et al., 2017); ``last`` the last frame.
     """
 
-    def __init__(self, n_in: int, pooling: Pooling) -> None:
+    def __init__(self, n_in: int, pooling: PoolingName) -> None:
         super().__init__()
         self.pooling = pooling
         self.n_out = n_in * (2 if pooling == "statistics" else 1)
-        self.worth = nn.Linear(n_in, 1) if pooling == "attention" else None
+        self.attention = nn.Linear(n_in, 1) if pooling == "attention" else None
 
     def forward(self, z: Tensor, n_frames: Tensor) -> Tensor:
-        mask = existing(z, n_frames)
-        if self.worth is not None:
-            worth = self.worth(z)[..., 0].masked_fill(~mask, -BIG).softmax(1)
-            weighted: Tensor = z * worth[..., None]
+        mask = frame_mask(z, n_frames)
+        if self.attention is not None:
+            weights = self.attention(z)[..., 0].masked_fill(~mask, -LARGE).softmax(1)
+            weighted: Tensor = z * weights[..., None]
             return weighted.sum(1)
         if self.pooling == "last":
             last = (n_frames - 1).clamp(min=0)[:, None, None].expand(-1, 1, z.shape[2])

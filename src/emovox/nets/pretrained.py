@@ -19,8 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from emovox.nets.blocks import BIG
-from emovox.nets.layers import existing, hidden_as_zero
+from emovox.nets.layers import LARGE, apply_mask, frame_mask
 
 __all__ = ["RelativeAttention", "WaveEncoder", "group_normed", "standardised"]
 
@@ -81,8 +80,8 @@ class WaveEncoder(nn.Module):
         z, n_frames = self._frames(waveform, lengths)
         projected = self.project(z)
         z = projected[0] if isinstance(projected, tuple) else projected
-        mask = existing(z, n_frames)
-        z = hidden_as_zero(z, mask)
+        mask = frame_mask(z, n_frames)
+        z = apply_mask(z, mask)
         z = z + self._placed(z, mask)
         z = self.dropout(z if self.is_normed_last else self.norm(z))
         found, bias, seen = [z], None, mask[:, None, None]
@@ -100,7 +99,7 @@ class WaveEncoder(nn.Module):
     def _frames(self, waveform: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """``(b, t, c)``, one frame at least: what is shorter than one ends in silence."""
         x = nn.functional.pad(waveform, (0, self.field))
-        mask = existing(x, lengths)
+        mask = frame_mask(x, lengths)
         x = (standardised(x, mask) if self.normalise else torch.where(mask, x, 0.0))[:, None]
         n_frames = lengths.clamp(min=self.field)
         steps: list[Any] = list(self.convolutions)
@@ -118,10 +117,10 @@ class WaveEncoder(nn.Module):
         chain = getattr(self.positions, "layers", None)
         if chain is not None:
             for layer in chain:
-                z = layer(hidden_as_zero(z, mask).transpose(1, 2)).transpose(1, 2)
+                z = layer(apply_mask(z, mask).transpose(1, 2)).transpose(1, 2)
             return z
         if self.before is not None:
-            z = hidden_as_zero(self.before(z.transpose(1, 2)).transpose(1, 2), mask)
+            z = apply_mask(self.before(z.transpose(1, 2)).transpose(1, 2), mask)
         placed: Tensor = self.positions(z)
         return placed
 
@@ -140,7 +139,7 @@ def standardised(x: Tensor, mask: Tensor) -> Tensor:
 
 def group_normed(x: Tensor, n_frames: Tensor, norm: nn.GroupNorm) -> Tensor:
     """``x (b, c, t)``, each channel by the mean and deviation of its ``n_frames (b,)`` first frames."""
-    mask = existing(x.transpose(1, 2), n_frames)[:, None]
+    mask = frame_mask(x.transpose(1, 2), n_frames)[:, None]
     n = n_frames[:, None, None].to(x.dtype)
     mean = torch.where(mask, x, 0.0).sum(2, keepdim=True) / n
     variance = torch.where(mask, (x - mean) ** 2, 0.0).sum(2, keepdim=True) / n
@@ -183,7 +182,7 @@ class RelativeAttention(nn.Module):
         q, k, v = (
             project(z).reshape(shape).transpose(1, 2) for project in (self.q_proj, self.k_proj, self.v_proj)
         )
-        bias = (gate * position_bias[None]).masked_fill(~attention_mask, -BIG).to(q.dtype)
+        bias = (gate * position_bias[None]).masked_fill(~attention_mask, -LARGE).to(q.dtype)
         dropout = self.dropout if self.training else 0.0
         heard = nn.functional.scaled_dot_product_attention(q, k, v, attn_mask=bias, dropout_p=dropout)
         return self.out_proj(heard.transpose(1, 2).flatten(2)), None, position_bias
@@ -191,7 +190,7 @@ class RelativeAttention(nn.Module):
     def bias(self, z: Tensor) -> Tensor:
         """``(h, t, t)``: what each head adds for the distance between two frames of ``z (b, t, d)``."""
         assert self.rel_attn_embed is not None
-        place = torch.ones_like(z[0, :, 0], dtype=torch.float32).cumsum(0)  # see `existing`
+        place = torch.ones_like(z[0, :, 0], dtype=torch.float32).cumsum(0)  # see `frame_mask`
         distance = (place[None] - place[:, None]).clamp(-self.furthest, self.furthest).long()
         bias: Tensor = self.rel_attn_embed(self.buckets[distance + self.furthest]).permute(2, 0, 1)
         return bias

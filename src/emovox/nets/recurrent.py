@@ -1,4 +1,4 @@
-"""``lstm``, ``bilstm``, ``gru``: a memory walks along the frames (Hochreiter 1997, Cho 2014)."""
+"""``lstm``, ``bilstm`` and ``gru``: recurrent nets over frames (Hochreiter 1997, Cho 2014)."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ __all__ = ["BiLstmConfig", "GruConfig", "RecurrentConfig", "RecurrentNet"]
 
 @dataclass(frozen=True, kw_only=True)
 class RecurrentConfig(FrameConfig):
-    """Cell, units a direction, layers, one direction or both."""
+    """Settings of ``lstm``: cell, units per direction, layers."""
 
     cell: Literal["lstm", "gru"] = "lstm"
     hidden: int = 128
     n_layers: int = 2
-    both: bool = False
+    bidirectional: bool = False
 
     _RANGES: ClassVar[dict[str, tuple[float, float]]] = {"hidden": (1, 1e5), "n_layers": (1, 100)}
 
@@ -30,17 +30,22 @@ class RecurrentConfig(FrameConfig):
         if self.cell not in ("lstm", "gru"):
             raise ConfigError(f"cell is {self.cell!r}; expected lstm or gru")
 
+    @property
+    def n_out(self) -> int:
+        """Channels of an encoded frame."""
+        return self.hidden * (2 if self.bidirectional else 1)
+
 
 @dataclass(frozen=True, kw_only=True)
 class BiLstmConfig(RecurrentConfig):
-    """As `RecurrentConfig`; both directions unless told otherwise."""
+    """Settings of ``bilstm``."""
 
-    both: bool = True
+    bidirectional: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)
 class GruConfig(RecurrentConfig):
-    """As `RecurrentConfig`; gated units unless told otherwise."""
+    """Settings of ``gru``."""
 
     cell: Literal["lstm", "gru"] = "gru"
 
@@ -50,8 +55,10 @@ class RecurrentNet(FrameNet):
 
     def __init__(self, config: RecurrentConfig) -> None:
         c = config
-        super().__init__(c, c.hidden * (2 if c.both else 1))
-        self.memory = Recurrent(c.cell, c.n_in, c.hidden, c.n_layers, both=c.both, dropout=c.dropout)
+        super().__init__(c, c.n_out)
+        self.recurrent = Recurrent(
+            c.cell, c.n_in, c.hidden, c.n_layers, bidirectional=c.bidirectional, dropout=c.dropout
+        )
 
     def encode(self, z: Tensor, n_frames: Tensor) -> tuple[Tensor, Tensor]:
-        return self.memory(z, n_frames), n_frames
+        return self.recurrent(z, n_frames), n_frames

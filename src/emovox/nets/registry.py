@@ -1,9 +1,8 @@
 """The nets by name, each with its settings.
 
-::
-
-    net = make("bilstm", {"hidden": 64}, n_in=26, n_labels=8)
-    net(features, lengths)                              # (b, t, 26), (b,) -> (b, 8)
+>>> net = make_net("bilstm", {"hidden": 64}, n_in=26, n_labels=8)
+>>> net(torch.zeros(2, 100, 26), torch.tensor([100, 80])).shape
+torch.Size([2, 8])
 """
 
 from __future__ import annotations
@@ -15,15 +14,25 @@ from typing import Any, Literal
 from torch import nn
 
 from emovox.errors import ConfigError, did_you_mean
+from emovox.nets.base import Perceptron, PerceptronConfig
 from emovox.nets.conformer import Conformer, ConformerConfig
-from emovox.nets.convolutional import Clstm, ClstmConfig, Cnn1d, Cnn1dConfig, Tcn, TcnConfig
-from emovox.nets.convolutional_2d import Cnn2d, Cnn2dConfig, Crnn, CrnnConfig
+from emovox.nets.convolutional import (
+    Clstm,
+    ClstmConfig,
+    Cnn1d,
+    Cnn1dConfig,
+    Cnn2d,
+    Cnn2dConfig,
+    Crnn,
+    CrnnConfig,
+    Tcn,
+    TcnConfig,
+)
 from emovox.nets.encoder import EncoderConfig, EncoderNet
-from emovox.nets.perceptron import Perceptron, PerceptronConfig
 from emovox.nets.recurrent import BiLstmConfig, GruConfig, RecurrentConfig, RecurrentNet
 from emovox.nets.vox import Vox, VoxConfig
 
-__all__ = ["NETS", "NetEntry", "find_net", "make"]
+__all__ = ["NETS", "NetEntry", "find_net", "make_net"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,10 +40,10 @@ class NetEntry:
     """One kind of net."""
 
     config: type[Any]
-    """A frozen dataclass of its settings, which checks them."""
+    """Frozen dataclass of its settings, which checks them."""
     build: Callable[[Any], nn.Module]
     source: str
-    takes: Literal["frames", "waveform"] = "frames"
+    input: Literal["frames", "waveform"] = "frames"
 
 
 NETS: Mapping[str, NetEntry] = {
@@ -42,25 +51,23 @@ NETS: Mapping[str, NetEntry] = {
     "lstm": NetEntry(RecurrentConfig, RecurrentNet, "Hochreiter & Schmidhuber, 1997"),
     "bilstm": NetEntry(BiLstmConfig, RecurrentNet, "Graves & Schmidhuber, 2005"),
     "gru": NetEntry(GruConfig, RecurrentNet, "Cho et al., 2014"),
-    "cnn1d": NetEntry(Cnn1dConfig, Cnn1d, "LeCun et al., 1998; along time"),
+    "cnn1d": NetEntry(Cnn1dConfig, Cnn1d, "LeCun et al., 1998; over time"),
     "cnn2d": NetEntry(Cnn2dConfig, Cnn2d, "LeCun et al., 1998"),
     "clstm": NetEntry(ClstmConfig, Clstm, "Trigeorgis et al., 2016"),
     "crnn": NetEntry(CrnnConfig, Crnn, "Shi, Bai & Yao, 2017"),
     "tcn": NetEntry(TcnConfig, Tcn, "Bai, Kolter & Koltun, 2018"),
     "conformer": NetEntry(ConformerConfig, Conformer, "Gulati et al., 2020"),
-    "encoder": NetEntry(
-        EncoderConfig, EncoderNet, "Yang et al., 2021, and its checkpoint's", takes="waveform"
-    ),
-    "vox": NetEntry(VoxConfig, Vox, "the default model's", takes="waveform"),
+    "encoder": NetEntry(EncoderConfig, EncoderNet, "Yang et al., 2021, and its checkpoint's", "waveform"),
+    "vox": NetEntry(VoxConfig, Vox, "model version 2", "waveform"),
 }
 """Name -> net."""
 
-_KNOWN_FROM_DATA = ("n_in", "n_labels", "front")
-"""Settings that nobody types: the data say them, and the front end of ``vox`` is one."""
+_SET_FROM_DATA = ("n_in", "n_labels", "front")
+"""Settings that users do not give: they follow from the data, and ``vox`` has one front end only."""
 
 
 def find_net(name: str) -> NetEntry:
-    """The entry ``name``.
+    """Return the entry ``name``.
 
     Raises:
         ConfigError: there is none; the message names the nearest.
@@ -70,25 +77,26 @@ def find_net(name: str) -> NetEntry:
     raise ConfigError(f"no net {name!r}; {did_you_mean(name, NETS)}")
 
 
-def make(name: str, params: Mapping[str, Any] | None = None, *, n_in: int, n_labels: int) -> nn.Module:
-    """A net with fresh weights.
+def make_net(name: str, params: Mapping[str, Any] | None = None, *, n_in: int, n_labels: int) -> nn.Module:
+    """Build a net with fresh weights.
 
     Args:
+        name: a key of `NETS`.
         params: settings that differ from the defaults, as YAML has them.
         n_in: columns of the features.
-        n_labels: emotions.
+        n_labels: number of emotions.
 
     Raises:
         ConfigError: an unknown net or setting, or a value out of its range; the message names the nearest.
     """
     entry = find_net(name)
-    known = [one.name for one in fields(entry.config) if one.name not in _KNOWN_FROM_DATA]
+    known = [field.name for field in fields(entry.config) if field.name not in _SET_FROM_DATA]
     given = {key: tuple(v) if isinstance(v, list) else v for key, v in (params or {}).items()}
     for key in given:
         if key not in known:
             raise ConfigError(f"the net {name!r} has no setting {key!r}; {did_you_mean(key, known)}")
     given["n_labels"] = n_labels
-    if entry.takes == "frames":
+    if entry.input == "frames":
         given["n_in"] = n_in
     try:
         return entry.build(entry.config(**given))

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from emovox.nets.layers import existing
+from emovox.nets.layers import frame_mask
 
 __all__ = ["LogMel", "WhisperEncoder"]
 
@@ -102,6 +102,6 @@ class WhisperEncoder(nn.Module):
 
     def whole(self, waveform: Tensor, lengths: Tensor) -> Tensor:
         """``(b, hears)``: the clip, then silence."""
-        x = torch.where(existing(waveform, lengths), waveform, 0.0)
+        x = torch.where(frame_mask(waveform, lengths), waveform, 0.0)
         silence = torch.zeros_like(x[:, :1]).expand(-1, self.hears)
         return torch.cat([x, silence], 1)[:, : self.hears]

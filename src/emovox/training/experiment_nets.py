@@ -218,20 +218,20 @@ def _made(config: Config, *, n_in: int, n_labels: int) -> nn.Module:
     try:
         import torch
 
-        from emovox.nets.registry import make
+        from emovox.nets.registry import make_net
     except ImportError as error:
         raise MissingExtraError("training a net", "train") from error
     if not isinstance(config.model, NetModel):
         raise ConfigError(f"model.kind is {config.model.kind!r}; expected net")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
-        return make(config.model.name, config.model.params, n_in=n_in, n_labels=n_labels)
+        return make_net(config.model.name, config.model.params, n_in=n_in, n_labels=n_labels)
 
 
 def _takes_waveform(config: Config) -> bool:
     from emovox.nets.registry import find_net
 
-    return find_net(config.model.name).takes == "waveform"
+    return find_net(config.model.name).input == "waveform"
 
 
 def _pretrained(config: Config) -> str | None:
@@ -307,12 +307,12 @@ def _calibrated(net: nn.Module, held: ClipSet | None, n_labels: int, config: Con
 
 def _traced(net: nn.Module, taught: ClipSet, kind: Kind) -> tuple[nn.Module, list[Floats]]:
     """What is exported, and items of different lengths to try it on."""
-    from emovox.nets.base import OneRow
+    from emovox.nets.base import SingleFrameNet
 
     clips = list(taught.variants[0])
     some = clips[:: max(1, len(clips) // _TRACED)][:_TRACED]
     if kind == "vector":
         rows = [clip[0] for clip in some]
-        return OneRow(net), rows if len(rows) > 1 else rows * 2
+        return SingleFrameNet(net), rows if len(rows) > 1 else rows * 2
     longest = max(some, key=len)
     return net, [np.concatenate([longest, longest]), longest, *some, longest[: max(1, len(longest) // 3)]]

@@ -25,7 +25,7 @@ from emovox.bundles import Abstain, Input, Licence, Spec, write_bundle
 from emovox.datasets.manifest import Manifest, Utterance
 from emovox.features.cache import content_hash
 from emovox.labels import EMOTIONS, EXTRAS
-from emovox.nets import functionals
+from emovox.nets import front_end
 from emovox.nets.vox import Vox, VoxConfig
 from emovox.training.bench import Job
 from emovox.training.calibration import fit_temperature
@@ -99,10 +99,10 @@ class _Member(nn.Module):
     def __init__(self, net: Vox, index: int) -> None:
         super().__init__()
         self.head = net.heads[index]
-        self.standardised = net.standardised
+        self.standardize = net.standardize
 
     def forward(self, x: Tensor) -> Tensor:
-        logits: Tensor = self.head(self.standardised(x))
+        logits: Tensor = self.head(self.standardize(x))
         return logits
 
 
@@ -144,7 +144,7 @@ def _sounds(manifest: Manifest) -> Iterator[Floats]:
 
 def _vectors(job: Job) -> Floats:
     """Functionals ``(n, d)`` of all clips, kept under a key of the clips and of the code that makes them."""
-    seen = hashlib.sha256(Path(functionals.__file__ or "").read_bytes())
+    seen = hashlib.sha256(Path(front_end.__file__ or "").read_bytes())
     for u in job.manifest:
         sound = content_hash(job.manifest.file(u))
         seen.update(f"{u.id}\t{u.start}\t{u.end}\t{sound}\n".encode("utf-8", "surrogateescape"))
@@ -166,7 +166,7 @@ def _computed(job: Job) -> Floats:
 
 
 def _vectors_of(items: Sequence[tuple[Path, Utterance]]) -> Floats:
-    front = functionals.Functionals(NET.front).eval()
+    front = front_end.FrontEnd(NET.front).eval()
     rows = []
     with torch.inference_mode():
         for file, u in items:

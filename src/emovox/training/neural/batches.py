@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from emovox.nets.blocks import frame_mask
+from emovox.nets.layers import frame_mask
 from emovox.training.neural.vectors import HIDDEN_LOGIT
 
 __all__ = ["Lesson", "loss_of", "mixed", "spec_augmented"]
@@ -61,7 +61,7 @@ def spec_augmented(z: Tensor, lengths: Tensor, *, time_share: float, column_shar
         column_share: nor wider than this share of the columns.
     """
     b, t, d = z.shape
-    hidden = ~frame_mask(lengths, t)[..., None].expand(b, t, d)
+    hidden = ~frame_mask(z, lengths)[..., None].expand(b, t, d)
     for _ in range(2 if time_share else 0):
         hidden = hidden | _stretch(lengths, t, time_share)[:, :, None]
     if column_share:

@@ -130,7 +130,7 @@ class Course(L.LightningModule):
         weights = torch.ones(len(rows)) if self.class_weights is None else self.class_weights[labels]
         target = soft_targets(labels, shown, self.config.label_smoothing)
         if isinstance(self.net, FrameNet):
-            x = self.net.standardised(x, lengths)
+            x = self.net.standardize(x, lengths)
         return Lesson(x, lengths, *(part.to(self.device) for part in (target, shown, weights)))
 
     def _answer(self, net: nn.Module, lesson: Lesson) -> Tensor:

@@ -96,7 +96,7 @@ def fit_net(
 def learn_scale(net: nn.Module, training: ClipSet) -> None:
     """Let the net know mean and deviation of its inputs, from the training's clips alone."""
     if isinstance(net, FrameNet):
-        net.learn_scale(*frame_statistics(training.variants))
+        net.standardizer.set_statistics(*frame_statistics(training.variants))
     elif isinstance(net, Vox):
         with torch.inference_mode():
             clips = [clip for variant in training.variants for clip in variant]

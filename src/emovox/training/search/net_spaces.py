@@ -39,12 +39,12 @@ NET_SPACES: Mapping[str, Space] = {
         "channels": Choice(((32,), (64,), (64, 64))),
         "kernel": Choice((3, 5, 7)),
         "hidden": Range(32, 128, log=True, whole=True),
-        "both": Choice((False, True)),
+        "bidirectional": Choice((False, True)),
     },
     "crnn": {
         "channels": Choice(((16,), (16, 32), (32, 32))),
         "hidden": Range(32, 128, log=True, whole=True),
-        "both": Choice((False, True)),
+        "bidirectional": Choice((False, True)),
     },
     "tcn": {
         "channels": Choice((32, 64, 96)),

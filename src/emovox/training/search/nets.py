@@ -22,7 +22,7 @@ import numpy as np
 import torch
 
 from emovox.errors import ConfigError
-from emovox.nets.registry import make
+from emovox.nets.registry import make_net
 from emovox.training.classical import speaker_folds
 from emovox.training.classical.fitting import speaker_numbers
 from emovox.training.classical.spaces import Space, ends
@@ -106,7 +106,7 @@ def check_space(config: Config, space: Space) -> None:
 def _net(config: Config, *, n_in: int, n_labels: int) -> torch.nn.Module:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
-        return make(config.model.name, config.model.params, n_in=n_in, n_labels=n_labels)
+        return make_net(config.model.name, config.model.params, n_in=n_in, n_labels=n_labels)
 
 
 @dataclass(frozen=True, slots=True)

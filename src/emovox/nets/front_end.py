@@ -1,16 +1,16 @@
-"""A front end of low-level descriptors and functionals, wholly inside the graph.
+"""The front end of the default model: low-level descriptors and functionals, computed inside the graph.
 
-Waveform in, one vector a clip out. Descriptors every 10 ms: 40 log-mel bands, 15 MFCCs, energy,
-voicing, log F0 and seven numbers of spectral shape. Functionals over the frames that carry sound
-(within 32 dB of the loudest) and over the voiced ones: mean, deviation, quantiles, skewness, slope, the
-same of the deltas, pauses, rate and the spectrum of the energy envelope's modulation.
+It maps a waveform to one vector. Descriptors every 10 ms: 40 log-mel bands, 15 MFCCs, energy, voicing, log F0
+and seven measures of spectral shape. Functionals over the active frames (within 32 dB of the loudest) and the
+voiced ones: mean, deviation, quantiles, skewness, slope, the same of the deltas, pauses, rate and the
+modulation spectrum of the energy envelope.
 
-The idea is openSMILE's (Eyben et al., 2010; Schuller et al., ComParE 2013) and eGeMAPS's (Eyben et al.,
-2016); pitch is the peak of the normalised autocorrelation with the window's own autocorrelation divided
-out and a price for each octave down (Boersma, 1993). The sets and the code are ours.
+It follows openSMILE (Eyben et al., 2010; Schuller et al., ComParE 2013) and eGeMAPS (Eyben et al., 2016);
+pitch is the peak of the normalised autocorrelation, divided by the window's own autocorrelation, with a cost
+per octave (Boersma, 1993).
 
-A constant gain never changes the answer: the sound is brought to unit RMS first, and every floor is
-relative to the clip's own maximum.
+Gain does not change the output: the waveform is scaled to unit RMS first, and every floor is relative to the
+clip's own maximum.
 """
 
 from __future__ import annotations
@@ -23,8 +23,10 @@ import torch
 from torch import Tensor, nn
 
 from emovox.audio import SAMPLE_RATE
-from emovox.nets.blocks import (
-    BIG,
+from emovox.audio.stft import mel_filters
+from emovox.nets.folded_stft import BandPower, FoldedFrames, FullPower
+from emovox.nets.layers import (
+    LARGE,
     frame_mask,
     masked_max,
     masked_mean,
@@ -32,9 +34,8 @@ from emovox.nets.blocks import (
     masked_quantiles,
     masked_slope,
 )
-from emovox.nets.stft import Bins, Fold, HalfBins
 
-__all__ = ["LN10", "MODULATION_HZ", "QUANTILES", "Functionals", "FunctionalsConfig"]
+__all__ = ["LN10", "MODULATION_HZ", "QUANTILES", "FrontEnd", "FrontEndConfig"]
 
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 MODULATION_HZ = (0.4, 1.0, 2.0, 3.0, 4.5, 6.5, 10.0, 16.0, 30.0)
@@ -42,7 +43,7 @@ LN10 = math.log(10.0)
 
 
 @dataclass(frozen=True)
-class FunctionalsConfig:
+class FrontEndConfig:
     """Frame settings in samples at 16 kHz, ranges in Hz, floors in dB."""
 
     sample_rate: int = SAMPLE_RATE
@@ -56,7 +57,7 @@ class FunctionalsConfig:
     f0_max_hz: float = 500.0
     n_lags: int = 192
     octave_cost: float = 0.04
-    """How much more correlation a pitch an octave lower must show: what is periodic repeats there too."""
+    """Extra correlation that a pitch an octave lower needs, since a periodic sound repeats there, too."""
     n_mels: int = 40
     mel_min_hz: float = 60.0
     mel_max_hz: float = 7600.0
@@ -65,14 +66,14 @@ class FunctionalsConfig:
     floor_db: float = 70.0
     voiced: float = 0.5
     lags: tuple[int, ...] = ()
-    """Frames between two descriptors whose correlation is taken; none in the sets of version 1."""
+    """Lags in frames of the correlations between descriptors; none in version 1."""
     quantile_step: int = 1
-    """Quantiles are of every that many frames: to sort them is what costs the most in a graph."""
+    """Quantiles use every n-th frame only: sorting is the most expensive part of the graph."""
     delta_quantiles: bool = True
-    """Whether deltas have quantiles, too; they had in version 1."""
+    """Whether deltas have quantiles; True in version 1."""
 
 
-class Functionals(nn.Module):
+class FrontEnd(nn.Module):
     """``waveform (b, n)`` and ``lengths (b,)`` -> ``(b, n_out)`` float32."""
 
     mel: Tensor
@@ -82,15 +83,16 @@ class Functionals(nn.Module):
     autocorrelation: Tensor
     modulation: Tensor
 
-    def __init__(self, config: FunctionalsConfig | None = None) -> None:
+    def __init__(self, config: FrontEndConfig | None = None) -> None:
         super().__init__()
-        self.config = c = config or FunctionalsConfig()
-        self.fold = Fold(c.pitch_window, c.hop)
-        self.spectrum = HalfBins(c.pitch_window, c.window, c.n_fft)
+        self.config = c = config or FrontEndConfig()
+        self.fold = FoldedFrames(c.pitch_window, c.hop)
+        self.spectrum = FullPower(c.pitch_window, c.window, c.n_fft)
         self.low_bin = 3
         self.high_bin = int(c.pitch_top_hz * c.pitch_n_fft / c.sample_rate)
-        self.pitch_spectrum = Bins(c.pitch_window, c.pitch_n_fft, self.low_bin, self.high_bin)
-        self.register_buffer("mel", _mel_filters(c), persistent=False)
+        self.pitch_spectrum = BandPower(c.pitch_window, c.pitch_n_fft, self.low_bin, self.high_bin)
+        mel = mel_filters(c.sample_rate, c.n_fft, c.n_mels, c.mel_min_hz, c.mel_max_hz, unit_area=True)
+        self.register_buffer("mel", torch.from_numpy(mel.T.copy()), persistent=False)
         self.register_buffer("summed", _summed_bins(c, self.mel), persistent=False)
         self.register_buffer("dct", _dct(c.n_mels, c.n_mfcc), persistent=False)
         f0, autocorrelation = _autocorrelation(c, self.low_bin, self.high_bin)
@@ -101,9 +103,9 @@ class Functionals(nn.Module):
 
     # -- descriptors -------------------------------------------------------------------------------
 
-    def _normalised(self, waveform: Tensor, lengths: Tensor) -> Tensor:
+    def _normalize_level(self, waveform: Tensor, lengths: Tensor) -> Tensor:
         """Zero mean and unit RMS over the samples that exist; ``(b, n)``."""
-        mask = frame_mask(lengths, waveform.shape[1]).to(waveform.dtype)
+        mask = frame_mask(waveform, lengths).to(waveform.dtype)
         n = lengths.clamp(min=1)[:, None].to(waveform.dtype)
         x = (waveform - (waveform * mask).sum(1, keepdim=True) / n) * mask
         rms = ((x**2).sum(1, keepdim=True) / n).sqrt()
@@ -117,12 +119,12 @@ class Functionals(nn.Module):
     def descriptors(self, waveform: Tensor, lengths: Tensor) -> dict[str, Tensor]:
         """Low-level descriptors: ``mask (b, t)`` and series ``(b, t)`` or ``(b, t, d)``."""
         c = self.config
-        x = self._normalised(waveform, lengths)
-        # However short the sound, there are a few frames (masked) to take differences of.
+        x = self._normalize_level(waveform, lengths)
+        # Even the shortest clip has a few (masked) frames, so that differences can be taken.
         x = nn.functional.pad(x, (0, c.pitch_window + 4 * c.hop))
         even, odd = self.fold(x)
         low, high = self.spectrum(even, odd)
-        mask = frame_mask(self.n_frames(lengths), low.shape[1])
+        mask = frame_mask(low, self.n_frames(lengths))
 
         sums = low @ self.summed[0] + high @ self.summed[1]
         mel = sums[..., : c.n_mels]
@@ -141,13 +143,13 @@ class Functionals(nn.Module):
             "mfcc": log_mel @ self.dct,
             "voicing": r.amax(2),
             "log_f0": self.log_f0[lag],
-            "shape": self._shape(low, high, sums[..., c.n_mels :], log_mel),
+            "shape": self._compute_shape(low, high, sums[..., c.n_mels :], log_mel),
         }
 
-    def _shape(self, low: Tensor, high: Tensor, sums: Tensor, log_mel: Tensor) -> Tensor:
+    def _compute_shape(self, low: Tensor, high: Tensor, sums: Tensor, log_mel: Tensor) -> Tensor:
         """Spectral centroid, spread, alpha ratio, Hammarberg index, treble share, flux, flatness.
 
-        ``low`` and ``high`` are the halves of `HalfBins`, ``sums (b, t, 7)`` what `_summed_bins` sums after
+        ``low`` and ``high`` are the halves of `FullPower`, ``sums (b, t, 7)`` what `_summed_bins` sums after
         the mel bands.
         """
         c = self.config
@@ -177,7 +179,7 @@ class Functionals(nn.Module):
 
     def forward(self, waveform: Tensor, lengths: Tensor) -> Tensor:
         d = self.descriptors(waveform, lengths)
-        active, span = self._active(d["energy"], d["mask"])
+        active, span = self._find_active(d["energy"], d["mask"])
         level = masked_mean(d["energy"][..., None], active)[:, None]
         energy = d["energy"][..., None] - level
         timbre = torch.cat([d["mfcc"], energy, d["voicing"][..., None], d["shape"]], 2)
@@ -185,54 +187,54 @@ class Functionals(nn.Module):
         voiced = active & (d["voicing"] > self.config.voiced)
 
         f0 = d["log_f0"][..., None]
-        # Around the voice's own pitch, and no step where it is silent.
+        # Relative to the clip's mean pitch; unvoiced frames have none, hence no step to or from them.
         f0 = torch.where(voiced[..., None], f0 - masked_mean(f0, voiced)[:, None], 0.0)
-        delta, delta_mask = _delta(series, active, span)
+        delta, delta_mask = _compute_delta(series, active, span)
         timbre_mean, timbre_std, _ = masked_moments(timbre, voiced)
         return torch.cat(
             [
-                *self._statistics(series, active),
+                *self._compute_statistics(series, active),
                 *masked_moments(delta.abs(), delta_mask)[:2],
-                *self._statistics(delta, delta_mask, quantiles=self.config.delta_quantiles)[1:],
+                *self._compute_statistics(delta, delta_mask, quantiles=self.config.delta_quantiles)[1:],
                 timbre_mean,
                 timbre_std,
-                *self._pitch(d["log_f0"], voiced),
-                self._rhythm(energy[..., 0], active, span, voiced),
-                *self._lagged(torch.cat([timbre, f0], 2), active),
+                *self._compute_pitch(d["log_f0"], voiced),
+                self._compute_rhythm(energy[..., 0], active, span, voiced),
+                *self._compute_lagged(torch.cat([timbre, f0], 2), active),
             ],
             dim=1,
         )
 
-    def _active(self, energy: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-        """Frames that carry sound, and all frames from the first of them to the last."""
+    def _find_active(self, energy: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the active frames, and all frames from the first of them to the last."""
         threshold = masked_max(energy, mask) - self.config.active_db / 10 * LN10
         active = mask & (energy >= threshold[:, None])
         t = torch.arange(energy.shape[1], device=energy.device).to(energy.dtype)[None]
-        first = torch.where(active, t, BIG).amin(1, keepdim=True)
-        last = torch.where(active, t, -BIG).amax(1, keepdim=True)
+        first = torch.where(active, t, LARGE).amin(1, keepdim=True)
+        last = torch.where(active, t, -LARGE).amax(1, keepdim=True)
         return active, (t >= first) & (t <= last)
 
-    def _statistics(self, z: Tensor, mask: Tensor, quantiles: bool = True) -> list[Tensor]:
+    def _compute_statistics(self, z: Tensor, mask: Tensor, quantiles: bool = True) -> list[Tensor]:
         mean, std, skew = masked_moments(z, mask)
         step = self.config.quantile_step
         found = [masked_quantiles(z[:, ::step], mask[:, ::step], QUANTILES)] if quantiles else []
         return [mean, std, *found, skew, masked_slope(z, mask)]
 
-    def _pitch(self, log_f0: Tensor, voiced: Tensor) -> list[Tensor]:
+    def _compute_pitch(self, log_f0: Tensor, voiced: Tensor) -> list[Tensor]:
         """Functionals of log F0 (octaves around 100 Hz) and of its steps within voiced stretches."""
         step = (log_f0[:, 1:] - log_f0[:, :-1]) * 10
-        # A step of a quarter octave in 10 ms is an octave error, not a voice.
+        # A quarter of an octave in 10 ms is an error of the pitch tracker, not a movement of the pitch.
         smooth = voiced[:, 1:] & voiced[:, :-1] & (step.abs() < 2.5)
         mean_abs, std_abs, _ = masked_moments(step.abs()[..., None], smooth)
         return [
-            *self._statistics(log_f0[..., None], voiced),
-            *self._statistics(step[..., None], smooth),
+            *self._compute_statistics(log_f0[..., None], voiced),
+            *self._compute_statistics(step[..., None], smooth),
             mean_abs,
             std_abs,
         ]
 
-    def _rhythm(self, energy: Tensor, active: Tensor, span: Tensor, voiced: Tensor) -> Tensor:
-        """Duration, syllable-like peaks a second, shares, voiced stretches, modulation spectrum."""
+    def _compute_rhythm(self, energy: Tensor, active: Tensor, span: Tensor, voiced: Tensor) -> Tensor:
+        """Return duration, energy peaks per second, shares, voiced segments, modulation spectrum."""
         hop_s = self.config.hop / self.config.sample_rate
         inside = span.to(energy.dtype)
         n = inside.sum(1)
@@ -258,9 +260,9 @@ class Functionals(nn.Module):
             ],
             dim=1,
         )
-        return torch.cat([rhythm, self._modulation(energy, inside, n)], 1)
+        return torch.cat([rhythm, self._compute_modulation(energy, inside, n)], 1)
 
-    def _lagged(self, z: Tensor, active: Tensor) -> list[Tensor]:
+    def _compute_lagged(self, z: Tensor, active: Tensor) -> list[Tensor]:
         """Correlations ``(b, d * d)`` of all descriptors with all a few frames earlier, for each lag."""
         mean, std, _ = masked_moments(z, active)
         z = torch.where(active[..., None], (z - mean[:, None]) / (std[:, None] + 1e-2), 0.0)
@@ -271,20 +273,20 @@ class Functionals(nn.Module):
             out.append((later.transpose(1, 2) @ z).flatten(1) / n)
         return out
 
-    def _modulation(self, energy: Tensor, inside: Tensor, n: Tensor) -> Tensor:
+    def _compute_modulation(self, energy: Tensor, inside: Tensor, n: Tensor) -> Tensor:
         """Log power of the energy envelope in eight bands of modulation frequency."""
         mean = (energy * inside).sum(1, keepdim=True) / n.clamp(min=1)[:, None]
         place = inside.cumsum(1) * inside
         hann = (0.5 - 0.5 * torch.cos(2 * math.pi * place / n.clamp(min=1)[:, None])) * inside
         envelope = (energy - mean).clamp(min=-4) * hann
-        power, grid = self._waves(envelope), _modulation_grid()
+        power, grid = self._envelope_power(envelope), _modulation_grid()
         bands = [power[:, (grid >= low) & (grid < high)].mean(1) for low, high in pairwise(MODULATION_HZ)]
         return torch.log(torch.stack(bands, 1) / n.clamp(min=1)[:, None] + 1e-3)
 
-    def _waves(self, envelope: Tensor) -> Tensor:
+    def _envelope_power(self, envelope: Tensor) -> Tensor:
         """Power ``(b, n_grid)`` of an envelope ``(b, t)`` at the frequencies of the grid.
 
-        By blocks: a wave goes on in the next one with its phase turned, so that one table serves any length.
+        Block by block, each with the phase at which the wave enters it, so that one table serves any length.
         """
         size = self.modulation.shape[0]
         blocks = nn.functional.pad(envelope, (0, -envelope.shape[1] % size))
@@ -325,17 +327,17 @@ def _log(z: Tensor) -> Tensor:
     return torch.log(z.clamp(min=1e-8))
 
 
-def _delta(z: Tensor, active: Tensor, span: Tensor) -> tuple[Tensor, Tensor]:
+def _compute_delta(z: Tensor, active: Tensor, span: Tensor) -> tuple[Tensor, Tensor]:
     """Central differences over two hops, and where both neighbours exist."""
     delta = nn.functional.pad(z[:, 2:] - z[:, :-2], (0, 0, 1, 1))
     inner = nn.functional.pad(span[:, 2:] & span[:, :-2], (1, 1))
     return delta, active & inner
 
 
-def _summed_bins(c: FunctionalsConfig, mel: Tensor) -> Tensor:
-    """What is summed over bins, by the halves of `HalfBins`: ``(2, n_fft / 4 + 1, n_mels + 7)``.
+def _summed_bins(c: FrontEndConfig, mel: Tensor) -> Tensor:
+    """Weights of the sums over bins, in the halves of `FullPower`: ``(2, n_fft / 4 + 1, n_mels + 7)``.
 
-    Mel bands, all, frequency in Hz and its square, and the bands of the ratios.
+    The columns are the mel bands, all bins, frequency in Hz and its square, and the bands of the ratios.
     """
     hz = torch.arange(c.n_fft // 2 + 1) * (c.sample_rate / c.n_fft)
     bands = ((50, 1000), (1000, 5000), (4000, 8000), (50, 4000))
@@ -352,37 +354,21 @@ def _modulation_grid() -> Tensor:
     return torch.arange(0.4, 30.0, 0.2)
 
 
-def _modulation_waves(c: FunctionalsConfig, size: int = 64) -> Tensor:
+def _modulation_waves(c: FrontEndConfig, size: int = 64) -> Tensor:
     """Cosines, then sines, of the grid over a block of frames: ``(size, 2 * n_grid)``."""
     t = torch.arange(size, dtype=torch.float64) * (c.hop / c.sample_rate)
     angle = 2 * math.pi * t[:, None] * _modulation_grid().double()
     return torch.cat([torch.cos(angle), torch.sin(angle)], 1).float()
 
 
-def _mel_filters(c: FunctionalsConfig) -> Tensor:
-    """Triangles on the mel scale (O'Shaughnessy), area-normalised: ``(bins, n_mels)``."""
-
-    def to_mel(hz: Tensor) -> Tensor:
-        return 2595.0 * torch.log10(1.0 + hz / 700.0)
-
-    ends = torch.tensor([c.mel_min_hz, c.mel_max_hz], dtype=torch.float64)
-    low, high = to_mel(ends).tolist()
-    edges = 700.0 * (10 ** (torch.linspace(low, high, c.n_mels + 2, dtype=torch.float64) / 2595.0) - 1.0)
-    hz = torch.arange(c.n_fft // 2 + 1, dtype=torch.float64)[:, None] * (c.sample_rate / c.n_fft)
-    rise = (hz - edges[:-2]) / (edges[1:-1] - edges[:-2])
-    fall = (edges[2:] - hz) / (edges[2:] - edges[1:-1])
-    triangle = torch.minimum(rise, fall).clamp(min=0)
-    return (triangle * 2.0 / (edges[2:] - edges[:-2])).float()
-
-
 def _dct(n_mels: int, n_mfcc: int) -> Tensor:
-    """DCT-II rows 1..n_mfcc as columns: ``(n_mels, n_mfcc)``. The zeroth is the energy's business."""
+    """DCT-II rows 1..n_mfcc as columns: ``(n_mels, n_mfcc)``. The zeroth would repeat the energy."""
     m = (torch.arange(n_mels, dtype=torch.float64)[:, None] + 0.5) / n_mels
     k = torch.arange(1, n_mfcc + 1, dtype=torch.float64)[None]
     return (torch.cos(math.pi * m * k) * math.sqrt(2.0 / n_mels)).float()
 
 
-def _autocorrelation(c: FunctionalsConfig, low: int, high: int) -> tuple[Tensor, Tensor]:
+def _autocorrelation(c: FrontEndConfig, low: int, high: int) -> tuple[Tensor, Tensor]:
     """Candidate F0s (Hz, log-spaced) and the matrix from power bins to their autocorrelation."""
     octaves = math.log2(c.f0_max_hz / c.f0_min_hz)
     f0 = c.f0_min_hz * 2 ** (torch.arange(c.n_lags, dtype=torch.float64) / c.n_lags * octaves)

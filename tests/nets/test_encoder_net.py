@@ -24,7 +24,7 @@ import transformers
 import emovox
 from emovox.cli import main
 from emovox.errors import ConfigError
-from emovox.nets.registry import make
+from emovox.nets.registry import make_net
 from emovox.nets.whisper import LogMel
 from emovox.training.config import TrainingConfig
 from emovox.training.export import TOLERANCE, check_parity, to_onnx
@@ -50,7 +50,7 @@ def zoo(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def net(folder: Path, mode: str = "frozen", **params: Any) -> Any:
     torch.manual_seed(3)
     given = {"checkpoint": str(folder), "mode": mode, "head": 8, "rank": 2, "n_tuned": 1} | params
-    return make("encoder", given, n_in=1, n_labels=4)
+    return make_net("encoder", given, n_in=1, n_labels=4)
 
 
 def clips(n: int = 6, seconds: float = 0.2) -> ClipSet:
@@ -233,7 +233,7 @@ def test_resumed_is_uninterrupted_and_no_checkpoint_holds_the_frozen(
 def moved(taught: Any) -> Any:
     """As if it had learnt: additions that add something, layers that count differently."""
     for name, weight in taught.named_parameters():
-        if "lora_B" in name or "layer_worth" in name:
+        if "lora_B" in name or "layer_weights" in name:
             torch.nn.init.normal_(weight, std=0.3)
     return taught.eval()
 
@@ -292,14 +292,14 @@ def test_a_config_becomes_a_bundle_that_predicts(
 
 def test_the_default_models_net_is_taught_on_waveforms_too() -> None:
     torch.manual_seed(0)
-    vox = make("vox", {"hidden": 8, "n_members": 1}, n_in=1, n_labels=4)
-    before = vox.heads[0].enter.weight.clone()
+    vox = make_net("vox", {"hidden": 8, "n_members": 1}, n_in=1, n_labels=4)
+    before = vox.heads[0].hidden.weight.clone()
     fitted = fit_net(vox, clips(5), None, SHORT)  # of five clips one is left over
     assert np.isfinite(logits_of(fitted.net, clips(5))).all()
     assert fitted.net.mean.any()
-    assert not torch.equal(fitted.net.heads[0].enter.weight, before)
+    assert not torch.equal(fitted.net.heads[0].hidden.weight, before)
     with pytest.raises(ConfigError, match="hidden is 0"):
-        make("vox", {"hidden": 0}, n_in=1, n_labels=4)
+        make_net("vox", {"hidden": 0}, n_in=1, n_labels=4)
 
 
 @pytest.mark.parametrize(
@@ -351,7 +351,9 @@ def test_sounds_lie_in_a_file() -> None:
 @pytest.mark.skipif(not os.environ.get("EMOVOX_ENCODER"), reason="EMOVOX_ENCODER names no checkpoint")
 @pytest.mark.parametrize("mode", MODES)
 def test_a_real_encoder(mode: str) -> None:
-    taught = make("encoder", {"checkpoint": os.environ["EMOVOX_ENCODER"], "mode": mode}, n_in=1, n_labels=4)
+    taught = make_net(
+        "encoder", {"checkpoint": os.environ["EMOVOX_ENCODER"], "mode": mode}, n_in=1, n_labels=4
+    )
     fitted = fit_net(taught, clips(), None, replace(SHORT, learning_rate=1e-3))
     sounds = [sound(s, seed=i) for i, s in enumerate((1.0, 0.3, 5.0))]
     assert check_parity(fitted.net, to_onnx(fitted.net, sounds), sounds) <= TOLERANCE

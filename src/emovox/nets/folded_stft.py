@@ -1,11 +1,11 @@
-"""Spectra of overlapping frames by products with matrices a quarter of the usual size.
+"""Power spectra by products with matrices of a quarter of the usual size.
 
-A graph has no fast Fourier transform that every runtime runs, but it multiplies matrices well. Two symmetries
-save most of the work, exactly: about the middle of a frame cosines are even and sines odd, so that a frame is
-folded there; and bin ``n_fft/2 - b`` differs from bin ``b`` in the sign of every second sample alone, so that
-both come from the same two sums (the first step of a radix-2 transform: Cooley & Tukey, 1965).
+Graph runtimes have no common fast Fourier transform, but they multiply matrices well. Two symmetries save
+most of the work, exactly. About the middle of a frame cosines are even and sines odd, so the frame is folded
+there. And bin ``n_fft/2 - b`` differs from bin ``b`` in the sign of every second sample only, so both come
+from the same two sums (the first step of a radix-2 transform: Cooley & Tukey, 1965).
 
-Frames are a whole number of hops long, as many before their middle as behind it.
+A frame is an even number of hops long.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ import math
 import torch
 from torch import Tensor, nn
 
-__all__ = ["Bins", "Fold", "HalfBins"]
+__all__ = ["BandPower", "FoldedFrames", "FullPower"]
 
 
-class Fold(nn.Module):
-    """``x (b, n)`` -> frames folded about their middles: what is even of them, and what is odd.
+class FoldedFrames(nn.Module):
+    """``x (b, n)`` -> even and odd parts of its frames about their middles.
 
-    Each ``(b, t, 2, length / 4)``: the samples at even distances from the middle, 0, 2, ..., then those at
+    Each is ``(b, t, 2, length / 4)``: the samples at even distances from the middle, 0, 2, ..., then those at
     odd ones. ``t`` counts whole frames, ``(n - length) // hop + 1``.
     """
 
@@ -33,22 +33,22 @@ class Fold(nn.Module):
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         m = x.shape[1] // self.hop
-        # Distance k from the middle lies at k behind it, and at k - 1 before the sample in front of it.
-        behind = self._blocks(x, m)
-        before = self._blocks(nn.functional.pad(x[:, 1:], (0, 1)), m, backwards=True)
+        # Distance k from the middle is at k after it, and at k - 1 before the sample in front of it.
+        after = self._split_hops(x, m)
+        before = self._split_hops(nn.functional.pad(x[:, 1:], (0, 1)), m, backwards=True)
         n, t = self.n_hops, m - 2 * self.n_hops + 1
-        pairs = [(behind[:, n + i : n + i + t], before[:, n - 1 - i : n - 1 - i + t]) for i in range(n)]
+        pairs = [(after[:, n + i : n + i + t], before[:, n - 1 - i : n - 1 - i + t]) for i in range(n)]
         return torch.cat([a + b for a, b in pairs], 3), torch.cat([a - b for a, b in pairs], 3)
 
-    def _blocks(self, x: Tensor, m: int, backwards: bool = False) -> Tensor:
-        """``(b, n)`` -> ``(b, m, 2, hop / 2)``: hops, their samples at even places before the others."""
+    def _split_hops(self, x: Tensor, m: int, backwards: bool = False) -> Tensor:
+        """``(b, n)`` -> ``(b, m, 2, hop / 2)``: the even samples of each hop before its odd ones."""
         x = x[:, : m * self.hop].reshape(x.shape[0], m, self.hop)
         if backwards:
             x = x.flip(2)
         return x.reshape(x.shape[0], m, self.hop // 2, 2).transpose(2, 3)
 
 
-class Bins(nn.Module):
+class BandPower(nn.Module):
     """Power ``(b, t, high - low)`` of bins ``low .. high - 1``, under a Hann window as long as a frame."""
 
     cosines: Tensor
@@ -56,7 +56,7 @@ class Bins(nn.Module):
 
     def __init__(self, length: int, n_fft: int, low: int, high: int) -> None:
         super().__init__()
-        cosines, sines = _kernels(length, length, n_fft, low, high)
+        cosines, sines = _make_kernels(length, length, n_fft, low, high)
         self.register_buffer("cosines", cosines.flatten(0, 1), persistent=False)
         self.register_buffer("sines", sines.flatten(0, 1), persistent=False)
 
@@ -64,11 +64,11 @@ class Bins(nn.Module):
         return (even.flatten(2) @ self.cosines) ** 2 + (odd.flatten(2) @ self.sines) ** 2
 
 
-class HalfBins(nn.Module):
-    """Power of all bins of folded frames, of which a Hann window of ``window`` samples shows the middle.
+class FullPower(nn.Module):
+    """Power of all bins of folded frames, under a Hann window of ``window`` samples in the middle.
 
-    In two halves: bins 0 to ``n_fft / 4`` ``(b, t, n_fft / 4 + 1)``, and those above, highest first, with
-    ``n_fft / 4`` once more as the last: their bin is ``n_fft / 2`` less the place.
+    In two halves: bins 0 to ``n_fft / 4`` ``(b, t, n_fft / 4 + 1)``, and those above in descending order,
+    with ``n_fft / 4`` again as the last: entry ``i`` is bin ``n_fft / 2 - i``.
     """
 
     cosines: Tensor
@@ -76,7 +76,7 @@ class HalfBins(nn.Module):
 
     def __init__(self, length: int, window: int, n_fft: int) -> None:
         super().__init__()
-        cosines, sines = _kernels(length, window, n_fft, 0, n_fft // 4 + 1)
+        cosines, sines = _make_kernels(length, window, n_fft, 0, n_fft // 4 + 1)
         self.n = math.ceil(window / 4)
         self.register_buffer("cosines", cosines[:, : self.n].contiguous(), persistent=False)
         self.register_buffer("sines", sines[:, : self.n].contiguous(), persistent=False)
@@ -89,8 +89,8 @@ class HalfBins(nn.Module):
         return low, (real[0] - real[1]) ** 2 + (imaginary[0] - imaginary[1]) ** 2
 
 
-def _kernels(length: int, window: int, n_fft: int, low: int, high: int) -> tuple[Tensor, Tensor]:
-    """Windowed cosines and sines of distances from the middle, each ``(2, length / 4, high - low)``."""
+def _make_kernels(length: int, window: int, n_fft: int, low: int, high: int) -> tuple[Tensor, Tensor]:
+    """Windowed cosines and sines by distance from the middle, each ``(2, length / 4, high - low)``."""
     k = torch.arange(length // 2, dtype=torch.float64)
     hann = torch.where(k < window / 2, 0.5 + 0.5 * torch.cos(2 * math.pi * k / window), 0.0)
     angle = 2 * math.pi * k[:, None] * torch.arange(low, high, dtype=torch.float64) / n_fft

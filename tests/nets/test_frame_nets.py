@@ -11,24 +11,13 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("onnxscript")
 
 from emovox.errors import ConfigError  # noqa: E402
-from emovox.nets.base import OneRow  # noqa: E402
-from emovox.nets.layers import reversed_in_time  # noqa: E402
-from emovox.nets.registry import NETS, make  # noqa: E402
+from emovox.nets.base import SingleFrameNet  # noqa: E402
+from emovox.nets.layers import reverse_frames  # noqa: E402
+from emovox.nets.registry import NETS, make_net  # noqa: E402
 from emovox.training.export import TOLERANCE, check_parity, to_onnx  # noqa: E402
+from small_nets import SMALL_NETS  # noqa: E402
 
 D, N_LABELS = 7, 5
-SMALL: dict[str, dict[str, Any]] = {
-    "mlp": {"layers": [16]},
-    "lstm": {"hidden": 8},
-    "bilstm": {"hidden": 8},
-    "gru": {"hidden": 8},
-    "cnn1d": {"channels": [8, 8]},
-    "cnn2d": {"channels": [4, 4]},
-    "clstm": {"channels": [8], "hidden": 8},
-    "crnn": {"channels": [4], "hidden": 8},
-    "tcn": {"channels": 8, "n_blocks": 3},
-    "conformer": {"channels": 16, "n_heads": 2, "n_blocks": 1},
-}
 QUICK = ("bilstm", "cnn1d")
 """Exported in every run of the tests; the others, at seconds each, among the slow ones."""
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -37,8 +26,8 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 def taught(name: str, **params: Any) -> Any:
     """A net whose weights, scale and running statistics are no longer those of the beginning."""
     torch.manual_seed(3)
-    net = make(name, SMALL[name] | params, n_in=D, n_labels=N_LABELS)
-    net.learn_scale(torch.linspace(-1, 1, D), torch.linspace(0.5, 2, D))
+    net = make_net(name, SMALL_NETS[name] | params, n_in=D, n_labels=N_LABELS)
+    net.standardizer.set_statistics(torch.linspace(-1, 1, D), torch.linspace(0.5, 2, D))
     net.train()
     for _ in range(3):
         net(torch.randn(4, 30, D), torch.tensor([30, 4, 17, 9]))
@@ -46,11 +35,11 @@ def taught(name: str, **params: Any) -> Any:
 
 
 def test_the_table_is_tested_whole() -> None:
-    assert SMALL.keys() == {name for name, entry in NETS.items() if entry.takes == "frames"}
+    assert SMALL_NETS.keys() == {name for name, entry in NETS.items() if entry.input == "frames"}
 
 
 @pytest.mark.parametrize("pooling", ["mean", "statistics", "attention", "last"])
-@pytest.mark.parametrize("name", SMALL)
+@pytest.mark.parametrize("name", SMALL_NETS)
 def test_padding_never_changes_an_answer(name: str, pooling: str) -> None:
     net = taught(name, pooling=pooling)
     lengths = torch.tensor([40, 3, 17, 1])
@@ -66,7 +55,7 @@ def test_padding_never_changes_an_answer(name: str, pooling: str) -> None:
     torch.testing.assert_close(together, alone, rtol=0, atol=1e-5)
 
 
-@pytest.mark.parametrize("name", SMALL)
+@pytest.mark.parametrize("name", SMALL_NETS)
 def test_nor_in_training(name: str) -> None:
     """Batch statistics are those of frames that exist: more padding, the same loss and the same gradients."""
     net = taught(name, dropout=0.0).train()
@@ -80,7 +69,7 @@ def test_nor_in_training(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", [n if n in QUICK else pytest.param(n, marks=pytest.mark.slow) for n in SMALL]
+    "name", [n if n in QUICK else pytest.param(n, marks=pytest.mark.slow) for n in SMALL_NETS]
 )
 def test_the_graph_answers_what_the_net_answers(name: str) -> None:
     """Batches of 1 and of 16, of 0.3 s to 20 s in frames of 10 ms."""
@@ -95,7 +84,7 @@ def test_the_graph_answers_what_the_net_answers(name: str) -> None:
 
 
 def test_one_row_a_clip() -> None:
-    net = OneRow(taught("mlp"))
+    net = SingleFrameNet(taught("mlp"))
     rows = list(np.random.default_rng(0).standard_normal((5, D)).astype(np.float32))
     rows[2][3] = np.nan
     assert check_parity(net, to_onnx(net, rows, kind="vector"), rows, kind="vector") <= TOLERANCE
@@ -105,13 +94,13 @@ def test_missing_is_the_mean() -> None:
     net = taught("gru")
     x, lengths = torch.randn(1, 6, D), torch.tensor([6])
     mean, missing = x.clone(), x.clone()
-    mean[:, :, 2], missing[:, :, 2] = float(net.standardise.mean[2]), float("nan")
+    mean[:, :, 2], missing[:, :, 2] = float(net.standardizer.mean[2]), float("nan")
     torch.testing.assert_close(net(mean, lengths), net(missing, lengths))
 
 
 def test_each_clip_is_reversed_by_itself() -> None:
     z = torch.arange(8.0).reshape(2, 4, 1)
-    back = reversed_in_time(z, torch.tensor([4, 2]))[..., 0]
+    back = reverse_frames(z, torch.tensor([4, 2]))[..., 0]
     assert back[0].tolist() == [3, 2, 1, 0]
     assert back[1, :2].tolist() == [5, 4]
 
@@ -119,13 +108,13 @@ def test_each_clip_is_reversed_by_itself() -> None:
 def test_both_ways_is_torch_s_bidirectional() -> None:
     net = taught("bilstm", n_layers=1)
     other = torch.nn.LSTM(D, 8, batch_first=True, bidirectional=True)
-    for suffix, cell in (("", net.memory.forwards[0]), ("_reverse", net.memory.backwards[0])):
+    for suffix, cell in (("", net.recurrent.forwards[0]), ("_reverse", net.recurrent.backwards[0])):
         for name, value in cell.named_parameters():
             other.get_parameter(name + suffix).data.copy_(value)
     x, lengths = torch.randn(2, 9, D), torch.tensor([9, 5])
     packed = torch.nn.utils.rnn.pack_padded_sequence(x, lengths, batch_first=True)
     expected = torch.nn.utils.rnn.pad_packed_sequence(other(packed)[0], batch_first=True)[0]
-    torch.testing.assert_close(net.memory(x, lengths), expected)
+    torch.testing.assert_close(net.recurrent(x, lengths), expected)
 
 
 @pytest.mark.parametrize(
@@ -136,7 +125,7 @@ def test_both_ways_is_torch_s_bidirectional() -> None:
         ("lstm", {"hidden": 0}, "hidden is 0; expected whole numbers from 1"),
         ("lstm", {"hidden": 2.5}, "expected whole numbers"),
         ("lstm", {"dropout": float("nan")}, "dropout is nan"),
-        ("lstm", {"both": "yes"}, "expected true or false"),
+        ("lstm", {"bidirectional": "yes"}, "expected true or false"),
         ("lstm", {"cell": "rnn"}, "expected lstm or gru"),
         ("lstm", {"pooling": "max"}, "expected one of mean, statistics"),
         ("lstm", {"n_in": 3}, "no setting 'n_in'"),
@@ -148,4 +137,4 @@ def test_both_ways_is_torch_s_bidirectional() -> None:
 )
 def test_a_bad_setting_is_refused(name: str, params: dict[str, Any], told: str) -> None:
     with pytest.raises(ConfigError, match=told):
-        make(name, params, n_in=D, n_labels=N_LABELS)
+        make_net(name, params, n_in=D, n_labels=N_LABELS)
