@@ -31,8 +31,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 
-from emovox.datasets import CORPORA
-from emovox.datasets.scan import scan_corpus
+from emovox.datasets.scan import scan
 from emovox.evaluation.metrics import uar
 from emovox.features import extraction
 from emovox.features.cache import Store
@@ -72,7 +71,7 @@ def main() -> int:
 
 def rows_of(corpora: Path, name: str, store: Store | None) -> Rows:
     """Features, emotions and speakers of a corpus."""
-    manifest, _ = scan_corpus(CORPORA[name], corpora / name)
+    manifest, _ = scan(name, corpora / name)
     made = extraction.table(manifest, "ComParE_2016", store=store)
     emotions, speakers = (np.array([getattr(u, what) for u in manifest]) for what in ("emotion", "speaker"))
     return made.values, emotions, speakers

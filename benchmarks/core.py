@@ -36,7 +36,7 @@ from sklearn.svm import SVC
 
 from emovox import audio
 from emovox.datasets import Manifest, scan
-from emovox.datasets.plans import splits
+from emovox.datasets.protocols import make_splits
 from emovox.evaluation.metrics import paired_difference, speaker_interval
 from emovox.features import feature_set
 from emovox.features.cache import Store, default_root
@@ -148,7 +148,7 @@ def worth(manifest: Manifest, sets: Sets, protocol: str) -> dict[str, Any]:
     ids = np.array(manifest.ids)
     y = np.array([u.emotion for u in manifest])
     speakers = np.array([u.speaker for u in manifest])
-    plan = splits(manifest, protocol)
+    plan = make_splits(manifest, protocol)
     parts = [
         (np.isin(ids, [*split.train, *split.validation]), np.isin(ids, list(split.test))) for split in plan
     ]

@@ -42,7 +42,7 @@ from scipy import linalg
 
 from emovox import audio
 from emovox._arrays import Bools, Doubles, Floats, Ints
-from emovox.datasets import Manifest, scan, splits
+from emovox.datasets import Manifest, emobox, scan
 from emovox.evaluation import metrics
 from emovox.features import FeatureSet, feature_set
 from emovox.features.cache import content_hash
@@ -152,8 +152,8 @@ def pooled(root: Path, cache: Path) -> Pool:
     manifest = scan("ravdess", root / "ravdess")[0]
     ids = np.array(manifest.ids)
     fold = np.zeros(len(ids), np.intp)
-    for number in splits.emobox_folds("ravdess"):
-        fold[np.isin(ids, splits.emobox(manifest, number, corpus="ravdess").test)] = number
+    for number in emobox.emobox_folds("ravdess"):
+        fold[np.isin(ids, emobox.emobox_split(manifest, number, corpus="ravdess").test)] = number
     emotions = manifest.emotions
     return Pool(
         ids=list(manifest.ids),
@@ -236,7 +236,7 @@ def inner_uars(pool: Pool) -> dict[int, dict[Choice, float]]:
 
     A model without the folds a and b tells of b for the outer fold a, and of a for the outer fold b.
     """
-    numbers = splits.emobox_folds("ravdess")
+    numbers = emobox.emobox_folds("ravdess")
     true: dict[int, list[Ints]] = {number: [] for number in numbers}
     pred: dict[int, dict[Choice, list[Ints]]] = {n: {c: [] for c in CHOICES} for n in numbers}
     for pair in itertools.combinations(numbers, 2):

@@ -23,7 +23,7 @@ from typing import Any, Literal
 import numpy as np
 
 from emovox.bundles import load_bundle, write_bundle
-from emovox.datasets import Manifest, scan, splits
+from emovox.datasets import Manifest, emobox, scan
 from emovox.evaluation import Evaluation, evaluate, metrics
 from emovox.inference.recognizer import Recognizer
 from emovox.training.config import Config, NetModel, TrainingConfig
@@ -54,7 +54,7 @@ def config_of(
 
 def fold(manifest: Manifest, number: int, config: Config, out: Path, workers: int = 1) -> Evaluation:
     """Teach one fold, write its bundle, ask it about the fold's actors."""
-    split = splits.emobox(manifest, number, corpus="ravdess")
+    split = emobox.emobox_split(manifest, number, corpus="ravdess")
     table = clip_table(manifest, config, training=split.train, workers=workers)
     if table.errors:
         raise SystemExit(f"{len(table.errors)} clips cannot be read: {dict(table.errors)}")
@@ -100,7 +100,7 @@ def main() -> None:
     parser.add_argument("--device", choices=["auto", "cpu"], default="auto")
     parser.add_argument("--workers", type=int, default=1)
     options = parser.parse_args()
-    known = tuple(splits.emobox_folds("ravdess"))
+    known = tuple(emobox.emobox_folds("ravdess"))
     if (options.what == "fold") != (options.number is not None) or options.number not in (None, *known):
         parser.error(f"fold takes a number of {known}, folds none")
     config = config_of(options.checkpoint, options.mode, epochs=options.epochs, device=options.device)

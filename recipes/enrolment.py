@@ -43,7 +43,7 @@ from emovox.bundles import (
     load_bundle,
     write_bundle,
 )
-from emovox.datasets import Manifest, scan, splits
+from emovox.datasets import Manifest, emobox, scan, splits
 from emovox.evaluation import metrics
 from emovox.features import feature_set
 from emovox.features.cache import Store
@@ -374,7 +374,7 @@ def check(recognizer: Recognizer, model: Model, clips: Clips) -> float:
 
 def inner_folds(clips: Clips, k: int = 5) -> Iterator[tuple[Clips, Clips]]:
     """(training, validation) among the training actors of EmoBox's first fold."""
-    split = splits.emobox(clips.manifest, 1, corpus="ravdess")
+    split = emobox.emobox_split(clips.manifest, 1, corpus="ravdess")
     inside = clips.among((*split.train, *split.validation))
     for part in splits.speaker_kfold(inside.manifest, k):
         test = inside.among(part.test)
@@ -415,8 +415,8 @@ def choose(clips: Clips) -> list[dict[str, Any]]:
 def curve(clips: Clips, out: Path, n_draws: int) -> dict[str, Any]:
     """The six test folds, and the parity of every fold's bundle."""
     parts, off = [], 0.0
-    for number in splits.emobox_folds("ravdess"):
-        split = splits.emobox(clips.manifest, number, corpus="ravdess")
+    for number in emobox.emobox_folds("ravdess"):
+        split = emobox.emobox_split(clips.manifest, number, corpus="ravdess")
         training = clips.among((*split.train, *split.validation))  # nothing is chosen any more
         model, test = trained(training), clips.among(split.test)
         stranger = trained(training, PLAIN)

@@ -44,7 +44,7 @@ from emovox import audio
 from emovox.augment import babble, chain
 from emovox.augment.base import with_noise
 from emovox.bundles import MODEL_FILE, Abstain, Input, Licence, Score, Spec, load_bundle, write_bundle
-from emovox.datasets import Manifest, scan, splits
+from emovox.datasets import Manifest, emobox, scan, splits
 from emovox.evaluation import Evaluation, evaluate, metrics
 from emovox.features.cache import content_hash
 from emovox.inference.recognizer import Recognizer
@@ -401,7 +401,7 @@ def fold(pool: Pool, number: int, out: Path) -> tuple[Evaluation, Evaluation, Ev
 
     Last the members without the discriminant, as version 1 was, straight from the net.
     """
-    split = splits.emobox(pool.manifest, number, corpus="ravdess")
+    split = emobox.emobox_split(pool.manifest, number, corpus="ravdess")
     # Nothing is chosen here, so the validation speakers may teach too.
     training = pool.among(pool.ids, (*split.train, *split.validation))
     vox, names = trained(pool, training)
@@ -422,7 +422,7 @@ def inner_folds(pool: Pool, k: int = 5) -> Iterator[tuple[np.ndarray, np.ndarray
 
     Its four test actors take no part, neither their speech nor their songs.
     """
-    split = splits.emobox(pool.manifest, 1, corpus="ravdess")
+    split = emobox.emobox_split(pool.manifest, 1, corpus="ravdess")
     inside = pool.manifest.select((*split.train, *split.validation))
     for part in splits.speaker_kfold(inside.where(corpus="ravdess"), k):
         tested = {inside[key].speaker for key in part.test}
@@ -522,7 +522,7 @@ def run_fold(pool: Pool, options: argparse.Namespace) -> dict[str, Any]:
 
 
 def run_folds(pool: Pool, options: argparse.Namespace) -> dict[str, Any]:
-    return _report_folds(splits.emobox_folds("ravdess"), pool, options)
+    return _report_folds(emobox.emobox_folds("ravdess"), pool, options)
 
 
 def _report_folds(numbers: Iterable[int], pool: Pool, options: argparse.Namespace) -> dict[str, Any]:
@@ -647,7 +647,7 @@ def _bounded(row: Mapping[str, Any]) -> dict[str, float | None]:
 
 
 WHICH: dict[str, Iterable[object]] = {
-    "fold": splits.emobox_folds("ravdess"),
+    "fold": emobox.emobox_folds("ravdess"),
     "loco": SHARES,
     "loso": SHARES,
     "ship": SHIPPED,

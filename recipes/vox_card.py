@@ -24,7 +24,7 @@ import numpy as np
 import torch
 
 from emovox import audio, augment, load
-from emovox.datasets import Manifest, scan, splits
+from emovox.datasets import Manifest, emobox, scan
 from emovox.evaluation import metrics
 from emovox.labels import EMOTIONS
 
@@ -57,8 +57,8 @@ CONDITIONS: Mapping[str, Change] = {
 def folds(root: Path, runs: Path) -> Iterator[tuple[Any, Manifest]]:
     """The bundle of each fold and the clips it is tested on."""
     manifest = scan("ravdess", root / "ravdess")[0]
-    for number in splits.emobox_folds("ravdess"):
-        split = splits.emobox(manifest, number)
+    for number in emobox.emobox_folds("ravdess"):
+        split = emobox.emobox_split(manifest, number)
         yield load(runs / f"fold{number}"), manifest.select(split.test)
 
 
@@ -86,7 +86,7 @@ def robust(options: argparse.Namespace) -> dict[str, Any]:
 def _answers(runs: Path) -> dict[str, tuple[str, str, str]]:
     """Clip -> its speaker, emotion and answer, from what `vox.py folds` saved; every fold has to be there."""
     lines = []
-    for number in splits.emobox_folds("ravdess"):
+    for number in emobox.emobox_folds("ravdess"):
         lines += (runs / f"fold{number}" / "answers.csv").read_text().splitlines()[1:]
     return {key: (speaker, true, pred) for key, speaker, true, pred in (one.split(",") for one in lines)}
 
@@ -144,7 +144,7 @@ def probe(options: argparse.Namespace) -> dict[str, Any]:
     torch.set_num_threads(1)
     pool = Pool(clips(options.corpora), options.cache)
     home = np.where(pool.corpora == "ravdess_song", "ravdess", pool.corpora)
-    split = splits.emobox(pool.manifest, 1, corpus="ravdess")
+    split = emobox.emobox_split(pool.manifest, 1, corpus="ravdess")
     vox, _ = trained(pool, pool.among(pool.ids, (*split.train, *split.validation)))
     four = pool.among(pool.emotions, ("angry", "happy", "neutral", "sad")) & (pool.corpora != "ravdess_song")
     rng = np.random.default_rng(0)

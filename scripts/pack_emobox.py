@@ -12,14 +12,14 @@ import sys
 from pathlib import Path
 
 from emovox.datasets import CORPORA
-from emovox.datasets.emobox import EMOBOX, Row, pack
+from emovox.datasets.emobox import EMOBOX, EmoBoxRow, pack_rows
 
 DATA = Path(__file__).parents[1] / "src" / "emovox" / "datasets" / "data"
 
 
-def table(name: str, source: Path) -> list[Row]:
+def table(name: str, source: Path) -> list[EmoBoxRow]:
     """The rows of one CSV, keyed by the adapter."""
-    found: dict[str, Row] = {}
+    found: dict[str, EmoBoxRow] = {}
     with source.open(encoding="utf-8", newline="") as stream:
         for line in csv.DictReader(stream):
             fields = CORPORA[name].parse(line["file"])
@@ -28,7 +28,7 @@ def table(name: str, source: Path) -> list[Row]:
                     f"{source}: {line['file']!r} is {'unreadable' if fields is None else 'there twice'}"
                 )
             fold = int(line["test_fold"]) if line["test_fold"] else None
-            found[fields.key] = Row(fields.key, line["label"], fold)
+            found[fields.key] = EmoBoxRow(fields.key, line["label"], fold)
     return list(found.values())
 
 
@@ -36,7 +36,7 @@ def main(folder: Path) -> None:
     """Write every corpus that has an adapter and a CSV."""
     for name in EMOBOX:
         if name in CORPORA:
-            data = pack(table(name, folder / f"{name}.csv"))
+            data = pack_rows(table(name, folder / f"{name}.csv"))
             (DATA / f"{name}.tsv.gz").write_bytes(data)
             print(f"{name}: {len(data)} bytes")
 

@@ -17,7 +17,7 @@ from emovox.augment import Plan
 from emovox.augment.clips import copies_of, copy_id, made_first, plan_of, write_copies
 from emovox.datasets.manifest import Manifest
 from emovox.datasets.overlap import audit
-from emovox.datasets.plans import splits
+from emovox.datasets.protocols import make_splits
 from emovox.datasets.splits import COPY_OF
 from emovox.errors import ConfigError
 from emovox.features.cache import Store
@@ -109,12 +109,12 @@ def test_made_first_they_stand_on_both_sides_and_an_audit_says_so(toy: Manifest,
     x = audio.read(toy.file(toy[key]))
     expected = Plan.of(config.augment.steps).variants(x, key, 1, seed=3)[1]
     np.testing.assert_allclose(audio.read(whole.file(copy)), expected, atol=1e-4)
-    (split,) = splits(whole, "random")
+    (split,) = make_splits(whole, "random")
     found = audit(whole, split, hear=False)
     assert found.stamp == split.stamp == "contaminated"
     assert {whole[a].extra.get(COPY_OF, a) for a, _ in found.named} <= set(toy.ids)
     json.dumps(found.to_dict())
-    strict = splits(whole, "speaker-kfold/2")[0]
+    strict = make_splits(whole, "speaker-kfold/2")[0]
     assert audit(whole, strict, hear=False).named == (), "a speaker's copies go where the speaker goes"
     made = {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
     assert made_first(toy, config, tmp_path) == whole

@@ -14,7 +14,9 @@ pytest.importorskip("skl2onnx")
 
 from emovox.augment.clips import copies_of
 from emovox.bundles import registry, write_bundle
+from emovox.datasets import Dataset
 from emovox.datasets.manifest import Manifest
+from emovox.datasets.splits import default_protocol
 from emovox.errors import ConfigError, LabelError, ProtocolError
 from emovox.evaluation import evaluate, fingerprints
 from emovox.features import feature_set
@@ -144,32 +146,32 @@ def test_labels_common_to_all_corpora_and_what_is_lost(tmp_path: Path) -> None:
     other = toy_corpus(tmp_path / "b", n_speakers=2, n_takes=1, name="b")
     other.where(emotion=("happy", "sad")).write_csv(tmp_path / "b" / "b.csv")
     data = [str(tmp_path / "a" / "a.csv"), str(tmp_path / "b" / "b.csv")]
-    problem = experiment.opened(data, "common")
+    problem = Dataset.load(data, labels="common")
     assert problem.manifest.emotions == ("happy", "sad")
     assert "a: dropped: neutral (2 clips)" in problem.notes
-    assert problem.left_out == {"angry": 2, "neutral": 2}
-    assert experiment.opened(data, "all").manifest.emotions == tuple(sorted(EMOTIONS))
-    assert experiment.opened(data, "angry, sad").manifest.emotions == ("angry", "sad")
+    assert problem.dropped == {"angry": 2, "neutral": 2}
+    assert Dataset.load(data).manifest.emotions == tuple(sorted(EMOTIONS))
+    assert Dataset.load(data, labels="angry, sad").manifest.emotions == ("angry", "sad")
     with pytest.raises(LabelError, match="at least two"):
-        experiment.opened(data, "angry")
+        Dataset.load(data, labels="angry")
     with pytest.raises(LabelError, match="did you mean 'angry'"):
-        experiment.opened(data, "angr,sad")
+        Dataset.load(data, labels="angr,sad")
 
 
 def test_no_data_are_an_error() -> None:
     with pytest.raises(ConfigError, match="--data"):
-        experiment.opened([], "all")
+        Dataset.load([])
 
 
 # --- splits ---------------------------------------------------------------------------------------
 
 
 def test_the_usual_protocol(toy: Manifest, tmp_path: Path) -> None:
-    assert experiment.usual_protocol(toy) == "speaker-kfold/5/0/1"
-    tree = experiment.opened([str(toy_tree(tmp_path / "mine"))], "all").manifest
-    assert experiment.usual_protocol(tree) == "given"
+    assert default_protocol(toy) == "speaker-kfold/5/0/1"
+    tree = Dataset.load([str(toy_tree(tmp_path / "mine"))]).manifest
+    assert default_protocol(tree) == "given"
     alone = toy.where(speaker="toy-1")
-    assert experiment.usual_protocol(alone) == "random"
+    assert default_protocol(alone) == "random"
     assert experiment.planned(alone, None).stamp == "speaker-dependent"
 
 

@@ -91,13 +91,14 @@ def test_a_bad_config_is_refused(
 
 
 def test_copies_of_training_clips_are_taught_and_no_others(tree: Path) -> None:
+    from emovox.datasets import Dataset
     from emovox.training.config import read_config
-    from emovox.training.experiment import opened, planned
+    from emovox.training.experiment import planned
     from emovox.training.experiment_nets import clip_sets, clip_table
 
     steps = ["augment.copies=2", "augment.steps=[{kind: noise, snr_db: 10}]"]
     config = read_config(None, [*NET, *steps, f"data=[{tree}]"])
-    problem = opened(config.data, config.labels)
+    problem = Dataset.load(config.data, labels=config.labels)
     split = planned(problem.manifest, config.protocol).splits[0]
     table = clip_table(problem.manifest, config, training=split.train)
     labels, taught, held = clip_sets(problem.manifest, split, table)

@@ -12,13 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from emovox.datasets import CORPORA, Manifest, Utterance, scan
-from emovox.datasets.emobox import EMOBOX, rows
+from emovox.datasets.emobox import EMOBOX, emobox_folds, emobox_rows, emobox_split
 from emovox.datasets.splits import (
     STAMPS,
     Split,
     cross_corpus,
-    emobox,
-    emobox_folds,
     loso,
     random_split,
     speaker_kfold,
@@ -30,7 +28,7 @@ from emovox.errors import ProtocolError
 def _official(name: str) -> Manifest:
     """The corpus as EmoBox (or its own rule) lists it, without any sound."""
     entry = CORPORA[name]
-    keys = [row.key for row in rows(name)] if name in EMOBOX else sorted(entry.keys())
+    keys = [row.key for row in emobox_rows(name)] if name in EMOBOX else sorted(entry.keys())
     folder = "{0}_x/{1}" if name == "emovdb" else "{0}"
     paths = [folder.format(*key.split("/")) + ".wav" if name == "emovdb" else f"{key}.wav" for key in keys]
     return Manifest(Path(name), tuple(entry.utterance(path, entry.parse(path)) for path in paths))
@@ -68,10 +66,10 @@ def test_emobox_folds_are_sound_and_stamped(corpora: dict[str, Manifest], name: 
     manifest = corpora[name]
     tested: Counter[str] = Counter()
     for fold in emobox_folds(name):
-        split = emobox(manifest, fold)
+        split = emobox_split(manifest, fold)
         _sound(manifest, split)
         assert split.left_out == ()
-        assert set(split.test) == {f"{name}/{row.key}" for row in rows(name) if row.fold == fold}
+        assert set(split.test) == {f"{name}/{row.key}" for row in emobox_rows(name) if row.fold == fold}
         assert (split.stamp == "speaker-dependent") == (name in SHARING)
         tested.update(split.test)
     assert set(tested.values()) == {1}
@@ -82,7 +80,7 @@ def test_emobox_folds_are_sound_and_stamped(corpora: dict[str, Manifest], name: 
 def test_songs_of_the_test_actors_are_left_out(corpora: dict[str, Manifest]) -> None:
     whole = Manifest.merged([corpora["ravdess"], corpora["ravdess_song"], corpora["emodb"]])
     for fold in range(1, 7):
-        split = emobox(whole, fold, corpus="ravdess")
+        split = emobox_split(whole, fold, corpus="ravdess")
         _sound(whole, split)
         actors = _speakers(whole, split.test)
         assert len(actors) == 4
@@ -161,7 +159,7 @@ def test_cross_corpus_keeps_people_apart(corpora: dict[str, Manifest]) -> None:
 
 
 def test_two_speakers_are_too_few_to_validate_apart(corpora: dict[str, Manifest]) -> None:
-    split = emobox(corpora["tess"], 1)
+    split = emobox_split(corpora["tess"], 1)
     assert len(split.validation) == round(0.2 * 2100)
     counts = corpora["tess"].select(split.validation).counts("emotion")
     assert max(counts.values()) - min(counts.values()) <= 3
@@ -169,12 +167,12 @@ def test_two_speakers_are_too_few_to_validate_apart(corpora: dict[str, Manifest]
 
 def test_digest_names_the_content(corpora: dict[str, Manifest]) -> None:
     manifest = corpora["emodb"]
-    split = emobox(manifest, 1)
+    split = emobox_split(manifest, 1)
     backwards = replace(manifest, utterances=manifest.utterances[::-1])
-    assert emobox(backwards, 1) == split
+    assert emobox_split(backwards, 1) == split
     assert replace(split, name="x", train=split.train[::-1]).digest == split.digest
     assert replace(split, train=split.test, test=split.train).digest != split.digest
-    assert len({emobox(manifest, n).digest for n in range(1, 6)}) == 5
+    assert len({emobox_split(manifest, n).digest for n in range(1, 6)}) == 5
     # Frozen: a change of the drawing must be a decision, for it changes every published number.
     assert split.digest == "eca34efee2a1ebe7"
 
@@ -199,11 +197,11 @@ def test_impossible_splits_are_refused(corpora: dict[str, Manifest]) -> None:
     both = Manifest.merged([emodb, corpora["tess"]])
     partial = emodb.keep(lambda u: u.speaker != "emodb-03")
     cases = [
-        (lambda: emobox(emodb, 6), r"folds \(1, 2, 3, 4, 5\); got 6"),
-        (lambda: emobox(both, 1), "emodb, tess"),
-        (lambda: emobox(emodb, 1, corpus="tess"), "tess"),
-        (lambda: emobox(corpora["banglaser"], 1), "none"),
-        (lambda: emobox(partial, 1), "49 of EmoBox's 535 clips"),
+        (lambda: emobox_split(emodb, 6), r"folds \(1, 2, 3, 4, 5\); got 6"),
+        (lambda: emobox_split(both, 1), "emodb, tess"),
+        (lambda: emobox_split(emodb, 1, corpus="tess"), "tess"),
+        (lambda: emobox_split(corpora["banglaser"], 1), "none"),
+        (lambda: emobox_split(partial, 1), "49 of EmoBox's 535 clips"),
         (lambda: speaker_kfold(emodb, 1), "2 or more"),
         (lambda: speaker_kfold(emodb, 11), "at least 11 speakers"),
         (lambda: loso(emodb.where(speaker="emodb-03")), "at least 2"),
@@ -218,8 +216,8 @@ def test_impossible_splits_are_refused(corpora: dict[str, Manifest]) -> None:
     for call, says in cases:
         with pytest.raises(ProtocolError, match=says):
             call()
-    split = emobox(partial, 1, allow_missing=True)
-    assert set(split.test) < set(emobox(emodb, 1).test)
+    split = emobox_split(partial, 1, allow_missing=True)
+    assert set(split.test) < set(emobox_split(emodb, 1).test)
 
 
 @st.composite
@@ -269,7 +267,7 @@ def test_real_ravdess_with_everything_around_it() -> None:
     )
     assert len(whole) == 1440 + 1012 + 2800 + 535 + 4481 + 1466
     for fold in range(1, 7):
-        split = emobox(whole, fold, corpus="ravdess")
+        split = emobox_split(whole, fold, corpus="ravdess")
         _sound(whole, split)
         assert len(split.test) == 240
         assert len(split.left_out) == 44 * (3 if "ravdess-18" in _speakers(whole, split.test) else 4)

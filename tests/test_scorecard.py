@@ -20,18 +20,16 @@ import emovox
 from emovox.bundles import registry
 from emovox.cli import main
 from emovox.datasets import splits as protocols
+from emovox.datasets.loading import Dataset
 from emovox.datasets.manifest import Manifest, Utterance
-from emovox.datasets.plans import splits
-from emovox.datasets.split_file import write_splits
+from emovox.datasets.protocols import make_splits, write_splits
 from emovox.errors import ManifestError
 from emovox.evaluation import (
     NO_ANSWER,
     Evaluation,
     evaluate,
     fingerprints,
-    folded,
     metrics,
-    open_data,
     scorecard,
     stamp,
 )
@@ -206,7 +204,7 @@ def test_under_ten_speakers_there_is_no_interval(
 
 
 def test_splits_get_a_row_each(answers: Evaluation, toy: Manifest, tiny_bundle: Path) -> None:
-    folds = splits(toy, "speaker-kfold/3")
+    folds = make_splits(toy, "speaker-kfold/3")
     document = document_of(answers, toy, tiny_bundle, protocol="speaker-kfold/3", splits=folds)
     assert [row["split"] for row in document["splits"]] == [fold.name for fold in folds]
     assert sum(row["n_clips"] for row in document["splits"]) == len(toy)
@@ -282,7 +280,7 @@ def without_the_model(document: dict[str, Any]) -> dict[str, Any]:
 def test_golden_document(tiny_bundle: Path) -> None:
     done, manifest = judged_by_hand()
     spec = emovox.load(tiny_bundle).spec
-    folds = splits(manifest, "speaker-kfold/3")
+    folds = make_splits(manifest, "speaker-kfold/3")
     document = without_the_model(
         scorecard(
             done,
@@ -354,7 +352,7 @@ def test_foreign_clips_are_strict(toy: Manifest, spec_of: Callable[..., Any]) ->
     ],
 )
 def test_words_do_not_wash_a_test_clean(toy: Manifest, spec_of: Callable[..., Any], protocol: str) -> None:
-    tested = splits(toy, "speaker-kfold/3/0/1")[0].test
+    tested = make_splits(toy, "speaker-kfold/3/0/1")[0].test
     found = stamp(spec_of(corpora=("ravdess", "toy"), protocol=protocol), toy, tested)
     assert found.stamp == "contaminated"
     assert "trained on toy" in found.reasons[0]
@@ -365,7 +363,7 @@ def test_no_word_about_training_is_the_worst(toy: Manifest, spec_of: Callable[..
 
 
 def test_a_split_that_holds_the_clips_out_is_believed(toy: Manifest, spec_of: Callable[..., Any]) -> None:
-    split = splits(toy, "speaker-kfold/3/0/1")[0]
+    split = make_splits(toy, "speaker-kfold/3/0/1")[0]
     spec = spec_of(corpora=("toy",), protocol=f"{split.name}#{split.digest}")
     found = stamp(spec, toy, split.test)
     assert found.stamp == split.stamp == "text-shared"
@@ -409,17 +407,17 @@ def test_the_users_own_file_is_known(toy: Manifest, spec_of: Callable[..., Any],
     file.write_text(
         "speaker,part\n" + "".join(f"toy-{n:02},{'train' if n < 9 else 'test'}\n" for n in range(12))
     )
-    (split,) = splits(toy, str(file))
+    (split,) = make_splits(toy, str(file))
     spec = spec_of(corpora=("toy",), protocol=f"file/mine#{split.digest}")
     assert stamp(spec, toy, split.test, known=(split,)).stamp == "text-shared"
     assert stamp(spec, toy, split.test).stamp == "contaminated", "without the file nothing can be shown"
 
 
 def test_a_digest_is_known_under_any_name(toy: Manifest, spec_of: Callable[..., Any], tmp_path: Path) -> None:
-    made = splits(toy, "speaker-kfold/3/0/1")
-    (split,) = splits(toy, str(write_splits(tmp_path / "split.csv", made)))
+    made = make_splits(toy, "speaker-kfold/3/0/1")
+    (split,) = make_splits(toy, str(write_splits(tmp_path / "split.csv", made)))
     spec = spec_of(corpora=("toy",), protocol=f"{made[0].name}#{made[0].digest}")
-    other = splits(toy, "speaker-kfold/3/1/1")
+    other = make_splits(toy, "speaker-kfold/3/1/1")
     assert split.name != made[0].name
     part = toy.where(emotion=("angry", "sad", "happy"))  # the fold cannot be made again of these alone
     tested = [key for key in split.test if key in part.by_id]
@@ -432,8 +430,8 @@ def test_a_digest_is_known_under_any_name(toy: Manifest, spec_of: Callable[..., 
 def test_a_split_of_the_clips_that_are_asked_about_is_made_again(
     toy: Manifest, spec_of: Callable[..., Any]
 ) -> None:
-    asked = folded(toy, labels=("angry", "sad")).manifest
-    split = splits(asked, "speaker-kfold/3/0/1")[0]
+    asked = Dataset(toy).relabel(labels=("angry", "sad")).manifest
+    split = make_splits(asked, "speaker-kfold/3/0/1")[0]
     spec = spec_of(corpora=("toy",), protocol=f"{split.name}#{split.digest}")
     assert stamp(spec, toy, split.test, asked=asked).stamp == "text-shared"
     assert stamp(spec, toy, [*split.test, split.train[0]], asked=asked).stamp == "contaminated"
@@ -441,7 +439,7 @@ def test_a_split_of_the_clips_that_are_asked_about_is_made_again(
 
 
 def test_files_that_taught_are_known_under_any_name(toy: Manifest, spec_of: Callable[..., Any]) -> None:
-    split = splits(toy, "speaker-kfold/3/0/1")[0]
+    split = make_splits(toy, "speaker-kfold/3/0/1")[0]
     taught = fingerprints.memory(toy.select([*split.train, *split.validation]))
     spec = spec_of(corpora=("mine",), taught=taught, protocol=f"given#{split.digest}")
     renamed = Manifest(toy.root, tuple(replace(u, id=f"sub/{u.id}", corpus="sub") for u in toy))
@@ -500,7 +498,7 @@ def test_clips_under_another_corpus_name_are_known_by_their_own(
     for name in ("OAF_back_angry", "OAF_back_happy", "YAF_bar_sad"):
         (tmp_path / "all" / "tess" / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "all" / "tess" / f"{name}.wav").write_bytes(b"x")
-    opened = open_data(tmp_path / "all").manifest
+    opened = Dataset.load(tmp_path / "all").manifest
     assert opened.corpora == ("all",), "read by the ends of the names"
     found = stamp(spec_of(corpora=("tess",)), opened, opened.ids)
     assert found.stamp == "contaminated"
@@ -519,7 +517,7 @@ def test_a_table_without_corpora_is_of_the_one_that_is_named(tmp_path: Path) -> 
     for name in ("03a01Fa", "08a02Wb"):
         (tmp_path / "a" / f"{name}.wav").write_bytes(b"x")
     (tmp_path / "list.csv").write_text("path,emotion\na/03a01Fa.wav,happy\na/08a02Wb.wav,angry\n")
-    found = open_data(tmp_path / "list.csv", corpus="emodb").manifest
+    found = Dataset.load(tmp_path / "list.csv", corpus="emodb").manifest
     assert found.corpora == ("emodb",)
     assert found.speakers == ("emodb-03", "emodb-08")
 
@@ -551,7 +549,7 @@ def test_the_shipped_models_are_stamped_on_what_taught_them() -> None:
     known = [one for one in registry.models() if one.name == "default"]
     if not corpora or not known:
         pytest.skip("EMOVOX_CORPORA is unset, or the default model is not there")
-    manifest = open_data(Path(corpora) / "ravdess").manifest
+    manifest = Dataset.load(Path(corpora) / "ravdess").manifest
     found = stamp(known[0].spec, manifest, manifest.ids)
     assert found.stamp == "contaminated"
     assert "ravdess" in found.reasons[0] or "trains or validates" in found.reasons[0]
@@ -562,16 +560,16 @@ def test_the_shipped_models_are_stamped_on_what_taught_them() -> None:
 
 def test_data_is_a_manifest_or_its_folder(toy: Manifest) -> None:
     for found in (
-        open_data(toy.root),
-        open_data(toy.root / "manifest.csv"),
-        open_data(toy.root, corpus="toy"),
+        Dataset.load(toy.root),
+        Dataset.load(toy.root / "manifest.csv"),
+        Dataset.load(toy.root, corpus="toy"),
     ):
         assert found.manifest.ids == toy.ids
-        assert (found.n_not_read, found.notes) == (0, ())
+        assert (found.n_unread, found.notes) == (0, ())
     with pytest.raises(ManifestError, match="only of toy"):
-        open_data(toy.root, corpus="ravdess")
+        Dataset.load(toy.root, corpus="ravdess")
     with pytest.raises(ManifestError, match="there is no"):
-        open_data(toy.root / "none.csv")
+        Dataset.load(toy.root / "none.csv")
 
 
 def test_a_corpus_is_known_by_its_folder(tmp_path: Path) -> None:
@@ -579,11 +577,11 @@ def test_a_corpus_is_known_by_its_folder(tmp_path: Path) -> None:
         folder = tmp_path / name / "Actor_01"
         folder.mkdir(parents=True)
         (folder / "03-01-05-01-01-01-01.wav").write_bytes(b"x")
-    assert open_data(tmp_path / "RAVDESS").manifest.corpora == ("ravdess",)
-    assert open_data(tmp_path / "RAVDESS" / "Actor_01").manifest.corpora == ("ravdess",)
-    assert open_data(tmp_path / "misc", corpus="ravdess").manifest.corpora == ("ravdess",)
+    assert Dataset.load(tmp_path / "RAVDESS").manifest.corpora == ("ravdess",)
+    assert Dataset.load(tmp_path / "RAVDESS" / "Actor_01").manifest.corpora == ("ravdess",)
+    assert Dataset.load(tmp_path / "misc", corpus="ravdess").manifest.corpora == ("ravdess",)
     with pytest.raises(ManifestError, match="name it"):
-        open_data(tmp_path / "misc")
+        Dataset.load(tmp_path / "misc")
 
 
 def test_what_a_corpus_lacks_is_told(tmp_path: Path) -> None:
@@ -591,17 +589,17 @@ def test_what_a_corpus_lacks_is_told(tmp_path: Path) -> None:
     folder.mkdir(parents=True)
     (folder / "03-01-05-01-01-01-01.wav").write_bytes(b"x")
     (folder / "strange.wav").write_bytes(b"x")
-    found = open_data(tmp_path / "RAVDESS")
-    assert found.n_not_read == 1439 + 1
+    found = Dataset.load(tmp_path / "RAVDESS")
+    assert found.n_unread == 1439 + 1
     assert any("strange.wav" in note for note in found.notes)
 
 
 def test_other_tables_are_read_and_lost_rows_told(toy: Manifest) -> None:
     file = toy.root / "plain.csv"
     file.write_text(f"path,emotion\n{toy.utterances[0].path},happy\n{toy.utterances[2].path},flummoxed\n")
-    found = open_data(file)
+    found = Dataset.load(file)
     assert [u.emotion for u in found.manifest] == ["happy"]
-    assert found.n_not_read == 1
+    assert found.n_unread == 1
     assert any("flummoxed" in note for note in found.notes)
 
 
@@ -609,12 +607,12 @@ def test_folding_says_what_it_merged_and_lost(toy: Manifest) -> None:
     calm = Manifest(
         toy.root, tuple(replace(u, emotion="calm") if u.emotion == "happy" else u for u in toy.utterances)
     )
-    question = folded(calm, mapping=label_map("4"), labels=("neutral", "sad"))
+    question = Dataset(calm).relabel(mapping=label_map("4"), labels=("neutral", "sad"))
     assert question.merged == {"neutral": ("calm", "neutral")}
-    assert question.left_out == {"angry": 24, "fear": 24}
+    assert question.dropped == {"angry": 24, "fear": 24}
     assert question.manifest.counts("emotion") == {"neutral": 48, "sad": 24}
     with pytest.raises(ManifestError, match="no clip is left"):
-        folded(toy, labels=("boredom",))
+        Dataset(toy).relabel(labels=("boredom",))
 
 
 # --- the command ----------------------------------------------------------------------------------

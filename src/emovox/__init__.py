@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from emovox.bundles.registry import load, models
+    from emovox.datasets.loading import Dataset
     from emovox.errors import EmovoxError
     from emovox.inference.adaptation import Profile
     from emovox.inference.recognizer import Recognizer
@@ -26,6 +27,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "EMOTIONS",
+    "Dataset",
     "EmovoxError",
     "Prediction",
     "Profile",
@@ -41,6 +43,7 @@ __all__ = [
 
 _HOME = {
     "EMOTIONS": "labels",
+    "Dataset": "datasets.loading",
     "EmovoxError": "errors",
     "Prediction": "results",
     "Profile": "inference.adaptation",

@@ -12,8 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from emovox.datasets import CORPORA, official_keys
-from emovox.datasets.emobox import EMOBOX, Row, pack, rows
-from emovox.datasets.splits import emobox_folds
+from emovox.datasets.emobox import EMOBOX, EmoBoxRow, emobox_folds, emobox_rows, pack_rows
 from emovox.errors import ProtocolError
 from emovox.labels import canonical
 
@@ -214,7 +213,7 @@ LABELS = {
 """Labels of EmoBox that are no names."""
 
 
-def _file_of(corpus: str, row: Row) -> str:
+def _file_of(corpus: str, row: EmoBoxRow) -> str:
     """The official file name of a key."""
     if corpus == "casia":
         return f"{row.key}.wav"
@@ -227,7 +226,7 @@ def _file_of(corpus: str, row: Row) -> str:
 @pytest.mark.parametrize("corpus", EMOBOX)
 def test_every_row_of_emobox_names_one_clip_with_the_same_label(corpus: str) -> None:
     seen: set[str] = set()
-    for row in rows(corpus):
+    for row in emobox_rows(corpus):
         fields = CORPORA[corpus].parse(_file_of(corpus, row))
         assert fields is not None, row
         assert fields.key == row.key
@@ -237,9 +236,9 @@ def test_every_row_of_emobox_names_one_clip_with_the_same_label(corpus: str) -> 
     assert len(seen) == CORPORA[corpus].n_clips
     if CORPORA[corpus].keys is not None:
         assert seen == CORPORA[corpus].keys()
-    folds = Counter(row.fold for row in rows(corpus))
+    folds = Counter(row.fold for row in emobox_rows(corpus))
     assert tuple(sorted(f for f in folds if f is not None)) == emobox_folds(corpus)
-    speakers = {CORPORA[corpus].parse(_file_of(corpus, row)).speaker for row in rows(corpus)}
+    speakers = {CORPORA[corpus].parse(_file_of(corpus, row)).speaker for row in emobox_rows(corpus)}
     assert len(speakers) == CORPORA[corpus].n_speakers
 
 
@@ -257,18 +256,18 @@ def test_the_packed_folds_are_the_published_ones(corpus: str) -> None:
         table = list(csv.DictReader(stream))
     published = {CORPORA[corpus].parse(row["file"]).key: (row["label"], row["test_fold"]) for row in table}
     assert len(published) == len(table)
-    assert published == {r.key: (r.label, "" if r.fold is None else str(r.fold)) for r in rows(corpus)}
+    assert published == {r.key: (r.label, "" if r.fold is None else str(r.fold)) for r in emobox_rows(corpus)}
 
 
 def test_unknown_corpora_have_no_folds() -> None:
-    for ask in (rows, emobox_folds):
+    for ask in (emobox_rows, emobox_folds):
         with pytest.raises(ProtocolError, match="nemo"):
             ask("nemo")
 
 
 def test_packing_is_reproducible_and_order_does_not_matter() -> None:
-    table = list(rows("emodb"))
-    assert pack(table) == pack(table[::-1])
+    table = list(emobox_rows("emodb"))
+    assert pack_rows(table) == pack_rows(table[::-1])
 
 
 # -- names of any kind -----------------------------------------------------------------------------

@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 
 from emovox.datasets import CORPORA, Manifest, Utterance, scan
 from emovox.datasets.formats import FORMATS, Reading, guess, read, write
-from emovox.datasets.formats.assembly import UNKNOWN_SPEAKER, seconds
+from emovox.datasets.formats.assembly import seconds
 from emovox.datasets.formats.tables import row_of
+from emovox.datasets.manifest import UNKNOWN_SPEAKER
 from emovox.datasets.splits import PARTS
 from emovox.errors import ManifestError
 from emovox.labels import EMOTIONS

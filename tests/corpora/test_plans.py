@@ -10,9 +10,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from emovox.datasets import splits as protocols
+from emovox.datasets.emobox import emobox_rows, emobox_split
 from emovox.datasets.manifest import Manifest, Utterance
-from emovox.datasets.plans import PROTOCOLS, splits
-from emovox.datasets.split_file import read_splits, write_splits
+from emovox.datasets.protocols import PROTOCOLS, make_splits, read_splits, write_splits
 from emovox.errors import ProtocolError
 
 
@@ -37,7 +37,7 @@ def people(n_speakers: int = 6, *, corpus: str = "toy", n_clips: int = 4) -> Man
 
 
 def ravdess() -> Manifest:
-    rows = protocols.rows("ravdess")
+    rows = emobox_rows("ravdess")
     return Manifest(
         Path(),
         tuple(
@@ -60,33 +60,33 @@ TYPED = ("loso", "speaker-kfold", "speaker-kfold/3", "speaker-kfold/3/7", "rando
 @pytest.mark.parametrize("text", [*TYPED, "speakers/toy-1,toy-4"])
 def test_the_name_of_a_split_yields_it_alone(text: str) -> None:
     manifest = people()
-    found = splits(manifest, text)
+    found = make_splits(manifest, text)
     for split in found:
-        assert splits(manifest, split.name) == (split,)
+        assert make_splits(manifest, split.name) == (split,)
 
 
 def test_the_numbers_of_splits() -> None:
     manifest = people()
-    n = {text: len(splits(manifest, text)) for text in TYPED}
+    n = {text: len(make_splits(manifest, text)) for text in TYPED}
     assert list(n.values()) == [6, 5, 3, 3, 1, 1]
-    assert splits(manifest, "speaker-kfold") == protocols.speaker_kfold(manifest, 5)
-    assert splits(manifest, "random") == (protocols.random_split(manifest),)
+    assert make_splits(manifest, "speaker-kfold") == protocols.speaker_kfold(manifest, 5)
+    assert make_splits(manifest, "random") == (protocols.random_split(manifest),)
 
 
 def test_emobox_as_typed() -> None:
     manifest = ravdess()
-    every = splits(manifest, "emobox")
-    assert every == tuple(protocols.emobox(manifest, n) for n in range(1, 7))
-    assert splits(manifest, "emobox/ravdess") == every
-    assert splits(manifest, "emobox/2") == splits(manifest, "emobox/ravdess/2") == (every[1],)
+    every = make_splits(manifest, "emobox")
+    assert every == tuple(emobox_split(manifest, n) for n in range(1, 7))
+    assert make_splits(manifest, "emobox/ravdess") == every
+    assert make_splits(manifest, "emobox/2") == make_splits(manifest, "emobox/ravdess/2") == (every[1],)
 
 
 def test_cross_corpus_takes_turns() -> None:
     both = Manifest.merged([people(3, corpus="one"), people(3, corpus="two")])
-    found = splits(both, "cross-corpus")
+    found = make_splits(both, "cross-corpus")
     assert [split.name for split in found] == ["cross-corpus/one", "cross-corpus/two"]
     assert {key.split("/")[0] for key in found[0].test} == {"one"}
-    assert splits(both, "cross-corpus/two") == (found[1],)
+    assert make_splits(both, "cross-corpus/two") == (found[1],)
 
 
 @pytest.mark.parametrize(
@@ -94,26 +94,26 @@ def test_cross_corpus_takes_turns() -> None:
     [
         ("emobx", "did you mean 'emobox'"),
         ("emobox", "speaker-kfold"),
-        ("emobox/ravdess/x", "typed emobox"),
-        ("emobox/ravdess/1/2", "typed emobox"),
+        ("emobox/ravdess/x", "the form is emobox"),
+        ("emobox/ravdess/1/2", "the form is emobox"),
         ("loso/nobody", "there is no split"),
-        ("speaker-kfold/x", "typed speaker-kfold"),
+        ("speaker-kfold/x", "the form is speaker-kfold"),
         ("speaker-kfold/3/0/9", "the last one is 'speaker-kfold/3/0/3'"),
-        ("speaker-kfold/3/0/1/1", "typed speaker-kfold"),
-        ("speakers/", "typed speakers"),
+        ("speaker-kfold/3/0/1/1", "the form is speaker-kfold"),
+        ("speakers/", "the form is speakers"),
         ("speakers/who", "no speaker 'who'"),
-        ("random/much", "typed random"),
+        ("random/much", "the form is random"),
         ("random/1.5", "between 0 and 1"),
-        ("random/0.5/0/0", "typed random"),
+        ("random/0.5/0/0", "the form is random"),
         ("given", "another protocol"),
-        ("given/1", "typed given"),
+        ("given/1", "the form is given"),
         ("", "there are"),
         ("none.csv", "no protocol file"),
     ],
 )
 def test_what_cannot_be_is_told(text: str, said: str) -> None:
     with pytest.raises(ProtocolError) as caught:
-        splits(ravdess() if text.startswith("emobox/r") else people(), text)
+        make_splits(ravdess() if text.startswith("emobox/r") else people(), text)
     assert said in str(caught.value)
 
 
@@ -143,7 +143,7 @@ def test_given_follows_the_corpus() -> None:
     assert who == {"train": {"toy-0", "toy-1"}, "test": {"toy-3", "toy-4"}, "left_out": {"toy-5"}}
     assert {manifest[k].speaker for k in split.validation} == {"toy-2"}
     assert split.stamp == "strict"
-    assert splits(manifest, "given") == (split,)
+    assert make_splits(manifest, "given") == (split,)
 
 
 def test_given_draws_a_validation_where_there_is_none_and_sees_shared_speakers() -> None:
@@ -173,16 +173,16 @@ def test_folds_that_take_turns_share_nobody(tmp_path: Path, key: str) -> None:
     file = tmp_path / "mine.csv"
     text = "".join(f"{name},{n % 3}\n" for n, name in enumerate(rows))
     file.write_text(f"{key},fold\n{text}{rows[0]},1\n")
-    with pytest.raises(ProtocolError, match=f"{key} '{rows[0]}' stands in the folds '0' and '1'"):
-        splits(people(), str(file))
+    with pytest.raises(ProtocolError, match=f"{key} '{rows[0]}' is in the folds '0' and '1'"):
+        make_splits(people(), str(file))
     file.write_text(f"{key},fold\n{text}")
-    assert len(splits(people(), str(file))) == 3
+    assert len(make_splits(people(), str(file))) == 3
 
 
 def test_a_file_of_speakers(tmp_path: Path) -> None:
     file = tmp_path / "mine.csv"
     file.write_text("speaker,part\ntoy-0,train\ntoy-1,train\ntoy-2,val\ntoy-3,test\n")
-    (split,) = splits(people(), str(file))
+    (split,) = make_splits(people(), str(file))
     assert split.name == "file/mine"
     assert {key.split("/")[1][0] for key in split.test} == {"3"}
     assert len(split.left_out) == 8
@@ -191,7 +191,7 @@ def test_a_file_of_speakers(tmp_path: Path) -> None:
 def test_folds_alone_take_turns(tmp_path: Path) -> None:
     file = tmp_path / "folds.tsv"
     file.write_text("speaker\tfold\n" + "".join(f"toy-{n}\t{'ab'[n % 2]}\n" for n in range(6)))
-    a, b = splits(people(), str(file))
+    a, b = make_splits(people(), str(file))
     assert (a.name, b.name) == ("file/folds/a", "file/folds/b")
     assert set(a.test) == {*b.train, *b.validation}
     assert a.stamp == b.stamp == "strict"
@@ -229,7 +229,7 @@ def test_missing_clips_can_be_allowed(tmp_path: Path) -> None:
 @given(text=st.sampled_from(TYPED), n=st.integers(5, 9), suffix=st.sampled_from([".csv", ".tsv"]))
 def test_written_splits_come_back(tmp_path: Path, text: str, n: int, suffix: str) -> None:
     manifest = people(n)
-    before = splits(manifest, text)
+    before = make_splits(manifest, text)
     after = read_splits(manifest, write_splits(tmp_path / f"kept{suffix}", before))
     assert [(s.digest, s.stamp) for s in after] == [(s.digest, s.stamp) for s in before]
 

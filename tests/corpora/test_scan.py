@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from emovox.audio import AUDIO_SUFFIXES
-from emovox.datasets import CORPORA, Report, scan
+from emovox.datasets import CORPORA, ScanReport, scan
 from emovox.datasets.scan import walk
 from emovox.errors import ManifestError
 
@@ -24,7 +24,7 @@ def _grow(root: Path, *paths: str, content: bytes = b"x") -> Path:
     return root
 
 
-def _accounted(report: Report) -> int:
+def _accounted(report: ScanReport) -> int:
     return report.n_clips + len(report.unread) + len(report.duplicates) + len(report.empty)
 
 

@@ -127,7 +127,7 @@ def divided(protocols: str) -> list[str]:
     >>> divided("emobox,speakers/a,b,random")
     ['emobox', 'speakers/a,b', 'random']
     """
-    from emovox.datasets.plans import KINDS
+    from emovox.datasets.protocols import KINDS
 
     found: list[str] = []
     for part in protocols.split(","):
@@ -265,15 +265,15 @@ class _Plans:
         return self._plans[key]
 
     def _opened(self, data: tuple[str, ...], labels: str) -> Manifest:
-        from emovox.training.experiment import opened
+        from emovox.datasets.loading import Dataset
 
         if (data, labels) in self._clips:
             return self._clips[data, labels]
-        problem = opened(data, labels)
+        problem = Dataset.load(data, labels=labels)
         for note in problem.notes:
             say(note)
         if self._wish.listen and data not in self._prints:
-            every = opened(data, "all").manifest
+            every = Dataset.load(data).manifest
             self._prints[data] = _heard("+".join(every.corpora), every)
         self._clips[data, labels] = problem.manifest
         return problem.manifest
@@ -324,13 +324,13 @@ def _heard(corpus: str, manifest: Manifest) -> dict[str, Fingerprint]:
 
 def _opened(name: str, root: Path) -> tuple[str, Manifest]:
     from emovox.datasets import CORPORA
-    from emovox.evaluation import open_data
+    from emovox.datasets.loading import Dataset
 
     if name not in CORPORA and Path(name).is_file():
-        corpus, found = Path(name).stem, open_data(name)
+        corpus, found = Path(name).stem, Dataset.load(name)
     else:
         place = root / name
-        corpus, found = name, open_data(place if place.is_dir() else root, corpus=name)
+        corpus, found = name, Dataset.load(place if place.is_dir() else root, corpus=name)
     for line in found.notes:
         say(line)
     return corpus, found.manifest

@@ -20,8 +20,9 @@ from emovox.labels import canonical_all, label_map
 if TYPE_CHECKING:
     from emovox.bundles import Spec
     from emovox.datasets import Manifest
+    from emovox.datasets.loading import Dataset
     from emovox.datasets.splits import Split
-    from emovox.evaluation import Evaluation, Folded, Robustness
+    from emovox.evaluation import Evaluation, Robustness
     from emovox.inference.recognizer import Recognizer
 
 __all__ = ["FILES", "evaluate", "judged", "show_scores", "write_pages"]
@@ -99,19 +100,19 @@ def evaluate(
     """
     _check_output(output, force=force)
     from emovox.bundles import registry
-    from emovox.datasets.manifest import Manifest
-    from emovox.evaluation import folded, open_data, scorecard, stamp
+    from emovox.datasets.loading import Dataset
+    from emovox.evaluation import scorecard, stamp
 
     recognizer = registry.load(model, vad=vad.value)
-    found = [open_data(path, corpus=corpus) for path in data]
-    for line in (line for one in found for line in one.notes):
+    dataset = Dataset.load(data, corpus=corpus)
+    for line in dataset.notes:
         say(line)
-    whole = Manifest.merged(one.manifest for one in found)
+    whole = dataset.manifest
     names, fold = _answers_wanted(labels, mapping, recognizer.labels)
-    asked = folded(whole, labels=names, mapping=fold).manifest
+    asked = dataset.relabel(mapping=fold, labels=names).manifest
     splits = () if protocol == _ALL else _splits(protocol, asked, whole, recognizer.spec)
     tested = {key for split in splits for key in split.test} if splits else set(whole.ids)
-    question = folded(whole.keep(lambda u: u.id in tested), labels=names, mapping=fold)
+    question = dataset.select(tested).relabel(mapping=fold, labels=names)
     _check_labels(question.manifest, names or recognizer.labels)
     _tell_left_out(question)
     answers = judged(recognizer, question.manifest, names, workers)
@@ -128,8 +129,8 @@ def evaluate(
         settings={
             "map": mapping,
             "merged": {new: list(old) for new, old in question.merged.items()},
-            "left_out": dict(question.left_out),
-            "not_read": sum(one.n_not_read for one in found),
+            "left_out": dict(question.dropped),
+            "not_read": dataset.n_unread,
             "vad": vad.value,
         },
         robustness=worse,
@@ -142,13 +143,13 @@ def evaluate(
 
 def _splits(protocol: str, asked: Manifest, whole: Manifest, spec: Spec) -> tuple[Split, ...]:
     """The splits of the clips that are asked about; or of all, if the model was trained by one of those."""
-    from emovox.datasets.plans import splits as splits_of
+    from emovox.datasets.protocols import make_splits
 
     digest = spec.protocol.partition("#")[2]
-    made = splits_of(asked, protocol, allow_missing=True)
+    made = make_splits(asked, protocol, allow_missing=True)
     if not digest or asked.ids == whole.ids or digest in {split.digest for split in made}:
         return made
-    every = splits_of(whole, protocol, allow_missing=True)
+    every = make_splits(whole, protocol, allow_missing=True)
     return every if digest in {split.digest for split in every} else made
 
 
@@ -172,11 +173,11 @@ def _check_labels(manifest: Manifest, known: Sequence[str]) -> None:
         )
 
 
-def _tell_left_out(question: Folded) -> None:
+def _tell_left_out(question: Dataset) -> None:
     for new, old in question.merged.items():
         say(f"counted as {new}: {', '.join(old)}")
-    if question.left_out:
-        told = ", ".join(f"{name} {n}" for name, n in question.left_out.items())
+    if question.dropped:
+        told = ", ".join(f"{name} {n}" for name, n in question.dropped.items())
         say(f"left out, for they are not among the labels: {told} clips")
 
 

@@ -99,21 +99,20 @@ class _Clips:
 
 
 def _clips(spec: Spec, data: Sequence[str], corpus: str | None, protocol: str | None, n: int) -> _Clips:
-    from emovox.datasets.manifest import Manifest
-    from emovox.datasets.plans import splits as splits_of
-    from emovox.evaluation import folded, open_data, sample, stamp
+    from emovox.datasets.loading import Dataset
+    from emovox.evaluation import sample, stamp
 
-    found = [open_data(path, corpus=corpus) for path in data]
-    for line in (line for one in found for line in one.notes):
+    dataset = Dataset.load(data, corpus=corpus)
+    for line in dataset.notes:
         say(line)
-    whole = Manifest.merged(one.manifest for one in found)
+    whole = dataset.manifest
     name = protocol or spec.protocol.partition("#")[0]
-    splits = splits_of(whole, name, allow_missing=True)
+    splits = dataset.splits(name)
     if len(splits) != 1:
         such = splits[0].name if splits else "given"
         raise ConfigError(f"{name!r} is {len(splits)} splits; name one with --protocol, such as {such}")
     split = splits[0]
-    test = folded(whole.select(split.test), labels=spec.labels).manifest
+    test = dataset.select(split.test).relabel(labels=spec.labels).manifest
     found_stamp = stamp(spec, whole, test.ids, known=splits)
     return _Clips(sample(whole.select(split.train), n), test, split, found_stamp.stamp)
 

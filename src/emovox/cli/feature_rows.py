@@ -75,9 +75,9 @@ def of_paths(paths: Sequence[str], *, recursive: bool) -> list[Job]:
 
 def of_manifest(data: Path) -> list[Job]:
     """The clips of a manifest, or of a corpus's folder."""
-    from emovox.evaluation import open_data
+    from emovox.datasets.loading import Dataset
 
-    found = open_data(data)
+    found = Dataset.load(data)
     for line in found.notes:
         say(line)
     rows = zip(found.manifest, extraction.clips_of(found.manifest), strict=True)

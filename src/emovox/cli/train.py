@@ -40,11 +40,12 @@ from emovox.errors import ManifestError
 
 if TYPE_CHECKING:
     from emovox.datasets import Manifest
+    from emovox.datasets.loading import Dataset
     from emovox.evaluation import Evaluation
     from emovox.features.extraction import FeatureTable
     from emovox.training.bench import Plan
     from emovox.training.config import Config
-    from emovox.training.experiment import Problem, Trained
+    from emovox.training.experiment import Trained
     from emovox.training.experiment_nets import ClipTable
 
 __all__ = ["train"]
@@ -168,7 +169,7 @@ def _check_parts(manifest: Manifest, plan: Plan) -> None:
 
 
 def _judge(
-    folder: Path, made: Trained, problem: Problem, plan: Plan, workers: int, *, curves: bool
+    folder: Path, made: Trained, problem: Dataset, plan: Plan, workers: int, *, curves: bool
 ) -> tuple[dict[str, Any], Evaluation]:
     """Write the bundle, ask it about the test as a user would, write the pages and the scores.
 
@@ -176,7 +177,7 @@ def _judge(
         curves: a net's curves lie in the folder; they are put into the pages.
     """
     from emovox.bundles import registry, write_bundle
-    from emovox.datasets.split_file import write_splits
+    from emovox.datasets.protocols import write_splits
     from emovox.evaluation import scorecard, stamp
     from emovox.training import run_folder
 
@@ -192,9 +193,9 @@ def _judge(
         protocol=split.name,
         splits=plan.splits,
         settings={
-            "merged": {new: list(old) for new, old in (problem.merged or {}).items()},
-            "left_out": dict(problem.left_out or {}),
-            "not_read": problem.n_not_read,
+            "merged": {new: list(old) for new, old in problem.merged.items()},
+            "left_out": dict(problem.dropped),
+            "not_read": problem.n_unread,
             "selected_columns": list(made.selected or ()),
         },
     )
@@ -210,9 +211,8 @@ def _judge(
 
 def _score(document: dict[str, Any], tested: Manifest) -> Any:
     from emovox.bundles import Score
-    from emovox.datasets.formats.assembly import known_speaker
 
-    named = all(known_speaker(u) is not None for u in tested)
+    named = all(u.known_speaker is not None for u in tested)
     uar = document["scores"]["uar"]
     return Score(
         corpus="+".join(document["data"]["corpora"]),

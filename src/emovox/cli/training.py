@@ -15,11 +15,11 @@ from emovox.errors import ConfigError, ManifestError, MissingExtraError, did_you
 
 if TYPE_CHECKING:
     from emovox.datasets import Manifest
+    from emovox.datasets.loading import Dataset
     from emovox.datasets.splits import Split
     from emovox.features import FeatureSet
     from emovox.features.extraction import Clip, FeatureTable
     from emovox.training.config import Config
-    from emovox.training.experiment import Problem
     from emovox.training.experiment_nets import ClipTable
     from emovox.training.run_folder import Run
 
@@ -228,11 +228,11 @@ def tracked(run: Run, place: str | None) -> None:
         say(f"MLflow did not take the run: {error}")
 
 
-def opened(data: Sequence[str], labels: str) -> Problem:
+def opened(data: Sequence[str], labels: str) -> Dataset:
     """The clips, and a word on what became of their labels."""
-    from emovox.training.experiment import opened as open_problem
+    from emovox.datasets.loading import Dataset
 
-    problem = open_problem(data, labels)
+    problem = Dataset.load(data, labels=labels)
     for line in problem.notes:
         say(line)
     return problem

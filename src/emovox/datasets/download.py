@@ -29,8 +29,8 @@ from http.client import HTTPException
 from pathlib import Path
 from typing import IO, Any
 
-from emovox.datasets import CORPORA
-from emovox.errors import DownloadError, ManifestError, did_you_mean
+from emovox.datasets.corpora import find_corpus
+from emovox.errors import DownloadError
 
 __all__ = ["SOURCES", "Fetched", "Remote", "advice", "download", "fetch", "unpack"]
 
@@ -128,9 +128,7 @@ def advice(name: str) -> str:
     Raises:
         ManifestError: unknown corpus.
     """
-    corpus = CORPORA.get(name)
-    if corpus is None:
-        raise ManifestError(f"unknown corpus {name!r}; {did_you_mean(name, CORPORA)}")
+    corpus = find_corpus(name)
     step = _STEPS.get(name, "download it there")
     return (
         f"{corpus.title} ({corpus.licence}): {corpus.url} - {step}; then  emovox data check {name} --root DIR"

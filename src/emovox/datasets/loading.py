@@ -1,79 +1,188 @@
-"""Which clips are to be judged: a manifest, or the folder of a corpus; and under which names of emotions."""
+"""Load labelled clips from manifests, tables and folders of corpora, and fold their labels.
+
+data = Dataset.load(["corpora/ravdess", "corpora/emodb"], labels="common")
+split = data.splits("cross-corpus/emodb")[0]
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+import os
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from emovox.datasets import CORPORA, Manifest, formats, scan
-from emovox.errors import ManifestError
-from emovox.labels import LabelMap
+from emovox.datasets import formats
+from emovox.datasets.corpora import CORPORA
+from emovox.datasets.manifest import Manifest
+from emovox.datasets.protocols import make_splits
+from emovox.datasets.scan import scan
+from emovox.datasets.splits import Split, default_protocol
+from emovox.errors import ConfigError, LabelError, ManifestError
+from emovox.labels import EMOTIONS, EXTRAS, LABEL_MAPS, LabelMap, canonical_all, label_map
 
-__all__ = ["Folded", "Opened", "folded", "open_data"]
+__all__ = ["Dataset", "resolve_labels"]
 
 
-@dataclass(frozen=True, slots=True)
-class Opened:
-    """A manifest, and what could not be taken into it."""
+@dataclass(frozen=True)
+class Dataset:
+    """Labelled clips, with a record of what could not be read and what became of the labels."""
 
     manifest: Manifest
-    n_not_read: int = 0
-    """Files or rows that are missing in the manifest."""
     notes: tuple[str, ...] = ()
-    """Lines for people; none when all is as it should be."""
+    """Lines for people: files that could not be read, labels that were merged or dropped."""
+    merged: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """New label -> the several old ones that became it."""
+    dropped: Mapping[str, int] = field(default_factory=dict)
+    """Label -> number of clips left out because of it."""
+    n_unread: int = 0
+    """Files or rows that are missing from the manifest."""
+
+    def __len__(self) -> int:
+        return len(self.manifest)
+
+    @classmethod
+    def load(
+        cls,
+        paths: str | Path | Sequence[str | Path],
+        *,
+        corpus: str | None = None,
+        labels: str = "all",
+    ) -> Dataset:
+        """Load all clips of one or several sources.
+
+        Args:
+            paths: manifests or other tables (see `emovox.datasets.formats`), folders that hold
+                ``manifest.csv``, trees of sound, or folders of corpora.
+            corpus: of a folder, the corpus that it holds, if its name does not say so; of a table, the corpus
+                to keep, or the one it describes, if its format names none.
+            labels: ``all``, ``common`` to all corpora, the name of a label map, or emotions separated by
+                commas.
+
+        Raises:
+            ConfigError: no path is given.
+            ManifestError: a source cannot be read, or no clip is left.
+            LabelError: ``labels`` does not fit these clips.
+            MissingExtraError: the format of a table needs an extra that is not installed.
+        """
+        sources = [paths] if isinstance(paths, str | os.PathLike) else list(paths)
+        if not sources:
+            raise ConfigError("no data are named; expected a manifest, a tree or a corpus: --data PATH")
+        parts = [_load_source(Path(source), corpus) for source in sources]
+        data = cls(
+            Manifest.merged(part.manifest for part in parts),
+            tuple(note for part in parts for note in part.notes),
+            n_unread=sum(part.n_unread for part in parts),
+        )
+        mapping = resolve_labels(data.manifest, labels)
+        if mapping is None:
+            return data
+        notes = (
+            f"{name}: {line}"
+            for name in data.manifest.corpora
+            for line in mapping.report(u.emotion for u in data.manifest.where(corpus=name)).lines()
+        )
+        return replace(data.relabel(mapping=mapping), notes=(*data.notes, *notes))
+
+    def relabel(self, *, mapping: LabelMap | None = None, labels: Sequence[str] | None = None) -> Dataset:
+        """Fold the labels by ``mapping``, then keep the clips whose label is among ``labels``.
+
+        Raises:
+            ManifestError: no clip is left.
+        """
+        manifest, merged, dropped = self.manifest, dict(self.merged), dict(self.dropped)
+        if mapping is not None:
+            report = mapping.report(u.emotion for u in manifest)
+            merged |= report.merged
+            _count(dropped, report.dropped)
+            rows = ((u, mapping(u.emotion)) for u in manifest)
+            manifest = Manifest(manifest.root, tuple(replace(u, emotion=new) for u, new in rows if new))
+        if labels is not None:
+            _count(dropped, Counter(u.emotion for u in manifest if u.emotion not in labels))
+            manifest = manifest.where(emotion=tuple(labels))
+        if not len(manifest):
+            raise ManifestError(f"no clip is left: their labels are {', '.join(dropped) or 'none'}")
+        return replace(self, manifest=manifest, merged=merged, dropped=dict(sorted(dropped.items())))
+
+    def select(self, ids: Iterable[str]) -> Dataset:
+        """Keep the clips with these ids, in the order of the manifest."""
+        wanted = set(ids)
+        return replace(self, manifest=self.manifest.keep(lambda u: u.id in wanted))
+
+    def splits(self, protocol: str | None = None, *, allow_missing: bool = True) -> tuple[Split, ...]:
+        """Split the clips by a protocol (see `emovox.datasets.protocols.PROTOCOLS`).
+
+        Args:
+            protocol: `emovox.datasets.splits.default_protocol` unless given.
+            allow_missing: accept a manifest that lacks clips which EmoBox or the file lists.
+
+        Raises:
+            ProtocolError: the protocol is unknown, or not possible with these clips.
+        """
+        return make_splits(
+            self.manifest, protocol or default_protocol(self.manifest), allow_missing=allow_missing
+        )
 
 
-def open_data(path: str | Path, *, corpus: str | None = None) -> Opened:
-    """The utterances at ``path``.
-
-    Args:
-        path: a manifest or another table (see `emovox.datasets.formats`), a folder that holds
-            ``manifest.csv``, or the folder of a corpus.
-        corpus: of a folder, the corpus that it holds, if its name does not say so; of a table, the corpus to
-            keep, or the one it is of, if its format names none.
+def resolve_labels(manifest: Manifest, labels: str) -> LabelMap | None:
+    """The map that ``labels`` means for these clips; ``None`` for ``all``, which changes nothing.
 
     Raises:
-        ManifestError: nothing there, or nothing of that corpus; the message says what to do.
-        MissingExtraError: the table's format needs an extra that is not installed.
+        LabelError: an unknown emotion, or fewer than two labels would be left.
     """
-    place = Path(path)
+    if labels == "all":
+        return None
+    if labels in LABEL_MAPS:
+        return label_map(labels)
+    if labels == "common":
+        each = [set(manifest.where(corpus=name).emotions) for name in manifest.corpora]
+        shared = set.intersection(*each)
+        names: tuple[str, ...] = tuple(name for name in (*EMOTIONS, *EXTRAS) if name in shared)
+    else:
+        names = canonical_all(labels)
+    if len(names) < 2:
+        raise LabelError(
+            f"the labels {labels!r} leave {', '.join(names) or 'none'}; expected at least two to tell apart"
+        )
+    return LabelMap(labels, {name: name for name in names})
+
+
+def _count(totals: dict[str, int], more: Mapping[str, int]) -> None:
+    for name, n in more.items():
+        totals[name] = totals.get(name, 0) + n
+
+
+def _load_source(place: Path, corpus: str | None) -> Dataset:
+    """One source: the corpus that is named or that a folder is called after, else a table or tree."""
     if place.is_dir() and (place / "manifest.csv").is_file():
         place = place / "manifest.csv"
-    name = (corpus or _named_by(place)) if place.is_dir() else None
+    name = (corpus or _corpus_named_by(place)) if place.is_dir() else None
     if name is not None:
-        return _corpus(name, place)
-    manifest, report = _table(place)
-    if corpus is not None and "corpus" not in formats.FORMATS[report.format].holds:
-        manifest, report = formats.read(place, format=report.format, options=formats.Reading(corpus=corpus))
-    if corpus is not None:
-        if corpus not in manifest.corpora:
-            there = ", ".join(manifest.corpora) or "nothing"
-            raise ManifestError(f"{str(path)!r} holds no clip of {corpus!r}, only of {there}")
-        manifest = manifest.where(corpus=corpus)
-    notes = () if report.ok else tuple(report.lines())
-    return Opened(manifest, len(report.unknown) + len(report.refused), notes)
-
-
-def _corpus(name: str, folder: Path) -> Opened:
-    manifest, report = scan(name, folder)
-    lost = len(report.missing) + len(report.unread) + len(report.empty) + len(report.outside)
-    return Opened(manifest, lost, () if report.ok else tuple(report.lines()))
-
-
-def _table(place: Path) -> tuple[Manifest, formats.ImportReport]:
+        manifest, scanned = scan(name, place)
+        lost = (*scanned.missing, *scanned.unread, *scanned.empty, *scanned.outside)
+        return Dataset(manifest, () if scanned.ok else tuple(scanned.lines()), n_unread=len(lost))
     try:
-        return formats.read(place)
+        manifest, report = formats.read(place)
     except ManifestError as error:
         if not place.is_dir():
             raise
         raise ManifestError(
             f"{error}; if it is a corpus, name it (--corpus): {', '.join(CORPORA)}"
         ) from error
+    if corpus is not None:
+        if "corpus" not in formats.FORMATS[report.format].holds:
+            options = formats.Reading(corpus=corpus)
+            manifest, report = formats.read(place, format=report.format, options=options)
+        if corpus not in manifest.corpora:
+            there = ", ".join(manifest.corpora) or "nothing"
+            raise ManifestError(f"{str(place)!r} holds no clip of {corpus!r}, only of {there}")
+        manifest = manifest.where(corpus=corpus)
+    notes = () if report.ok else tuple(report.lines())
+    return Dataset(manifest, notes, n_unread=len(report.unknown) + len(report.refused))
 
 
-def _named_by(folder: Path) -> str | None:
-    """The corpus that the folder's name gives away, whatever its punctuation."""
+def _corpus_named_by(folder: Path) -> str | None:
+    """The corpus that the folder, or the one above it, is called after, whatever the punctuation."""
     resolved = folder.resolve()
     for name in (resolved.name, resolved.parent.name):
         plain = "".join(c for c in name.lower() if c.isalnum())
@@ -81,39 +190,3 @@ def _named_by(folder: Path) -> str | None:
             if plain == corpus.replace("_", ""):
                 return corpus
     return None
-
-
-@dataclass(frozen=True, slots=True)
-class Folded:
-    """A manifest whose emotions fit a question, and what did not."""
-
-    manifest: Manifest
-    merged: Mapping[str, tuple[str, ...]]
-    """New label -> the several old ones that became it."""
-    left_out: Mapping[str, int]
-    """Emotion -> clips that are not asked about."""
-
-
-def folded(
-    manifest: Manifest, *, labels: Sequence[str] | None = None, mapping: LabelMap | None = None
-) -> Folded:
-    """Fold the emotions by ``mapping``, and keep the clips whose emotion is among ``labels``.
-
-    Raises:
-        ManifestError: no clip is left.
-    """
-    report = mapping.report([u.emotion for u in manifest]) if mapping else None
-    if mapping:
-        rows = ((u, mapping(u.emotion)) for u in manifest)
-        manifest = replace(
-            manifest, utterances=tuple(replace(u, emotion=new) for u, new in rows if new is not None)
-        )
-    lost = {} if report is None else dict(report.dropped)
-    if labels is not None:
-        for u in manifest:
-            if u.emotion not in labels:
-                lost[u.emotion] = lost.get(u.emotion, 0) + 1
-        manifest = manifest.where(emotion=tuple(labels))
-    if not len(manifest):
-        raise ManifestError(f"no clip is left to judge: their emotions are {', '.join(lost) or 'none'}")
-    return Folded(manifest, {} if report is None else report.merged, dict(sorted(lost.items())))

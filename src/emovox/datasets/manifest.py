@@ -1,7 +1,7 @@
-"""Who said what, with which expression, in which file: one row an utterance.
+"""Manifests: who said what, with which expression, in which file; one row per utterance.
 
-A ``Manifest`` is a root folder and a tuple of ``Utterance``. Paths are POSIX and relative to the root,
-so a manifest can travel. What is not known is ``None``, never an empty string and never 0.
+A ``Manifest`` is a root folder and a tuple of ``Utterance``. Paths are POSIX and relative to the root, so
+that a manifest can travel. A missing value is ``None``, never an empty string and never 0.
 """
 
 from __future__ import annotations
@@ -20,22 +20,26 @@ from emovox._files import replaced_text
 from emovox.errors import LabelError, ManifestError
 from emovox.labels import canonical
 
-__all__ = ["SEXES", "Manifest", "Utterance", "root_of"]
+__all__ = ["SEXES", "UNKNOWN_SPEAKER", "Manifest", "Utterance", "root_of"]
 
 SEXES: tuple[str, ...] = ("female", "male", "other")
-"""What ``Utterance.sex`` may be; ``None`` = not known."""
+"""Values of ``Utterance.sex``; ``None`` = not known."""
+
+UNKNOWN_SPEAKER = "unknown"
+"""Speaker of clips that name none. They count as one person, so that no split of them passes for
+speaker-independent."""
 
 
 @dataclass(frozen=True, slots=True)
 class Utterance:
-    """One spoken clip, or one stretch of a file.
+    """A spoken clip: a file, or a span of one.
 
     Raises:
         ManifestError: a field has the wrong type or an impossible value.
     """
 
     id: str
-    """Unique among all corpora: ``<corpus>/<key>``. Does not depend on where the files lie."""
+    """Unique among all corpora: ``<corpus>/<key>``. Does not depend on where the files are."""
     path: str
     """POSIX, relative to the manifest's root."""
     corpus: str
@@ -44,7 +48,7 @@ class Utterance:
     emotion: str
     """Canonical name, see ``emovox.labels``."""
     original: str
-    """What the corpus itself calls it."""
+    """The corpus's own name of the emotion."""
     start: float | None = None
     """Seconds from the start of the file; ``None`` = its beginning."""
     end: float | None = None
@@ -58,76 +62,62 @@ class Utterance:
     """Id of the sentence: two clips with the same id have the same words."""
     intensity: str | None = None
     extra: Mapping[str, str] = field(default_factory=dict, hash=False)
-    """Facts only this corpus has."""
+    """Facts that only this corpus has."""
 
     def __post_init__(self) -> None:
-        for name in ("id", "corpus", "speaker", "emotion", "original"):
-            _check_text(self, name)
-        for name in ("language", "text", "intensity"):
-            if getattr(self, name) is not None:
-                _check_text(self, name)
-        _check_path(self)
-        _check_emotion(self)
-        _check_times(self)
-        _check_person(self)
+        for name in ("id", "corpus", "speaker", "emotion", "original", "language", "text", "intensity"):
+            value = getattr(self, name)
+            if value is None and name in ("language", "text", "intensity"):
+                continue
+            if not isinstance(value, str) or not value.strip() or any(c in value for c in "\0\r\n"):
+                raise self._invalid(name, "text on one line, not blank")
+        if not isinstance(self.path, str) or not self.path or "\0" in self.path:
+            raise self._invalid("path", "a plain POSIX path relative to the manifest's root")
+        path = PurePosixPath(self.path)
+        if path.is_absolute() or ".." in path.parts or str(path) != self.path or self.path == ".":
+            raise self._invalid("path", "a plain POSIX path relative to the manifest's root")
+        try:
+            label = canonical(self.emotion)
+        except LabelError as error:
+            raise ManifestError(f"utterance {self.id!r}: {error}") from error
+        if label != self.emotion:
+            raise self._invalid("emotion", f"the canonical name {label!r} (keep the other in `original`)")
+        for name in ("start", "end"):
+            if (value := getattr(self, name)) is not None and not _is_time(value):
+                raise self._invalid(name, "seconds from the start of the file, 0 or more, or None")
+        if self.end is not None and self.end <= (self.start or 0.0):
+            raise self._invalid("end", f"a time after the start, {self.start or 0.0} s")
+        if self.sex is not None and self.sex not in SEXES:
+            raise self._invalid("sex", f"one of {', '.join(SEXES)}, or None")
+        if self.age is not None and not (
+            isinstance(self.age, int) and not isinstance(self.age, bool) and 0 <= self.age <= 120
+        ):
+            raise self._invalid("age", "whole years from 0 to 120, or None")
         if not isinstance(self.extra, Mapping) or not all(
             isinstance(k, str) and isinstance(v, str) for k, v in self.extra.items()
         ):
-            raise _wrong(self, "extra", "a mapping of text to text")
+            raise self._invalid("extra", "a mapping of text to text")
+
+    def _invalid(self, name: str, expected: str) -> ManifestError:
+        return ManifestError(
+            f"utterance {self.id!r}: {name} is {getattr(self, name)!r}; expected {expected}; correct this row"
+        )
+
+    @property
+    def is_span(self) -> bool:
+        """Whether the utterance is a part of its file."""
+        return bool(self.start) or self.end is not None
+
+    @property
+    def known_speaker(self) -> str | None:
+        """The speaker, or ``None`` for clips that name none."""
+        return None if self.speaker == f"{self.corpus}-{UNKNOWN_SPEAKER}" else self.speaker
 
 
-def _wrong(row: Utterance, name: str, expected: str) -> ManifestError:
-    return ManifestError(
-        f"utterance {row.id!r}: {name} is {getattr(row, name)!r}; expected {expected}; correct this row"
+def _is_time(value: object) -> bool:
+    return (
+        isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value) and value >= 0
     )
-
-
-def _check_text(row: Utterance, name: str) -> None:
-    value = getattr(row, name)
-    if not isinstance(value, str) or not value.strip() or any(c in value for c in "\0\r\n"):
-        raise _wrong(row, name, "text on one line, not blank")
-
-
-def _check_path(row: Utterance) -> None:
-    if not isinstance(row.path, str) or not row.path or "\0" in row.path:
-        raise _wrong(row, "path", "a plain POSIX path relative to the manifest's root")
-    path = PurePosixPath(row.path)
-    if path.is_absolute() or ".." in path.parts or str(path) != row.path or row.path == ".":
-        raise _wrong(row, "path", "a plain POSIX path relative to the manifest's root")
-
-
-def _check_emotion(row: Utterance) -> None:
-    try:
-        name = canonical(row.emotion)
-    except LabelError as error:
-        raise ManifestError(f"utterance {row.id!r}: {error}") from error
-    if name != row.emotion:
-        raise _wrong(row, "emotion", f"the canonical name {name!r} (keep the other in `original`)")
-
-
-def _check_times(row: Utterance) -> None:
-    for name in ("start", "end"):
-        value = getattr(row, name)
-        if value is None:
-            continue
-        if (
-            isinstance(value, bool)
-            or not isinstance(value, int | float)
-            or not math.isfinite(value)
-            or value < 0
-        ):
-            raise _wrong(row, name, "seconds from the start of the file, 0 or more, or None")
-    if row.end is not None and row.end <= (row.start or 0.0):
-        raise _wrong(row, "end", f"a time after the start, {row.start or 0.0} s")
-
-
-def _check_person(row: Utterance) -> None:
-    if row.sex is not None and row.sex not in SEXES:
-        raise _wrong(row, "sex", f"one of {', '.join(SEXES)}, or None")
-    if row.age is not None and (
-        isinstance(row.age, bool) or not isinstance(row.age, int) or not 0 <= row.age <= 120
-    ):
-        raise _wrong(row, "age", "whole years from 0 to 120, or None")
 
 
 @dataclass(frozen=True)
@@ -187,23 +177,25 @@ class Manifest:
         return tuple(sorted({u.emotion for u in self.utterances}))
 
     def file(self, utterance: Utterance) -> Path:
-        """Where the utterance's sound lies."""
+        """Path of the utterance's sound file."""
         return self.root / utterance.path
 
     def counts(self, name: str) -> dict[str | int | None, int]:
-        """How many utterances have each value of the field ``name``, most frequent first."""
+        """Number of utterances with each value of the field ``name``, most frequent first."""
         _check_field(name)
         return dict(Counter(getattr(u, name) for u in self.utterances).most_common())
 
     def where(self, **wanted: object) -> Manifest:
-        """Keep the utterances whose fields have the wanted values; a collection means "one of".
+        """Keep the utterances whose fields have the wanted values; a collection means any of them.
 
         >>> Manifest(Path("."), ()).where(corpus="ravdess", emotion=("angry", "sad")).utterances
         ()
         """
-        for name in wanted:
+        allowed: dict[str, Collection[object]] = {}
+        for name, value in wanted.items():
             _check_field(name)
-        allowed = {name: _as_collection(value) for name, value in wanted.items()}
+            is_collection = isinstance(value, Collection) and not isinstance(value, str)
+            allowed[name] = value if is_collection else (value,)  # type: ignore[assignment]
         return self.keep(lambda u: all(getattr(u, name) in some for name, some in allowed.items()))
 
     def keep(self, wanted: Callable[[Utterance], bool]) -> Manifest:
@@ -220,13 +212,13 @@ class Manifest:
         for key in ids:
             if key not in self.by_id:
                 raise ManifestError(
-                    f"no utterance has the id {key!r} among {len(self)}; was the corpus scanned whole?"
+                    f"no utterance has the id {key!r} among {len(self)}; was the whole corpus scanned?"
                 )
         return replace(self, utterances=tuple(self.by_id[key] for key in ids))
 
     @classmethod
     def merged(cls, manifests: Iterable[Manifest]) -> Manifest:
-        """One manifest over all, its root being the deepest folder that holds every root.
+        """Merge manifests; the root is the deepest folder that contains every root.
 
         Raises:
             ManifestError: no manifest was given, or two of them share an id.
@@ -238,13 +230,17 @@ class Manifest:
             root = Path(os.path.commonpath([os.path.abspath(m.root) for m in parts]))  # noqa: PTH100
         except ValueError as error:
             raise ManifestError(f"the manifests share no folder ({error}); put them on one drive") from error
-        rows = [_moved(u, m.root, root) for m in parts for u in m]
+        rows = []
+        for part in parts:
+            # `resolve` would follow links
+            inner = PurePosixPath(*Path(os.path.abspath(part.root)).relative_to(root).parts)  # noqa: PTH100
+            rows += [replace(u, path=(inner / u.path).as_posix()) for u in part]
         return cls(root, tuple(rows))
 
     def write_csv(self, path: str | Path) -> Path:
-        """Write one row an utterance, as UTF-8; the file appears whole or not at all.
+        """Write one row per utterance, as UTF-8; the file is written atomically.
 
-        Paths stay relative to ``root``, which the file does not hold: see ``read_csv``.
+        Paths stay relative to ``root``, which is not in the file: see ``read_csv``.
         """
         target = Path(path)
         with replaced_text(target) as stream:
@@ -255,7 +251,7 @@ class Manifest:
 
     @classmethod
     def read_csv(cls, path: str | Path, *, root: str | Path | None = None) -> Manifest:
-        """Read what ``write_csv`` wrote; ``root`` is ``root_of(path)`` unless given.
+        """Read a file of ``write_csv``; ``root`` is ``root_of(path)`` unless given.
 
         Raises:
             ManifestError: no such file, not UTF-8, an unknown or missing column, an impossible value.
@@ -263,8 +259,8 @@ class Manifest:
         source = Path(path)
         try:
             with source.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as stream:
-                rows = list(csv.DictReader(stream, strict=True))
-                header = rows[0].keys() if rows else _header_of(source)
+                table = csv.DictReader(stream, strict=True)
+                rows, header = list(table), table.fieldnames or []
         except FileNotFoundError as error:
             raise ManifestError(
                 f"there is no manifest {str(source)!r}; write one with Manifest.write_csv"
@@ -281,15 +277,15 @@ class Manifest:
 def root_of(source: Path) -> Path:
     """The folder that relative paths in a table, or in a folder with tables, start from.
 
-    It is where the table lies, unless a companion file ``<name>.root`` names another: one is written beside
-    a manifest that does not lie above its sound.
+    It is the table's folder, unless a companion file ``<name>.root`` names another: one is written beside a
+    manifest that is not in a folder above its sound.
     """
     note = source.with_name(f"{source.name}.root")
     try:
-        told = note.read_text(encoding="utf-8", errors="surrogateescape").rstrip("\n")
+        root = note.read_text(encoding="utf-8", errors="surrogateescape").rstrip("\n")
     except OSError:
-        told = ""
-    return Path(told) if told else source if source.is_dir() else source.parent
+        root = ""
+    return Path(root) if root else source if source.is_dir() else source.parent
 
 
 _COLUMNS: tuple[str, ...] = tuple(f.name for f in fields(Utterance))
@@ -303,17 +299,6 @@ def _check_field(name: str) -> None:
         )
 
 
-def _as_collection(value: object) -> Collection[object]:
-    if isinstance(value, Collection) and not isinstance(value, str):
-        return value
-    return (value,)
-
-
-def _moved(row: Utterance, old: Path, new: Path) -> Utterance:
-    inner = Path(os.path.abspath(old)).relative_to(new)  # noqa: PTH100 - `resolve` would follow links
-    return replace(row, path=(PurePosixPath(*inner.parts) / row.path).as_posix())
-
-
 def _to_cell(value: object) -> str:
     if value is None:
         return ""
@@ -322,16 +307,10 @@ def _to_cell(value: object) -> str:
     return repr(float(value)) if isinstance(value, float) else str(value)
 
 
-def _header_of(path: Path) -> list[str]:
-    with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as stream:
-        return next(csv.reader(stream), [])
-
-
-def _check_columns(source: Path, header: Iterable[str | None]) -> None:
-    names = [str(name) for name in header if name is not None]
+def _check_columns(source: Path, names: Collection[str]) -> None:
     if missing := [name for name in _REQUIRED if name not in names]:
         raise ManifestError(
-            f"{str(source)!r} has no column {missing[0]!r}; it has {names}; see Manifest.write_csv"
+            f"{str(source)!r} has no column {missing[0]!r}; it has {list(names)}; see Manifest.write_csv"
         )
     if unknown := [name for name in names if name not in _COLUMNS]:
         raise ManifestError(
@@ -349,10 +328,10 @@ def _from_row(row: Mapping[str, str], where: str) -> Utterance:
         values: dict[str, object] = {name: _PARSERS.get(name, str)(value) for name, value in cells.items()}
     except (TypeError, ValueError, RecursionError) as error:
         raise ManifestError(
-            f"{where}: {error}; numbers stand in start, end and age, JSON in extra"
+            f"{where}: {error}; expected numbers in start, end and age, JSON in extra"
         ) from error
     if missing := [name for name in _REQUIRED if name not in values]:
-        raise ManifestError(f"{where}: the cell {missing[0]!r} is empty; it must be filled")
+        raise ManifestError(f"{where}: the cell {missing[0]!r} is empty; fill it in")
     try:
         return Utterance(**values)  # type: ignore[arg-type]
     except ManifestError as error:

@@ -1,4 +1,4 @@
-"""From a folder to a manifest: walk, read the names, and report whatever is not as it should be.
+"""Find a corpus in a folder: walk it, read the file names, and report what is not as it should be.
 
 No audio file is dropped silently: each one becomes an utterance or a line of the report.
 """
@@ -14,18 +14,20 @@ from pathlib import Path
 from typing import Any
 
 from emovox.audio import AUDIO_SUFFIXES
+from emovox.datasets.corpora import CORPORA, find_corpus, official_keys
 from emovox.datasets.corpora.corpus import Corpus, Fields
 from emovox.datasets.manifest import Manifest
 from emovox.errors import ManifestError
 
-__all__ = ["Report", "scan_corpus", "walk"]
+__all__ = ["ScanReport", "printable", "scan", "walk", "walk_audio"]
 
-_DEPTH_DOWN = 2
-_DEPTH_UP = 2
+# How far the corpus's folder may be below, or above, the one that is given.
+_MAX_DOWN = 2
+_MAX_UP = 2
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
+class ScanReport:
     """What ``scan`` found beside the good clips. Paths are relative to ``root``, keys to the corpus."""
 
     corpus: str
@@ -37,21 +39,21 @@ class Report:
     missing: tuple[str, ...] = ()
     """Keys of official clips that are not there."""
     extra: tuple[str, ...] = ()
-    """Files that are named well, yet are not among the official clips; they are in the manifest."""
+    """Files with valid names that are not among the official clips; they are in the manifest."""
     misnamed: tuple[tuple[str, str], ...] = ()
-    """Files whose name or place is wrong but could still be read, and what is wrong; in the manifest."""
+    """Files whose name or place is wrong but could be read, and what is wrong; in the manifest."""
     unread: tuple[str, ...] = ()
-    """Audio files whose names say nothing here; not in the manifest."""
+    """Audio files whose names do not fit the corpus; not in the manifest."""
     duplicates: tuple[tuple[str, str], ...] = ()
     """Files that are a second copy of a clip by name, and the file that was kept."""
     empty: tuple[str, ...] = ()
-    """Audio files of no bytes, or whose bytes cannot be reached; not in the manifest."""
+    """Audio files without bytes, or whose bytes cannot be reached; not in the manifest."""
     outside: tuple[str, ...] = ()
-    """Clips that lie beside ``root``, in a place that holds too many strangers; not in the manifest."""
+    """Clips outside the folder that was chosen as ``root``; not in the manifest."""
     n_other: int = 0
-    """Files that are not sound: tables, pictures, licences."""
+    """Files that are not audio: tables, pictures, licences."""
     known_defects: tuple[str, ...] = ()
-    """What the published corpus itself is known to have wrong."""
+    """Known errors of the published corpus itself."""
 
     @property
     def ok(self) -> bool:
@@ -68,10 +70,10 @@ class Report:
         return {**plain, "ok": self.ok}
 
     def lines(self, *, most: int = 5) -> Iterator[str]:
-        """The report for people; at most ``most`` names of a kind, then a count of the rest."""
+        """Lines for people; at most ``most`` names of a kind, then a count of the rest."""
         yield (
             f"{self.corpus}: {self.n_clips} of {self.expected_clips} clips, "
-            f"{self.n_speakers} of {self.expected_speakers} speakers in {_printable(self.root)}"
+            f"{self.n_speakers} of {self.expected_speakers} speakers in {printable(self.root)}"
         )
         kinds: tuple[tuple[str, Sequence[str]], ...] = (
             ("missing", self.missing),
@@ -83,33 +85,37 @@ class Report:
             ("outside", self.outside),
         )
         for kind, names in kinds:
-            yield from (f"  {kind}: {_printable(name)}" for name in names[:most])
+            yield from (f"  {kind}: {printable(name)}" for name in names[:most])
             if len(names) > most:
                 yield f"  {kind}: ... and {len(names) - most} more"
         yield from (f"  known defect: {text}" for text in self.known_defects)
 
 
-def scan_corpus(
-    corpus: Corpus, root: str | Path, *, keys: frozenset[str] | None = None
-) -> tuple[Manifest, Report]:
-    """Find the clips of ``corpus`` under (or, from an inner folder, above) ``root``.
+def scan(name: str, root: str | Path) -> tuple[Manifest, ScanReport]:
+    """Read the corpus ``name`` in the folder ``root``: its clips, and what is not as it should be.
 
-    Args:
-        keys: the official clips, if they are known; else ``corpus.keys`` decides.
+    The corpus's own folder is found a level or two below ``root``, or above it when ``root`` is one of its
+    inner folders. Any audio suffix is accepted. Files in a folder that is called like another corpus are not
+    reported as clips outside, even where the names look alike.
 
     Raises:
-        ManifestError: no such folder, or it holds no clip of this corpus.
+        ManifestError: unknown corpus, no such folder, or no clip of the corpus in it.
     """
-    given = Path(root)
-    if not given.is_dir():
+    corpus = find_corpus(name)
+    if not Path(root).is_dir():
         raise ManifestError(
             f"{str(root)!r} is not a folder; give the one that holds {corpus.title} ({corpus.url})"
         )
-    place = _settled(corpus, _outermost(given, corpus))
-    official = keys if keys is not None else corpus.keys() if corpus.keys else None
+    top = _climb(Path(root), corpus)
+    everything = list(walk(top))
+    audio = [(path, n_bytes) for path, n_bytes in everything if _is_audio(path)]
+    prefix, outside = _choose_prefix(corpus, [path for path, _ in audio])
+    inside = [(path.removeprefix(prefix), n_bytes) for path, n_bytes in audio if path.startswith(prefix)]
+    place = top / prefix if prefix else top
+
     kept: dict[str, tuple[str, Fields]] = {}
     unread, empty, duplicates = [], [], []
-    for path, n_bytes in place.files:
+    for path, n_bytes in inside:
         found = corpus.parse(path)
         if found is None:
             unread.append(path)
@@ -122,146 +128,118 @@ def scan_corpus(
     if not kept:
         raise ManifestError(
             f"no clip of {corpus.title} under {str(root)!r} ({len(unread)} audio files with other names); "
-            f"its layout is described in emovox.datasets.{corpus.owner}, get it from {corpus.url}"
+            f"its layout is described in emovox.datasets.corpora.{corpus.owner}, get it from {corpus.url}"
         )
     paths, fields = [path for path, _ in kept.values()], [found for _, found in kept.values()]
-    fields = list(corpus.enrich(place.root, fields)) if corpus.enrich else fields
-    manifest = Manifest(
-        place.root, tuple(corpus.utterance(path, found) for path, found in zip(paths, fields, strict=True))
-    )
-    return manifest, Report(
+    fields = list(corpus.enrich(place, fields)) if corpus.enrich else fields
+    clips = list(zip(paths, fields, strict=True))
+    manifest = Manifest(place, tuple(corpus.utterance(path, found) for path, found in clips))
+    official = official_keys(name)
+    return manifest, ScanReport(
         corpus=corpus.name,
-        root=str(place.root),
+        root=str(place),
         n_clips=len(manifest),
         n_speakers=len(manifest.speakers),
         expected_clips=corpus.n_clips,
         expected_speakers=corpus.n_speakers,
         missing=tuple(sorted(official - kept.keys())) if official else (),
-        extra=tuple(p for p, f in zip(paths, fields, strict=True) if f.key not in official)
+        extra=tuple(path for path, found in clips if found.key not in official)
         if official and corpus.complete
         else (),
-        misnamed=tuple((path, f.note) for path, f in zip(paths, fields, strict=True) if f.note),
+        misnamed=tuple((path, found.note) for path, found in clips if found.note),
         unread=tuple(unread),
         duplicates=tuple(duplicates),
         empty=tuple(empty),
-        outside=tuple(place.outside),
-        n_other=place.n_other,
+        outside=tuple(path for path in outside if not _is_in_other_corpus(path, name)),
+        n_other=sum(path.startswith(prefix) for path, _ in everything) - len(inside),
         known_defects=corpus.known_defects,
     )
 
 
 def walk(root: Path) -> Iterator[tuple[str, int]]:
-    """Every file under ``root`` with its size in bytes: ``(posix path relative to root, n_bytes)``.
+    """Every file under ``root`` with its size: ``(POSIX path relative to root, n_bytes)``.
 
-    Folders are visited once even where links run in a circle; a link to nothing has size 0, and a
-    folder that may not be opened is passed over. Order is by name, shallow folders first.
+    Folders are visited once even where links form a circle; a broken link has size 0, and a folder that may
+    not be opened is skipped. Order is by name, shallow folders first.
     """
     seen: set[tuple[int, int]] = set()
     waiting: list[tuple[Path, str]] = [(root, "")]
     while waiting:
         folders: list[tuple[Path, str]] = []
         for folder, prefix in waiting:
-            for entry in _entries(folder, seen):
-                if _is_folder(entry):
+            try:
+                info = folder.stat()
+                if (info.st_dev, info.st_ino) in seen:
+                    continue
+                seen.add((info.st_dev, info.st_ino))
+                with os.scandir(folder) as entries:
+                    listed = sorted(entries, key=lambda entry: entry.name)
+            except OSError:
+                continue
+            for entry in listed:
+                try:
+                    is_folder = entry.is_dir()
+                    n_bytes = entry.stat().st_size if not is_folder and entry.is_file() else 0
+                except OSError:
+                    is_folder, n_bytes = False, 0
+                if is_folder:
                     folders.append((Path(entry.path), f"{prefix}{entry.name}/"))
                 else:
-                    yield prefix + entry.name, _size_of(entry)
+                    yield prefix + entry.name, n_bytes
         waiting = folders
 
 
-def _entries(folder: Path, seen: set[tuple[int, int]]) -> list[os.DirEntry[str]]:
-    try:
-        info = folder.stat()
-        if (info.st_dev, info.st_ino) in seen:
-            return []
-        seen.add((info.st_dev, info.st_ino))
-        with os.scandir(folder) as entries:
-            return sorted(entries, key=lambda e: e.name)
-    except OSError:
-        return []
-
-
-def _is_folder(entry: os.DirEntry[str]) -> bool:
-    try:
-        return entry.is_dir()
-    except OSError:
-        return False
-
-
-def _size_of(entry: os.DirEntry[str]) -> int:
-    try:
-        return entry.stat().st_size if entry.is_file() else 0
-    except OSError:
-        return 0
+def walk_audio(root: Path) -> Iterator[tuple[str, int]]:
+    """As `walk`, files with an audio suffix alone."""
+    return ((path, n_bytes) for path, n_bytes in walk(root) if _is_audio(path))
 
 
 def _is_audio(path: str) -> bool:
     name = path.rsplit("/", 1)[-1]
-    # "._x.wav" are the shadows that one operating system leaves in archives: no sound.
+    # macOS leaves "._x.wav" beside files in archives: metadata without sound.
     return not name.startswith("._") and os.path.splitext(name)[1].lower() in AUDIO_SUFFIXES  # noqa: PTH122
 
 
-def _outermost(folder: Path, corpus: Corpus) -> Path:
-    """Climb out of the folders that lie inside the corpus (``Actor_07``, ``wav``, ...)."""
-    for _ in range(_DEPTH_UP):
-        name = folder.resolve().name
-        if not re.fullmatch(corpus.inner, name):
+def _climb(folder: Path, corpus: Corpus) -> Path:
+    """Leave the folders that are inside the corpus (``Actor_07``, ``wav``, ...)."""
+    for _ in range(_MAX_UP):
+        if not re.fullmatch(corpus.inner, folder.resolve().name):
             break
         folder = folder.parent if folder.name else folder.resolve().parent
     return folder
 
 
-@dataclass(frozen=True, slots=True)
-class _Place:
-    """Where the corpus lies: its folder and the sound below it."""
+def _choose_prefix(corpus: Corpus, paths: Sequence[str]) -> tuple[str, list[str]]:
+    """The folder, at most two levels down, that holds this corpus and little else, and the clips outside it.
 
-    root: Path
-    files: list[tuple[str, int]]
-    outside: list[str]
-    n_other: int
-
-
-def _settled(corpus: Corpus, top: Path) -> _Place:
-    """Descend to the folder, at most two levels down, that holds this corpus and little else.
-
-    A folder's worth is the number of different clips below it less the number of strange audio files; of
+    A folder's score is the number of different clips below it less the number of foreign audio files; of
     equals the one with more copies wins, and then the deepest. Folders inside the corpus are never chosen.
     """
-    everything = list(walk(top))
-    sound = [(path, n_bytes) for path, n_bytes in everything if _is_audio(path)]
-    prefix, outside = _best_prefix(corpus, [path for path, _ in sound])
-    inner = [(path.removeprefix(prefix), n_bytes) for path, n_bytes in sound if path.startswith(prefix)]
-    n_other = sum(path.startswith(prefix) for path, _ in everything) - len(inner)
-    return _Place(top / prefix if prefix else top, inner, outside, n_other)
-
-
-def _best_prefix(corpus: Corpus, paths: Sequence[str]) -> tuple[str, list[str]]:
-    """The prefix, and the paths of clips that are only to be had outside of it."""
     clips: dict[str, dict[str, str]] = {"": {}}
-    strangers: Counter[str] = Counter()
+    foreign: Counter[str] = Counter()
     copies: Counter[str] = Counter()
     for path in paths:
-        for prefix in _prefixes(path, corpus):
+        prefixes = [""]  # a/b/c/x.wav -> "", "a/", "a/b/"
+        for folder in path.split("/")[:-1][:_MAX_DOWN]:
+            if re.fullmatch(corpus.inner, folder):
+                break
+            prefixes.append(f"{prefixes[-1]}{folder}/")
+        for prefix in prefixes:
             found = corpus.parse(path.removeprefix(prefix))
             if found is None:
-                strangers[prefix] += 1
+                foreign[prefix] += 1
             else:
                 clips.setdefault(prefix, {}).setdefault(found.key, path)
                 copies[prefix] += 1
-    best = max(clips, key=lambda p: (len(clips[p]) - strangers[p], copies[p], p.count("/")))
+    best = max(clips, key=lambda p: (len(clips[p]) - foreign[p], copies[p], p.count("/")))
     return best, [path for key, path in clips[""].items() if key not in clips[best]]
 
 
-def _prefixes(path: str, corpus: Corpus) -> list[str]:
-    """``a/b/c/x.wav`` -> ``"", "a/", "a/b/"``, as far as the corpus's own folders."""
-    prefixes = [""]
-    for folder in path.split("/")[:-1][:_DEPTH_DOWN]:
-        if re.fullmatch(corpus.inner, folder):
-            break
-        prefixes.append(f"{prefixes[-1]}{folder}/")
-    return prefixes
+def _is_in_other_corpus(path: str, name: str) -> bool:
+    folders = {"".join(c for c in part.lower() if c.isalnum()) for part in path.split("/")[:-1]}
+    return any(other.replace("_", "") in folders for other in CORPORA if other != name)
 
 
-def _printable(name: str) -> str:
-    """Names that are not valid text must still print."""
+def printable(name: str) -> str:
+    """``name`` as valid text: bytes that are not become escapes."""
     return name.encode("utf-8", "backslashreplace").decode("utf-8")

@@ -1,28 +1,27 @@
-"""Who may be tested on whom.
+"""Divide clips into training, validation and test parts.
 
-Every protocol gives ``Split``\\ s: ids for training, validation and test. Rules that all of them keep:
+Rules that every strategy keeps:
 
-- Validation comes out of the training part, and its speakers are not trained on. They are drawn per corpus,
-  deterministically, sexes in turn. Of a corpus with fewer than three training speakers none is drawn, unless
-  all are that small; with fewer than three training speakers in all, clips are drawn at random.
+- Validation is drawn from the training part, and its speakers are not trained on. They are drawn per corpus,
+  deterministically, alternating between the sexes. None is drawn from a corpus with fewer than three training
+  speakers, unless all are that small; with fewer than three training speakers in total, clips are drawn.
 - The same person has the same speaker id in every corpus. Clips of other corpora spoken by a test speaker are
   in ``left_out``, in none of the parts.
-- The order of the manifest's rows does not change a split, and ``Split.digest`` names its content.
+- The order of the manifest's rows does not change a split, and ``Split.digest`` identifies its content.
 
-The stamp is read off the manifest: ``speaker-dependent`` when training or validation shares a speaker with
-test, ``text-shared`` when it shares a known sentence, ``strict`` when neither. The audit, which listens, may
-lower it to ``contaminated``.
+The stamp is derived from the manifest: ``speaker-dependent`` when training or validation shares a speaker
+with the test, ``text-shared`` when it shares a known sentence, ``strict`` when neither. An audit that
+compares the sound (`emovox.datasets.overlap`) may lower it to ``contaminated``.
 """
 
 from __future__ import annotations
 
 import hashlib
+import random
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from emovox.datasets.drawing import drawn_clips, homes, in_turn, validation_speakers
-from emovox.datasets.emobox import EMOBOX, rows
 from emovox.datasets.manifest import Manifest, Utterance
 from emovox.errors import ProtocolError
 
@@ -32,16 +31,16 @@ __all__ = [
     "STAMPS",
     "VALIDATION_SHARE",
     "Split",
-    "by_parts",
     "cross_corpus",
-    "emobox",
-    "emobox_folds",
+    "default_protocol",
+    "draw_validation",
     "given",
     "held_out",
     "loso",
     "random_split",
     "recording_of",
     "speaker_kfold",
+    "split_by_parts",
     "stamp_of",
 ]
 
@@ -49,7 +48,7 @@ STAMPS: tuple[str, ...] = ("strict", "text-shared", "speaker-dependent", "contam
 """From the best to the worst."""
 
 COPY_OF = "copy_of"
-"""In an utterance's ``extra``: the id of the recording that it is a changed copy of."""
+"""Key in an utterance's ``extra``: the id of the recording that it was made from by augmentation."""
 
 VALIDATION_SHARE = 0.2
 """Share of the training speakers that validate."""
@@ -59,7 +58,7 @@ PARTS: Mapping[str, str] = {
     **dict.fromkeys(("validation", "valid", "val", "dev", "devel", "development"), "validation"),
     **dict.fromkeys(("test", "testing", "eval", "evaluation"), "test"),
 }
-"""What the parts of a split are called in folders and files -> part."""
+"""Names of the parts of a split in folders and files -> part."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,22 +81,22 @@ class Split:
             )
         parts = (*self.train, *self.validation, *self.test, *self.left_out)
         if len(set(parts)) != len(parts):
-            raise ProtocolError(f"split {self.name!r} has an utterance in two parts; parts must be apart")
+            raise ProtocolError(f"split {self.name!r} has an utterance in two parts; parts must be disjoint")
         if not self.train or not self.test:
             raise ProtocolError(
                 f"split {self.name!r} has {len(self.train)} training and {len(self.test)} test clips; "
-                "both must have some: is the corpus whole?"
+                "both parts need some: is the corpus complete?"
             )
 
     @property
     def digest(self) -> str:
-        """16 hex digits that name the content of the parts, whatever the order or the split's name."""
+        """16 hex digits that identify the content of the parts, whatever the order or the split's name."""
         text = "\n\n".join("\n".join(sorted(part)) for part in (self.train, self.validation, self.test))
         return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()[:16]
 
 
 def stamp_of(manifest: Manifest, train: Iterable[str], test: Iterable[str]) -> str:
-    """What the two sides have in common, by the manifest's own word."""
+    """What the two sides have in common according to the manifest, as one of ``STAMPS``."""
     left, right = [manifest[key] for key in train], [manifest[key] for key in test]
     if {recording_of(u) for u in left} & {recording_of(u) for u in right}:
         return "contaminated"
@@ -109,77 +108,36 @@ def stamp_of(manifest: Manifest, train: Iterable[str], test: Iterable[str]) -> s
 
 
 def recording_of(utterance: Utterance) -> str:
-    """The id of the recording: its own, or that of what it is a changed copy of."""
+    """The id of the original recording: the utterance's own, or that of the clip it was augmented from."""
     return utterance.extra.get(COPY_OF, utterance.id)
 
 
-def emobox_folds(corpus: str) -> tuple[int, ...]:
-    """Numbers of EmoBox's test folds for ``corpus``.
+def default_protocol(manifest: Manifest) -> str:
+    """The protocol when none is named: the data's own parts, else a fifth of the speakers is tested.
 
-    Raises:
-        ProtocolError: EmoBox's folds of this corpus are not carried.
+    Where fewer than two speakers are known, clips are drawn at random; the stamp shows it.
     """
-    if corpus not in EMOBOX:
-        raise ProtocolError(f"there are no EmoBox folds for {corpus!r}; there are for {', '.join(EMOBOX)}")
-    return tuple(range(1, EMOBOX[corpus] + 1))
+    parts = {u.extra.get("part", "") for u in manifest}
+    if "test" in parts and len(parts - {""}) > 1:
+        return "given"
+    n_speakers = len(manifest.speakers)
+    return f"speaker-kfold/{min(5, n_speakers)}/0/1" if n_speakers > 1 else "random"
 
 
-def emobox(
-    manifest: Manifest,
-    fold: int,
-    *,
-    corpus: str | None = None,
-    allow_missing: bool = False,
-    validation_share: float = VALIDATION_SHARE,
-    seed: int = 0,
-) -> Split:
-    """EmoBox's published fold: test = that fold of ``corpus``, training = everything else in the manifest.
-
-    Clips of other corpora join the training, but those of speakers who are tested are left out, and so
-    are clips of ``corpus`` that EmoBox does not list.
-
-    Args:
-        corpus: which of the manifest's corpora is tested; may be omitted if only one has EmoBox folds.
-        allow_missing: accept a manifest that lacks some of EmoBox's clips.
-
-    Raises:
-        ProtocolError: no such corpus or fold, or clips are missing.
-    """
-    name = _tested_corpus(manifest, corpus)
-    if fold not in emobox_folds(name):
-        raise ProtocolError(f"{name} has the EmoBox folds {emobox_folds(name)}; got {fold!r}")
-    folds = {f"{name}/{row.key}": row.fold for row in rows(name)}
-    missing = [key for key in folds if key not in manifest.by_id]
-    if missing and not allow_missing:
-        raise ProtocolError(
-            f"{len(missing)} of EmoBox's {len(folds)} clips of {name} are not in the manifest, the first is "
-            f"{missing[0]!r}; complete the corpus, or allow it (--allow missing, allow_missing=True)"
-        )
-    test = [u for u in manifest if folds.get(u.id) == fold]
-    own = [u for u in manifest if u.id in folds and folds[u.id] != fold]
-    people = {u.speaker for u in test}
-    others = [u for u in manifest if u.corpus != name]
-    return _split(
-        manifest,
-        f"emobox/{name}/{fold}",
-        [*own, *(u for u in others if u.speaker not in people)],
-        test,
-        left_out=[
-            *(u for u in others if u.speaker in people),
-            *(u for u in manifest if u.corpus == name and u.id not in folds),
-        ],
-        validation_share=validation_share,
-        seed=seed,
-    )
+# ---------------------------------------------------------------------------------------- strategies
 
 
 def loso(
     manifest: Manifest, *, validation_share: float = VALIDATION_SHARE, seed: int = 0
 ) -> tuple[Split, ...]:
-    """Leave one speaker out: a split for each speaker of the manifest, in the order of their ids."""
-    _need_speakers(manifest, 2)
+    """Leave one speaker out: a split for each speaker of the manifest, in the order of their ids.
+
+    Raises:
+        ProtocolError: there are fewer than two speakers.
+    """
+    _check_speakers(manifest, 2)
     return tuple(
-        _by_speakers(manifest, f"loso/{speaker}", {speaker}, validation_share, seed)
+        _split_by_speakers(manifest, f"loso/{speaker}", {speaker}, validation_share, seed)
         for speaker in manifest.speakers
     )
 
@@ -187,20 +145,75 @@ def loso(
 def speaker_kfold(
     manifest: Manifest, k: int, seed: int = 0, *, validation_share: float = VALIDATION_SHARE
 ) -> tuple[Split, ...]:
-    """``k`` groups of speakers, each tested once; corpora and sexes are dealt out evenly.
+    """``k`` groups of speakers, each tested once; corpora and sexes are distributed evenly.
 
     Raises:
         ProtocolError: ``k`` is below 2 or above the number of speakers.
     """
     if k < 2:
         raise ProtocolError(f"k is {k!r}; expected 2 or more folds")
-    _need_speakers(manifest, k)
+    _check_speakers(manifest, k)
     queue = [
-        s for group in homes(manifest.utterances).values() for s in in_turn(group, manifest.utterances, seed)
+        speaker
+        for group in _speakers_by_corpus(manifest.utterances)
+        for speaker in _shuffle_speakers(group, manifest.utterances, seed)
     ]
     return tuple(
-        _by_speakers(manifest, f"speaker-kfold/{k}/{seed}/{n + 1}", set(queue[n::k]), validation_share, seed)
+        _split_by_speakers(
+            manifest, f"speaker-kfold/{k}/{seed}/{n + 1}", set(queue[n::k]), validation_share, seed
+        )
         for n in range(k)
+    )
+
+
+def held_out(
+    manifest: Manifest,
+    speakers: Iterable[str],
+    *,
+    validation_share: float = VALIDATION_SHARE,
+    seed: int = 0,
+) -> Split:
+    """Test the named speakers, train on all others.
+
+    Raises:
+        ProtocolError: one of them is not in the manifest.
+    """
+    tested = sorted(set(speakers))
+    if strange := [name for name in tested if name not in manifest.speakers]:
+        raise ProtocolError(
+            f"no speaker {strange[0]!r} to test on; there are {', '.join(manifest.speakers[:8])} ..."
+        )
+    return _split_by_speakers(manifest, f"speakers/{','.join(tested)}", set(tested), validation_share, seed)
+
+
+def cross_corpus(
+    manifests: Manifest | Sequence[Manifest],
+    test_corpus: str,
+    *,
+    validation_share: float = VALIDATION_SHARE,
+    seed: int = 0,
+) -> Split:
+    """Leave one corpus out: test all of ``test_corpus``, train on all others without its speakers.
+
+    Raises:
+        ProtocolError: ``test_corpus`` is not there, or it is the only one.
+    """
+    whole = manifests if isinstance(manifests, Manifest) else Manifest.merged(manifests)
+    if test_corpus not in whole.corpora:
+        raise ProtocolError(
+            f"no corpus {test_corpus!r} to test on; there are {', '.join(whole.corpora) or 'none'}"
+        )
+    test = [u for u in whole if u.corpus == test_corpus]
+    others = [u for u in whole if u.corpus != test_corpus]
+    tested = {u.speaker for u in test}
+    return draw_validation(
+        whole,
+        f"cross-corpus/{test_corpus}",
+        [u for u in others if u.speaker not in tested],
+        test,
+        left_out=[u for u in others if u.speaker in tested],
+        validation_share=validation_share,
+        seed=seed,
     )
 
 
@@ -211,16 +224,17 @@ def random_split(
     seed: int = 0,
     validation_share: float = VALIDATION_SHARE,
 ) -> Split:
-    """A random test part by clip, the same share of every emotion. Speakers are on both sides: only for
-    comparison with literature that does the same.
+    """Draw a test part by clip, the same share of every emotion.
+
+    Speakers are on both sides: use it only for comparison with literature that does the same.
 
     Raises:
         ProtocolError: ``test_share`` is not between 0 and 1.
     """
     _check_share("test_share", test_share)
-    test = drawn_clips(manifest.utterances, test_share, seed)
+    test = _draw_clips(manifest.utterances, test_share, seed)
     keys = {u.id for u in test}
-    return _split(
+    return draw_validation(
         manifest,
         f"random/{test_share:g}/{seed}",
         [u for u in manifest if u.id not in keys],
@@ -230,74 +244,24 @@ def random_split(
     )
 
 
-def cross_corpus(
-    manifests: Manifest | Sequence[Manifest],
-    test_corpus: str,
-    *,
-    validation_share: float = VALIDATION_SHARE,
-    seed: int = 0,
-) -> Split:
-    """Leave one corpus out: test = all of ``test_corpus``, training = all others without its speakers.
-
-    Raises:
-        ProtocolError: ``test_corpus`` is not there, or it is alone.
-    """
-    whole = manifests if isinstance(manifests, Manifest) else Manifest.merged(manifests)
-    if test_corpus not in whole.corpora:
-        raise ProtocolError(
-            f"no corpus {test_corpus!r} to test on; there are {', '.join(whole.corpora) or 'none'}"
-        )
-    test = [u for u in whole if u.corpus == test_corpus]
-    people = {u.speaker for u in test}
-    return _split(
-        whole,
-        f"cross-corpus/{test_corpus}",
-        [u for u in whole if u.corpus != test_corpus and u.speaker not in people],
-        test,
-        left_out=[u for u in whole if u.corpus != test_corpus and u.speaker in people],
-        validation_share=validation_share,
-        seed=seed,
-    )
-
-
 def given(manifest: Manifest, *, validation_share: float = VALIDATION_SHARE, seed: int = 0) -> Split:
     """The corpus's own division: ``extra["part"]`` of each utterance, such as ``train`` and ``test``.
 
-    Clips that name no part are left out. See `by_parts`.
+    Clips without a part are left out. See `split_by_parts`.
 
     Raises:
-        ProtocolError: no clip names its part, or one names a part unknown in ``PARTS``.
+        ProtocolError: no clip has a part, or one has a part that is not in ``PARTS``.
     """
     parts = {u.id: u.extra["part"] for u in manifest if u.extra.get("part")}
     if not parts:
         raise ProtocolError(
-            'no clip says which part it belongs to (extra["part"]); the corpus has no train and test '
-            "folders of its own: choose another protocol"
+            'no clip has a part (extra["part"]); the corpus has no train and test folders of its own: '
+            "choose another protocol"
         )
-    return by_parts(manifest, "given", parts, validation_share=validation_share, seed=seed)
+    return split_by_parts(manifest, "given", parts, validation_share=validation_share, seed=seed)
 
 
-def held_out(
-    manifest: Manifest,
-    speakers: Iterable[str],
-    *,
-    validation_share: float = VALIDATION_SHARE,
-    seed: int = 0,
-) -> Split:
-    """The named speakers are tested, all others train.
-
-    Raises:
-        ProtocolError: one of them does not speak here.
-    """
-    tested = sorted(set(speakers))
-    if strange := [name for name in tested if name not in manifest.speakers]:
-        raise ProtocolError(
-            f"no speaker {strange[0]!r} to test on; there are {', '.join(manifest.speakers[:8])} ..."
-        )
-    return _by_speakers(manifest, f"speakers/{','.join(tested)}", set(tested), validation_share, seed)
-
-
-def by_parts(
+def split_by_parts(
     manifest: Manifest,
     name: str,
     parts: Mapping[str, str],
@@ -305,10 +269,10 @@ def by_parts(
     validation_share: float = VALIDATION_SHARE,
     seed: int = 0,
 ) -> Split:
-    """A split that somebody else made: id -> part (any spelling in ``PARTS``).
+    """A division made elsewhere: id -> part (any spelling in ``PARTS``).
 
     Clips without a part are left out. A validation part is taken as it is, even if its speakers are trained
-    on; where there is none, it is drawn out of the training part by the common rule.
+    on; where there is none, it is drawn from the training part by the common rule.
 
     Raises:
         ProtocolError: an unknown part, or nothing to train on or to test.
@@ -319,16 +283,10 @@ def by_parts(
     groups: dict[str | None, list[Utterance]] = defaultdict(list)
     for u in manifest:
         groups[place.get(u.id)].append(u)
-    train, validation, test = groups["train"], groups["validation"], groups["test"]
+    train, validation, test, rest = (groups[part] for part in ("train", "validation", "test", None))
     if not validation and train and test:
-        return _split(
-            manifest,
-            name,
-            train,
-            test,
-            left_out=groups[None],
-            validation_share=validation_share,
-            seed=seed,
+        return draw_validation(
+            manifest, name, train, test, left_out=rest, validation_share=validation_share, seed=seed
         )
     near = [u.id for u in (*train, *validation)]
     return Split(
@@ -337,55 +295,29 @@ def by_parts(
         validation=_ids(validation),
         test=_ids(test),
         stamp=stamp_of(manifest, near, (u.id for u in test)),
-        left_out=_ids(groups[None]),
+        left_out=_ids(rest),
     )
 
 
-def _tested_corpus(manifest: Manifest, corpus: str | None) -> str:
-    known = [name for name in manifest.corpora if name in EMOBOX]
-    if corpus is not None and corpus in manifest.corpora:
-        return corpus
-    if corpus is not None or len(known) != 1:
-        raise ProtocolError(
-            f"corpus is {corpus!r}, and the manifest holds {', '.join(manifest.corpora) or 'nothing'}; "
-            f"name one of those with EmoBox folds: {', '.join(known) or 'none'}"
-        )
-    return known[0]
-
-
-def _need_speakers(manifest: Manifest, n: int) -> None:
-    if len(manifest.speakers) < n:
-        raise ProtocolError(
-            f"{n} groups need at least {n} speakers; the manifest has {len(manifest.speakers)}"
-        )
-
-
-def _check_share(name: str, share: float) -> None:
-    if not 0.0 < share < 1.0:
-        raise ProtocolError(f"{name} is {share!r}; expected a share between 0 and 1, such as 0.2")
-
-
-def _by_speakers(manifest: Manifest, name: str, tested: set[str], share: float, seed: int) -> Split:
-    train = [u for u in manifest if u.speaker not in tested]
-    test = [u for u in manifest if u.speaker in tested]
-    return _split(manifest, name, train, test, validation_share=share, seed=seed)
-
-
-def _split(
+def draw_validation(
     manifest: Manifest,
     name: str,
     pool: Sequence[Utterance],
     test: Sequence[Utterance],
     *,
     left_out: Sequence[Utterance] = (),
-    validation_share: float,
-    seed: int,
+    validation_share: float = VALIDATION_SHARE,
+    seed: int = 0,
 ) -> Split:
-    """Draw the validation out of ``pool`` and stamp the result."""
+    """The split whose validation part is drawn from ``pool`` by the common rule, with its stamp.
+
+    Raises:
+        ProtocolError: ``validation_share`` is not between 0 and 1, or a part would be empty.
+    """
     _check_share("validation_share", validation_share)
-    speakers = validation_speakers(pool, validation_share, seed)
+    speakers = _draw_speakers(pool, validation_share, seed)
     held = [u for u in pool if u.speaker in speakers]
-    held = held or (drawn_clips(pool, validation_share, seed) if len(pool) > 1 else [])
+    held = held or (_draw_clips(pool, validation_share, seed) if len(pool) > 1 else [])
     keys = {u.id for u in held}
     return Split(
         name=name,
@@ -397,5 +329,82 @@ def _split(
     )
 
 
+def _split_by_speakers(
+    manifest: Manifest, name: str, tested: set[str], validation_share: float, seed: int
+) -> Split:
+    pool = [u for u in manifest if u.speaker not in tested]
+    test = [u for u in manifest if u.speaker in tested]
+    return draw_validation(manifest, name, pool, test, validation_share=validation_share, seed=seed)
+
+
+def _check_speakers(manifest: Manifest, n: int) -> None:
+    if len(manifest.speakers) < n:
+        raise ProtocolError(
+            f"{n} groups need at least {n} speakers; the manifest has {len(manifest.speakers)}"
+        )
+
+
+def _check_share(name: str, share: float) -> None:
+    if not 0.0 < share < 1.0:
+        raise ProtocolError(f"{name} is {share!r}; expected a share between 0 and 1, such as 0.2")
+
+
 def _ids(utterances: Iterable[Utterance]) -> tuple[str, ...]:
     return tuple(sorted(u.id for u in utterances))
+
+
+# ------------------------------------------------------------------------------------------- drawing
+
+
+def _draw_speakers(pool: Sequence[Utterance], share: float, seed: int) -> set[str]:
+    """About ``share`` of the speakers of each corpus that has at least three."""
+    groups = _speakers_by_corpus(pool)
+    if all(len(speakers) < 3 for speakers in groups):
+        groups = [[speaker for speakers in groups for speaker in speakers]]
+    drawn: set[str] = set()
+    for speakers in groups:
+        if len(speakers) >= 3:
+            n = min(max(1, round(share * len(speakers))), len(speakers) - 1)
+            drawn.update(_shuffle_speakers(speakers, pool, seed)[:n])
+    return drawn
+
+
+def _speakers_by_corpus(utterances: Iterable[Utterance]) -> list[list[str]]:
+    """Sorted speakers of each corpus, corpora by name; a speaker of several counts in the first alone."""
+    home: dict[str, str] = {}
+    for u in utterances:
+        home[u.speaker] = min(home.get(u.speaker, u.corpus), u.corpus)
+    groups: dict[str, list[str]] = defaultdict(list)
+    for speaker, corpus in sorted(home.items()):
+        groups[corpus].append(speaker)
+    return [speakers for _, speakers in sorted(groups.items())]
+
+
+def _shuffle_speakers(speakers: Sequence[str], utterances: Iterable[Utterance], seed: int) -> list[str]:
+    """The speakers in a pseudo-random order that alternates between the sexes."""
+    sex = {u.speaker: u.sex or "" for u in sorted(utterances, key=lambda u: (u.speaker, u.sex or ""))}
+    # A hash of seed and name, unlike a generator, gives a speaker the same place whoever else takes part.
+    order = sorted(
+        speakers, key=lambda s: hashlib.sha256(f"{seed}:{s}".encode("utf-8", "surrogateescape")).digest()
+    )
+    n_before: dict[str, int] = defaultdict(int)
+    places = []
+    for place, speaker in enumerate(order):
+        places.append((n_before[sex[speaker]], place, speaker))
+        n_before[sex[speaker]] += 1
+    return [speaker for _, _, speaker in sorted(places)]
+
+
+def _draw_clips(utterances: Iterable[Utterance], share: float, seed: int) -> list[Utterance]:
+    """A random share of each emotion's clips; fractions are carried over to the next emotion."""
+    groups: dict[str, list[Utterance]] = defaultdict(list)
+    for u in sorted(utterances, key=lambda u: u.id):
+        groups[u.emotion].append(u)
+    generator = random.Random(seed)
+    drawn: list[Utterance] = []
+    quota = 0.0
+    for _, group in sorted(groups.items()):
+        quota += share * len(group)
+        n = min(len(group), max(0, round(quota) - len(drawn)))
+        drawn.extend(generator.sample(group, n))
+    return drawn

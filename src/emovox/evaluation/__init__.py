@@ -7,7 +7,6 @@ sound is worse, and ``card`` makes one document of it all, which ``emovox.report
 
 from __future__ import annotations
 
-from emovox.datasets.loading import Folded, Opened, folded, open_data
 from emovox.evaluation.answers import NO_ANSWER, Evaluation, evaluate
 from emovox.evaluation.leakage import Stamp, stamp
 from emovox.evaluation.robustness import CONDITIONS, Condition, Robustness, robustness, sample
@@ -19,13 +18,9 @@ __all__ = [
     "SCHEMA",
     "Condition",
     "Evaluation",
-    "Folded",
-    "Opened",
     "Robustness",
     "Stamp",
     "evaluate",
-    "folded",
-    "open_data",
     "robustness",
     "sample",
     "scorecard",

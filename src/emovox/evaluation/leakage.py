@@ -2,9 +2,9 @@
 
 A bundle names the corpora it was trained on, and its protocol. Clips of other corpora are foreign to it:
 strict. Clips of one of its corpora were trained on, unless the protocol names a split (``emobox/ravdess/1``,
-``speakers/emodb-09``, ... see `emovox.datasets.plans`) that holds them out; the split is then made again, and
-what it leaves in common is the stamp. ``#`` and the digest of the split may follow the name. They must where
-the name alone does not settle who is tested: random folds of other clips are other folds.
+``speakers/emodb-09``, ... see `emovox.datasets.protocols`) that holds them out; the split is then made again,
+and what it leaves in common is the stamp. ``#`` and the digest of the split may follow the name. They must
+where the name alone does not settle who is tested: random folds of other clips are other folds.
 
 Clips of a corpus that nobody knows are not foreign when their names, and what is expressed in them, are those
 of a corpus that taught the model: its folder was read under another name, or poured together with others.
@@ -25,9 +25,7 @@ from typing import Any
 
 from emovox.bundles import Spec
 from emovox.datasets import CORPORA, Corpus, Manifest, Utterance
-from emovox.datasets.formats.assembly import known_speaker
-from emovox.datasets.plans import KINDS
-from emovox.datasets.plans import splits as splits_of
+from emovox.datasets.protocols import KINDS, make_splits
 from emovox.datasets.splits import Split, stamp_of
 from emovox.errors import EmovoxError
 from emovox.evaluation.fingerprints import known as known_contents
@@ -171,7 +169,7 @@ def _claimed(
     if name.split("/")[0] in _VAGUE:
         return None, "the name needs the digest of the split behind it, as in NAME#0123456789abcdef"
     try:
-        found = [s for s in known if s.name == name] or splits_of(manifests[0], name, allow_missing=True)
+        found = [s for s in known if s.name == name] or make_splits(manifests[0], name, allow_missing=True)
     except EmovoxError as error:
         return None, str(error)
     if len(found) != 1:
@@ -187,7 +185,7 @@ def _of_digest(
         return found[0], ""
     for manifest in manifests if not name.startswith("file/") else ():
         try:
-            found = [s for s in splits_of(manifest, name, allow_missing=True) if s.digest == digest]
+            found = [s for s in make_splits(manifest, name, allow_missing=True) if s.digest == digest]
         except EmovoxError as error:
             why = str(error)
             continue
@@ -235,8 +233,8 @@ def _by_split(split: Split, manifest: Manifest, tested: Sequence[str], spec: Spe
 def _unknown_speakers(manifest: Manifest, near: Iterable[str], tested: Sequence[str]) -> str:
     """Why a test of clips whose speakers nobody named cannot be strict; nothing when speakers are named."""
     shared = {manifest[key].speaker for key in near} & {manifest[key].speaker for key in tested}
-    nameless = [key for key in tested if known_speaker(manifest[key]) is None]
-    if not nameless or any(known_speaker(u) in shared for u in manifest.select(tested)):
+    nameless = [key for key in tested if manifest[key].known_speaker is None]
+    if not nameless or any(u.known_speaker in shared for u in manifest.select(tested)):
         return ""
     return (
         f"it cannot be called strict: nobody says who speaks in {len(nameless)} of the {len(tested)} clips, "

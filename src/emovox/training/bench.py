@@ -21,10 +21,9 @@ from typing import Any
 import emovox
 from emovox._files import write_json
 from emovox.bundles import load_bundle
-from emovox.datasets.formats.assembly import known_speaker
 from emovox.datasets.manifest import Manifest
 from emovox.datasets.overlap import Audit, Fingerprint, audit
-from emovox.datasets.plans import splits
+from emovox.datasets.protocols import make_splits
 from emovox.datasets.splits import STAMPS, Split
 from emovox.errors import ConfigError, MissingExtraError, ProtocolError, did_you_mean
 from emovox.evaluation import Evaluation, evaluate, metrics
@@ -125,7 +124,7 @@ class Plan:
     @property
     def reasons(self) -> tuple[str, ...]:
         """What tests and trainings have in common, over all splits."""
-        nameless = [u for u in self.manifest if known_speaker(u) is None]
+        nameless = [u for u in self.manifest if u.known_speaker is None]
         unknown = {u.speaker for u in nameless}
         speakers = {name for one in self.audits for name in one.shared_speakers}
         kinds: tuple[tuple[str, Iterable[str]], ...] = (
@@ -172,7 +171,7 @@ def plan(
     """
     if strange := set(allow) - {"contaminated", "missing"}:
         raise ProtocolError(f"{sorted(strange)[0]!r} cannot be allowed; expected contaminated or missing")
-    parts = splits(manifest, protocol, allow_missing="missing" in allow)
+    parts = make_splits(manifest, protocol, allow_missing="missing" in allow)
     audits = tuple(audit(manifest, part, prints=prints, hear=False) for part in parts)
     made = Plan(corpus, protocol, manifest, parts, audits)
     if made.stamp == "contaminated" and "contaminated" not in allow:

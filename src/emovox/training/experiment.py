@@ -2,7 +2,7 @@
 
 ::
 
-    problem = opened(config.data, config.labels)
+    problem = Dataset.load(config.data, labels=config.labels)
     plan = planned(problem.manifest, config.protocol)
     rows = table(problem.manifest, "emovox-core")                      # emovox.features.extraction
     trained = train(config, problem.manifest, plan.splits[0], rows)
@@ -14,7 +14,7 @@ looks at the test here: ``emovox.evaluation`` does, through the recogniser that 
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -25,127 +25,43 @@ from emovox._arrays import Floats
 from emovox.augment.clips import copy_id
 from emovox.bundles import Abstain, Features, Input, Licence, Spec
 from emovox.datasets import CORPORA
-from emovox.datasets.formats.assembly import known_speaker
 from emovox.datasets.manifest import Manifest
 from emovox.datasets.overlap import Audit, Copy
-from emovox.datasets.splits import Split
-from emovox.errors import ConfigError, LabelError, ProtocolError
-from emovox.evaluation import folded, metrics, open_data
+from emovox.datasets.splits import Split, default_protocol
+from emovox.errors import ConfigError, ProtocolError
+from emovox.evaluation import metrics
 from emovox.evaluation.fingerprints import marks, memory
 from emovox.features import FeatureSet, feature_set
 from emovox.features.extraction import FeatureTable
-from emovox.labels import EMOTIONS, EXTRAS, LABEL_MAPS, LabelMap, canonical_all, label_map
+from emovox.labels import EMOTIONS
 from emovox.training.bench import Plan
 from emovox.training.bench import plan as audited
 from emovox.training.calibration import Calibration, calibrated
 from emovox.training.config import ClassicalModel, Config, NetModel
 
 __all__ = [
-    "Problem",
     "Rows",
     "Trained",
     "check_bundle",
     "classical_config",
     "compared",
     "copied",
-    "label_choice",
     "licence_of",
-    "opened",
     "planned",
     "rows_of",
     "spec_of",
     "train",
-    "usual_protocol",
 ]
 
 if TYPE_CHECKING:
     from emovox.training.classical import ClassicalConfig, Fitted
 
 
-@dataclass(frozen=True, slots=True)
-class Problem:
-    """Clips whose emotions are those that a model is to tell apart."""
-
-    manifest: Manifest
-    notes: tuple[str, ...] = ()
-    """Lines for people: what could not be read, and what became of the labels."""
-    merged: Mapping[str, tuple[str, ...]] | None = None
-    left_out: Mapping[str, int] | None = None
-    n_not_read: int = 0
-
-
-def opened(data: Sequence[str], labels: str) -> Problem:
-    """All clips of ``data``, their emotions folded into ``labels``.
-
-    Args:
-        data: manifests, tables, trees or folders of corpora (see `emovox.evaluation.open_data`).
-        labels: ``all``, ``common`` to all corpora, the name of a label map, or emotions with commas between.
-
-    Raises:
-        ConfigError: no data are named.
-        ManifestError: one cannot be read, or no clip is left.
-        LabelError: ``labels`` means nothing here.
-    """
-    if not data:
-        raise ConfigError("no data are named; expected at least one manifest, tree or corpus: --data PATH")
-    found = [open_data(path) for path in data]
-    whole = Manifest.merged(one.manifest for one in found)
-    notes = [line for one in found for line in one.notes]
-    n_not_read = sum(one.n_not_read for one in found)
-    mapping = label_choice(whole, labels)
-    if mapping is None:
-        return Problem(whole, tuple(notes), n_not_read=n_not_read)
-    kept = folded(whole, mapping=mapping)
-    return Problem(kept.manifest, (*notes, *_losses(whole, mapping)), kept.merged, kept.left_out, n_not_read)
-
-
-def label_choice(manifest: Manifest, labels: str) -> LabelMap | None:
-    """The map that ``labels`` means for these clips; ``None`` for ``all``, which changes nothing.
-
-    Raises:
-        LabelError: an unknown emotion, or fewer than two labels would be left.
-    """
-    if labels == "all":
-        return None
-    if labels in LABEL_MAPS:
-        return label_map(labels)
-    if labels == "common":
-        each = [set(manifest.where(corpus=name).emotions) for name in manifest.corpora]
-        shared = set.intersection(*each)
-        names: tuple[str, ...] = tuple(name for name in (*EMOTIONS, *EXTRAS) if name in shared)
-    else:
-        names = canonical_all(labels)
-    if len(names) < 2:
-        raise LabelError(
-            f"the labels {labels!r} leave {', '.join(names) or 'none'}; expected at least two to tell apart"
-        )
-    return LabelMap(labels, {name: name for name in names})
-
-
-def _losses(manifest: Manifest, mapping: LabelMap) -> Iterable[str]:
-    """What the map makes of each corpus."""
-    for name in manifest.corpora:
-        report = mapping.report(u.emotion for u in manifest.where(corpus=name))
-        yield from (f"{name}: {line}" for line in report.lines())
-
-
 # ------------------------------------------------------------------------------------------- splits
 
 
-def usual_protocol(manifest: Manifest) -> str:
-    """The protocol when none is named: the data's own parts, else a fifth of the speakers is tested.
-
-    Where fewer than two speakers are known, clips are drawn by chance; the stamp says so.
-    """
-    parts = {u.extra.get("part", "") for u in manifest}
-    if "test" in parts and len(parts - {""}) > 1:
-        return "given"
-    n_speakers = len(manifest.speakers)
-    return f"speaker-kfold/{min(5, n_speakers)}/0/1" if n_speakers > 1 else "random"
-
-
 def planned(manifest: Manifest, protocol: str | None) -> Plan:
-    """The one split of ``protocol`` (`usual_protocol` unless given), audited by the manifest's word.
+    """The one split of ``protocol`` (`default_protocol` unless given), audited by the manifest's word.
 
     Raises:
         ProtocolError: there is no such protocol, or it has several splits; the message names the first.
@@ -156,7 +72,7 @@ def planned(manifest: Manifest, protocol: str | None) -> Plan:
             f"all {len(manifest)} clips express {', '.join(manifest.emotions)}; expected at least two "
             "emotions to tell apart"
         )
-    name = protocol or usual_protocol(manifest)
+    name = protocol or default_protocol(manifest)
     made = audited(manifest, name, corpus="+".join(manifest.corpora), allow=("missing",))
     if len(made.splits) > 1:
         raise ProtocolError(
@@ -202,7 +118,7 @@ def rows_of(table: FeatureTable, manifest: Manifest, ids: Sequence[str]) -> Rows
         tuple(kept),
         table.values[[place[key] for key in kept]],
         tuple(u.emotion for u in clips),
-        tuple(known_speaker(u) for u in clips),
+        tuple(u.known_speaker for u in clips),
     )
 
 

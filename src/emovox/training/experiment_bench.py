@@ -3,12 +3,12 @@
 ::
 
     config = read_config("configs/seed-lstm.yaml")
-    problem = opened(config.data, config.labels)
+    problem = Dataset.load(config.data, labels=config.labels)
     made = config_plan(config, problem.manifest, "emobox", folder=Path("runs/bench"))
     row = run(made, config_settings(config), out="runs/bench", recipe=ConfigRecipe(config, store))
 
 Each fold is what ``emovox train`` makes of that split; features, and those of changed copies, come from the
-store once for all folds. Beside the protocols of `emovox.datasets.plans` there is one more, ``augmented/P``:
+store once for all folds. Beside `emovox.datasets.protocols` there is one more, ``augmented/P``:
 copies are made first, and P splits clips and copies alike. It is how many published figures came about.
 """
 

@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from emovox.augment.clips import plan_of
-from emovox.datasets.formats.assembly import known_speaker
 from emovox.datasets.manifest import Manifest
 from emovox.datasets.splits import Split
 from emovox.features.extraction import FeatureTable
@@ -122,7 +121,7 @@ def searched_net(
 
     _, taught, held = clip_sets(manifest, split, table)
     if held is None:
-        speakers = [known_speaker(manifest[key]) for key in split.train if key in table.clips]
+        speakers = [manifest[key].known_speaker for key in split.train if key in table.clips]
         parts = inner_parts(taught, speakers, config.tune.inner_folds, config.seed)
     else:
         parts = [(taught, held)]

@@ -37,10 +37,10 @@ def audit(
     Exit code: 0 when no recording is on both sides, 1 when one is.
     """
     from emovox.datasets import overlap as auditing
-    from emovox.datasets.plans import splits
+    from emovox.datasets.protocols import make_splits
 
     manifest, _ = manifest_at(data, reading(root=root, corpus=corpus))
-    plans = splits(manifest, protocol)
+    plans = make_splits(manifest, protocol)
     prints, failed = auditing.listen(manifest) if hear else ({}, {})
     for key, why in failed.items():
         say(f"{key}: {why}")

@@ -14,18 +14,14 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from emovox.datasets import CORPORA
+from emovox.datasets.corpora import CORPORA
 from emovox.datasets.formats.base import FIELDS, Draft, ImportReport, Reading
-from emovox.datasets.manifest import SEXES, Manifest, Utterance
+from emovox.datasets.manifest import SEXES, UNKNOWN_SPEAKER, Manifest, Utterance
 from emovox.datasets.splits import PARTS
 from emovox.errors import LabelError, ManifestError
 from emovox.labels import canonical
 
-__all__ = ["UNKNOWN_SPEAKER", "assemble", "emotion_of", "known_speaker", "part_of", "seconds"]
-
-UNKNOWN_SPEAKER = "unknown"
-"""Speaker of clips of which nobody said who speaks. They count as one person, so that a split of
-them is never taken for one that keeps speakers apart."""
+__all__ = ["assemble", "emotion_of", "part_of", "seconds"]
 
 _NOTHING = frozenset({"", "nan", "none", "null", "<na>", "nat"})
 _SEX = {
@@ -85,11 +81,6 @@ class _RefusedError(Exception):
 
 class _UnknownError(Exception):
     """This row's emotion is none of ours."""
-
-
-def known_speaker(u: Utterance) -> str | None:
-    """Who speaks, or ``None`` when nobody said."""
-    return None if u.speaker == f"{u.corpus}-{UNKNOWN_SPEAKER}" else u.speaker
 
 
 def assemble(

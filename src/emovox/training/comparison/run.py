@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 
 from emovox._files import replaced, write_json
-from emovox.datasets.formats.assembly import known_speaker
 from emovox.datasets.manifest import Manifest
 from emovox.datasets.splits import Split
 from emovox.errors import ConfigError
@@ -247,7 +246,7 @@ def _cell(
             columns=rows.columns,
             training=tuple(place[u.id] for u in learnt),
             y=tuple(u.emotion for u in learnt),
-            speakers=tuple(known_speaker(u) for u in learnt),
+            speakers=tuple(u.known_speaker for u in learnt),
             asked=tuple(place[key] for key in asked),
             asked_ids=asked,
             **rest,
