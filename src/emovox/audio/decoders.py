@@ -135,9 +135,11 @@ class MediaDecoder:
         self._reader = reader
         reader.seek(0)
         options = {"format_whitelist": _MEDIA_FORMATS, "protocol_whitelist": "none"}
+        # Before version 19, a tag in another encoding than UTF-8 was an error unless it was ignored.
+        older = {"metadata_errors": "ignore"} if int(av.__version__.split(".")[0]) < 19 else {}
         try:
-            self._container = av.open(reader, mode="r", options=options, metadata_errors="ignore")
-        except Exception as error:  # PyAV raises many kinds for broken files: all mean that it cannot be read
+            self._container = av.open(reader, mode="r", options=options, **older)
+        except (av.error.FFmpegError, OSError, ValueError) as error:
             raise _undecodable(reader, getattr(error, "strerror", None) or str(error)) from error
         try:
             self._describe()
@@ -274,7 +276,8 @@ def decoder(reader: Reader) -> Decoder:
         opened = _file_decoder(reader)
     except (AudioError, MissingExtraError):
         raise
-    except Exception as error:
+    except (OSError, ValueError, RuntimeError, ArithmeticError, MemoryError) as error:
+        # What decoders raise for broken files. A TypeError is our fault, or that of a changed library.
         raise _undecodable(reader, str(error)) from error
     try:
         valid_rate(opened.sample_rate)

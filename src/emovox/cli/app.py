@@ -1,8 +1,7 @@
-"""The command tree, and what a mistyped command is answered."""
+"""The command tree, and the exit code and message of every failure."""
 
 from __future__ import annotations
 
-import gc
 import os
 import re
 import sys
@@ -14,25 +13,7 @@ import typer
 from typer.main import get_command
 
 import emovox
-from emovox.audio import AUDIO_SUFFIXES
-from emovox.cli import (
-    augment,
-    bench,
-    compare,
-    doctor,
-    enroll,
-    evaluate,
-    export,
-    features,
-    listen,
-    models,
-    predict,
-    push,
-    serve,
-    train,
-    tune,
-)
-from emovox.cli.groups import Commands
+from emovox.cli.groups import Group, LazyCommand
 from emovox.cli.terminal import say
 from emovox.disclaimer import NOTICE
 from emovox.errors import EmovoxError
@@ -40,21 +21,38 @@ from emovox.errors import EmovoxError
 __all__ = ["app", "run"]
 
 
-class _Commands(Commands):
-    """Knows that a recording, too, may stand where a command should."""
-
-    LATER: ClassVar = {
-        "batch": "emovox.cli.batch",
-        "bot": "emovox.cli.bot",
-        "data": "emovox.cli.data",
-        "plot": "emovox.cli.plot",
-        "runs": "emovox.cli.runs",
+class _Commands(Group):
+    lazy: ClassVar = {
+        "predict": LazyCommand("emovox.cli.predict", "Predict the emotion expressed in recordings.", NOTICE),
+        "listen": LazyCommand("emovox.cli.listen", "Predict from a microphone, live.", NOTICE),
+        "enroll": LazyCommand("emovox.cli.enroll", "Save the feature statistics of a speaker or source."),
+        "evaluate": LazyCommand("emovox.cli.evaluate", "Score a model on labelled clips, with its protocol."),
+        "bench": LazyCommand("emovox.cli.bench", "Score configs under strict and leaky protocols."),
+        "train": LazyCommand("emovox.cli.train", "Train a model, write its bundle, evaluate it."),
+        "tune": LazyCommand("emovox.cli.tune", "Search hyper-parameters on validation speakers."),
+        "compare": LazyCommand("emovox.cli.compare", "Cross-validate many systems and choose the best."),
+        "features": LazyCommand("emovox.cli.features", "Compute features of recordings as a table."),
+        "augment": LazyCommand(
+            "emovox.cli.augment", "Apply an augmentation to a recording.", passes_unknown_options=True
+        ),
+        "serve": LazyCommand("emovox.cli.serve", "Serve over HTTP and WebSocket, with a web page.", NOTICE),
+        "models": LazyCommand("emovox.cli.models", "List the models: labels, scores, terms of use."),
+        "export": LazyCommand("emovox.cli.export", "Write a model as a bundle, also as int8."),
+        "push": LazyCommand("emovox.cli.push", "Upload a model to the Hugging Face Hub."),
+        "doctor": LazyCommand("emovox.cli.doctor", "Report what is installed and how to get the rest."),
+        "batch": LazyCommand("emovox.cli.batch", "Process many recordings, resumable, here or on a cluster."),
+        "bot": LazyCommand("emovox.cli.bot", "Answer voice messages on Telegram."),
+        "data": LazyCommand("emovox.cli.data", "List, download, check, prepare and record corpora."),
+        "plot": LazyCommand("emovox.cli.plot", "Plot results, recordings and features."),
+        "runs": LazyCommand("emovox.cli.runs", "List and compare training runs."),
     }
 
-    def meant(self, name: str) -> str:
+    def explain_unknown(self, name: str) -> str:
+        from emovox.audio import AUDIO_SUFFIXES
+
         if Path(name).suffix.lower() in AUDIO_SUFFIXES or Path(name).exists():
-            return f"{name!r} is not a command. To judge a recording:  emovox predict {name}"
-        return super().meant(name)
+            return f"{name!r} is not a command. To predict its emotion:  emovox predict {name}"
+        return super().explain_unknown(name)
 
 
 app = typer.Typer(
@@ -67,24 +65,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["--help", "-h"]},
 )
-app.command(epilog=NOTICE)(predict.predict)
-app.command(epilog=NOTICE)(listen.listen)
-app.command()(enroll.enroll)
-app.command()(evaluate.evaluate)
-app.command()(bench.bench)
-app.command()(train.train)
-app.command()(tune.tune)
-app.command()(compare.compare)
-app.command()(features.features)
-app.command(context_settings={"ignore_unknown_options": True})(augment.augment)
-app.command(epilog=NOTICE)(serve.serve)
-app.command()(models.models)
-app.command()(export.export)
-app.command()(push.push)
-app.command()(doctor.doctor)
 
 
-def _version(wanted: bool) -> None:
+def _print_version(wanted: bool) -> None:
     if wanted:
         typer.echo(f"emovox {emovox.__version__}")
         raise typer.Exit
@@ -92,13 +75,12 @@ def _version(wanted: bool) -> None:
 
 @app.callback()
 def _root(
-    context: typer.Context,
     version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
+        bool,
+        typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version and exit."),
     ] = False,
 ) -> None:
-    if context.invoked_subcommand != "predict":  # which loads its model first
-        gc.enable()
+    pass
 
 
 def run(argv: Sequence[str] | None = None) -> int:

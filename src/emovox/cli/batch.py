@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from emovox.cli.data.common import FormOption, show
-from emovox.cli.groups import Commands
+from emovox.cli.groups import Group
 from emovox.cli.meter import Meter, many
 from emovox.cli.models import Form
 from emovox.cli.predict import Switch
@@ -25,7 +25,7 @@ __all__ = ["PartForm", "app", "features", "merge", "predict", "status", "timelin
 
 app = typer.Typer(
     name="batch",
-    cls=Commands,
+    cls=Group,
     help="Judge many recordings in a run that can be stopped and gone on with, here or on a cluster.",
     no_args_is_help=True,
     rich_markup_mode=None,

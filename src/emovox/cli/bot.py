@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from emovox.cli.groups import Commands
+from emovox.cli.groups import Group
 from emovox.errors import ConfigError
 from emovox.telegram.api import BASE_URL, Api, hidden
 from emovox.telegram.bot import Bot, BotSettings
@@ -29,7 +29,7 @@ TOKEN = "EMOVOX_TELEGRAM_TOKEN"
 
 app = typer.Typer(
     name="bot",
-    cls=Commands,
+    cls=Group,
     help="Bots that answer voice messages with the expressed emotion (extra bot).",
     no_args_is_help=True,
     rich_markup_mode=None,

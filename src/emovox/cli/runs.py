@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from emovox.cli.data.common import FormOption, show, table
-from emovox.cli.groups import Commands
+from emovox.cli.groups import Group
 from emovox.cli.models import Form
 from emovox.cli.terminal import say
 from emovox.errors import ConfigError
@@ -23,7 +23,7 @@ __all__ = ["app"]
 
 app = typer.Typer(
     name="runs",
-    cls=Commands,
+    cls=Group,
     help="List and compare what was trained, searched and compared.",
     rich_markup_mode=None,
     context_settings={"help_option_names": ["--help", "-h"]},

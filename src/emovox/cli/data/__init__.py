@@ -8,13 +8,13 @@ from __future__ import annotations
 import typer
 
 from emovox.cli.data import audit, convert, corpora, download, prepare, record, stats
-from emovox.cli.groups import Commands
+from emovox.cli.groups import Group
 
 __all__ = ["app"]
 
 app = typer.Typer(
     name="data",
-    cls=Commands,
+    cls=Group,
     help="Corpora: list, download, check, prepare, convert, count, audit, record.",
     no_args_is_help=True,
     rich_markup_mode=None,

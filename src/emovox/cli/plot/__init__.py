@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import typer
 
-from emovox.cli.groups import Commands
+from emovox.cli.groups import Group
 from emovox.cli.plot import results, sound, spaces
 
 __all__ = ["app"]
 
 app = typer.Typer(
     name="plot",
-    cls=Commands,
+    cls=Group,
     help="Figures of results, recordings and features, as PNG, SVG, PDF or a page.",
     no_args_is_help=True,
     rich_markup_mode=None,
