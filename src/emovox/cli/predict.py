@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import io
 import sys
 from collections.abc import Iterator, Sequence
@@ -109,8 +108,6 @@ def predict(
     sources = expand(paths, recursive=recursive)
     check_new(output, force=force, read=[source.name for source in sources if source.is_file])
     recognizer = _load(model, vad)
-    gc.freeze()  # what is loaded stays to the end: collecting it again and again would take 40 ms
-    gc.enable()
     if labels is not None:
         request = replace(request, labels=canonical_all(labels, recognizer.labels))
     # A window that cannot be, or a profile of another model, is the request's fault, not each recording's.
