@@ -24,7 +24,8 @@ def test_help_lists_every_command(capsys: pytest.CaptureFixture[str]) -> None:
 def test_help_imports_no_command() -> None:
     code = (
         "import sys; from emovox.cli import main; main(['--help']); "
-        "print(*[m for m in sys.modules if m.startswith('emovox.cli.') or m in ('numpy', 'onnxruntime')], file=sys.stderr)"
+        "names = [m for m in sys.modules if m.startswith('emovox.cli.') or m in ('numpy', 'onnxruntime')]; "
+        "print(*names, file=sys.stderr)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert set(done.stderr.split()) <= {"emovox.cli.app", "emovox.cli.groups", "emovox.cli.terminal"}
