@@ -136,7 +136,9 @@ class MediaDecoder:
         reader.seek(0)
         options = {"format_whitelist": _MEDIA_FORMATS, "protocol_whitelist": "none"}
         # Before version 19, a tag in another encoding than UTF-8 was an error unless it was ignored.
-        older = {"metadata_errors": "ignore"} if int(av.__version__.split(".")[0]) < 19 else {}
+        older: dict[str, Any] = (
+            {"metadata_errors": "ignore"} if int(av.__version__.split(".")[0]) < 19 else {}
+        )
         try:
             self._container = av.open(reader, mode="r", options=options, **older)
         except (av.error.FFmpegError, OSError, ValueError) as error:
