@@ -24,7 +24,8 @@ import numpy as np
 
 from emovox.bundles import load_bundle, write_bundle
 from emovox.datasets import Manifest, emobox, scan
-from emovox.evaluation import Evaluation, evaluate, metrics
+from emovox.evaluation import metrics
+from emovox.evaluation.predictions import Predictions, predict_manifest
 from emovox.inference.recognizer import Recognizer
 from emovox.training.config import Config, NetModel, TrainingConfig
 from emovox.training.experiment_nets import check_net, clip_table, train_net
@@ -52,7 +53,7 @@ def config_of(
     return Config(name=f"encoder-{mode}", model=net, train=training)
 
 
-def fold(manifest: Manifest, number: int, config: Config, out: Path, workers: int = 1) -> Evaluation:
+def fold(manifest: Manifest, number: int, config: Config, out: Path, workers: int = 1) -> Predictions:
     """Teach one fold, write its bundle, ask it about the fold's actors."""
     split = emobox.emobox_split(manifest, number, corpus="ravdess")
     table = clip_table(manifest, config, training=split.train, workers=workers)
@@ -63,7 +64,7 @@ def fold(manifest: Manifest, number: int, config: Config, out: Path, workers: in
         config, manifest, split, table, folder=folder / "training", tell=lambda e: print(e.line(), flush=True)
     )
     write_bundle(folder / "bundle", made.model, made.spec, replace=True)
-    return evaluate(Recognizer(load_bundle(folder / "bundle")), manifest.select(split.test))
+    return predict_manifest(Recognizer(load_bundle(folder / "bundle")), manifest.select(split.test))
 
 
 def folds(

@@ -45,7 +45,8 @@ from emovox.augment import babble, chain
 from emovox.augment.base import with_noise
 from emovox.bundles import MODEL_FILE, Abstain, Input, Licence, Score, Spec, load_bundle, write_bundle
 from emovox.datasets import Manifest, emobox, scan, splits
-from emovox.evaluation import Evaluation, evaluate, metrics
+from emovox.evaluation import metrics
+from emovox.evaluation.predictions import Predictions, predict_manifest
 from emovox.features.cache import content_hash
 from emovox.inference.recognizer import Recognizer
 from emovox.labels import EMOTIONS
@@ -396,7 +397,7 @@ def bundled(
     return Recognizer(load_bundle(folder))
 
 
-def fold(pool: Pool, number: int, out: Path) -> tuple[Evaluation, Evaluation, Evaluation]:
+def fold(pool: Pool, number: int, out: Path) -> tuple[Predictions, Predictions, Predictions]:
     """Train without the fold's actors and their songs; test the Recognizer: all labels, then RAVDESS's.
 
     Last the members without the discriminant, as version 1 was, straight from the net.
@@ -409,12 +410,12 @@ def fold(pool: Pool, number: int, out: Path) -> tuple[Evaluation, Evaluation, Ev
         vox, pool, out / f"fold{number}", names, name=f"vox-fold{number}", protocol=split.name, corpora=SHARES
     )
     test = pool.manifest.select(split.test)
-    whole = evaluate(model, test)
+    whole = predict_manifest(model, test)
     with torch.inference_mode():
         rows = [int(np.flatnonzero(pool.ids == key)[0]) for key in whole.ids]
         votes = vox.average_members(torch.from_numpy(pool.variants[0][rows])).numpy()
     alone = replace(whole, y_pred=tuple(names[k] for k in votes.argmax(1)), probabilities=np.exp(votes))
-    return whole, evaluate(model, test, labels=test.emotions), alone
+    return whole, predict_manifest(model, test, labels=test.emotions), alone
 
 
 def inner_folds(pool: Pool, k: int = 5) -> Iterator[tuple[np.ndarray, np.ndarray]]:
@@ -430,7 +431,7 @@ def inner_folds(pool: Pool, k: int = 5) -> Iterator[tuple[np.ndarray, np.ndarray
         yield mine & ~pool.among(pool.speakers, tested), mine & pool.among(pool.ids, part.test)
 
 
-def left_out(pool: Pool, corpus: str, out: Path) -> Evaluation:
+def left_out(pool: Pool, corpus: str, out: Path) -> Predictions:
     """Train on the other corpora, test on the clips of ``corpus`` with one of the four emotions."""
     split = splits.cross_corpus(pool.manifest, corpus)
     training = pool.among(pool.ids, (*split.train, *split.validation))
@@ -439,10 +440,10 @@ def left_out(pool: Pool, corpus: str, out: Path) -> Evaluation:
     folder, name = out / f"loco-{corpus}", f"vox-without-{corpus}"
     model = bundled(vox, pool, folder, names, name=name, protocol=split.name, corpora=others)
     test = pool.manifest.where(corpus=corpus, emotion=FOUR)
-    return evaluate(model, test, labels=FOUR)
+    return predict_manifest(model, test, labels=FOUR)
 
 
-def speakers_left_out(pool: Pool, corpus: str, out: Path) -> Iterator[Evaluation]:
+def speakers_left_out(pool: Pool, corpus: str, out: Path) -> Iterator[Predictions]:
     """For each speaker of ``corpus``: train on all others, test on the speaker's clips, in their labels."""
     for split in splits.loso(pool.manifest.where(corpus=corpus)):
         speaker = pool.manifest[split.test[0]].speaker
@@ -450,7 +451,7 @@ def speakers_left_out(pool: Pool, corpus: str, out: Path) -> Iterator[Evaluation
         folder, name = out / f"loso-{speaker}", f"vox-without-{speaker}"
         model = bundled(vox, pool, folder, names, name=name, protocol=split.name, corpora=SHARES)
         test = pool.manifest.select(split.test)
-        yield evaluate(model, test, labels=pool.manifest.where(corpus=corpus).emotions)
+        yield predict_manifest(model, test, labels=pool.manifest.where(corpus=corpus).emotions)
 
 
 # -------------------------------------------------------------------------------------------- commands
@@ -486,7 +487,7 @@ def _told(interval: metrics.Interval) -> str:
     return f"{interval.value:.1%}{bounds} over {interval.n_speakers} speakers"
 
 
-def _save(evaluation: Evaluation, file: Path) -> None:
+def _save(evaluation: Predictions, file: Path) -> None:
     rows = zip(evaluation.ids, evaluation.speakers, evaluation.y_true, evaluation.y_pred, strict=True)
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text("id,speaker,true,pred\n" + "".join(",".join(row) + "\n" for row in rows))
@@ -528,9 +529,9 @@ def run_folds(pool: Pool, options: argparse.Namespace) -> dict[str, Any]:
 def _report_folds(numbers: Iterable[int], pool: Pool, options: argparse.Namespace) -> dict[str, Any]:
     print("RAVDESS, EmoBox folds, speakers apart (no clip or song of a test actor in training), UAR %")
     print("fold   all labels   RAVDESS's eight   members alone   minutes")
-    every: list[Evaluation] = []
-    eight: list[Evaluation] = []
-    members: list[Evaluation] = []
+    every: list[Predictions] = []
+    eight: list[Predictions] = []
+    members: list[Predictions] = []
     for number in numbers:
         started = time.monotonic()
         nine, own, alone = fold(pool, number, options.out)
@@ -544,12 +545,12 @@ def _report_folds(numbers: Iterable[int], pool: Pool, options: argparse.Namespac
         print(f"\r{number:4d} {cells}", flush=True)
     result: dict[str, Any] = {"corpus": "ravdess", "protocol": "emobox", "folds": list(numbers)}
     for key, parts in (("all", every), ("eight", eight), ("members", members)):
-        whole = Evaluation.joined(parts)
+        whole = Predictions.concatenate(parts)
         mean = float(np.mean([part.uar().value for part in parts]))
         interval = whole.uar()
         print(f"{key:>7}: mean of folds {mean:.1%}, pooled {_told(interval)}")
         result[key] = {"mean": mean, "folds": [p.uar().value for p in parts], **_interval(interval)}
-    both, alone = Evaluation.joined(every), Evaluation.joined(members)
+    both, alone = Predictions.concatenate(every), Predictions.concatenate(members)
     gain = metrics.paired_difference(both.y_true, both.y_pred, alone.y_pred, both.speakers)
     print(f"the discriminant adds {gain.value:+.1%} [{gain.low}, {gain.high}], p {gain.p_value}")
     return result | {"gain": {"value": gain.value, "low": gain.low, "high": gain.high, "p": gain.p_value}}
@@ -569,7 +570,7 @@ def run_loso(pool: Pool, options: argparse.Namespace) -> dict[str, Any]:
     for part in speakers_left_out(pool, options.which, options.out):
         parts.append(part)
         print(f"\r{part.speakers[0]:12} {part.uar().value:12.1%}", flush=True)
-    whole = Evaluation.joined(parts)
+    whole = Predictions.concatenate(parts)
     _save(whole, options.out / f"loso-{options.which}" / "answers.csv")
     uar = whole.uar()
     print(f"{options.which}, a speaker left out at a time, its own labels: UAR {_told(uar)}")
@@ -598,7 +599,7 @@ def run_ship(pool: Pool, options: argparse.Namespace) -> dict[str, Any]:
         protocol="speakers/" + ",".join(sorted(set(pool.speakers[scoring]))),
         calibration=calibrated(pool, rows, logits, names),
     )
-    whole = evaluate(model, pool.manifest.select(pool.ids[scoring]))
+    whole = predict_manifest(model, pool.manifest.select(pool.ids[scoring]))
     scores = tuple(_scores(whole))
     spec = model.spec
     print(f"\r{spec.name}: temperature {spec.temperature:.2f}, abstains below {spec.abstain.confidence:.3f}")
@@ -611,7 +612,7 @@ def run_ship(pool: Pool, options: argparse.Namespace) -> dict[str, Any]:
     return {"bundle": options.which, "scores": [score.to_dict() for score in scores]}
 
 
-def _scores(whole: Evaluation) -> Iterator[Score]:
+def _scores(whole: Predictions) -> Iterator[Score]:
     """UAR, calibration and abstention on speakers that the weights never met, for each corpus and for all."""
     for corpus in ("all", *sorted(set(whole.corpora))):
         part = whole if corpus == "all" else whole.where(lambda i, c=corpus: whole.corpora[i] == c)

@@ -28,9 +28,9 @@ LEVELS = (
     {"bundles"},
     {"inference"},
     {"nets"},
+    {"reports"},
     {"evaluation"},
     {"training"},
-    {"reports"},
     {"batch"},
     {"server", "client", "telegram"},
     {"cli", "__main__"},
@@ -63,7 +63,6 @@ OPTIONAL = FRAMEWORKS | {
 
 
 KNOWN: set[str] = {
-    "emovox.augment.clips -> emovox.evaluation.answers",
     "emovox.augment.clips -> emovox.training.config",
     "emovox.bundles.registry -> emovox.inference.recognizer",
     "emovox.features.extraction -> emovox.datasets.manifest",

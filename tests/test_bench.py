@@ -20,7 +20,8 @@ from emovox.cli.bench import divided
 from emovox.datasets.manifest import Manifest, Utterance
 from emovox.datasets.overlap import listen
 from emovox.errors import ConfigError, MissingExtraError, ProtocolError
-from emovox.evaluation import metrics, stamp
+from emovox.evaluation import metrics
+from emovox.evaluation.leakage import find_stamp
 from emovox.training import bench
 from emovox.training.bench import Job, Settings, find_recipe, plan, run
 
@@ -152,8 +153,8 @@ def test_the_bundle_of_a_fold_earns_the_stamp_of_its_split(
     run(made, Settings(), out=tmp_path, recipe=trainer)
     for job in trainer.jobs:
         spec = read_spec(job.folder)
-        assert stamp(spec, toy, job.split.test).stamp == "strict"
-        assert stamp(spec, toy, toy.ids).stamp == "contaminated"
+        assert find_stamp(spec, toy, job.split.test).stamp == "strict"
+        assert find_stamp(spec, toy, toy.ids).stamp == "contaminated"
 
 
 class BrokenOff(Exception):

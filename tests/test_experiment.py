@@ -18,7 +18,8 @@ from emovox.datasets import Dataset
 from emovox.datasets.manifest import Manifest
 from emovox.datasets.splits import default_protocol
 from emovox.errors import ConfigError, LabelError, ProtocolError
-from emovox.evaluation import evaluate, fingerprints
+from emovox.evaluation import leakage
+from emovox.evaluation.predictions import predict_manifest
 from emovox.features import feature_set
 from emovox.features.extraction import FeatureTable, table
 from emovox.training import experiment
@@ -57,7 +58,7 @@ def test_the_bundle_answers_what_the_model_answers(toy: Manifest, rows: FeatureT
     split = experiment.planned(toy, "speaker-kfold/4/0/1").splits[0]
     made = experiment.train(config(), toy, split, rows)
     write_bundle(tmp_path / "bundle", made.model, made.spec)
-    answers = evaluate(registry.load(tmp_path), toy.select(split.test))  # the folder of a run holds it
+    answers = predict_manifest(registry.load(tmp_path), toy.select(split.test))  # a run holds it
     training = experiment.rows_of(rows, toy, split.train)
     fitted = fit(training.x, training.y, training.speakers, experiment.classical_config(config().model, 0))
     tested = experiment.rows_of(rows, toy, answers.ids)
@@ -92,10 +93,10 @@ def test_test_clips_change_nothing_in_the_model(toy: Manifest, rows: FeatureTabl
 def test_the_bundle_remembers_the_clips_that_taught_it(toy: Manifest, rows: FeatureTable) -> None:
     split = experiment.planned(toy, "speaker-kfold/4/0/1").splits[0]
     spec = experiment.train(config(), toy, split, rows).spec
-    assert {*fingerprints.known(spec.taught, toy)} == {*split.train, *split.validation}
+    assert {*leakage.find_hashed_clips(spec.taught, toy)} == {*split.train, *split.validation}
     lost = replace(rows, errors={split.train[0]: "it is no sound"})
     spec = experiment.train(config(), toy, split, lost).spec
-    assert {*fingerprints.known(spec.taught, toy)} == {*split.train[1:], *split.validation}, (
+    assert {*leakage.find_hashed_clips(spec.taught, toy)} == {*split.train[1:], *split.validation}, (
         "it taught nothing"
     )
 

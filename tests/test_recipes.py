@@ -21,7 +21,7 @@ pytest.importorskip("onnxscript")
 
 from emovox.bundles import load_bundle, read_spec  # noqa: E402
 from emovox.datasets import Manifest  # noqa: E402
-from emovox.evaluation import Evaluation, evaluate  # noqa: E402
+from emovox.evaluation.predictions import Predictions, predict_manifest  # noqa: E402
 from emovox.inference.recognizer import Recognizer  # noqa: E402
 from emovox.training.neural import TrainConfig  # noqa: E402
 
@@ -181,11 +181,11 @@ def test_a_corpus_left_out_is_never_met(
         assert about["corpora"] == {"ravdess": 1.0}
         return vox, pool, names
 
-    def judged(model: Any, manifest: Manifest, labels: Any) -> Evaluation:
+    def judged(model: Any, manifest: Manifest, labels: Any) -> Predictions:
         vox, pool, names = model
         rows = pool.among(pool.ids, manifest.ids)
         logits = small.answers(vox, pool, rows)[:, [names.index(name) for name in labels]]
-        return Evaluation(
+        return Predictions(
             ids=tuple(pool.ids[rows]),
             labels=labels,
             y_true=tuple(pool.emotions[rows]),
@@ -202,7 +202,7 @@ def test_a_corpus_left_out_is_never_met(
         trained_on.extend(pool.ids[training])
         return trained(pool, training, shares)
 
-    for name, stand_in in {"bundled": bundled, "evaluate": judged, "trained": told}.items():
+    for name, stand_in in {"bundled": bundled, "predict_manifest": judged, "trained": told}.items():
         monkeypatch.setattr(small, name, stand_in)  # the way through a bundle is tested below
     result = run("loco", "emodb")
     assert len(trained_on) == 6 * 4 * 2
@@ -246,7 +246,7 @@ def test_a_miniature_is_trained_exported_scored_and_shipped(
     # What is shipped answers what was scored.
     manifest = small.clips(corpora)
     held = manifest.keep(lambda u: u.speaker in ("ravdess-02", "emodb-09"))
-    again = evaluate(Recognizer(load_bundle(folder)), held)
+    again = predict_manifest(Recognizer(load_bundle(folder)), held)
     assert again.uar().value == pytest.approx(found["all", "uar"].value, abs=1e-4)
     assert again.coverage() == pytest.approx(found["all", "coverage"].value, abs=1e-4)
 

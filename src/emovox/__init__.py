@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from emovox.bundles.registry import load, models
     from emovox.datasets.loading import Dataset
     from emovox.errors import EmovoxError
+    from emovox.evaluation.evaluate import Evaluation, evaluate
     from emovox.inference.adaptation import Profile
     from emovox.inference.recognizer import Recognizer
     from emovox.inference.stream import Stream
@@ -29,6 +30,7 @@ __all__ = [
     "EMOTIONS",
     "Dataset",
     "EmovoxError",
+    "Evaluation",
     "Prediction",
     "Profile",
     "Quality",
@@ -37,6 +39,7 @@ __all__ = [
     "Stream",
     "Window",
     "__version__",
+    "evaluate",
     "load",
     "models",
 ]
@@ -45,6 +48,7 @@ _HOME = {
     "EMOTIONS": "labels",
     "Dataset": "datasets.loading",
     "EmovoxError": "errors",
+    "Evaluation": "evaluation.evaluate",
     "Prediction": "results",
     "Profile": "inference.adaptation",
     "Quality": "results",
@@ -52,6 +56,7 @@ _HOME = {
     "Segment": "results",
     "Stream": "inference.stream",
     "Window": "results",
+    "evaluate": "evaluation.evaluate",
     "load": "bundles.registry",
     "models": "bundles.registry",
 }

@@ -25,7 +25,6 @@ from emovox.augment import Plan, generator
 from emovox.datasets.manifest import Manifest, Utterance
 from emovox.datasets.splits import COPY_OF
 from emovox.errors import ConfigError
-from emovox.evaluation.answers import sound_of
 from emovox.features.extraction import Clip, clips_of
 from emovox.training.config import AugmentConfig, Config
 
@@ -146,7 +145,7 @@ def write_copies(
     for n, (u, change, name) in enumerate(_first(manifest, config), 1):
         if not (folder / name).exists():
             with replaced(folder / name) as half:
-                soundfile.write(half, change(sound_of(manifest, u)), audio.SAMPLE_RATE, format="FLAC")
+                soundfile.write(half, change(manifest.read(u)), audio.SAMPLE_RATE, format="FLAC")
         tell(n)
 
 

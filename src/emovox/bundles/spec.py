@@ -172,7 +172,7 @@ class Spec(Record):
     corpora: tuple[str, ...]
     protocol: str
     taught: str = ""
-    """Marks of the clips that trained or validated it, by their contents (`emovox.evaluation.fingerprints`);
+    """Marks of the clips that trained or validated it, by their contents (`emovox.evaluation.leakage`);
     empty
     where nobody remembers."""
     scores: tuple[Score, ...] = ()

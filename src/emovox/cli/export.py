@@ -12,16 +12,15 @@ import numpy as np
 import typer
 
 from emovox.audio import SAMPLE_RATE
-from emovox.cli.evaluate import judged
 from emovox.cli.outputs import check_writable
-from emovox.cli.terminal import say
+from emovox.cli.terminal import progress_bar, say
 from emovox.errors import ConfigError, MissingExtraError
 
 if TYPE_CHECKING:
     from emovox.bundles import Bundle, Score, Spec
     from emovox.datasets import Manifest
     from emovox.datasets.splits import Split
-    from emovox.evaluation import Evaluation
+    from emovox.evaluation.predictions import Predictions
 
 __all__ = ["export"]
 
@@ -78,9 +77,9 @@ def export(
         raise ConfigError("--int8 is calibrated and measured on clips; name them with --data")
     clips = _clips(bundle.spec, data, corpus, protocol, calibration_clips)
     smaller = _quantised(content, bundle, clips.calibration)
-    before = judged(registry.load(source), clips.test, None, 1)
+    before = _predict(source, clips.test)
     write_bundle(output, smaller, _described(bundle.spec, clips, ()), replace=force)
-    after = judged(registry.load(output), clips.test, None, 1)
+    after = _predict(output, clips.test)
     scores = tuple(_score(clips, when, one) for when, one in (("", after), (" before int8", before)))
     write_bundle(output, smaller, _described(bundle.spec, clips, scores), replace=True)
     _tell(output, clips, before, after, (len(content), len(smaller)))
@@ -100,7 +99,8 @@ class _Clips:
 
 def _clips(spec: Spec, data: Sequence[str], corpus: str | None, protocol: str | None, n: int) -> _Clips:
     from emovox.datasets.loading import Dataset
-    from emovox.evaluation import sample, stamp
+    from emovox.evaluation.leakage import find_stamp
+    from emovox.evaluation.robustness import sample_clips
 
     dataset = Dataset.load(data, corpus=corpus)
     for line in dataset.notes:
@@ -113,8 +113,16 @@ def _clips(spec: Spec, data: Sequence[str], corpus: str | None, protocol: str | 
         raise ConfigError(f"{name!r} is {len(splits)} splits; name one with --protocol, such as {such}")
     split = splits[0]
     test = dataset.select(split.test).relabel(labels=spec.labels).manifest
-    found_stamp = stamp(spec, whole, test.ids, known=splits)
-    return _Clips(sample(whole.select(split.train), n), test, split, found_stamp.stamp)
+    found_stamp = find_stamp(spec, whole, test.ids, known=splits)
+    return _Clips(sample_clips(whole.select(split.train), n), test, split, found_stamp.stamp)
+
+
+def _predict(folder: Path, clips: Manifest) -> Predictions:
+    from emovox.bundles import registry
+    from emovox.evaluation.predictions import predict_manifest
+
+    with progress_bar() as progress:
+        return predict_manifest(registry.load(folder), clips, progress=progress)
 
 
 def _quantised(content: bytes, bundle: Bundle, clips: Manifest) -> bytes:
@@ -128,10 +136,8 @@ def _quantised(content: bytes, bundle: Bundle, clips: Manifest) -> bytes:
 
 def _heard(bundle: Bundle, clips: Manifest) -> list[Any]:
     """What the graph is given of each clip, up to the length that is judged in one run."""
-    from emovox.evaluation.answers import sound_of
-
     longest = round(bundle.spec.clip_s * SAMPLE_RATE)
-    return [bundle.prepared(bundle.heard(sound_of(clips, u)[:longest])) for u in clips]
+    return [bundle.prepared(bundle.heard(clips.read(u)[:longest])) for u in clips]
 
 
 def _described(spec: Spec, clips: _Clips, scores: tuple[Score, ...]) -> Spec:
@@ -140,7 +146,7 @@ def _described(spec: Spec, clips: _Clips, scores: tuple[Score, ...]) -> Spec:
     return replace(spec, description=f"{spec.description} ({how})", scores=scores, sha256="", created="")
 
 
-def _score(clips: _Clips, when: str, answers: Evaluation) -> Score:
+def _score(clips: _Clips, when: str, answers: Predictions) -> Score:
     from emovox.bundles import Score
 
     uar = answers.uar()
@@ -156,7 +162,9 @@ def _score(clips: _Clips, when: str, answers: Evaluation) -> Score:
     )
 
 
-def _tell(output: Path, clips: _Clips, before: Evaluation, after: Evaluation, sizes: tuple[int, int]) -> None:
+def _tell(
+    output: Path, clips: _Clips, before: Predictions, after: Predictions, sizes: tuple[int, int]
+) -> None:
     same = sum(a == b for a, b in zip(before.y_pred, after.y_pred, strict=True)) / len(after.y_pred)
     n = f"{len(clips.test)} clips of {len(clips.test.speakers)} speakers"
     old, new = before.uar().value, after.uar().value
@@ -169,10 +177,10 @@ def _tell(output: Path, clips: _Clips, before: Evaluation, after: Evaluation, si
 
 def _tell_speed(old: Bundle, new: Bundle, clips: Manifest) -> None:
     """The graphs alone, in turn, so that what else the machine does falls on both."""
-    from emovox.evaluation import sample
+    from emovox.evaluation.robustness import sample_clips
 
     spent: dict[int, list[float]] = {0: [], 1: []}
-    for item in _heard(old, sample(clips, _TIMED_CLIPS)):
+    for item in _heard(old, sample_clips(clips, _TIMED_CLIPS)):
         for which, bundle in enumerate((old, new)):
             bundle.graph([item])  # warm
             start = time.perf_counter()

@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TextIO
 
@@ -26,6 +26,7 @@ __all__ = [
     "is_watched",
     "pad",
     "paint",
+    "progress_bar",
     "say",
     "uninterrupted",
     "width",
@@ -152,6 +153,25 @@ class Progress:
             sys.stderr.flush()
             self._visible = False
             self._drawn_s = -math.inf  # come back at the next call of at()
+
+
+@contextmanager
+def progress_bar() -> Iterator[Callable[[int, int], None]]:
+    """Show a bar for callbacks (done, all); it vanishes when all is done or the block ends."""
+    bars: list[Progress] = []
+
+    def show(done: int, total: int) -> None:
+        if not bars:
+            bars.append(Progress(total))
+        bars[0].at(done)
+        if done >= total:
+            bars.pop().hide()
+
+    try:
+        yield show
+    finally:
+        for one in bars:
+            one.hide()
 
 
 def is_watched() -> bool:

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from emovox.cli.evaluate import judged, show_scores, write_pages
+from emovox.cli.evaluate import print_scores
 from emovox.cli.models import Form
 from emovox.cli.outputs import check_writable
-from emovox.cli.terminal import say
+from emovox.cli.terminal import progress_bar, say
 from emovox.cli.training import (
     Changes,
     Data,
@@ -41,7 +41,7 @@ from emovox.errors import ManifestError
 if TYPE_CHECKING:
     from emovox.datasets import Manifest
     from emovox.datasets.loading import Dataset
-    from emovox.evaluation import Evaluation
+    from emovox.evaluation.evaluate import Evaluation
     from emovox.features.extraction import FeatureTable
     from emovox.training.bench import Plan
     from emovox.training.config import Config
@@ -94,9 +94,10 @@ def train(
     made, table = way(config, problem.manifest, plan, folder, workers, store)
     for note in made.notes:
         say(note)
-    document, answers = _judge(folder, made, problem, plan, workers, curves=way is _net)
+    evaluation = _judge(folder, made, problem, plan, workers, curves=way is _net)
+    document, answers = evaluation.document, evaluation.predictions
     run = run_folder.finish(folder, _record(config, problem.manifest, plan, table, made, document, started))
-    show_scores(document, form=format)
+    print_scores(document, form=format)
     _tell_test(document)
     tracked(run, mlflow)
     say(f"written: {folder}; to use it:  emovox predict --model {folder} FILE")
@@ -170,7 +171,7 @@ def _check_parts(manifest: Manifest, plan: Plan) -> None:
 
 def _judge(
     folder: Path, made: Trained, problem: Dataset, plan: Plan, workers: int, *, curves: bool
-) -> tuple[dict[str, Any], Evaluation]:
+) -> Evaluation:
     """Write the bundle, ask it about the test as a user would, write the pages and the scores.
 
     Args:
@@ -178,35 +179,39 @@ def _judge(
     """
     from emovox.bundles import registry, write_bundle
     from emovox.datasets.protocols import write_splits
-    from emovox.evaluation import scorecard, stamp
+    from emovox.evaluation.evaluate import evaluate_split
     from emovox.training import run_folder
 
     split = plan.splits[0]
     write_splits(folder / run_folder.SPLIT_FILE, plan.splits)
     spec = write_bundle(folder / run_folder.BUNDLE_FOLDER, made.model, made.spec, replace=True)
-    answers = judged(registry.load(folder), problem.manifest.select(split.test), None, workers)
-    document = scorecard(
-        answers,
-        problem.manifest,
-        spec=spec,
-        stamp=stamp(spec, problem.manifest, answers.ids, known=plan.splits),
-        protocol=split.name,
-        splits=plan.splits,
-        settings={
-            "merged": {new: list(old) for new, old in problem.merged.items()},
-            "left_out": dict(problem.dropped),
-            "not_read": problem.n_unread,
-            "selected_columns": list(made.selected or ()),
-        },
-    )
+    with progress_bar() as progress:
+        evaluation = evaluate_split(
+            registry.load(folder),
+            problem.manifest.select(split.test),
+            within=problem.manifest,
+            protocol=split.name,
+            splits=plan.splits,
+            settings={
+                "merged": {new: list(old) for new, old in problem.merged.items()},
+                "left_out": dict(problem.dropped),
+                "not_read": problem.n_unread,
+                "selected_columns": list(made.selected or ()),
+            },
+            workers=workers,
+            notify=say,
+            progress=progress,
+        )
+    document = evaluation.document
     if curves:
         from emovox.training.neural.epochs import curves_document
 
         document["training"] = curves_document(folder / _TRAINING)
-    write_pages(folder, document, answers)
+    evaluation.write(folder)
+    say(f"written: {folder / 'evaluation.html'} and beside it evaluation.json, evaluation.md, answers.csv")
     scored = replace(spec, scores=(_score(document, problem.manifest.select(split.test)),))
     write_bundle(folder / run_folder.BUNDLE_FOLDER, made.model, scored, replace=True)
-    return document, answers
+    return evaluation
 
 
 def _score(document: dict[str, Any], tested: Manifest) -> Any:

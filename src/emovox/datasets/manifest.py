@@ -16,6 +16,8 @@ from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 
+from emovox import audio
+from emovox._arrays import Floats
 from emovox._files import replaced_text
 from emovox.errors import LabelError, ManifestError
 from emovox.labels import canonical
@@ -179,6 +181,17 @@ class Manifest:
     def file(self, utterance: Utterance) -> Path:
         """Path of the utterance's sound file."""
         return self.root / utterance.path
+
+    def read(self, utterance: Utterance) -> Floats:
+        """Decode one clip as mono float32 ``(n_samples,)`` at 16 kHz; a segment is cut out of its file.
+
+        Raises:
+            AudioError: the file cannot be read.
+        """
+        x = audio.read(self.file(utterance))
+        start = round((utterance.start or 0.0) * audio.SAMPLE_RATE)
+        end = len(x) if utterance.end is None else round(utterance.end * audio.SAMPLE_RATE)
+        return x[start:end]
 
     def counts(self, name: str) -> dict[str | int | None, int]:
         """Number of utterances with each value of the field ``name``, most frequent first."""

@@ -26,11 +26,20 @@ from emovox.augment.base import turned_down, with_noise
 from emovox.datasets.manifest import Manifest, Utterance
 from emovox.errors import AudioError, EmovoxError, ManifestError
 from emovox.evaluation import metrics
-from emovox.evaluation.answers import Evaluation, asked, collected, sound_of
+from emovox.evaluation.predictions import Predictions, check_labels, tabulate
 from emovox.inference.recognizer import Recognizer
 from emovox.results import Prediction
 
-__all__ = ["CONDITIONS", "N_VOICES", "POOL", "Condition", "Robustness", "Row", "robustness", "sample"]
+__all__ = [
+    "CONDITIONS",
+    "N_VOICES",
+    "POOL",
+    "Condition",
+    "ConditionResult",
+    "Robustness",
+    "measure_robustness",
+    "sample_clips",
+]
 
 N_VOICES = 6
 """Voices that babble at once."""
@@ -70,12 +79,12 @@ CONDITIONS: tuple[Condition, ...] = _conditions()
 
 
 @dataclass(frozen=True)
-class Row:
+class ConditionResult:
     """What became of the answers under one condition."""
 
     condition: Condition
-    answers: Evaluation
-    plain: Evaluation
+    answers: Predictions
+    plain: Predictions
     """The answers to the same clips as they are."""
 
     def changed(self) -> float:
@@ -109,8 +118,8 @@ class Row:
 class Robustness:
     """The answers as the clips are, and under each condition."""
 
-    plain: Evaluation
-    rows: tuple[Row, ...]
+    plain: Predictions
+    rows: tuple[ConditionResult, ...]
     seed: int = 0
     notes: tuple[str, ...] = ()
     """What was not tried, and why."""
@@ -128,7 +137,7 @@ class Robustness:
         }
 
 
-def robustness(
+def measure_robustness(
     recognizer: Recognizer,
     manifest: Manifest,
     *,
@@ -153,7 +162,7 @@ def robustness(
         ManifestError: the manifest is empty, or has an emotion that cannot be answered.
         ConfigError: a condition names no transform, or wrong settings.
     """
-    names = asked(recognizer, manifest, labels)
+    names = check_labels(recognizer, manifest, labels)
     tried, notes = _possible(conditions, manifest)
     for condition in tried:
         _change(condition)  # refuses what is wrong before the work
@@ -164,12 +173,14 @@ def robustness(
         found.append([failed] * (len(tried) + 1) if outcome.value is None else outcome.value)
         if progress is not None:
             progress(len(found), len(manifest))
-    columns = [collected(manifest, names, column) for column in zip(*found, strict=True)]
+    columns = [tabulate(manifest, names, column) for column in zip(*found, strict=True)]
     rows = zip(tried, columns[1:], strict=True)
-    return Robustness(columns[0], tuple(Row(c, answers, columns[0]) for c, answers in rows), seed, notes)
+    return Robustness(
+        columns[0], tuple(ConditionResult(c, answers, columns[0]) for c, answers in rows), seed, notes
+    )
 
 
-def sample(manifest: Manifest, n: int) -> Manifest:
+def sample_clips(manifest: Manifest, n: int) -> Manifest:
     """``n`` clips, the same whenever it is asked, dealt evenly over speakers and their emotions.
 
     Raises:
@@ -231,7 +242,7 @@ class _Trial:
         """The clip's own answer and then one for each condition."""
         file = str(self.manifest.file(u))
         try:
-            x = sound_of(self.manifest, u)
+            x = self.manifest.read(u)
         except AudioError as error:
             return [Prediction(None, file=file, error=str(error))] * (len(self.tried) + 1)
         return [self._judged(lambda: x, file)] + [
@@ -261,7 +272,7 @@ class _Trial:
     def _voice(self, u: Utterance) -> Floats | None:
         if u.id not in self.voices:
             try:
-                self.voices[u.id] = sound_of(self.manifest, u)
+                self.voices[u.id] = self.manifest.read(u)
             except AudioError:
                 self.voices[u.id] = None
         return self.voices[u.id]

@@ -29,11 +29,11 @@ from emovox.bundles import Spec
 from emovox.datasets.manifest import Manifest, Utterance
 from emovox.datasets.splits import Split
 from emovox.evaluation import metrics
-from emovox.evaluation.answers import NO_ANSWER, Evaluation
 from emovox.evaluation.leakage import Stamp
+from emovox.evaluation.predictions import NO_LABEL, Predictions
 from emovox.evaluation.robustness import Robustness
 
-__all__ = ["AGE_BANDS", "CURVE_POINTS", "GROUPS", "N_BINS", "SCHEMA", "scorecard"]
+__all__ = ["AGE_BANDS", "CURVE_POINTS", "GROUPS", "N_BINS", "SCHEMA", "make_scorecard"]
 
 SCHEMA = 1
 """Version of the document."""
@@ -67,8 +67,8 @@ GROUPS: Mapping[str, Callable[[Utterance], str | None]] = {
 """How clips are divided for the tables of groups; ``None`` = not known."""
 
 
-def scorecard(
-    answers: Evaluation,
+def make_scorecard(
+    answers: Predictions,
     manifest: Manifest,
     *,
     spec: Spec,
@@ -132,13 +132,13 @@ def _model(spec: Spec) -> dict[str, Any]:
     }
 
 
-def _answered(answers: Evaluation) -> tuple[list[str], Doubles]:
+def _answered(answers: Predictions) -> tuple[list[str], Doubles]:
     """Truth and probabilities of the clips that got any."""
     known = np.asarray(np.isfinite(answers.probabilities).all(axis=1))
     return [y for y, k in zip(answers.y_true, known, strict=True) if k], answers.probabilities[known]
 
 
-def _scores(answers: Evaluation) -> dict[str, Any]:
+def _scores(answers: Predictions) -> dict[str, Any]:
     f1 = dict(zip(_names(answers), _f1(answers), strict=True))
     there = sorted(set(answers.y_true))
     true, probs = _answered(answers)
@@ -171,16 +171,16 @@ def _interval(interval: metrics.Interval) -> dict[str, Any]:
     return {k: v for k, v in interval.to_dict().items() if k not in ("per_speaker", "n_clips")}
 
 
-def _names(answers: Evaluation) -> list[str]:
+def _names(answers: Predictions) -> list[str]:
     """Labels that occur or could be answered; no answer last."""
-    return [*answers.labels, NO_ANSWER] if NO_ANSWER in answers.y_pred else list(answers.labels)
+    return [*answers.labels, NO_LABEL] if NO_LABEL in answers.y_pred else list(answers.labels)
 
 
-def _f1(answers: Evaluation) -> Doubles:
+def _f1(answers: Predictions) -> Doubles:
     return metrics.f1_scores(answers.y_true, answers.y_pred, labels=_names(answers))
 
 
-def _classes(answers: Evaluation) -> list[dict[str, Any]]:
+def _classes(answers: Predictions) -> list[dict[str, Any]]:
     names = _names(answers)
     recalls = metrics.recalls(answers.y_true, answers.y_pred, labels=names)
     precisions = metrics.precisions(answers.y_true, answers.y_pred, labels=names)
@@ -204,14 +204,14 @@ def _classes(answers: Evaluation) -> list[dict[str, Any]]:
     ]
 
 
-def _confusion(answers: Evaluation) -> dict[str, Any]:
+def _confusion(answers: Predictions) -> dict[str, Any]:
     names = _names(answers)
     counts = metrics.confusion_matrix(answers.y_true, answers.y_pred, labels=names)
     there = [n for n, name in enumerate(names) if name in answers.y_true]
     return {"true": [names[n] for n in there], "answered": names, "counts": counts[there].tolist()}
 
 
-def _groups(answers: Evaluation, rows: Manifest) -> list[dict[str, Any]]:
+def _groups(answers: Predictions, rows: Manifest) -> list[dict[str, Any]]:
     """A table for each division that tells clips apart; groups by name, clips of unknown group last."""
     tables = []
     for name, group_of in GROUPS.items():
@@ -240,7 +240,7 @@ def _place(group: str) -> tuple[int, str]:
     return (names.index(group) if group in names else 0, group)
 
 
-def _speakers(answers: Evaluation, rows: Manifest) -> list[dict[str, Any]]:
+def _speakers(answers: Predictions, rows: Manifest) -> list[dict[str, Any]]:
     alone = answers.uar(n=100).per_speaker
     sexes = {u.speaker: u.sex for u in rows}
     return [
@@ -249,7 +249,7 @@ def _speakers(answers: Evaluation, rows: Manifest) -> list[dict[str, Any]]:
     ]
 
 
-def _splits(answers: Evaluation, splits: Sequence[Split]) -> list[dict[str, Any]]:
+def _splits(answers: Predictions, splits: Sequence[Split]) -> list[dict[str, Any]]:
     if len(splits) < 2:
         return []
     table = []
@@ -263,7 +263,7 @@ def _splits(answers: Evaluation, splits: Sequence[Split]) -> list[dict[str, Any]
     return table
 
 
-def _reliability(answers: Evaluation) -> list[dict[str, Any]]:
+def _reliability(answers: Predictions) -> list[dict[str, Any]]:
     true, probs = _answered(answers)
     if not true:
         return []
@@ -274,7 +274,7 @@ def _reliability(answers: Evaluation) -> list[dict[str, Any]]:
     ]
 
 
-def _risk_coverage(answers: Evaluation) -> dict[str, Any]:
+def _risk_coverage(answers: Predictions) -> dict[str, Any]:
     """The curve, thinned; a clip without an answer is wrong at confidence 0. ``now`` is where it stands."""
     sure = np.nan_to_num(answers.probabilities.max(axis=1), nan=0.0)
     right = np.array([t == p for t, p in zip(answers.y_true, answers.y_pred, strict=True)])

@@ -26,7 +26,8 @@ from emovox.datasets.overlap import Audit, Fingerprint, audit
 from emovox.datasets.protocols import make_splits
 from emovox.datasets.splits import STAMPS, Split
 from emovox.errors import ConfigError, MissingExtraError, ProtocolError, did_you_mean
-from emovox.evaluation import Evaluation, evaluate, metrics
+from emovox.evaluation import metrics
+from emovox.evaluation.predictions import Predictions, predict_manifest
 from emovox.inference.recognizer import Recognizer
 from emovox.training.run_folder import clips_digest
 
@@ -223,7 +224,7 @@ def _fold(job: Job, recipe: Recipe) -> dict[str, Any]:
     told = recipe(job)
     model = Recognizer(load_bundle(job.folder))
     tested = job.manifest.select(job.split.test)
-    answers = evaluate(model, tested, workers=job.workers)
+    answers = predict_manifest(model, tested, workers=job.workers)
     return {
         "split": job.split.name,
         "digest": job.split.digest,
@@ -246,7 +247,7 @@ def _speed(model: Recognizer, manifest: Manifest) -> float:
     """Clips a second of processor time, from the files to the answers, by one thread."""
     some = manifest.select(manifest.ids[:: max(1, len(manifest) // _TIMED)][:_TIMED])
     began = time.process_time()
-    evaluate(model, some)
+    predict_manifest(model, some)
     return len(some) / max(time.process_time() - began, 1e-9)
 
 
@@ -254,7 +255,7 @@ _TIMED = 50
 """Clips of the test whose answers are timed."""
 
 
-def _ece(answers: Evaluation) -> float | None:
+def _ece(answers: Predictions) -> float | None:
     try:
         return round(answers.ece(), 6)
     except ValueError:  # no clip got an answer

@@ -30,7 +30,7 @@ from emovox.datasets.overlap import Audit, Copy
 from emovox.datasets.splits import Split, default_protocol
 from emovox.errors import ConfigError, ProtocolError
 from emovox.evaluation import metrics
-from emovox.evaluation.fingerprints import marks, memory
+from emovox.evaluation.leakage import hash_clips, pack_hashes
 from emovox.features import FeatureSet, feature_set
 from emovox.features.extraction import FeatureTable
 from emovox.labels import EMOTIONS
@@ -84,7 +84,7 @@ def planned(manifest: Manifest, protocol: str | None) -> Plan:
 
 def compared(plan: Plan) -> Plan:
     """The plan, contaminated where a test holds a file of its training, byte for byte under any name."""
-    found = marks(plan.manifest)
+    found = hash_clips(plan.manifest)
     pairs = zip(plan.audits, plan.splits, strict=True)
     return replace(plan, audits=tuple(_with_same(one, split, found) for one, split in pairs))
 
@@ -300,7 +300,7 @@ def spec_of(
             abstain=Abstain(confidence=calibration.threshold),
             corpora=taught.corpora,
             protocol=f"{split.name}#{split.digest}",
-            taught=memory(taught.keep(lambda u: u.id not in unread)),
+            taught=pack_hashes(taught.keep(lambda u: u.id not in unread)),
             licence=licence_of(taught.corpora, features, pretrained),
         )
     except ValueError as error:

@@ -17,7 +17,8 @@ from emovox._files import replaced, write_json
 from emovox.datasets.manifest import Manifest
 from emovox.datasets.splits import Split
 from emovox.errors import ConfigError
-from emovox.evaluation import NO_ANSWER, metrics
+from emovox.evaluation import metrics
+from emovox.evaluation.predictions import NO_LABEL
 from emovox.features.extraction import FeatureTable
 from emovox.training.bench import Plan
 from emovox.training.classical import ESTIMATORS, ClassicalConfig, find_estimator
@@ -110,7 +111,7 @@ def truth_and_answers(
     clips = [manifest[key] for key in ids]
     return (
         [u.emotion for u in clips],
-        [given.get(u.id, NO_ANSWER) for u in clips],
+        [given.get(u.id, NO_LABEL) for u in clips],
         [u.speaker for u in clips],
     )
 

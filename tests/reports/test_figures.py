@@ -50,7 +50,7 @@ from emovox.reports.figures import (
 )
 from emovox.reports.figures.projection import SCALES
 
-GOLDEN = Path(__file__).parent / "golden" / "evaluation.json"
+GOLDEN = Path(__file__).parents[1] / "golden" / "evaluation.json"
 RATE = 16_000
 
 

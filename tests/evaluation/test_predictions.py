@@ -13,7 +13,8 @@ import soundfile
 from emovox.bundles import load_bundle
 from emovox.datasets.manifest import Manifest, Utterance
 from emovox.errors import LabelError, ManifestError
-from emovox.evaluation import NO_ANSWER, Evaluation, evaluate, metrics
+from emovox.evaluation import metrics
+from emovox.evaluation.predictions import NO_LABEL, Predictions, predict_manifest
 from emovox.inference.recognizer import Recognizer
 
 RATE = 16_000
@@ -47,13 +48,13 @@ def manifest(tmp_path: Path) -> Manifest:
     return Manifest(tmp_path, tuple(rows))
 
 
-def made(**changes: object) -> Evaluation:
+def made(**changes: object) -> Predictions:
     """Four clips; the third was not answered, the last but for its label."""
-    whole = Evaluation(
+    whole = Predictions(
         ids=("made/0", "made/1", "made/2", "made/3"),
         labels=("happy", "sad"),
         y_true=("happy", "happy", "sad", "sad"),
-        y_pred=("happy", "sad", NO_ANSWER, "sad"),
+        y_pred=("happy", "sad", NO_LABEL, "sad"),
         speakers=("a", "b", "a", "b"),
         corpora=("x", "x", "y", "y"),
         probabilities=np.array([[0.9, 0.1], [0.4, 0.6], [np.nan, np.nan], [0.3, 0.7]]),
@@ -66,7 +67,7 @@ def made(**changes: object) -> Evaluation:
 
 
 def test_it_is_what_the_recogniser_answers(model: Recognizer, manifest: Manifest) -> None:
-    found = evaluate(model, manifest)
+    found = predict_manifest(model, manifest)
     for k, u in enumerate(manifest):
         answer = model.predict(manifest.file(u))
         assert found.y_pred[k] == answer.top[0][0]
@@ -84,7 +85,7 @@ def test_it_is_what_the_recogniser_answers(model: Recognizer, manifest: Manifest
 
 def test_restricted_labels_are_renormalised(model: Recognizer, manifest: Manifest) -> None:
     some = manifest.where(emotion=("happy", "sad"))
-    whole, two = evaluate(model, some), evaluate(model, some, labels=("sadness", "happy"))
+    whole, two = predict_manifest(model, some), predict_manifest(model, some, labels=("sadness", "happy"))
     assert two.labels == ("sad", "happy")
     columns = whole.probabilities[:, [whole.labels.index(name) for name in two.labels]]
     np.testing.assert_allclose(two.probabilities, columns / columns.sum(1, keepdims=True), atol=1e-9)
@@ -93,8 +94,8 @@ def test_restricted_labels_are_renormalised(model: Recognizer, manifest: Manifes
 def test_an_abstention_is_still_scored(make_bundle: Callable[..., Path], manifest: Manifest) -> None:
     from emovox.bundles import Abstain
 
-    sure = evaluate(Recognizer(load_bundle(make_bundle()), vad="off"), manifest)
-    shy = evaluate(
+    sure = predict_manifest(Recognizer(load_bundle(make_bundle()), vad="off"), manifest)
+    shy = predict_manifest(
         Recognizer(load_bundle(make_bundle(abstain=Abstain(confidence=0.999))), vad="off"), manifest
     )
     assert shy.y_pred == sure.y_pred
@@ -114,14 +115,14 @@ def test_what_has_no_answer_is_wrong(model: Recognizer, tmp_path: Path) -> None:
     assert label is not None
     names = ("good", "silent", "short", "broken", "missing")
     rows = tuple(utterance(name, f"{name}.wav", label) for name in names)
-    found = evaluate(model, Manifest(tmp_path, rows))
-    assert found.y_pred == (label, *[NO_ANSWER] * 4)
+    found = predict_manifest(model, Manifest(tmp_path, rows))
+    assert found.y_pred == (label, *[NO_LABEL] * 4)
     assert found.uar().value == found.wa().value == 0.2
     assert found.coverage() == pytest.approx(0.2)
     assert found.abstained.tolist() == [False, True, True, True, True]
     np.testing.assert_array_equal(np.isnan(found.probabilities).all(1), found.abstained)
-    assert found.ece() == evaluate(model, Manifest(tmp_path, rows[:1])).ece()
-    assert found.largest_share() == (NO_ANSWER, 0.8)
+    assert found.ece() == predict_manifest(model, Manifest(tmp_path, rows[:1])).ece()
+    assert found.largest_share() == (NO_LABEL, 0.8)
 
 
 def test_a_stretch_is_judged_as_if_it_were_a_file(model: Recognizer, tmp_path: Path) -> None:
@@ -137,31 +138,31 @@ def test_a_stretch_is_judged_as_if_it_were_a_file(model: Recognizer, tmp_path: P
         utterance("broken", "broken.wav", "sad", start=0.5),
     )
     told: list[tuple[int, int]] = []
-    found = evaluate(model, Manifest(tmp_path, rows), progress=lambda done, n: told.append((done, n)))
+    found = predict_manifest(model, Manifest(tmp_path, rows), progress=lambda done, n: told.append((done, n)))
     for row, x in zip(found.probabilities, [*parts, np.concatenate(parts)], strict=False):
         scores = model.predict(x, sample_rate=RATE).scores
         np.testing.assert_array_equal(row, [scores[name] for name in found.labels])
     assert np.abs(found.probabilities[0] - found.probabilities[1]).max() > 0.01
-    assert found.y_pred[4:] == (NO_ANSWER, NO_ANSWER)
+    assert found.y_pred[4:] == (NO_LABEL, NO_LABEL)
     assert told == [(k + 1, 6) for k in range(6)]
 
 
 def test_progress_is_told_clip_by_clip(model: Recognizer, manifest: Manifest) -> None:
     told: list[tuple[int, int]] = []
-    evaluate(model, manifest, progress=lambda done, n: told.append((done, n)))
+    predict_manifest(model, manifest, progress=lambda done, n: told.append((done, n)))
     assert told == [(k + 1, 12) for k in range(12)]
 
 
 def test_what_cannot_be_evaluated(model: Recognizer, manifest: Manifest) -> None:
     with pytest.raises(ManifestError, match="the manifest is empty"):
-        evaluate(model, Manifest(manifest.root, ()))
-    with pytest.raises(ManifestError, match=r"has 'angry', which cannot be answered among happy, sad"):
-        evaluate(model, manifest.where(emotion=("happy", "angry")), labels=("happy", "sad"))
+        predict_manifest(model, Manifest(manifest.root, ()))
+    with pytest.raises(ManifestError, match="has 'angry', which is not among the labels"):
+        predict_manifest(model, manifest.where(emotion=("happy", "angry")), labels=("happy", "sad"))
     strange = Manifest(manifest.root, (utterance("0", "0.wav", "boredom"),))
     with pytest.raises(ManifestError, match="'boredom'"):
-        evaluate(model, strange)
+        predict_manifest(model, strange)
     with pytest.raises(LabelError, match="boredom"):
-        evaluate(model, manifest, labels=("boredom",))
+        predict_manifest(model, manifest, labels=("boredom",))
 
 
 # ------------------------------------------------------------------------------------ figures
@@ -192,7 +193,7 @@ def test_where_keeps_rows_whole() -> None:
     part = whole.where(lambda i: whole.corpora[i] == "y")
     assert part.ids == ("made/2", "made/3")
     assert part.y_true == ("sad", "sad")
-    assert part.y_pred == (NO_ANSWER, "sad")
+    assert part.y_pred == (NO_LABEL, "sad")
     assert part.speakers == ("a", "b")
     assert part.corpora == ("y", "y")
     assert part.labels == whole.labels
@@ -203,7 +204,7 @@ def test_where_keeps_rows_whole() -> None:
 def test_joined_parts_are_the_whole() -> None:
     whole = made()
     parts = [whole.where(lambda i, k=k: i in k) for k in ((0,), (1, 2), (3,))]
-    again = Evaluation.joined(parts)
+    again = Predictions.concatenate(parts)
     for name in ("ids", "labels", "y_true", "y_pred", "speakers", "corpora"):
         assert getattr(again, name) == getattr(whole, name)
     np.testing.assert_array_equal(again.probabilities, whole.probabilities)
@@ -213,4 +214,4 @@ def test_joined_parts_are_the_whole() -> None:
 
 def test_other_labels_cannot_be_joined() -> None:
     with pytest.raises(ManifestError, match="different label sets"):
-        Evaluation.joined([made(), made(labels=("sad", "happy"))])
+        Predictions.concatenate([made(), made(labels=("sad", "happy"))])

@@ -13,7 +13,7 @@ from voices import toy_corpus, voice
 
 pytest.importorskip("matplotlib")
 
-GOLDEN = Path(__file__).parent / "golden" / "evaluation.json"
+GOLDEN = Path(__file__).parents[1] / "golden" / "evaluation.json"
 
 
 @pytest.mark.parametrize(("kind", "suffix"), [("confusion", ".svg"), ("classes", ".html")])

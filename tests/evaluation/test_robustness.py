@@ -17,19 +17,20 @@ from emovox.bundles import load_bundle
 from emovox.cli import main
 from emovox.datasets.manifest import Manifest
 from emovox.errors import ConfigError, ManifestError
-from emovox.evaluation import (
+from emovox.evaluation import metrics
+from emovox.evaluation.leakage import find_stamp
+from emovox.evaluation.predictions import NO_LABEL, predict_manifest
+from emovox.evaluation.robustness import (
     CONDITIONS,
-    NO_ANSWER,
+    N_VOICES,
+    POOL,
     Condition,
+    ConditionResult,
     Robustness,
-    evaluate,
-    metrics,
-    robustness,
-    sample,
-    scorecard,
-    stamp,
+    measure_robustness,
+    sample_clips,
 )
-from emovox.evaluation.robustness import N_VOICES, POOL, Row
+from emovox.evaluation.scorecard import make_scorecard
 from emovox.inference.recognizer import Recognizer
 from emovox.reports import evaluation_html, evaluation_markdown
 from emovox.reports.evaluation import evaluation_lines
@@ -51,7 +52,7 @@ def manifest(tmp_path_factory: pytest.TempPathFactory) -> Manifest:
 
 @pytest.fixture(scope="module")
 def found(model: Recognizer, manifest: Manifest) -> Robustness:
-    return robustness(model, manifest)
+    return measure_robustness(model, manifest)
 
 
 def test_every_condition_has_its_row(found: Robustness, manifest: Manifest) -> None:
@@ -74,7 +75,7 @@ def test_every_condition_has_its_row(found: Robustness, manifest: Manifest) -> N
 
 
 def test_as_it_is_is_the_evaluation(model: Recognizer, manifest: Manifest, found: Robustness) -> None:
-    plain = evaluate(model, manifest)
+    plain = predict_manifest(model, manifest)
     assert found.plain.y_pred == plain.y_pred
     np.testing.assert_array_equal(found.plain.probabilities, plain.probabilities)
 
@@ -94,9 +95,8 @@ def test_a_row_is_what_the_changed_sound_is_answered(
 def test_babble_is_of_other_speakers(
     model: Recognizer, manifest: Manifest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from emovox.evaluation import robustness as function
+    from emovox.evaluation import robustness as module
 
-    module = __import__(function.__module__, fromlist=["babble"])
     heard: list[list[np.ndarray]] = []
     original = module.babble
 
@@ -105,7 +105,7 @@ def test_babble_is_of_other_speakers(
         return original(voices, n, rng)
 
     monkeypatch.setattr(module, "babble", told)
-    robustness(model, manifest, conditions=[NAMED["babble, 10 dB"]])
+    measure_robustness(model, manifest, conditions=[NAMED["babble, 10 dB"]])
     own = {
         u.speaker: [audio.read(manifest.file(v)) for v in manifest if v.speaker == u.speaker]
         for u in manifest
@@ -128,24 +128,24 @@ def test_noise_is_one_noise_louder_and_louder(manifest: Manifest) -> None:
 
 
 def test_any_number_of_workers_and_the_seed(model: Recognizer, manifest: Manifest) -> None:
-    one = robustness(model, manifest, conditions=FEW)
-    two = robustness(model, manifest, conditions=FEW, workers=2)
+    one = measure_robustness(model, manifest, conditions=FEW)
+    two = measure_robustness(model, manifest, conditions=FEW, workers=2)
     assert one.to_dict() == two.to_dict()
     for a, b in zip(one.rows, two.rows, strict=True):
         np.testing.assert_array_equal(a.answers.probabilities, b.answers.probabilities)
-    other = robustness(model, manifest, conditions=FEW[:1], seed=1)
+    other = measure_robustness(model, manifest, conditions=FEW[:1], seed=1)
     assert (other.rows[0].answers.probabilities != one.rows[0].answers.probabilities).any()
 
 
 def test_figures_by_hand(found: Robustness) -> None:
     plain = found.plain
-    wrong = plain.y_pred[:-3] + (NO_ANSWER,) * 3
-    row = Row(Condition("made", "gain"), replace(plain, y_pred=wrong), plain)
+    wrong = plain.y_pred[:-3] + (NO_LABEL,) * 3
+    row = ConditionResult(Condition("made", "gain"), replace(plain, y_pred=wrong), plain)
     assert row.changed() == 3 / len(plain)
     assert row.lost().value == pytest.approx(
         metrics.uar(plain.y_true, plain.y_pred) - metrics.uar(plain.y_true, wrong)
     )
-    same = Row(Condition("made", "gain"), plain, plain)
+    same = ConditionResult(Condition("made", "gain"), plain, plain)
     assert (same.changed(), same.lost().value) == (0, 0)
     assert same.to_dict()["uar"]["value"] == plain.uar().value
     json.dumps(found.to_dict(), allow_nan=False)
@@ -158,11 +158,11 @@ def test_one_bad_file_costs_only_its_row(model: Recognizer, manifest: Manifest, 
     (tmp_path / bad.path).write_text("no sound")
     damaged = Manifest(tmp_path, tuple(manifest))
     told: list[tuple[int, int]] = []
-    one = robustness(model, damaged, conditions=FEW[:1], progress=lambda k, n: told.append((k, n)))
-    whole = robustness(model, manifest, conditions=FEW[:1])
+    one = measure_robustness(model, damaged, conditions=FEW[:1], progress=lambda k, n: told.append((k, n)))
+    whole = measure_robustness(model, manifest, conditions=FEW[:1])
     for mine, theirs in ((one.plain, whole.plain), (one.rows[0].answers, whole.rows[0].answers)):
         assert [key for key, _ in mine.errors] == [bad.id]
-        assert mine.y_pred[5] == NO_ANSWER
+        assert mine.y_pred[5] == NO_LABEL
         assert mine.y_pred[:5] + mine.y_pred[6:] == theirs.y_pred[:5] + theirs.y_pred[6:]
     assert one.to_dict()["rows"][0]["errors"][0]["id"] == bad.id
     assert told == [(k + 1, 12) for k in range(12)]
@@ -175,13 +175,15 @@ def test_a_bad_voice_costs_only_those_it_would_babble_over(
         (tmp_path / u.path).write_bytes(manifest.file(u).read_bytes())
     bad = next(iter(manifest))
     (tmp_path / bad.path).write_text("no sound")
-    found = robustness(model, Manifest(tmp_path, tuple(manifest)), conditions=[NAMED["babble, 10 dB"]])
+    found = measure_robustness(
+        model, Manifest(tmp_path, tuple(manifest)), conditions=[NAMED["babble, 10 dB"]]
+    )
     assert [key for key, _ in found.rows[0].answers.errors] == [bad.id]  # the others take other voices
 
 
 def test_nobody_else_to_babble(model: Recognizer, manifest: Manifest) -> None:
     alone = manifest.where(speaker="toy-0")
-    found = robustness(model, alone, conditions=FEW)
+    found = measure_robustness(model, alone, conditions=FEW)
     assert "babble" not in {row.condition.kind for row in found.rows}
     assert len(found.rows) == 2
     assert found.notes == ("no babble: it is made of other speakers, and there is one alone",)
@@ -189,35 +191,35 @@ def test_nobody_else_to_babble(model: Recognizer, manifest: Manifest) -> None:
 
 def test_what_cannot_be_tried(model: Recognizer, manifest: Manifest) -> None:
     with pytest.raises(ManifestError, match="empty"):
-        robustness(model, Manifest(manifest.root, ()))
+        measure_robustness(model, Manifest(manifest.root, ()))
     with pytest.raises(ConfigError, match="no transform 'nose'; did you mean 'noise'"):
-        robustness(model, manifest, conditions=[Condition("x", "nose")])
+        measure_robustness(model, manifest, conditions=[Condition("x", "nose")])
 
 
 def test_a_sample_is_fixed_and_even(tmp_path: Path) -> None:
     whole = toy_corpus(tmp_path, n_speakers=4, n_takes=3)
-    some = sample(whole, 32)
-    assert some.ids == sample(whole, 32).ids
+    some = sample_clips(whole, 32)
+    assert some.ids == sample_clips(whole, 32).ids
     assert [key for key in whole.ids if key in some.ids] == list(some.ids)
     cells = [(u.speaker, u.emotion) for u in some]
     assert {cells.count(cell) for cell in cells} == {2}  # 16 cells of three
     assert len(set(cells)) == 4 * len(EMOTIONS)
-    assert sample(whole, 999).ids == whole.ids
+    assert sample_clips(whole, 999).ids == whole.ids
     shuffled = Manifest(whole.root, tuple(reversed(list(whole))))
-    assert set(sample(shuffled, 10).ids) == set(sample(whole, 10).ids)
+    assert set(sample_clips(shuffled, 10).ids) == set(sample_clips(whole, 10).ids)
     with pytest.raises(ManifestError, match="expected 1 or more"):
-        sample(whole, 0)
+        sample_clips(whole, 0)
 
 
 # ------------------------------------------------------------------------------------ pages and command
 
 
 def test_the_pages_show_it(model: Recognizer, manifest: Manifest, found: Robustness) -> None:
-    document = scorecard(
+    document = make_scorecard(
         found.plain,
         manifest,
         spec=model.spec,
-        stamp=stamp(model.spec, manifest, found.plain.ids),
+        stamp=find_stamp(model.spec, manifest, found.plain.ids),
         protocol="all",
         robustness=replace(found, notes=("a <note>",)),
     )
@@ -249,7 +251,7 @@ def test_the_command(
     assert "robustness, 6 clips of 3 speakers, seed 0" in said
     document = json.loads((out / "evaluation.json").read_text())
     model = Recognizer(load_bundle(tiny_bundle), vad="off")
-    mine = robustness(model, sample(manifest, 6)).to_dict()
+    mine = measure_robustness(model, sample_clips(manifest, 6)).to_dict()
     assert document["data"]["n_clips"] == 12
     for row, expected in zip(document["robustness"]["rows"], mine["rows"], strict=True):
         assert row["condition"] == expected["condition"]
@@ -270,7 +272,7 @@ def test_silence_under_a_condition_is_no_answer(
         soundfile.write(quiet / u.path, x / 10, 16_000, subtype="FLOAT")
     model = Recognizer(load_bundle(make_bundle()), vad="off")
     low = Condition("gain -50 dB", "gain", {"gain_db": -50.0})
-    found = robustness(model, Manifest(quiet, tuple(manifest)), conditions=[low])
-    assert set(found.rows[0].answers.y_pred) == {NO_ANSWER}
-    assert NO_ANSWER not in found.plain.y_pred
+    found = measure_robustness(model, Manifest(quiet, tuple(manifest)), conditions=[low])
+    assert set(found.rows[0].answers.y_pred) == {NO_LABEL}
+    assert NO_LABEL not in found.plain.y_pred
     assert found.rows[0].changed() == 1

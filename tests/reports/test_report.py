@@ -21,7 +21,7 @@ from emovox.reports.svg import Plot, Rung, ladder, strip
 from emovox.reports.text import markdown_table, percent
 from emovox.reports.training import training_html
 
-GOLDEN = Path(__file__).parent / "golden" / "evaluation.json"
+GOLDEN = Path(__file__).parents[1] / "golden" / "evaluation.json"
 VOID = {"meta", "br", "img", "input", "link", "hr"}
 
 

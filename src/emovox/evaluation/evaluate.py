@@ -1,0 +1,216 @@
+"""Evaluate a model on labelled clips: predictions, scores with intervals over speakers, and the stamp.
+
+evaluation = emovox.evaluate("default", "corpora/emodb", protocol="loso/emodb-03")
+evaluation.document["scores"]["uar"], evaluation.document["stamp"]
+evaluation.write("report")           # evaluation.json, .md and .html, answers.csv
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from emovox._files import write_text
+from emovox.bundles import registry
+from emovox.datasets.loading import Dataset
+from emovox.datasets.manifest import Manifest
+from emovox.datasets.protocols import make_splits
+from emovox.datasets.splits import Split
+from emovox.errors import ManifestError
+from emovox.evaluation.leakage import find_stamp
+from emovox.evaluation.predictions import Predictions, predict_manifest
+from emovox.evaluation.robustness import measure_robustness, sample_clips
+from emovox.evaluation.scorecard import make_scorecard
+from emovox.inference.recognizer import Recognizer
+from emovox.labels import canonical_all, label_map
+from emovox.reports import evaluation_html, evaluation_markdown
+
+__all__ = ["FILES", "Evaluation", "evaluate", "evaluate_split"]
+
+FILES = ("evaluation.json", "evaluation.md", "evaluation.html", "answers.csv")
+"""Files that `Evaluation.write` makes."""
+
+Notify = Callable[[str], None]
+Advance = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """The scores of one model on labelled clips, and the predictions they were computed from."""
+
+    document: dict[str, Any]
+    """All figures as plain JSON types: see `emovox.evaluation.scorecard`."""
+    predictions: Predictions
+
+    def write(self, folder: str | Path) -> None:
+        """Write the document as JSON, Markdown and HTML, and the predictions as CSV, into a folder.
+
+        Each file (see `FILES`) is written whole or not at all, and replaces one that is there.
+        """
+        place = Path(folder)
+        place.mkdir(parents=True, exist_ok=True)
+        texts = (
+            json.dumps(self.document, ensure_ascii=False, indent=1, allow_nan=False) + "\n",
+            evaluation_markdown(self.document),
+            evaluation_html(self.document),
+            self.predictions.to_csv(),
+        )
+        for name, text in zip(FILES, texts, strict=True):
+            write_text(place / name, text)
+
+
+def evaluate(
+    model: str | Path | Recognizer,
+    data: str | Path | Sequence[str | Path] | Dataset,
+    protocol: str = "all",
+    *,
+    corpus: str | None = None,
+    labels: str | Sequence[str] | None = None,
+    mapping: str | None = None,
+    vad: Literal["on", "off"] = "on",
+    robustness: bool | int = False,
+    workers: int = 1,
+    notify: Notify | None = None,
+    progress: Advance | None = None,
+) -> Evaluation:
+    """Evaluate a model on labelled clips, and stamp what the test shares with the model's training.
+
+    Args:
+        model: a name or path as for `emovox.load`, or a recogniser.
+        data: paths of manifests, tables, trees or folders of corpora (docs/corpora.md), or a `Dataset`.
+        protocol: which clips are tested: ``all``, or a protocol such as ``emobox``, ``loso``, ``given`` or
+            ``FILE.csv`` (see `emovox.datasets.protocols`), whose test parts are taken together.
+        corpus: which corpus the data is, or to take of it.
+        labels: keep the clips of these emotions, and predict only these.
+        mapping: fold the emotions to ``9``, ``7``, ``6`` or ``4`` first.
+        vad: voice activity detection; has no effect on a recogniser that is passed in.
+        robustness: also predict under noise, codecs, reverberation and other changes: on all clips, or on
+            that many, drawn evenly over speakers and emotions.
+        workers: processes; the result is the same for any number of them.
+        notify: called with lines for people: unread files, merged and dropped labels, clips with errors.
+        progress: called with (clips done, clips in all).
+
+    Raises:
+        ManifestError: no clip is left, or the data have emotions that the model cannot predict.
+        ProtocolError: the protocol is unknown, or not possible with this data.
+        LabelError: a label or map is unknown.
+    """
+    notify = notify or (lambda _: None)
+    recognizer = model if isinstance(model, Recognizer) else registry.load(model, vad=vad)
+    dataset = data if isinstance(data, Dataset) else Dataset.load(data, corpus=corpus)
+    for line in dataset.notes:
+        notify(line)
+    whole = dataset.manifest
+    fold = label_map(mapping) if mapping else None
+    names: tuple[str, ...] | None = None
+    if labels is not None:
+        names = canonical_all(labels, recognizer.labels)
+    elif fold is not None:
+        names = tuple(name for name in fold.labels if name in recognizer.labels)
+    relabelled = dataset.relabel(mapping=fold, labels=names).manifest
+    splits = () if protocol == "all" else _find_splits(protocol, relabelled, whole, recognizer.spec.protocol)
+    tested = {key for split in splits for key in split.test} if splits else set(whole.ids)
+    asked = dataset.select(tested).relabel(mapping=fold, labels=names)
+    known = names or recognizer.labels
+    if unknown := [name for name in asked.manifest.emotions if name not in known]:
+        shared = [name for name in known if name in asked.manifest.emotions]
+        raise ManifestError(
+            f"the data has {', '.join(unknown)}, which this model cannot predict; to leave those clips out "
+            f"and report it beside the score:  --labels {','.join(shared) or 'A,B'}"
+        )
+    for new, old in asked.merged.items():
+        notify(f"counted as {new}: {', '.join(old)}")
+    if asked.dropped:
+        counts = ", ".join(f"{name} {n}" for name, n in asked.dropped.items())
+        notify(f"left out, for they are not among the labels: {counts} clips")
+    return evaluate_split(
+        recognizer,
+        asked.manifest,
+        within=whole,
+        relabelled=relabelled,
+        labels=names,
+        protocol=protocol if len(splits) != 1 else splits[0].name,
+        splits=splits,
+        settings={
+            "map": mapping,
+            "merged": {new: list(old) for new, old in asked.merged.items()},
+            "left_out": dict(asked.dropped),
+            "not_read": dataset.n_unread,
+            "vad": vad,
+        },
+        robustness=robustness,
+        workers=workers,
+        notify=notify,
+        progress=progress,
+    )
+
+
+def evaluate_split(
+    recognizer: Recognizer,
+    tested: Manifest,
+    *,
+    within: Manifest,
+    relabelled: Manifest | None = None,
+    labels: Sequence[str] | None = None,
+    protocol: str,
+    splits: Sequence[Split] = (),
+    settings: Mapping[str, Any] | None = None,
+    robustness: bool | int = False,
+    workers: int = 1,
+    notify: Notify | None = None,
+    progress: Advance | None = None,
+) -> Evaluation:
+    """Evaluate a recogniser on clips that were loaded, relabelled and split already.
+
+    Args:
+        tested: the clips to predict.
+        within: all clips at hand, for the stamp; ``relabelled`` as in `find_stamp`.
+        labels: predict only these.
+        protocol: its name, for the document.
+        splits: of the protocol; where there are several, each gets a row in the document.
+        settings: what else was asked for, as plain JSON types; goes into the document.
+        robustness, workers, notify, progress: as in `evaluate`.
+
+    Raises:
+        ManifestError: no clip is tested, or one has an emotion that cannot be predicted.
+    """
+    notify = notify or (lambda _: None)
+    predictions = predict_manifest(recognizer, tested, labels=labels, workers=workers, progress=progress)
+    for key, error in predictions.errors:
+        notify(f"{key}: {error}")
+    if predictions.errors:
+        notify(
+            f"{len(predictions.errors)} of {len(predictions)} clips could not be read; they count as wrong"
+        )
+    changed = None
+    if robustness is not False:
+        some = tested if robustness is True else sample_clips(tested, robustness)
+        changed = measure_robustness(recognizer, some, labels=labels, workers=workers, progress=progress)
+    spec = recognizer.spec
+    document = make_scorecard(
+        predictions,
+        tested,
+        spec=spec,
+        stamp=find_stamp(spec, within, predictions.ids, known=splits, relabelled=relabelled),
+        protocol=protocol,
+        splits=splits,
+        settings=settings,
+        robustness=changed,
+    )
+    return Evaluation(document, predictions)
+
+
+def _find_splits(protocol: str, relabelled: Manifest, whole: Manifest, claim: str) -> tuple[Split, ...]:
+    """Return the splits of the relabelled clips; or of all clips, if the model was trained by one of those.
+
+    Folding and dropping labels changes random folds, so the split that the model claims decides.
+    """
+    digest = claim.partition("#")[2]
+    splits = make_splits(relabelled, protocol, allow_missing=True)
+    if not digest or relabelled.ids == whole.ids or digest in {split.digest for split in splits}:
+        return splits
+    of_all = make_splits(whole, protocol, allow_missing=True)
+    return of_all if digest in {split.digest for split in of_all} else splits
