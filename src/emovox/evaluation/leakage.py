@@ -2,10 +2,10 @@
 
 A bundle names the corpora it was trained on, and its protocol. Clips of other corpora are foreign to it:
 ``strict``. Clips of one of its corpora count as training clips, unless the protocol names a split
-(``emobox/ravdess/1``, ``speakers/emodb-09``, ... see `emovox.datasets.protocols`) that holds them out. That split
-is made again, and what its two sides share is the stamp. The name may be followed by ``#`` and the digest of
-the split. It must be where the name alone does not settle who is tested: random folds of other clips are
-other folds.
+(``emobox/ravdess/1``, ``speakers/emodb-09``, ... see `emovox.datasets.protocols`) that holds them out. That
+split is made again, and what its two sides share is the stamp. The name may be followed by ``#`` and the
+digest of the split. It must be where the name alone does not settle who is tested: random folds of other
+clips are other folds.
 
 Names are not trusted where more is known:
 
