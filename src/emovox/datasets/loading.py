@@ -43,11 +43,7 @@ class Dataset:
 
     @classmethod
     def load(
-        cls,
-        paths: str | Path | Sequence[str | Path],
-        *,
-        corpus: str | None = None,
-        labels: str = "all",
+        cls, paths: str | Path | Sequence[str | Path], *, corpus: str | None = None, labels: str = "all"
     ) -> Dataset:
         """Load all clips of one or several sources.
 

@@ -145,10 +145,7 @@ def fingerprint(x: ArrayLike) -> Fingerprint:
 
 
 def listen(
-    manifest: Manifest,
-    ids: Iterable[str] | None = None,
-    *,
-    load: Callable[[Path], Floats] = read,
+    manifest: Manifest, ids: Iterable[str] | None = None, *, load: Callable[[Path], Floats] = read
 ) -> tuple[dict[str, Fingerprint], dict[str, str]]:
     """Fingerprints by id, and for clips that cannot be read the reason by id.
 

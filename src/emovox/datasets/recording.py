@@ -222,9 +222,7 @@ class Session:
         meter = LevelMeter()
         meter.push(heard)
         return Take(
-            prompt,
-            heard,
-            quality(meter, duration_s=heard.size / SAMPLE_RATE, speech_s=None, min_s=MIN_S),
+            prompt, heard, quality(meter, duration_s=heard.size / SAMPLE_RATE, speech_s=None, min_s=MIN_S)
         )
 
     def keep(self, take: Take) -> Utterance:

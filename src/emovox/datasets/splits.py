@@ -167,11 +167,7 @@ def speaker_kfold(
 
 
 def held_out(
-    manifest: Manifest,
-    speakers: Iterable[str],
-    *,
-    validation_share: float = VALIDATION_SHARE,
-    seed: int = 0,
+    manifest: Manifest, speakers: Iterable[str], *, validation_share: float = VALIDATION_SHARE, seed: int = 0
 ) -> Split:
     """Test the named speakers, train on all others.
 
@@ -218,11 +214,7 @@ def cross_corpus(
 
 
 def random_split(
-    manifest: Manifest,
-    *,
-    test_share: float = 0.25,
-    seed: int = 0,
-    validation_share: float = VALIDATION_SHARE,
+    manifest: Manifest, *, test_share: float = 0.25, seed: int = 0, validation_share: float = VALIDATION_SHARE
 ) -> Split:
     """Draw a test part by clip, the same share of every emotion.
 

@@ -140,9 +140,7 @@ def _listen(manifest: Manifest, row: Utterance, fingerprints: bool) -> Heard:
 
 
 def stats(
-    manifest: Manifest,
-    heard: Mapping[str, Heard] | None = None,
-    failed: Mapping[str, str] | None = None,
+    manifest: Manifest, heard: Mapping[str, Heard] | None = None, failed: Mapping[str, str] | None = None
 ) -> Stats:
     """The figures of a corpus; those of its sound too, if ``hear`` has listened."""
     rows = manifest.utterances

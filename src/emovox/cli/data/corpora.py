@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -22,13 +21,22 @@ from emovox.cli.models import Form
 
 __all__ = ["check", "list_corpora"]
 
+_FACTS = (
+    *("name", "title", "licence", "commercial", "citation", "url", "access", "language", "n_clips"),
+    *("n_speakers", "emotions", "known_defects", "people", "complete"),
+)
+"""What ``--format json`` says of a corpus."""
+
 
 def list_corpora(format: FormOption = Form.table) -> None:
     """List the corpora that emovox reads: size, language, licence, and how to get them."""
     from emovox.datasets import CORPORA
     from emovox.datasets.download import SOURCES
 
-    facts = [_facts(corpus, fetched=name in SOURCES) for name, corpus in CORPORA.items()]
+    facts = [
+        {**{fact: getattr(corpus, fact) for fact in _FACTS}, "download": name in SOURCES}
+        for name, corpus in CORPORA.items()
+    ]
     rows = [
         (
             *(f[k] for k in ("name", "n_clips", "n_speakers", "language")),
@@ -42,12 +50,6 @@ def list_corpora(format: FormOption = Form.table) -> None:
     heads = ("name", "clips", "speakers", "language", "emotions", "download", "commercial", "licence")
     foot = ["", "`emovox data download NAME` fetches a corpus, or says how to get it."]
     show([*table(heads, rows), *foot], facts, format)
-
-
-def _facts(corpus: Any, *, fetched: bool) -> dict[str, Any]:
-    plain = {f.name: getattr(corpus, f.name) for f in fields(corpus)}
-    told = {k: v for k, v in plain.items() if not callable(v) and k not in ("inner", "keys", "enrich")}
-    return {**told, "download": fetched}
 
 
 def check(

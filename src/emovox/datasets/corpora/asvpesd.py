@@ -1,4 +1,4 @@
-"""ASVP-ESD: ``Audio/actor_60/03-02-06-01-01-60-02-02-02-16.wav``; babies and other extras under ``Bonus/``.
+"""ASVP-ESD: ``Audio/actor_60/03-02-06-01-01-60-02-02-02-16.wav``; babies and other extras in ``Bonus/``.
 
 Modality (03 = audio) - channel (01 speech, 02 no speech: laughter, cries, ...) - emotion - intensity -
 statement - actor - age band - source - language - counters. Even actors are men. The tail is irregular: only
@@ -11,68 +11,37 @@ from __future__ import annotations
 import re
 from pathlib import PurePosixPath
 
-from emovox.datasets.corpora.corpus import Corpus, Fields
+from emovox.datasets.corpora.corpus import Corpus
 
 __all__ = ["ASVPESD"]
 
-_EMOTIONS = {
-    "01": "boredom",
-    "02": "neutral",
-    "03": "happy",
-    "04": "sad",
-    "05": "angry",
-    "06": "fear",
-    "07": "disgust",
-    "08": "surprise",
-    "09": "excited",
-    "10": "pleasure",
-    "11": "pain",
-    "12": "disappointed",
-    "13": "breath",
-    "17": "unknown",
-}
 _CHANNELS = {"01": "speech", "02": "non-speech"}
-_INTENSITIES = {"01": "normal", "02": "high"}
 _AGES = {"01": "over 65", "02": "20 to 64", "03": "under 20", "04": "baby"}
 _LANGUAGES = {"01": "zh", "02": "en", "04": "fr"}
-_NAME = re.compile(r"03-(0[12])-(\d\d)-(\d+)-(\d+)-(\d+)((?:-\d+ ?)*)", re.ASCII)
 
 
-def _parse(relpath: str) -> Fields | None:
-    path = PurePosixPath(relpath)
-    name = _NAME.fullmatch(path.stem)
-    if name is None or name[2] not in _EMOTIONS:
-        return None
-    actor = int(name[5])
+def _resolve(path: PurePosixPath, groups: dict[str, str]) -> dict[str, str]:
+    actor = int(groups.pop("actor"))
+    channel = groups.pop("channel")
     bonus = "Bonus" in path.parts
-    age, source, language = [*name[6].replace(" ", "").split("-")[1:], "", "", ""][:3]
+    age, source, language = [*groups.pop("tail").replace(" ", "").split("-")[1:], "", "", ""][:3]
+    groups["speaker"] = f"{actor:02}"
+    if not bonus and actor != 0:  # actor 0 is several people, and the bonus part babies
+        groups["sex"] = "male" if actor % 2 == 0 else "female"
+    if channel == "01" and language in _LANGUAGES:
+        groups["language"] = _LANGUAGES[language]
+    folder = re.fullmatch(r"(?i)actor_(\d*)", path.parent.name)
+    if folder is not None and not (folder[1] and int(folder[1]) == actor):
+        groups["note"] = f"is in {path.parent.name}, its name says actor {actor}"
     extra = {
-        "channel": _CHANNELS[name[1]],
-        "statement": name[4],
+        "channel": _CHANNELS[channel],
+        "statement": groups.pop("statement"),
         "age_band": _AGES.get(age, ""),
         "source": source,
         "language_code": language,
         "part": "bonus" if bonus else "main",
     }
-    return Fields(
-        key=path.stem,
-        speaker=f"{actor:02}",
-        emotion=_EMOTIONS[name[2]],
-        original=name[2],
-        # Actor 0 gathers several voices, and the bonus part babies.
-        sex=None if bonus or actor == 0 else "male" if actor % 2 == 0 else "female",
-        language=_LANGUAGES.get(language) if name[1] == "01" else None,
-        intensity=_INTENSITIES.get(name[3]),
-        extra={key: value for key, value in extra.items() if value},
-        note=_folder_note(path.parent.name, actor),
-    )
-
-
-def _folder_note(folder: str, actor: int) -> str | None:
-    number = re.fullmatch(r"(?i)actor_(\d*)", folder)
-    if number is None or (number[1] and int(number[1]) == actor):
-        return None
-    return f"lies in {folder}, its name says actor {actor}"
+    return groups | {name: text for name, text in extra.items() if text}
 
 
 ASVPESD = Corpus(
@@ -89,8 +58,28 @@ ASVPESD = Corpus(
     language="mul",
     n_clips=13964,
     n_speakers=131,
-    emotions=tuple(_EMOTIONS.values()),
-    parse=_parse,
+    pattern=(
+        r"03-(?P<channel>0[12])-(?P<emotion>\d\d)-(?P<intensity>\d+)-(?P<statement>\d+)-(?P<actor>\d+)"
+        r"(?P<tail>(?:-\d+ ?)*)"
+    ),
+    codes={
+        "01": "boredom",
+        "02": "neutral",
+        "03": "happy",
+        "04": "sad",
+        "05": "angry",
+        "06": "fear",
+        "07": "disgust",
+        "08": "surprise",
+        "09": "excited",
+        "10": "pleasure",
+        "11": "pain",
+        "12": "disappointed",
+        "13": "breath",
+        "17": "unknown",
+    },
+    intensities={"01": "normal", "02": "high"},
+    resolve=_resolve,
     complete=False,
     inner=r"(?i)actor_\d*|Audio|Bonus",
     known_defects=(

@@ -7,57 +7,33 @@ Seven actors (11-13, 16, 18, 20, 29) recorded no neutral clips.
 
 from __future__ import annotations
 
-import re
 from itertools import product
 from pathlib import PurePosixPath
 
-from emovox.datasets.corpora.corpus import Corpus, Fields
+from emovox.datasets.corpora.corpus import Corpus
 
 __all__ = ["BANGLASER"]
 
-_EMOTIONS = {
-    "01": ("happy", "happy"),
-    "02": ("sad", "sad"),
-    "03": ("angry", "angry"),
-    "04": ("surprise", "surprise"),
-    "05": ("neutral", "neutral"),
-}
-_STRENGTH = {"01": "01", "02": "01", "03": "02", "04": "02", "05": "01"}
-_INTENSITIES = {"01": "normal", "02": "strong"}
 _NO_NEUTRAL = {"11", "12", "13", "16", "18", "20", "29"}
-_NAME = re.compile(r"(0[13])-01-(0[1-5])-(0[12])-(0[1-3])-(0[1-3])-(0[1-9]|[12]\d|3[0-4])", re.ASCII)
+# Emotion -> the only intensity it was recorded with.
+_INTENSITY = {"01": "01", "02": "01", "03": "02", "04": "02", "05": "01"}
 
 
 def _keys() -> frozenset[str]:
     actors = [f"{n:02}" for n in range(1, 35)]
     return frozenset(
-        f"03-01-{emotion}-{strength}-{statement}-{take}-{actor}"
-        for (emotion, strength), statement, take, actor in product(
-            _STRENGTH.items(), ("01", "02", "03"), ("01", "02", "03"), actors
+        f"03-01-{emotion}-{intensity}-{statement}-{take}-{actor}"
+        for (emotion, intensity), statement, take, actor in product(
+            _INTENSITY.items(), ("01", "02", "03"), ("01", "02", "03"), actors
         )
         if not (emotion == "05" and actor in _NO_NEUTRAL)
     )
 
 
-def _parse(relpath: str) -> Fields | None:
-    stem = PurePosixPath(relpath).stem
-    name = _NAME.fullmatch(stem)
-    if name is None:
-        return None
-    emotion, original = _EMOTIONS[name[2]]
-    return Fields(
-        key=f"03{stem[2:]}",
-        speaker=name[6],
-        emotion=emotion,
-        original=original,
-        sex="male" if int(name[6]) % 2 else "female",
-        text=name[4],
-        intensity=_INTENSITIES[name[3]],
-        extra={"repetition": name[5]},
-        note="the name begins with 01- (audio and video) instead of 03- (audio only)"
-        if name[1] == "01"
-        else None,
-    )
+def _resolve(path: PurePosixPath, groups: dict[str, str]) -> dict[str, str]:
+    if groups.pop("mode") == "01":
+        groups["note"] = "the name begins with 01- (audio and video) instead of 03- (audio only)"
+    return groups | {"key": f"03{path.stem[2:]}"}
 
 
 BANGLASER = Corpus(
@@ -74,9 +50,15 @@ BANGLASER = Corpus(
     language="bn",
     n_clips=1466,
     n_speakers=34,
-    emotions=tuple(name for name, _ in _EMOTIONS.values()),
-    parse=_parse,
-    keys=_keys,
+    pattern=(
+        r"(?P<mode>0[13])-01-(?P<emotion>0[1-5])-(?P<intensity>0[12])-(?P<text>0[1-3])-(?P<repetition>0[1-3])-"
+        r"(?P<speaker>\d\d)"
+    ),
+    codes={"01": "happy", "02": "sad", "03": "angry", "04": "surprise", "05": "neutral"},
+    originals={"01": "happy", "02": "sad", "03": "angry", "04": "surprise", "05": "neutral"},
+    speakers={f"{n:02}": ("male" if n % 2 else "female", None) for n in range(1, 35)},
+    intensities={"01": "normal", "02": "strong"},
+    resolve=_resolve,
     inner=r"(?i)actor_?\d\d",
     known_defects=(
         "three names begin with 01- instead of 03-",
@@ -85,4 +67,5 @@ BANGLASER = Corpus(
         "22 more pairs are near copies, most of them takes cut anew from one recording",
         "five clips of actor 19 hold recordings that also stand under the actors 13 and 16",
     ),
+    keys=_keys,
 )

@@ -1,14 +1,13 @@
 """CREMA-D: ``AudioWAV/1001_DFA_ANG_XX.wav``: actor, sentence, intended emotion, level.
 
 The emotion of the manifest is the intended one. With ``processedResults/tabulatedVotes.csv`` in place,
-``extra`` offers what listeners heard in the voice alone: ``perceived`` (canonical names, joined by ``|`` on a
-tie) and ``votes``. Ages and sexes are those of the corpus's VideoDemographics.csv.
+``extra`` offers what raters perceived in the speech alone: ``perceived`` (canonical names, joined by ``|`` on
+a tie) and ``votes``. Ages and sexes are those of the corpus's VideoDemographics.csv.
 """
 
 from __future__ import annotations
 
 import csv
-import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
@@ -18,18 +17,8 @@ from emovox.errors import ManifestError
 
 __all__ = ["CREMAD"]
 
-_EMOTIONS = {
-    "ANG": "angry",
-    "DIS": "disgust",
-    "FEA": "fear",
-    "HAP": "happy",
-    "NEU": "neutral",
-    "SAD": "sad",
-}
-_LETTERS = {code[0]: emotion for code, emotion in _EMOTIONS.items()}
-_LEVELS = {"LO": "low", "MD": "medium", "HI": "high", "XX": None, "X": None}
-_SENTENCES = "IEO|TIE|IOM|IWW|TAI|MTI|IWL|ITH|DFA|ITS|TSI|WSI"
-_NAME = re.compile(rf"(10\d\d)_({_SENTENCES})_({'|'.join(_EMOTIONS)})_(LO|MD|HI|XX?)", re.ASCII)
+_CODES = {"ANG": "angry", "DIS": "disgust", "FEA": "fear", "HAP": "happy", "NEU": "neutral", "SAD": "sad"}
+_LETTERS = {code[0]: emotion for code, emotion in _CODES.items()}
 
 # Actors 1001 to 1091 in order.
 _AGES = (
@@ -41,54 +30,39 @@ _AGES = (
 _SEXES = "MFFFMFFFFFMFFMMMMFMFFMMFFMMFFFMMMMMMFMMMMMFMMFFMFMMFFFFFMFMFFMFMMMMMMMMFFFFFMFFMMFMFMMMMFMF"
 
 
-def _parse(relpath: str) -> Fields | None:
-    name = _NAME.fullmatch(PurePosixPath(relpath).stem)
-    if name is None or not 1 <= int(name[1]) - 1000 <= len(_AGES):
-        return None
-    place = int(name[1]) - 1001
-    level = "XX" if name[4] == "X" else name[4]
-    return Fields(
-        key=f"{name[1]}_{name[2]}_{name[3]}_{level}",
-        speaker=name[1],
-        emotion=_EMOTIONS[name[3]],
-        original=name[3],
-        sex="male" if _SEXES[place] == "M" else "female",
-        age=_AGES[place],
-        text=name[2],
-        intensity=_LEVELS[level],
-        note="the level is written X instead of XX" if name[4] == "X" else None,
-    )
+def _resolve(path: PurePosixPath, groups: dict[str, str]) -> dict[str, str]:
+    key = path.stem
+    if groups["intensity"] == "X":
+        key, groups["note"] = f"{key}X", "the level is written X instead of XX"
+    return groups | {"key": key}
 
 
 def _enrich(root: Path, found: Sequence[Fields]) -> Sequence[Fields]:
+    """Add the votes on the speech alone, where the corpus's table of votes is there."""
     places = (root / "processedResults", root, root.parent / "processedResults")
     tables = [folder / "tabulatedVotes.csv" for folder in places]
     table = next((path for path in tables if path.is_file()), None)
     if table is None:
         return found
-    votes = _read_votes(table)
-    return [replace(clip, extra={**clip.extra, **votes.get(clip.key, {})}) for clip in found]
-
-
-def _read_votes(table: Path) -> dict[str, dict[str, str]]:
-    """Votes on the voice alone: the ids of those rows begin at 100000, face and film at 200000 and 300000."""
     votes: dict[str, dict[str, str]] = {}
     try:
         with table.open(encoding="utf-8", newline="") as stream:
             for row in csv.DictReader(stream):
+                # Ids of votes on speech begin at 100000, those on face and film at 200000 and 300000.
                 if int(row[""]) // 100_000 == 1:
                     counts = {letter: int(row[letter]) for letter in _LETTERS}
-                    most = max(counts.values())
-                    heard = [_LETTERS[letter] for letter, n in counts.items() if n == most]
+                    perceived = [
+                        _LETTERS[letter] for letter, n in counts.items() if n == max(counts.values())
+                    ]
                     votes[row["fileName"]] = {
-                        "perceived": "|".join(heard),
+                        "perceived": "|".join(perceived),
                         "votes": " ".join(f"{letter}{n}" for letter, n in counts.items()),
                     }
     except (OSError, UnicodeDecodeError, KeyError, TypeError, ValueError, csv.Error) as error:
         raise ManifestError(
             f"{str(table)!r} is not CREMA-D's table of votes ({error!r}); fetch it anew or move it away"
         ) from error
-    return votes
+    return [replace(clip, extra={**clip.extra, **votes.get(clip.key, {})}) for clip in found]
 
 
 CREMAD = Corpus(
@@ -105,8 +79,17 @@ CREMAD = Corpus(
     language="en",
     n_clips=7442,
     n_speakers=91,
-    emotions=tuple(_EMOTIONS.values()),
-    parse=_parse,
+    pattern=(
+        r"(?P<speaker>10\d\d)_(?P<text>IEO|TIE|IOM|IWW|TAI|MTI|IWL|ITH|DFA|ITS|TSI|WSI)_"
+        rf"(?P<emotion>{'|'.join(_CODES)})_(?P<intensity>LO|MD|HI|XX?)"
+    ),
+    codes=_CODES,
+    speakers={
+        str(1001 + n): ("male" if sex == "M" else "female", age)
+        for n, (sex, age) in enumerate(zip(_SEXES, _AGES, strict=True))
+    },
+    intensities={"LO": "low", "MD": "medium", "HI": "high"},
+    resolve=_resolve,
     inner=r"AudioWAV|AudioMP3",
     known_defects=("1076_MTI_SAD_XX is silent",),
     enrich=_enrich,

@@ -6,53 +6,9 @@ T(rauer) sadness, N(eutral).
 
 from __future__ import annotations
 
-import re
-from pathlib import PurePosixPath
-
-from emovox.datasets.corpora.corpus import Corpus, Fields
+from emovox.datasets.corpora.corpus import Corpus
 
 __all__ = ["EMODB"]
-
-_EMOTIONS = {
-    "W": "angry",
-    "L": "boredom",
-    "E": "disgust",
-    "A": "fear",
-    "F": "happy",
-    "T": "sad",
-    "N": "neutral",
-}
-_PEOPLE = {
-    "03": ("male", 31),
-    "08": ("female", 34),
-    "09": ("female", 21),
-    "10": ("male", 32),
-    "11": ("male", 26),
-    "12": ("male", 30),
-    "13": ("female", 32),
-    "14": ("female", 35),
-    "15": ("male", 25),
-    "16": ("female", 31),
-}
-_NAME = re.compile(r"(\d\d)([ab]\d\d)([WLEAFTN])([a-z])", re.ASCII)
-
-
-def _parse(relpath: str) -> Fields | None:
-    key = PurePosixPath(relpath).stem
-    name = _NAME.fullmatch(key)
-    if name is None or name[1] not in _PEOPLE:
-        return None
-    sex, age = _PEOPLE[name[1]]
-    return Fields(
-        key=key,
-        speaker=name[1],
-        emotion=_EMOTIONS[name[3]],
-        original=name[3],
-        sex=sex,
-        age=age,
-        text=name[2],
-        extra={"version": name[4]},
-    )
 
 
 EMODB = Corpus(
@@ -69,7 +25,27 @@ EMODB = Corpus(
     language="de",
     n_clips=535,
     n_speakers=10,
-    emotions=tuple(_EMOTIONS.values()),
-    parse=_parse,
+    pattern=r"(?P<speaker>\d\d)(?P<text>[ab]\d\d)(?P<emotion>[WLEAFTN])(?P<version>[a-z])",
+    codes={
+        "W": "angry",
+        "L": "boredom",
+        "E": "disgust",
+        "A": "fear",
+        "F": "happy",
+        "T": "sad",
+        "N": "neutral",
+    },
+    speakers={
+        "03": ("male", 31),
+        "08": ("female", 34),
+        "09": ("female", 21),
+        "10": ("male", 32),
+        "11": ("male", 26),
+        "12": ("male", 30),
+        "13": ("female", 32),
+        "14": ("female", 35),
+        "15": ("male", 25),
+        "16": ("female", 31),
+    },
     inner=r"(?i)wav",
 )

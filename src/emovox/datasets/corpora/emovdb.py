@@ -6,47 +6,26 @@ numbered as in CMU ARCTIC.
 
 from __future__ import annotations
 
-import re
 from pathlib import PurePosixPath
 
-from emovox.datasets.corpora.corpus import Corpus, Fields
+from emovox.datasets.corpora.corpus import Corpus
 
 __all__ = ["EMOVDB"]
 
-_EMOTIONS = {
-    "amused": ("amused", "Amused"),
-    "anger": ("angry", "Angry"),
-    "angry": ("angry", "Angry"),
-    "disgust": ("disgust", "Disgust"),
-    "disgusted": ("disgust", "Disgust"),
-    "neutral": ("neutral", "Neutral"),
-    "sleepiness": ("sleepy", "Sleepy"),
-    "sleepy": ("sleepy", "Sleepy"),
-}
-_SEX = {"bea": "female", "jenie": "female", "josh": "male", "sam": "male"}
-_NAME = re.compile(rf"(?i)({'|'.join(sorted(_EMOTIONS, reverse=True))})_\d+[-_]\d+_(\d{{4}})", re.ASCII)
+_SPEAKERS = {"bea": "female", "jenie": "female", "josh": "male", "sam": "male"}
 
 
-def _parse(relpath: str) -> Fields | None:
-    path = PurePosixPath(relpath)
-    name = _NAME.fullmatch(path.stem)
-    speaker = next((word for part in reversed(path.parent.parts) if (word := _speaker(part))), None)
-    if name is None or speaker is None:
+def _resolve(path: PurePosixPath, groups: dict[str, str]) -> dict[str, str] | None:
+    words = [part.split("_")[0].lower() for part in reversed(path.parent.parts)]
+    speaker = next((word for word in words if word in _SPEAKERS), None)
+    if speaker is None:
         return None
-    emotion, original = _EMOTIONS[name[1].lower()]
-    return Fields(
-        key=f"{speaker}/{path.stem}",
-        speaker=speaker,
-        emotion=emotion,
-        original=original,
-        sex=_SEX[speaker],
-        text=str(int(name[2])),
-    )
-
-
-def _speaker(folder: str) -> str | None:
-    word = folder.split("_")[0].lower()
-    return word if word in _SEX else None
+    return {
+        "key": f"{speaker}/{path.stem}",
+        "speaker": speaker,
+        "emotion": groups["emotion"].lower(),
+        "text": str(int(groups["text"])),
+    }
 
 
 EMOVDB = Corpus(
@@ -63,8 +42,32 @@ EMOVDB = Corpus(
     language="en",
     n_clips=6887,
     n_speakers=4,
-    emotions=("neutral", "angry", "disgust", "amused", "sleepy"),
-    parse=_parse,
+    pattern=(
+        r"(?i)(?P<emotion>neutral|anger|angry|disgusted|disgust|amused|sleepiness|sleepy)_\d+[-_]\d+_"
+        r"(?P<text>\d{4})"
+    ),
+    codes={
+        "neutral": "neutral",
+        "anger": "angry",
+        "angry": "angry",
+        "disgust": "disgust",
+        "disgusted": "disgust",
+        "amused": "amused",
+        "sleepiness": "sleepy",
+        "sleepy": "sleepy",
+    },
+    originals={
+        "neutral": "Neutral",
+        "anger": "Angry",
+        "angry": "Angry",
+        "disgust": "Disgust",
+        "disgusted": "Disgust",
+        "amused": "Amused",
+        "sleepiness": "Sleepy",
+        "sleepy": "Sleepy",
+    },
+    speakers={name: (sex, None) for name, sex in _SPEAKERS.items()},
+    resolve=_resolve,
     complete=False,
     inner=r"(?i)(bea|jenie|josh|sam)(_\w+)?|amused|anger|angry|disgust(ed)?|neutral|sleep(y|iness)",
     known_defects=("josh has no anger and no disgust", "the count is that of EmoBox's list"),

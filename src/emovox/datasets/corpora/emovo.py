@@ -5,15 +5,14 @@ Codes: dis(gusto) gio(ia) neu(trale) pau(ra) rab(bia) sor(presa) tri(stezza).
 
 from __future__ import annotations
 
-import re
 from itertools import product
 from pathlib import PurePosixPath
 
-from emovox.datasets.corpora.corpus import Corpus, Fields
+from emovox.datasets.corpora.corpus import Corpus
 
 __all__ = ["EMOVO"]
 
-_EMOTIONS = {
+_CODES = {
     "dis": "disgust",
     "gio": "happy",
     "neu": "neutral",
@@ -24,28 +23,18 @@ _EMOTIONS = {
 }
 _SPEAKERS = ("f1", "f2", "f3", "m1", "m2", "m3")
 _TEXTS = ("b1", "b2", "b3", "d1", "d2", "l1", "l2", "l3", "l4", "n1", "n2", "n3", "n4", "n5")
-_NAME = re.compile(rf"({'|'.join(_EMOTIONS)})-({'|'.join(_SPEAKERS)})-({'|'.join(_TEXTS)})", re.ASCII)
 
 
 def _keys() -> frozenset[str]:
-    return frozenset("-".join(parts) for parts in product(_EMOTIONS, _SPEAKERS, _TEXTS))
+    return frozenset("-".join(parts) for parts in product(_CODES, _SPEAKERS, _TEXTS))
 
 
-def _parse(relpath: str) -> Fields | None:
-    path = PurePosixPath(relpath)
-    name = _NAME.fullmatch(path.stem.lower())
-    if name is None:
-        return None
-    strange = path.parent.name.lower() in _SPEAKERS and path.parent.name.lower() != name[2]
-    return Fields(
-        key=name[0],
-        speaker=name[2],
-        emotion=_EMOTIONS[name[1]],
-        original=name[1],
-        sex="female" if name[2].startswith("f") else "male",
-        text=name[3],
-        note=f"lies in the folder of another speaker, {path.parent.name}" if strange else None,
-    )
+def _resolve(path: PurePosixPath, groups: dict[str, str]) -> dict[str, str]:
+    groups = {name: text.lower() for name, text in groups.items()}
+    folder = path.parent.name
+    if folder.lower() in _SPEAKERS and folder.lower() != groups["speaker"]:
+        groups["note"] = f"is in the folder of another speaker, {folder}"
+    return groups | {"key": path.stem.lower()}
 
 
 EMOVO = Corpus(
@@ -62,8 +51,12 @@ EMOVO = Corpus(
     language="it",
     n_clips=588,
     n_speakers=6,
-    emotions=tuple(_EMOTIONS.values()),
-    parse=_parse,
-    keys=_keys,
+    pattern=(
+        rf"(?i)(?P<emotion>{'|'.join(_CODES)})-(?P<speaker>{'|'.join(_SPEAKERS)})-(?P<text>{'|'.join(_TEXTS)})"
+    ),
+    codes=_CODES,
+    speakers={name: ("female" if name.startswith("f") else "male", None) for name in _SPEAKERS},
+    resolve=_resolve,
     inner=r"(?i)[fm][123]",
+    keys=_keys,
 )

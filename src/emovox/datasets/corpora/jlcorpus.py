@@ -6,43 +6,27 @@ though its paper counts five.
 
 from __future__ import annotations
 
-import re
 from itertools import product
 from pathlib import PurePosixPath
 
-from emovox.datasets.corpora.corpus import Corpus, Fields
+from emovox.datasets.corpora.corpus import Corpus
 
 __all__ = ["JLCORPUS"]
 
 _PRIMARY = ("angry", "excited", "happy", "neutral", "sad")
 _SECONDARY = ("anxious", "apologetic", "assertive", "concerned", "encouraging")
 _SPEAKERS = ("female1", "female2", "male1", "male2")
-_NAME = re.compile(rf"((fe)?male[12])_({'|'.join(_PRIMARY + _SECONDARY)})_(\d\d?)([ab])_([12])", re.ASCII)
 
 
 def _keys() -> frozenset[str]:
-    parts = product(_SPEAKERS, _PRIMARY + _SECONDARY, range(1, 16), "ab", "12")
-    return frozenset(f"{who}_{emotion}_{n}{session}_{take}" for who, emotion, n, session, take in parts)
-
-
-def _parse(relpath: str) -> Fields | None:
-    key = PurePosixPath(relpath).stem
-    name = _NAME.fullmatch(key)
-    if name is None:
-        return None
-    return Fields(
-        key=key,
-        speaker=name[1],
-        emotion=name[3],
-        original=name[3],
-        sex="female" if name[2] else "male",
-        text=name[4],
-        extra={
-            "set": "primary" if name[3] in _PRIMARY else "secondary",
-            "session": name[5],
-            "repetition": name[6],
-        },
+    grid = product(_SPEAKERS, _PRIMARY + _SECONDARY, range(1, 16), "ab", "12")
+    return frozenset(
+        f"{speaker}_{emotion}_{n}{session}_{take}" for speaker, emotion, n, session, take in grid
     )
+
+
+def _resolve(path: PurePosixPath, groups: dict[str, str]) -> dict[str, str]:
+    return groups | {"set": "primary" if groups["emotion"] in _PRIMARY else "secondary"}
 
 
 JLCORPUS = Corpus(
@@ -59,8 +43,13 @@ JLCORPUS = Corpus(
     language="en",
     n_clips=2400,
     n_speakers=4,
-    emotions=_PRIMARY + _SECONDARY,
-    parse=_parse,
-    keys=_keys,
+    pattern=(
+        rf"(?P<speaker>{'|'.join(_SPEAKERS)})_(?P<emotion>{'|'.join(_PRIMARY + _SECONDARY)})_(?P<text>\d\d?)"
+        r"(?P<session>[ab])_(?P<repetition>[12])"
+    ),
+    codes={name: name for name in _PRIMARY + _SECONDARY},
+    speakers={name: (name[:-1], None) for name in _SPEAKERS},
+    resolve=_resolve,
     inner=r"JL\(wav\+txt\)|Raw JL corpus.*",
+    keys=_keys,
 )

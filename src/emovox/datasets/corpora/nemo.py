@@ -1,12 +1,11 @@
 """nEMO (Polish): ``samples/SM0_anger_77.wav``: speaker _ emotion _ sentence.
 
-``data.tsv`` beside ``samples/`` adds sex, age and text; without it the name must do.
+``data.tsv`` beside ``samples/`` adds sex, age and text; without it only the name is read.
 """
 
 from __future__ import annotations
 
 import csv
-import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
@@ -16,7 +15,7 @@ from emovox.errors import ManifestError
 
 __all__ = ["NEMO"]
 
-_EMOTIONS = {
+_CODES = {
     "anger": "angry",
     "fear": "fear",
     "happiness": "happy",
@@ -24,38 +23,25 @@ _EMOTIONS = {
     "sadness": "sad",
     "surprised": "surprise",
 }
-_PEOPLE = ("EB0", "IC0", "KD0", "KS0", "MK0", "MP0", "SM0", "TP0", "WR0")
-_NAME = re.compile(rf"({'|'.join(_PEOPLE)})_({'|'.join(_EMOTIONS)})_(\d+)", re.ASCII)
-
-
-def _parse(relpath: str) -> Fields | None:
-    key = PurePosixPath(relpath).stem
-    name = _NAME.fullmatch(key)
-    if name is None:
-        return None
-    return Fields(key=key, speaker=name[1], emotion=_EMOTIONS[name[2]], original=name[2], text=name[3])
 
 
 def _enrich(root: Path, found: Sequence[Fields]) -> Sequence[Fields]:
+    """Add sex, age and words from the corpus's table, where it is there."""
     table = root / "data.tsv"
     if not table.is_file():
         return found
-    facts = _read_table(table)
-    return [_with_facts(clip, facts.get(clip.key)) for clip in found]
-
-
-def _read_table(table: Path) -> dict[str, dict[str, str]]:
     try:
         with table.open(encoding="utf-8", newline="") as stream:
-            rows = list(csv.DictReader(stream, delimiter="\t", quoting=csv.QUOTE_NONE))
-            return {PurePosixPath(row["file_id"]).stem: row for row in rows}
+            reader = csv.DictReader(stream, delimiter="\t", quoting=csv.QUOTE_NONE)
+            rows = {PurePosixPath(row["file_id"]).stem: row for row in reader}
     except (OSError, UnicodeDecodeError, KeyError, TypeError, csv.Error) as error:
         raise ManifestError(
             f"{str(table)!r} is not nEMO's table ({error!r}); fetch it anew or move it away"
         ) from error
+    return [_add_facts(clip, rows.get(clip.key)) for clip in found]
 
 
-def _with_facts(clip: Fields, row: dict[str, str] | None) -> Fields:
+def _add_facts(clip: Fields, row: dict[str, str] | None) -> Fields:
     if row is None:
         return replace(clip, note="not in data.tsv")
     age, sex = (row.get("age") or "").strip(), (row.get("gender") or "").strip()
@@ -79,8 +65,10 @@ NEMO = Corpus(
     language="pl",
     n_clips=4481,
     n_speakers=9,
-    emotions=tuple(_EMOTIONS.values()),
-    parse=_parse,
+    pattern=(
+        rf"(?P<speaker>EB0|IC0|KD0|KS0|MK0|MP0|SM0|TP0|WR0)_(?P<emotion>{'|'.join(_CODES)})_(?P<text>\d+)"
+    ),
+    codes=_CODES,
     inner="samples",
     enrich=_enrich,
 )

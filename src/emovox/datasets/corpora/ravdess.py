@@ -7,83 +7,52 @@ actor; odd actors are men. The singers are the speakers (no Actor_18), so both c
 from __future__ import annotations
 
 import re
+from functools import partial
 from itertools import product
 from pathlib import PurePosixPath
 
-from emovox.datasets.corpora.corpus import Corpus, Fields
+from emovox.datasets.corpora.corpus import Corpus
 
 __all__ = ["RAVDESS", "RAVDESS_SONG"]
 
-_EMOTIONS = {
-    "01": ("neutral", "neutral"),
-    "02": ("calm", "calm"),
-    "03": ("happy", "happy"),
-    "04": ("sad", "sad"),
-    "05": ("angry", "angry"),
-    "06": ("fear", "fearful"),
-    "07": ("disgust", "disgust"),
-    "08": ("surprise", "surprised"),
+_CODES = {
+    "01": "neutral",
+    "02": "calm",
+    "03": "happy",
+    "04": "sad",
+    "05": "angry",
+    "06": "fear",
+    "07": "disgust",
+    "08": "surprise",
 }
+_ORIGINALS = {**_CODES, "06": "fearful", "08": "surprised"}
+_ACTORS = tuple(f"{n:02}" for n in range(1, 25))
+_SPEAKERS = {actor: ("male" if int(actor) % 2 else "female", None) for actor in _ACTORS}
 _INTENSITIES = {"01": "normal", "02": "strong"}
-_NAME = re.compile(r"03-(0[12])-(0[1-8])-(0[12])-(0[12])-(0[12])-(0[1-9]|1\d|2[0-4])", re.ASCII)
-
-
-def _keys(channel: str) -> frozenset[str]:
-    """The full grid: neutral has no strong intensity, song neither disgust, surprise nor Actor_18."""
-    emotions = list(_EMOTIONS) if channel == "01" else list(_EMOTIONS)[:6]
-    actors = [f"{n:02}" for n in range(1, 25) if channel == "01" or n != 18]
-    return frozenset(
-        f"03-{channel}-{emotion}-{strength}-{statement}-{take}-{actor}"
-        for emotion, strength, statement, take, actor in product(
-            emotions, _INTENSITIES, ("01", "02"), ("01", "02"), actors
-        )
-        if (emotion, strength) != ("01", "02")
-    )
-
-
-def _parse(relpath: str, channel: str) -> Fields | None:
-    key = PurePosixPath(relpath).stem
-    name = _NAME.fullmatch(key)
-    if name is None or name[1] != channel:
-        return None
-    emotion, original = _EMOTIONS[name[2]]
-    folder = re.fullmatch(r"(?i)actor_?(\d+)", PurePosixPath(relpath).parent.name)
-    strange = folder is not None and int(folder[1]) != int(name[6])
-    return Fields(
-        key=key,
-        speaker=name[6],
-        emotion=emotion,
-        original=original,
-        sex="male" if int(name[6]) % 2 else "female",
-        text=name[4],
-        intensity=_INTENSITIES[name[3]],
-        extra={"repetition": name[5]},
-        note=f"lies in the folder of another actor, {PurePosixPath(relpath).parent.name}"
-        if strange
-        else None,
-    )
-
-
-def _parse_speech(relpath: str) -> Fields | None:
-    return _parse(relpath, "01")
-
-
-def _parse_song(relpath: str) -> Fields | None:
-    return _parse(relpath, "02")
-
-
-def _speech_keys() -> frozenset[str]:
-    return _keys("01")
-
-
-def _song_keys() -> frozenset[str]:
-    return _keys("02")
-
-
+_TAIL = r"-(?P<emotion>0[1-8])-(?P<intensity>0[12])-(?P<text>0[12])-(?P<repetition>0[12])-(?P<speaker>\d\d)"
 _CITATION = (
     "S. R. Livingstone and F. A. Russo: The Ryerson Audio-Visual Database of Emotional Speech and Song "
     "(RAVDESS). PLoS ONE 13(5), e0196391, 2018"
 )
+
+
+def _keys(channel: str, n_emotions: int, actors: tuple[str, ...]) -> frozenset[str]:
+    """The full grid; neutral has no strong intensity."""
+    return frozenset(
+        f"03-{channel}-{emotion}-{intensity}-{statement}-{take}-{actor}"
+        for emotion, intensity, statement, take, actor in product(
+            tuple(_CODES)[:n_emotions], _INTENSITIES, ("01", "02"), ("01", "02"), actors
+        )
+        if (emotion, intensity) != ("01", "02")
+    )
+
+
+def _resolve(path: PurePosixPath, groups: dict[str, str]) -> dict[str, str]:
+    folder = re.fullmatch(r"(?i)actor_?(\d+)", path.parent.name)
+    if folder is not None and int(folder[1]) != int(groups["speaker"]):
+        groups["note"] = f"is in the folder of another actor, {path.parent.name}"
+    return groups
+
 
 RAVDESS = Corpus(
     name="ravdess",
@@ -96,9 +65,13 @@ RAVDESS = Corpus(
     language="en",
     n_clips=1440,
     n_speakers=24,
-    emotions=tuple(name for name, _ in _EMOTIONS.values()),
-    parse=_parse_speech,
-    keys=_speech_keys,
+    pattern=rf"03-01{_TAIL}",
+    codes=_CODES,
+    originals=_ORIGINALS,
+    speakers=_SPEAKERS,
+    intensities=_INTENSITIES,
+    resolve=_resolve,
+    keys=partial(_keys, "01", 8, _ACTORS),
     inner=r"(?i)actor_?\d\d",
     known_defects=("identical sound: 03-01-03-01-02-01-07 = 03-01-03-01-02-02-07",),
 )
@@ -114,11 +87,15 @@ RAVDESS_SONG = Corpus(
     language="en",
     n_clips=1012,
     n_speakers=23,
-    emotions=tuple(name for name, _ in _EMOTIONS.values())[:6],
-    parse=_parse_song,
-    keys=_song_keys,
-    inner=r"(?i)actor_?\d\d",
+    pattern=rf"03-02{_TAIL}",
+    codes={code: _CODES[code] for code in tuple(_CODES)[:6]},
+    originals=_ORIGINALS,
+    speakers=_SPEAKERS,
+    intensities=_INTENSITIES,
+    resolve=_resolve,
+    keys=partial(_keys, "02", 6, tuple(actor for actor in _ACTORS if actor != "18")),
     people="ravdess",
+    inner=r"(?i)actor_?\d\d",
     known_defects=(
         "no Actor_18",
         "the singers are the speakers of RAVDESS: keep them on one side of a split",

@@ -6,15 +6,14 @@ emotion, 30 neutral ones. Sentences are numbered within an emotion, so text ids 
 
 from __future__ import annotations
 
-import re
 from itertools import product
 from pathlib import PurePosixPath
 
-from emovox.datasets.corpora.corpus import Corpus, Fields
+from emovox.datasets.corpora.corpus import Corpus
 
 __all__ = ["SAVEE"]
 
-_EMOTIONS = {
+_CODES = {
     "a": "angry",
     "d": "disgust",
     "f": "fear",
@@ -24,35 +23,23 @@ _EMOTIONS = {
     "su": "surprise",
 }
 _SPEAKERS = ("DC", "JE", "JK", "KL")
-_NAME = re.compile(r"(?:(DC|JE|JK|KL)_)?(sa|su|[adfhn])(\d\d)", re.ASCII)
 
 
 def _keys() -> frozenset[str]:
     return frozenset(
         f"{speaker}_{letters}{n:02}"
-        for speaker, letters in product(_SPEAKERS, _EMOTIONS)
+        for speaker, letters in product(_SPEAKERS, _CODES)
         for n in range(1, 31 if letters == "n" else 16)
     )
 
 
-def _parse(relpath: str) -> Fields | None:
-    path = PurePosixPath(relpath)
-    name = _NAME.fullmatch(path.stem)
-    if name is None:
-        return None
-    speaker = name[1] or path.parent.name
-    if speaker not in _SPEAKERS:
-        return None
-    strange = path.parent.name in _SPEAKERS and path.parent.name != speaker
-    return Fields(
-        key=f"{speaker}_{name[2]}{name[3]}",
-        speaker=speaker,
-        emotion=_EMOTIONS[name[2]],
-        original=name[2],
-        sex="male",
-        text=f"{name[2]}{name[3]}",
-        note=f"lies in the folder of another speaker, {path.parent.name}" if strange else None,
-    )
+def _resolve(path: PurePosixPath, groups: dict[str, str]) -> dict[str, str]:
+    folder = path.parent.name
+    speaker = groups.setdefault("speaker", folder)
+    if folder in _SPEAKERS and folder != speaker:
+        groups["note"] = f"is in the folder of another speaker, {folder}"
+    text = f"{groups['emotion']}{groups.pop('number')}"
+    return groups | {"key": f"{speaker}_{text}", "text": text}
 
 
 SAVEE = Corpus(
@@ -69,8 +56,10 @@ SAVEE = Corpus(
     language="en",
     n_clips=480,
     n_speakers=4,
-    emotions=tuple(_EMOTIONS.values()),
-    parse=_parse,
-    keys=_keys,
+    pattern=rf"(?:(?P<speaker>{'|'.join(_SPEAKERS)})_)?(?P<emotion>sa|su|[adfhn])(?P<number>\d\d)",
+    codes=_CODES,
+    speakers=dict.fromkeys(_SPEAKERS, ("male", None)),
+    resolve=_resolve,
     inner=r"AudioData|DC|JE|JK|KL",
+    keys=_keys,
 )

@@ -5,43 +5,19 @@ Two women, 64 (OAF) and 26 (YAF) years old, 200 words in the carrier phrase "Say
 
 from __future__ import annotations
 
-import re
 from pathlib import PurePosixPath
 
-from emovox.datasets.corpora.corpus import Corpus, Fields
+from emovox.datasets.corpora.corpus import Corpus
 
 __all__ = ["TESS"]
 
-_EMOTIONS = {
-    "angry": "angry",
-    "disgust": "disgust",
-    "fear": "fear",
-    "happy": "happy",
-    "neutral": "neutral",
-    "ps": "surprise",
-    "sad": "sad",
-}
-_AGES = {"OAF": 64, "YAF": 26}
-_NAME = re.compile(r"(OAF?|YAF)_([a-z]+)_(angry|disgust|fear|happy|neutral|ps|sad)", re.IGNORECASE | re.ASCII)
 
-
-def _parse(relpath: str) -> Fields | None:
-    name = _NAME.fullmatch(PurePosixPath(relpath).stem)
-    if name is None:
-        return None
-    # One official name, OA_bite_neutral, lost its F.
-    speaker = "OAF" if name[1].upper() == "OA" else name[1].upper()
-    word, emotion = name[2].lower(), name[3].lower()
-    return Fields(
-        key=f"{speaker}_{word}_{emotion}",
-        speaker=speaker,
-        emotion=_EMOTIONS[emotion],
-        original=emotion,
-        sex="female",
-        age=_AGES[speaker],
-        text=word,
-        note="the speaker OA is OAF" if name[1].upper() == "OA" else None,
-    )
+def _resolve(path: PurePosixPath, groups: dict[str, str]) -> dict[str, str]:
+    speaker, word, emotion = groups["speaker"].upper(), groups["text"].lower(), groups["emotion"].lower()
+    found = {"emotion": emotion, "text": word}
+    if speaker == "OA":  # one official name, OA_bite_neutral, lost its F
+        speaker, found["note"] = "OAF", "the speaker OA is OAF"
+    return found | {"speaker": speaker, "key": f"{speaker}_{word}_{emotion}"}
 
 
 TESS = Corpus(
@@ -58,8 +34,20 @@ TESS = Corpus(
     language="en",
     n_clips=2800,
     n_speakers=2,
-    emotions=tuple(_EMOTIONS.values()),
-    parse=_parse,
+    pattern=(
+        r"(?i)(?P<speaker>OAF?|YAF)_(?P<text>[a-z]+)_(?P<emotion>angry|disgust|fear|happy|neutral|ps|sad)"
+    ),
+    codes={
+        "angry": "angry",
+        "disgust": "disgust",
+        "fear": "fear",
+        "happy": "happy",
+        "neutral": "neutral",
+        "ps": "surprise",
+        "sad": "sad",
+    },
+    speakers={"OAF": ("female", 64), "YAF": ("female", 26)},
+    resolve=_resolve,
     inner=r"(?i)(oaf|yaf)_(angry|disgust|fear|happy|neutral|pleasant_surprised?|sad)",
     known_defects=(
         "OA_bite_neutral belongs to the speaker OAF",

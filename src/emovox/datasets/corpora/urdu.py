@@ -5,33 +5,21 @@ Unscripted talk-show speech: no two clips are known to share words.
 
 from __future__ import annotations
 
-import re
 from pathlib import PurePosixPath
 
-from emovox.datasets.corpora.corpus import Corpus, Fields
+from emovox.datasets.corpora.corpus import Corpus
 
 __all__ = ["URDU"]
 
-_EMOTIONS = {"A": "angry", "H": "happy", "N": "neutral", "S": "sad"}
-_NAME = re.compile(r"(S([MF])\d+)_(F\d+)_([AHNS])(\d+)", re.ASCII)
+_CODES = {"A": "angry", "H": "happy", "N": "neutral", "S": "sad"}
 
 
-def _parse(relpath: str) -> Fields | None:
-    path = PurePosixPath(relpath)
-    name = _NAME.fullmatch(path.stem)
-    if name is None:
-        return None
-    folder = path.parent.name.lower()
-    strange = folder in _EMOTIONS.values() and folder != _EMOTIONS[name[4]]
-    return Fields(
-        key=path.stem,
-        speaker=name[1],
-        emotion=_EMOTIONS[name[4]],
-        original=name[4],
-        sex="male" if name[2] == "M" else "female",
-        extra={"file": name[3]},
-        note=f"lies in {path.parent.name}, its letter means {_EMOTIONS[name[4]]}" if strange else None,
-    )
+def _resolve(path: PurePosixPath, groups: dict[str, str]) -> dict[str, str]:
+    emotion = _CODES[groups["emotion"]]
+    folder = path.parent.name
+    if folder.lower() in _CODES.values() and folder.lower() != emotion:
+        groups["note"] = f"is in {folder}, its letter means {emotion}"
+    return groups | {"sex": "male" if groups["speaker"][1] == "M" else "female"}
 
 
 URDU = Corpus(
@@ -48,8 +36,9 @@ URDU = Corpus(
     language="ur",
     n_clips=400,
     n_speakers=29,
-    emotions=tuple(_EMOTIONS.values()),
-    parse=_parse,
+    pattern=r"(?P<speaker>S[MF]\d+)_(?P<file>F\d+)_(?P<emotion>[AHNS])\d+",
+    codes=_CODES,
+    resolve=_resolve,
     inner=r"(?i)angry|happy|neutral|sad",
     known_defects=("its paper counts 38 speakers, the names tell 29 apart",),
 )

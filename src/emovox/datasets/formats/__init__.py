@@ -41,13 +41,7 @@ def _write_own(manifest: Manifest, target: Path, absolute: bool) -> Sequence[tup
 FORMATS: dict[str, Format] = {
     form.name: form
     for form in (
-        Format(
-            name="emovox",
-            title="our own CSV",
-            holds=frozenset(FIELDS),
-            read=_read_own,
-            write=_write_own,
-        ),
+        Format(name="emovox", title="our own CSV", holds=frozenset(FIELDS), read=_read_own, write=_write_own),
         PARQUET,
         CSV,
         NKULULEKO,

@@ -207,11 +207,7 @@ class _Assembly:
                     cells[name] = int(cells[name]) if name == "age" else seconds(cells[name])
         except ValueError as error:
             raise _RefusedError(str(error)) from error
-        return Utterance(
-            **{**cells, "emotion": emotion},
-            path=self._path(row, path),
-            extra=dict(row.extra),
-        )
+        return Utterance(**{**cells, "emotion": emotion}, path=self._path(row, path), extra=dict(row.extra))
 
     def _foreign(self, row: Draft, path: str | None, notes: list[str], *, lone: bool) -> Utterance:
         place = self._path(row, path)
