@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import threading
 import time
 from collections.abc import Callable
@@ -12,9 +13,15 @@ from email import policy
 from email.parser import BytesParser
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, unquote
 
 TOKEN = "123456:AAfake-Token_fake-Token_fake-Token0"
+
+
+def command_entities(text: object) -> dict[str, Any]:
+    """What Telegram adds to a message that begins with a command."""
+    found = re.match(r"/\w+(@\w+)?", text) if isinstance(text, str) else None
+    return {"entities": [{"type": "bot_command", "offset": 0, "length": found.end()}]} if found else {}
 
 
 @dataclass
@@ -66,6 +73,7 @@ class Telegram:
                 "date": 0,
                 "chat": {"id": user if chat == "private" else -1, "type": chat},
                 "from": {"id": user, "is_bot": False, "first_name": "A"},
+                **command_entities(content.get("text")),
                 **content,
             }
             self._updates.append({"update_id": self._n, "message": message})
@@ -83,7 +91,7 @@ class Telegram:
         """A file for a message to hold."""
         file_id = f"file{len(self.files)}"
         self.files[file_id] = content
-        return {"file_id": file_id, "file_unique_id": file_id, **told}
+        return {"file_id": file_id, "file_unique_id": file_id, "duration": 0, "length": 1, **told}
 
     def answers(self, number: int | None = None) -> list[Call]:
         """Messages that the bot sent, all or those that answer one message."""
@@ -91,7 +99,7 @@ class Telegram:
         wanted = [json.loads(call.fields.get("reply_parameters", "{}")).get("message_id") for call in sent]
         return [call for call, to in zip(sent, wanted, strict=True) if number in (None, to)]
 
-    def answer(self, number: int, timeout_s: float = 30) -> Call:
+    def answer(self, number: int, timeout_s: float = 15) -> Call:
         """The answer to a message, once it is there."""
         deadline_s = time.monotonic() + timeout_s
         while not self.answers(number):
@@ -125,7 +133,7 @@ class _Handler(BaseHTTPRequestHandler):
     def log_message(self, *_: Any) -> None: ...
 
     def do_GET(self) -> None:
-        _, kind, bot, *path = self.path.split("/")
+        _, kind, bot, *path = unquote(self.path).split("/")
         file_id = "/".join(path).removeprefix("voice/")
         content = self.telegram.files.get(file_id)
         if kind != "file" or bot != f"bot{TOKEN}" or content is None:
@@ -159,11 +167,11 @@ class _Handler(BaseHTTPRequestHandler):
         if call.method == "getFile":
             file_id = call.fields["file_id"]
             return (
-                {"file_id": file_id, "file_path": f"voice/{file_id}"}
+                {"file_id": file_id, "file_unique_id": file_id, "file_path": f"voice/{file_id}"}
                 if file_id in self.telegram.files
                 else None
             )
-        return {"message_id": 1}
+        return {"message_id": 1, "date": 0, "chat": {"id": 1, "type": "private"}}
 
     def _call(self, method: str, body: bytes) -> Call:
         kind = self.headers.get("Content-Type", "")

@@ -7,24 +7,18 @@ import logging
 import os
 import signal
 import sys
+from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from emovox.cli.groups import Group
 from emovox.errors import ConfigError
-from emovox.telegram.api import BASE_URL, Api, hidden
-from emovox.telegram.bot import Bot, BotSettings
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
+__all__ = ["TOKEN_VARIABLE", "app", "telegram"]
 
-    from emovox.inference.recognizer import Recognizer
-
-__all__ = ["TOKEN", "app", "telegram"]
-
-TOKEN = "EMOVOX_TELEGRAM_TOKEN"
+TOKEN_VARIABLE = "EMOVOX_TELEGRAM_TOKEN"
 """The environment variable that holds the token; on a command line others could read it."""
 
 app = typer.Typer(
@@ -48,30 +42,31 @@ def telegram(
         str, typer.Option("--model", metavar="BUNDLE", help="A name from `emovox models`, or a folder.")
     ] = "default",
     base_url: Annotated[
-        str, typer.Option("--base-url", metavar="URL", help="Of another server of the Bot API.")
-    ] = BASE_URL,
-    max_mb: Annotated[float, typer.Option("--max-mb", metavar="MB", help="Of a file.")] = 20.0,
+        str, typer.Option("--base-url", metavar="URL", help="Another server of the Bot API.")
+    ] = "https://api.telegram.org",
+    max_mb: Annotated[float, typer.Option("--max-mb", metavar="MB", help="Limit for a file.")] = 20.0,
     max_seconds: Annotated[
-        float, typer.Option("--max-seconds", metavar="S", help="Of a recording.")
+        float, typer.Option("--max-seconds", metavar="S", help="Limit for a recording.")
     ] = 1800.0,
     rate: Annotated[
-        float, typer.Option("--rate", metavar="N", help="Recordings a minute that one user may send.")
+        float, typer.Option("--rate", metavar="N", help="Recordings per minute and user.")
     ] = 10.0,
     threads: Annotated[
-        int | None, typer.Option("--threads", min=1, metavar="N", help="Judgements at a time [cores].")
+        int | None, typer.Option("--threads", min=1, metavar="N", help="Predictions at a time [cores].")
     ] = None,
-    verbose: Annotated[bool, typer.Option("--verbose", help="Log all there is, on stderr.")] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", help="Log everything, on stderr.")] = False,
 ) -> int:
     """Answer voice messages, audio, video notes and files with sound in them.  docs/bot.md
 
-    The token is taken from the environment variable EMOVOX_TELEGRAM_TOKEN. Nothing that is sent is kept.
-    Ctrl-C or SIGTERM ends it, once what it took is answered.
+    The token is read from the environment variable EMOVOX_TELEGRAM_TOKEN. Recordings are not kept. Ctrl-C or
+    SIGTERM ends the bot once the recordings it accepted are answered.
     """
     from emovox.bundles import registry
+    from emovox.telegram import BotSettings, TelegramBot, hide_token
 
-    token = os.environ.get(TOKEN, "").strip()
+    token = os.environ.get(TOKEN_VARIABLE, "").strip()
     if not token:
-        raise ConfigError(f"there is no token; put the one that BotFather gave you into {TOKEN}")
+        raise ConfigError(f"no token; set {TOKEN_VARIABLE} to the token that BotFather gave you")
     settings = BotSettings(
         max_mb=max_mb, max_seconds=max_seconds, rate=rate, threads=threads or os.cpu_count() or 1
     )
@@ -83,20 +78,15 @@ def telegram(
     )
     if not verbose:
         logging.getLogger("emovox.telegram").setLevel(logging.INFO)
-    with hidden(token):
-        asyncio.run(_answer(token, base_url, partial(registry.load, model), settings))
+
+    async def run() -> None:
+        stopped = asyncio.Event()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            with suppress(NotImplementedError, RuntimeError, ValueError):  # Windows; or not the main thread
+                asyncio.get_running_loop().add_signal_handler(number, stopped.set)
+        bot = TelegramBot(token, partial(registry.load, model), settings, base_url=base_url)
+        await bot.run(stopped)
+
+    with hide_token(token):
+        asyncio.run(run())
     return 0
-
-
-async def _answer(
-    token: str, base_url: str, factory: Callable[[], Recognizer], settings: BotSettings
-) -> None:
-    stopped = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        try:
-            loop.add_signal_handler(number, stopped.set)
-        except (NotImplementedError, RuntimeError, ValueError):  # Windows; or no main thread
-            continue
-    async with Api(token, base_url) as api:
-        await Bot(api, factory, settings).run(stopped)
