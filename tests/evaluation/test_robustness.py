@@ -22,8 +22,8 @@ from emovox.evaluation.leakage import find_stamp
 from emovox.evaluation.predictions import NO_LABEL, predict_manifest
 from emovox.evaluation.robustness import (
     CONDITIONS,
-    N_VOICES,
-    POOL,
+    N_BABBLE_SPEAKERS,
+    POOL_SIZE,
     Condition,
     ConditionResult,
     Robustness,
@@ -112,9 +112,9 @@ def test_babble_is_of_other_speakers(
     }
     assert len(heard) == len(manifest)
     for u, voices in zip(manifest, heard, strict=True):
-        assert len(voices) == N_VOICES
+        assert len(voices) == N_BABBLE_SPEAKERS
         assert not any(np.array_equal(v, mine) for v in voices for mine in own[u.speaker])
-    assert POOL >= 2 * N_VOICES
+    assert POOL_SIZE >= 2 * N_BABBLE_SPEAKERS
 
 
 def test_noise_is_one_noise_louder_and_louder(manifest: Manifest) -> None:
@@ -186,7 +186,7 @@ def test_nobody_else_to_babble(model: Recognizer, manifest: Manifest) -> None:
     found = measure_robustness(model, alone, conditions=FEW)
     assert "babble" not in {row.condition.kind for row in found.rows}
     assert len(found.rows) == 2
-    assert found.notes == ("no babble: it is made of other speakers, and there is one alone",)
+    assert found.notes == ("no babble: it is mixed from other speakers, and the data has one",)
 
 
 def test_what_cannot_be_tried(model: Recognizer, manifest: Manifest) -> None:

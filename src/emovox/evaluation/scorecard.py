@@ -1,18 +1,18 @@
-"""All that the answers amount to, as one document of plain JSON types that the pages are made of.
+"""All figures of an evaluation as one document of plain JSON types, from which the pages are made.
 
-Keys of the document, scores being fractions rounded to six digits and ``None`` where there is no such figure:
+Keys of the document; scores are fractions rounded to six digits, ``None`` where there is no such figure:
 
-- ``model``, ``data``, ``protocol``, ``settings``: what was judged by what, and how.
-- ``stamp``: what the test had in common with the training, and why.
-- ``scores``: UAR and WA with their intervals over speakers (under ten speakers ``low`` and ``high`` are
-  ``None``: look at ``speakers``), macro and weighted F1, log-loss, Brier, ECE, AUC, what abstaining does.
+- ``model``, ``data``, ``protocol``, ``settings``: what was evaluated on what, and how.
+- ``stamp``: what the test shares with the training, and why.
+- ``scores``: UAR and WA with their intervals over speakers (``low`` and ``high`` are ``None`` under ten
+  speakers: see ``speakers``), macro and weighted F1, log-loss, Brier, ECE, AUC, the effect of abstaining.
 - ``classes``, ``confusion``, ``groups``, ``speakers``, ``splits``: tables.
 - ``reliability``, ``risk_coverage``: curves.
 - ``errors``: clips that could not be read; they count as wrong.
-- ``robustness``, where it was asked for: UAR, its loss and the share of changed answers under each condition.
+- ``robustness``, on request: UAR, its loss and the share of changed labels under each condition.
 
-Macro F1 and AUC are means over the emotions that occur in the data: a label that the data cannot show is no
-class of it, though answering it is wrong.
+Macro F1 and AUC are means over the emotions that occur in the data: a label that never occurs is no class of
+the test, though predicting it is wrong.
 """
 
 from __future__ import annotations
@@ -51,24 +51,24 @@ AGE_BANDS: tuple[tuple[int, str], ...] = (
     (60, "45 to 59"),
     (200, "60 and over"),
 )
-"""Years below which a band ends, and what it is called."""
+"""Years below which a band ends, and the band's name."""
 
 
-def _band(row: Utterance) -> str | None:
-    return None if row.age is None else next(name for end, name in AGE_BANDS if row.age < end)
+def _age_band(u: Utterance) -> str | None:
+    return None if u.age is None else next(name for end, name in AGE_BANDS if u.age < end)
 
 
 GROUPS: Mapping[str, Callable[[Utterance], str | None]] = {
-    "sex": lambda row: row.sex,
-    "age": _band,
-    "language": lambda row: row.language,
-    "corpus": lambda row: row.corpus,
+    "sex": lambda u: u.sex,
+    "age": _age_band,
+    "language": lambda u: u.language,
+    "corpus": lambda u: u.corpus,
 }
-"""How clips are divided for the tables of groups; ``None`` = not known."""
+"""How clips are divided for the tables of groups; ``None`` = unknown."""
 
 
 def make_scorecard(
-    answers: Predictions,
+    predictions: Predictions,
     manifest: Manifest,
     *,
     spec: Spec,
@@ -78,210 +78,193 @@ def make_scorecard(
     settings: Mapping[str, Any] | None = None,
     robustness: Robustness | None = None,
 ) -> dict[str, Any]:
-    """The document of an evaluation.
+    """Make the document of an evaluation.
 
     Args:
-        answers: of the model with ``spec`` to clips of ``manifest``.
-        protocol: as it was asked for.
-        splits: of the protocol; where there are several, each gets its row.
-        settings: what else was asked for, in plain JSON types.
-        robustness: the answers when the sound is worse.
+        predictions: of the model with ``spec`` on clips of ``manifest``.
+        protocol: its name.
+        splits: of the protocol; where there are several, each gets a row.
+        settings: what else was asked for, as plain JSON types.
+        robustness: predictions on the same clips under other conditions.
     """
-    rows = manifest.select(answers.ids)
+    clips = manifest.select(predictions.ids)
+    uar = predictions.uar()
     document = {
         "schema": SCHEMA,
         "kind": "evaluation",
         "emovox": emovox.__version__,
-        "model": _model(spec),
+        "model": {
+            "name": spec.name,
+            "version": spec.version,
+            "sha256": spec.sha256,
+            "labels": list(spec.labels),
+            "corpora": list(spec.corpora),
+            "protocol": spec.protocol,
+            "weights": spec.licence.weights,
+            "temperature": spec.temperature,
+            "abstains_below": spec.abstain.confidence,
+        },
         "data": {
-            "corpora": list(rows.corpora),
-            "n_clips": len(rows),
-            "n_speakers": len(rows.speakers),
-            "emotions": rows.counts("emotion"),
+            "corpora": list(clips.corpora),
+            "n_clips": len(clips),
+            "n_speakers": len(clips.speakers),
+            "emotions": clips.counts("emotion"),
         },
         "protocol": {"name": protocol, "splits": [{"name": s.name, "digest": s.digest} for s in splits]},
-        "settings": {"labels": list(answers.labels), **(settings or {})},
+        "settings": {"labels": list(predictions.labels), **(settings or {})},
         "stamp": stamp.to_dict(),
-        "scores": _scores(answers),
-        "classes": _classes(answers),
-        "confusion": _confusion(answers),
-        "groups": _groups(answers, rows),
-        "speakers": _speakers(answers, rows),
-        "splits": _splits(answers, splits),
-        "reliability": _reliability(answers),
-        "risk_coverage": _risk_coverage(answers),
-        "errors": [{"id": key, "error": why} for key, why in answers.errors],
+        "scores": _scores(predictions, uar),
+        "classes": _classes(predictions),
+        "confusion": _confusion(predictions),
+        "groups": _groups(predictions, clips),
+        "speakers": _speakers(predictions, clips, uar),
+        "splits": _splits(predictions, splits),
+        "reliability": _reliability(predictions),
+        "risk_coverage": _risk_coverage(predictions),
+        "errors": [{"id": key, "error": error} for key, error in predictions.errors],
     }
     if robustness is not None:
         document["robustness"] = robustness.to_dict()
-    plain: dict[str, Any] = _plain(document)
+    plain: dict[str, Any] = _to_plain(document)
     return plain
 
 
-def _model(spec: Spec) -> dict[str, Any]:
-    return {
-        "name": spec.name,
-        "version": spec.version,
-        "sha256": spec.sha256,
-        "labels": list(spec.labels),
-        "corpora": list(spec.corpora),
-        "protocol": spec.protocol,
-        "weights": spec.licence.weights,
-        "temperature": spec.temperature,
-        "abstains_below": spec.abstain.confidence,
-    }
-
-
-def _answered(answers: Predictions) -> tuple[list[str], Doubles]:
-    """Truth and probabilities of the clips that got any."""
-    known = np.asarray(np.isfinite(answers.probabilities).all(axis=1))
-    return [y for y, k in zip(answers.y_true, known, strict=True) if k], answers.probabilities[known]
-
-
-def _scores(answers: Predictions) -> dict[str, Any]:
-    f1 = dict(zip(_names(answers), _f1(answers), strict=True))
-    there = sorted(set(answers.y_true))
-    true, probs = _answered(answers)
-    labels = list(answers.labels)
+def _scores(predictions: Predictions, uar: metrics.Interval) -> dict[str, Any]:
+    y_true, y_pred = predictions.y_true, predictions.y_pred
+    occurring = sorted(set(y_true))
+    names = _column_names(predictions)
+    f1 = dict(zip(names, metrics.f1_scores(y_true, y_pred, labels=names), strict=True))
+    scored_true, probs = predictions.scored()
+    labels = list(predictions.labels)
     soft: dict[str, Callable[..., float]] = {
         "log_loss": metrics.log_loss,
         "brier": metrics.brier,
         "ece": metrics.ece,
-        "auc": _mean_auc,
+        "auc": lambda true, probs, *, labels: _mean(metrics.auc(true, probs, labels=labels)),
     }
     return {
-        "uar": _interval(answers.uar()),
-        "wa": _interval(answers.wa()),
-        "chance": 1 / len(there),
-        "macro_f1": _mean([f1[name] for name in there]),
-        "weighted_f1": metrics.weighted_f1(answers.y_true, answers.y_pred),
-        **{name: score(true, probs, labels=labels) if true else None for name, score in soft.items()},
-        "coverage": answers.coverage(),
-        "answered_uar": answers.answered_uar(),
-        "n_unanswered": len(answers) - len(true),
-        "most_frequent_answer": dict(zip(("label", "share"), answers.largest_share(), strict=True)),
+        "uar": _interval(uar),
+        "wa": _interval(predictions.wa()),
+        "chance": 1 / len(occurring),
+        "macro_f1": _mean([f1[name] for name in occurring]),
+        "weighted_f1": metrics.weighted_f1(y_true, y_pred),
+        **{
+            name: score(scored_true, probs, labels=labels) if scored_true else None
+            for name, score in soft.items()
+        },
+        "coverage": predictions.coverage(),
+        "answered_uar": predictions.answered_uar(),
+        "n_unanswered": len(predictions) - len(scored_true),
+        "most_frequent_answer": dict(zip(("label", "share"), predictions.largest_share(), strict=True)),
     }
-
-
-def _mean_auc(true: Sequence[str], probs: Doubles, *, labels: Sequence[str]) -> float:
-    return _mean(metrics.auc(true, probs, labels=labels))
 
 
 def _interval(interval: metrics.Interval) -> dict[str, Any]:
     return {k: v for k, v in interval.to_dict().items() if k not in ("per_speaker", "n_clips")}
 
 
-def _names(answers: Predictions) -> list[str]:
-    """Labels that occur or could be answered; no answer last."""
-    return [*answers.labels, NO_LABEL] if NO_LABEL in answers.y_pred else list(answers.labels)
+def _column_names(predictions: Predictions) -> list[str]:
+    """Return the labels that can be predicted; `NO_LABEL` is the last where it occurs."""
+    labels = list(predictions.labels)
+    return [*labels, NO_LABEL] if NO_LABEL in predictions.y_pred else labels
 
 
-def _f1(answers: Predictions) -> Doubles:
-    return metrics.f1_scores(answers.y_true, answers.y_pred, labels=_names(answers))
-
-
-def _classes(answers: Predictions) -> list[dict[str, Any]]:
-    names = _names(answers)
-    recalls = metrics.recalls(answers.y_true, answers.y_pred, labels=names)
-    precisions = metrics.precisions(answers.y_true, answers.y_pred, labels=names)
-    true, probs = _answered(answers)
-    areas = metrics.auc(true, probs, labels=list(answers.labels)) if true else [math.nan] * len(names)
-    ranges = metrics.recall_intervals(answers.y_true, answers.y_pred, answers.speakers)
-    table = zip(answers.labels, recalls, precisions, _f1(answers), areas, strict=False)
+def _classes(predictions: Predictions) -> list[dict[str, Any]]:
+    y_true, y_pred, names = predictions.y_true, predictions.y_pred, _column_names(predictions)
+    recalls = metrics.recalls(y_true, y_pred, labels=names)
+    precisions = metrics.precisions(y_true, y_pred, labels=names)
+    f1s = metrics.f1_scores(y_true, y_pred, labels=names)
+    scored_true, probs = predictions.scored()
+    n_labels = len(predictions.labels)
+    areas = metrics.auc(scored_true, probs, labels=list(predictions.labels)) if scored_true else None
+    intervals = metrics.recall_intervals(y_true, y_pred, predictions.speakers)
     return [
         {
             "label": label,
-            "n": answers.y_true.count(label),
-            "n_answers": answers.y_pred.count(label),
-            "recall": recall,
-            "recall_low": ranges[label].low if label in ranges else None,
-            "recall_high": ranges[label].high if label in ranges else None,
-            "precision": precision,
-            "f1": f1,
-            "auc": area,
+            "n": y_true.count(label),
+            "n_answers": y_pred.count(label),
+            "recall": recalls[k],
+            "recall_low": intervals[label].low if label in intervals else None,
+            "recall_high": intervals[label].high if label in intervals else None,
+            "precision": precisions[k],
+            "f1": f1s[k],
+            "auc": None if areas is None else areas[k],
         }
-        for label, recall, precision, f1, area in table
+        for k, label in enumerate(names[:n_labels])
     ]
 
 
-def _confusion(answers: Predictions) -> dict[str, Any]:
-    names = _names(answers)
-    counts = metrics.confusion_matrix(answers.y_true, answers.y_pred, labels=names)
-    there = [n for n, name in enumerate(names) if name in answers.y_true]
-    return {"true": [names[n] for n in there], "answered": names, "counts": counts[there].tolist()}
+def _confusion(predictions: Predictions) -> dict[str, Any]:
+    names = _column_names(predictions)
+    counts = metrics.confusion_matrix(predictions.y_true, predictions.y_pred, labels=names)
+    rows = [k for k, name in enumerate(names) if name in predictions.y_true]
+    return {"true": [names[k] for k in rows], "answered": names, "counts": counts[rows].tolist()}
 
 
-def _groups(answers: Predictions, rows: Manifest) -> list[dict[str, Any]]:
-    """A table for each division that tells clips apart; groups by name, clips of unknown group last."""
+def _groups(predictions: Predictions, clips: Manifest) -> list[dict[str, Any]]:
+    """Return a table for each division that tells clips apart; clips of an unknown group come last."""
+    bands = [name for _, name in AGE_BANDS]
     tables = []
-    for name, group_of in GROUPS.items():
-        groups = [group_of(u) for u in rows]
+    for by, group_of in GROUPS.items():
+        groups = [group_of(u) for u in clips]
         if set(groups) == {None}:
             continue
-        uars, gap = metrics.group_table(answers.y_true, answers.y_pred, groups, "uar")
-        was, _ = metrics.group_table(answers.y_true, answers.y_pred, groups, "wa")
-        order = sorted(uars, key=lambda group: (group is None, _place(str(group))))
-        table = [
+        uars, gap = metrics.group_table(predictions.y_true, predictions.y_pred, groups, "uar")
+        was, _ = metrics.group_table(predictions.y_true, predictions.y_pred, groups, "wa")
+        order = sorted(set(groups), key=lambda g: (g is None, bands.index(g) if g in bands else 0, str(g)))
+        rows = [
             {
                 "group": group,
-                "n_clips": groups.count(group),  # type: ignore[arg-type]
-                "n_speakers": len({u.speaker for u, g in zip(rows, groups, strict=True) if g == group}),
+                "n_clips": groups.count(group),
+                "n_speakers": len({u.speaker for u, g in zip(clips, groups, strict=True) if g == group}),
                 "uar": uars[group],
                 "wa": was[group],
             }
             for group in order
         ]
-        tables.append({"by": name, "rows": table, "gap": gap})
+        tables.append({"by": by, "rows": rows, "gap": gap})
     return tables
 
 
-def _place(group: str) -> tuple[int, str]:
-    names = [name for _, name in AGE_BANDS]
-    return (names.index(group) if group in names else 0, group)
-
-
-def _speakers(answers: Predictions, rows: Manifest) -> list[dict[str, Any]]:
-    alone = answers.uar(n=100).per_speaker
-    sexes = {u.speaker: u.sex for u in rows}
+def _speakers(predictions: Predictions, clips: Manifest, uar: metrics.Interval) -> list[dict[str, Any]]:
+    sexes = {u.speaker: u.sex for u in clips}
     return [
-        {"speaker": who, "sex": sexes[who], "n_clips": answers.speakers.count(who), "uar": uar}
-        for who, uar in alone.items()
+        {"speaker": name, "sex": sexes[name], "n_clips": predictions.speakers.count(name), "uar": value}
+        for name, value in uar.per_speaker.items()
     ]
 
 
-def _splits(answers: Predictions, splits: Sequence[Split]) -> list[dict[str, Any]]:
-    if len(splits) < 2:
-        return []
-    table = []
-    for split in splits:
+def _splits(predictions: Predictions, splits: Sequence[Split]) -> list[dict[str, Any]]:
+    rows = []
+    for split in splits if len(splits) > 1 else ():
         test = set(split.test)
-        part = answers.where(lambda i, test=test: answers.ids[i] in test)  # type: ignore[misc]
+        part = predictions.where(lambda i, test=test: predictions.ids[i] in test)  # type: ignore[misc]
         if len(part):
-            table.append(
-                {"split": split.name, "n_clips": len(part), "uar": part.uar().value, "wa": part.wa().value}
-            )
-    return table
+            uar, wa = (metrics.METRICS[name](part.y_true, part.y_pred) for name in ("uar", "wa"))
+            rows.append({"split": split.name, "n_clips": len(part), "uar": uar, "wa": wa})
+    return rows
 
 
-def _reliability(answers: Predictions) -> list[dict[str, Any]]:
-    true, probs = _answered(answers)
-    if not true:
+def _reliability(predictions: Predictions) -> list[dict[str, Any]]:
+    y_true, probs = predictions.scored()
+    if not y_true:
         return []
-    table = metrics.reliability(true, probs, labels=list(answers.labels), n_bins=N_BINS)
+    bins = metrics.reliability(y_true, probs, labels=list(predictions.labels), n_bins=N_BINS)
     return [
-        {"low": n / N_BINS, "high": (n + 1) / N_BINS, "confidence": sure, "accuracy": right, "n": int(size)}
-        for n, (sure, right, size) in enumerate(table)
+        {"low": k / N_BINS, "high": (k + 1) / N_BINS, "confidence": mean, "accuracy": right, "n": int(n)}
+        for k, (mean, right, n) in enumerate(bins)
     ]
 
 
-def _risk_coverage(answers: Predictions) -> dict[str, Any]:
-    """The curve, thinned; a clip without an answer is wrong at confidence 0. ``now`` is where it stands."""
-    sure = np.nan_to_num(answers.probabilities.max(axis=1), nan=0.0)
-    right = np.array([t == p for t, p in zip(answers.y_true, answers.y_pred, strict=True)])
-    curve = metrics.risk_coverage(right, sure)
+def _risk_coverage(predictions: Predictions) -> dict[str, Any]:
+    """Return the thinned curve, and as ``now`` the point where the model's own abstention puts it."""
+    # A clip without scores is wrong with a confidence of 0.
+    confidence = np.nan_to_num(predictions.probabilities.max(axis=1), nan=0.0)
+    right = np.array([t == p for t, p in zip(predictions.y_true, predictions.y_pred, strict=True)])
+    curve = metrics.risk_coverage(right, confidence)
     n = len(curve.coverage)
     kept = np.unique(np.linspace(0, n - 1, min(n, CURVE_POINTS)).round().astype(int))
-    given = ~answers.abstained
+    labelled = ~predictions.abstained
     return {
         "points": [
             {"threshold": curve.threshold[i], "coverage": curve.coverage[i], "risk": curve.risk[i]}
@@ -289,24 +272,25 @@ def _risk_coverage(answers: Predictions) -> dict[str, Any]:
         ],
         "aurc": curve.aurc,
         "now": {
-            "coverage": float(given.mean()),
-            "risk": float((~right[given]).mean()) if given.any() else None,
+            "coverage": float(labelled.mean()),
+            "risk": float((~right[labelled]).mean()) if labelled.any() else None,
         },
     }
 
 
 def _mean(values: Sequence[float] | Doubles) -> float:
-    """Over the values that are there."""
+    """Return the mean of the values that are not nan."""
     known = [float(v) for v in values if not math.isnan(v)]
     return sum(known) / len(known) if known else math.nan
 
 
-def _plain(value: Any) -> Any:
-    """JSON types only: floats of six digits, ``None`` for what is not a number."""
+def _to_plain(value: Any) -> Any:
+    """Return JSON types only: floats of six digits, ``None`` for nan and infinity."""
     if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
-    if isinstance(value, (float, np.floating)):
+        return {str(key): _to_plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_to_plain(item) for item in value]
+    if isinstance(value, float | np.floating):
+        # Adding 0.0 turns -0.0 into 0.0.
         return round(float(value), 6) + 0.0 if math.isfinite(value) else None
     return int(value) if isinstance(value, np.integer) else value

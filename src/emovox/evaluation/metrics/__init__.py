@@ -1,10 +1,10 @@
-"""How good are the answers? numpy alone; knows no model.
+"""Scores of labels and probabilities, with intervals over speakers. Imports numpy alone.
 
 Conventions
 -----------
 
 - ``y_true`` and ``y_pred`` are sequences of labels (text or integers) of equal length ``n >= 1``. An
-  abstention (``None``) is not a label: decide first what it counts as.
+  abstention (``None``) is not a label: map or drop it first.
 - ``labels`` fixes classes and their order. Left out, it is the sorted union of what occurs. A label outside
   of ``labels`` is an error.
 - Confusion matrices are ``(n_classes, n_classes)`` counts, rows true, columns predicted.
@@ -18,12 +18,12 @@ Conventions
   classes of squared errors, averaged over clips: 0 to 2. *ECE* has bins of equal width over the confidence,
   the highest probability of a clip. *AUC* is one class against the rest, ``nan`` where a class has no clips
   or no rest.
-- Intervals come from resampling *speakers*, not clips: clips of one voice are not independent. With few
+- Intervals come from resampling *speakers*, not clips: clips of one speaker are not independent. With few
   speakers plain percentiles are too narrow; they are widened as by Student's t (Hesterberg 2015, "What
   Teachers Should Know About the Bootstrap", expanded percentile). Under ten speakers there is no interval,
-  only the value of each.
+  only the value of each speaker.
 
-Scores are fractions (0.589), not per cent. Impossible input is a ``ValueError`` that says what was got.
+Scores are fractions (0.589), not per cent. Invalid input raises a ``ValueError``.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Scores of labels: everything that a confusion matrix knows."""
+"""Scores of labels, all computed from confusion matrices."""
 
 from __future__ import annotations
 
@@ -37,7 +37,11 @@ Metric = str | Callable[[Labels, Labels], float]
 
 
 def as_list(name: str, values: Any) -> list[Hashable]:
-    """The one gate for labels: a list without ``None`` and ``nan``; ``name`` is for the message."""
+    """Return labels as a list; ``name`` is for the message.
+
+    Raises:
+        ValueError: ``None`` or nan is among them.
+    """
     if isinstance(values, str | bytes):
         raise ValueError(f"{name} is one text, {values!r}; expected a sequence of labels, one a clip")
     found = values.tolist() if isinstance(values, np.ndarray) else list(values)
@@ -48,7 +52,11 @@ def as_list(name: str, values: Any) -> list[Hashable]:
 
 
 def pair(y_true: Labels, y_pred: Labels) -> tuple[list[Hashable], list[Hashable]]:
-    """Both lists through the gate; equally long, and not empty."""
+    """Return both label sequences as lists.
+
+    Raises:
+        ValueError: they are empty, of different length, or contain ``None`` or nan.
+    """
     true, pred = as_list("y_true", y_true), as_list("y_pred", y_pred)
     if len(true) != len(pred) or not true:
         raise ValueError(
@@ -58,7 +66,7 @@ def pair(y_true: Labels, y_pred: Labels) -> tuple[list[Hashable], list[Hashable]
 
 
 def classes_of(values: Sequence[Hashable], labels: Labels | None) -> list[Hashable]:
-    """``labels``, or else the sorted union of ``values``."""
+    """Return ``labels``, or the sorted union of ``values``."""
     if labels is None:
         return sorted(set(values), key=lambda v: (str(type(v)), v))
     known = as_list("labels", labels)
@@ -68,7 +76,7 @@ def classes_of(values: Sequence[Hashable], labels: Labels | None) -> list[Hashab
 
 
 def codes_of(values: Sequence[Hashable], classes: Sequence[Hashable]) -> Ints:
-    """Place of each value among ``classes``."""
+    """Return the index of each value in ``classes``."""
     place = {label: n for n, label in enumerate(classes)}
     try:
         return np.array([place[value] for value in values], dtype=np.intp)
@@ -78,12 +86,8 @@ def codes_of(values: Sequence[Hashable], classes: Sequence[Hashable]) -> Ints:
         ) from None
 
 
-def _count(true: Ints, pred: Ints, k: int) -> NDArray[np.int64]:
-    return np.bincount(true * k + pred, minlength=k * k).reshape(k, k).astype(np.int64)
-
-
 def confusion_matrix(y_true: Labels, y_pred: Labels, *, labels: Labels | None = None) -> NDArray[np.int64]:
-    """Counts ``(n_classes, n_classes)``: rows true, columns predicted.
+    """Count ``(n_classes, n_classes)`` pairs of labels: rows true, columns predicted.
 
     Raises:
         ValueError: nothing given, lengths differ, or a label is not among ``labels``.
@@ -94,14 +98,16 @@ def confusion_matrix(y_true: Labels, y_pred: Labels, *, labels: Labels | None = 
     """
     true, pred = pair(y_true, y_pred)
     classes = classes_of([*true, *pred], labels)
-    return _count(codes_of(true, classes), codes_of(pred, classes), len(classes))
+    k = len(classes)
+    cells = codes_of(true, classes) * k + codes_of(pred, classes)
+    return np.bincount(cells, minlength=k * k).reshape(k, k).astype(np.int64)
 
 
 # Scores of any number of matrices at once: (..., n_classes, n_classes) -> (..., n_classes) or (...).
 
 
 def ratio(part: Doubles, whole: Doubles, empty: float) -> Doubles:
-    """``part / whole``, and ``empty`` where there is no whole."""
+    """Divide ``part`` by ``whole``; the result is ``empty`` where ``whole`` is 0."""
     result: Doubles = np.divide(
         part, whole, out=np.full(np.broadcast(part, whole).shape, empty), where=whole > 0
     )
@@ -152,22 +158,22 @@ OF_MATRIX: Mapping[str, Callable[[Doubles], Doubles]] = {
 
 
 def recalls(y_true: Labels, y_pred: Labels, *, labels: Labels | None = None) -> Doubles:
-    """Recall of each class ``(n_classes,)``; ``nan`` for a class that never occurs."""
+    """Return the recall of each class ``(n_classes,)``; ``nan`` for a class that never occurs."""
     return _recalls(confusion_matrix(y_true, y_pred, labels=labels).astype(np.float64))
 
 
 def precisions(y_true: Labels, y_pred: Labels, *, labels: Labels | None = None) -> Doubles:
-    """Precision of each class ``(n_classes,)``; 0 for a class that is never predicted."""
+    """Return the precision of each class ``(n_classes,)``; 0 for a class that is never predicted."""
     return _precisions(confusion_matrix(y_true, y_pred, labels=labels).astype(np.float64))
 
 
 def f1_scores(y_true: Labels, y_pred: Labels, *, labels: Labels | None = None) -> Doubles:
-    """F1 of each class ``(n_classes,)``; 0 for a class that neither occurs nor is predicted."""
+    """Return the F1 of each class ``(n_classes,)``; 0 for a class that neither occurs nor is predicted."""
     return _f1s(confusion_matrix(y_true, y_pred, labels=labels).astype(np.float64))
 
 
 def uar(y_true: Labels, y_pred: Labels, *, labels: Labels | None = None) -> float:
-    """Unweighted average recall over the classes that occur.
+    """Return the unweighted average recall over the classes that occur.
 
     >>> uar(["sad", "sad", "sad", "angry"], ["sad", "sad", "sad", "sad"])
     0.5
@@ -176,17 +182,17 @@ def uar(y_true: Labels, y_pred: Labels, *, labels: Labels | None = None) -> floa
 
 
 def wa(y_true: Labels, y_pred: Labels, *, labels: Labels | None = None) -> float:
-    """Weighted accuracy: the share of clips that are right."""
+    """Return the weighted accuracy: the share of correct clips."""
     return float(_wa(confusion_matrix(y_true, y_pred, labels=labels).astype(np.float64)))
 
 
 def macro_f1(y_true: Labels, y_pred: Labels, *, labels: Labels | None = None) -> float:
-    """Mean F1 over all classes."""
+    """Return the mean F1 over all classes."""
     return float(_macro_f1(confusion_matrix(y_true, y_pred, labels=labels).astype(np.float64)))
 
 
 def weighted_f1(y_true: Labels, y_pred: Labels, *, labels: Labels | None = None) -> float:
-    """Mean F1 over clips: each class weighs as often as it occurs."""
+    """Return the mean F1 over clips: each class is weighted by its frequency."""
     return float(_weighted_f1(confusion_matrix(y_true, y_pred, labels=labels).astype(np.float64)))
 
 
@@ -207,9 +213,9 @@ def group_table(
     *,
     labels: Labels | None = None,
 ) -> tuple[dict[Hashable, float], float]:
-    """The score of each group of clips (sex, age band, language, ...), and the gap between best and worst.
+    """Score each group of clips (sex, age band, language, ...), and the gap between best and worst.
 
-    ``None`` in ``groups`` (not known) is a group of its own that does not count for the gap. With fewer than
+    ``None`` in ``groups`` (unknown) is a group of its own, which does not count for the gap. With fewer than
     two known groups the gap is ``nan``.
     """
     true, pred = pair(y_true, y_pred)

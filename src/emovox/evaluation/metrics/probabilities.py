@@ -1,4 +1,4 @@
-"""Scores of probabilities: are they right, are they honest, and what does abstaining buy?"""
+"""Scores of probabilities: correctness, calibration, ranking, and the effect of abstaining."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def _probs(probs: ArrayLike, n: int, k: int) -> Doubles:
     return table
 
 
-def _judged(y_true: Labels, probs: ArrayLike, labels: Labels) -> tuple[Ints, Doubles]:
+def _check(y_true: Labels, probs: ArrayLike, labels: Labels) -> tuple[Ints, Doubles]:
     true = as_list("y_true", y_true)
     if not true:
         raise ValueError("got no clips; expected at least one")
@@ -45,23 +45,24 @@ def _judged(y_true: Labels, probs: ArrayLike, labels: Labels) -> tuple[Ints, Dou
 
 
 def log_loss(y_true: Labels, probs: ArrayLike, *, labels: Labels) -> float:
-    """Mean of ``-ln p(true class)``, in nats."""
-    true, table = _judged(y_true, probs, labels)
+    """Return the mean of ``-ln p(true class)``, in nats."""
+    true, table = _check(y_true, probs, labels)
     eps = np.finfo(np.float64).eps
     return float(-np.log(np.clip(table[np.arange(len(true)), true], eps, 1 - eps)).mean())
 
 
 def brier(y_true: Labels, probs: ArrayLike, *, labels: Labels) -> float:
-    """Mean over clips of the squared errors summed over classes, 0 (sure and right) to 2 (sure and wrong)."""
-    true, table = _judged(y_true, probs, labels)
+    """Return the squared errors summed over classes, averaged over clips: 0 (right) to 2 (wrong)."""
+    true, table = _check(y_true, probs, labels)
     return float(((table - np.eye(table.shape[1])[true]) ** 2).sum(axis=1).mean())
 
 
 def reliability(y_true: Labels, probs: ArrayLike, *, labels: Labels, n_bins: int = 15) -> Doubles:
-    """Table of the reliability diagram ``(n_bins, 3)``: mean confidence, accuracy, number of clips.
+    """Return the reliability diagram ``(n_bins, 3)``: mean confidence, accuracy, number of clips.
 
-    The bins divide (0, 1] evenly, upper edges included; an empty one has ``nan`` twice and 0."""
-    true, table = _judged(y_true, probs, labels)
+    The bins divide (0, 1] evenly and include their upper edges; an empty one has ``nan``, ``nan`` and 0.
+    """
+    true, table = _check(y_true, probs, labels)
     if n_bins < 1:
         raise ValueError(f"n_bins is {n_bins!r}; expected 1 or more")
     confidence = table.max(axis=1)
@@ -76,15 +77,15 @@ def reliability(y_true: Labels, probs: ArrayLike, *, labels: Labels, n_bins: int
 
 
 def ece(y_true: Labels, probs: ArrayLike, *, labels: Labels, n_bins: int = 15) -> float:
-    """Expected calibration error: the mean over clips of |confidence - accuracy| of their bin."""
+    """Return the expected calibration error: the mean over clips of |confidence - accuracy| of their bin."""
     bins = reliability(y_true, probs, labels=labels, n_bins=n_bins)
     bins = bins[bins[:, 2] > 0]
     return float((np.abs(bins[:, 0] - bins[:, 1]) * bins[:, 2]).sum() / bins[:, 2].sum())
 
 
 def auc(y_true: Labels, probs: ArrayLike, *, labels: Labels) -> Doubles:
-    """Area under the ROC curve of each class against the rest ``(n_classes,)``; ties count half."""
-    true, table = _judged(y_true, probs, labels)
+    """Return the area under the ROC curve of each class against the rest ``(n_classes,)``."""
+    true, table = _check(y_true, probs, labels)
     return np.array([_auc(table[:, c], true == c) for c in range(table.shape[1])])
 
 
@@ -99,25 +100,25 @@ def _auc(score: Doubles, positive: Bools) -> float:
 
 @dataclass(frozen=True, slots=True)
 class RiskCoverage:
-    """What abstaining buys: answer only when the confidence is at least ``threshold[i]``.
+    """Risk and coverage when a label is given only at a confidence of at least ``threshold[i]``.
 
-    Each array is ``(n_thresholds,)``, from the strictest threshold to answering always.
+    Each array is ``(n_thresholds,)``, from the highest threshold to labelling all clips.
     """
 
     threshold: Doubles
     coverage: Doubles
-    """Share of clips that are answered."""
+    """Share of clips that are labelled."""
     risk: Doubles
-    """Share of wrong answers among those."""
+    """Share of wrong labels among those."""
 
     @property
     def aurc(self) -> float:
-        """Area under the curve: the risk averaged over coverage, lower is better."""
+        """Area under the curve: the risk averaged over coverage; lower is better."""
         return float((self.risk * np.diff(self.coverage, prepend=0.0)).sum())
 
 
 def risk_coverage(right: ArrayLike, confidence: ArrayLike) -> RiskCoverage:
-    """The curve of ``right (n,)`` booleans and ``confidence (n,)``; equal confidences stay together."""
+    """Compute the curve of ``right (n,)`` booleans and ``confidence (n,)``; ties share one point."""
     good = np.asarray(right)
     sure = np.asarray(confidence, dtype=np.float64)
     if good.dtype != np.bool_ or good.ndim != 1 or good.shape != sure.shape or not good.size:
@@ -135,7 +136,7 @@ def risk_coverage(right: ArrayLike, confidence: ArrayLike) -> RiskCoverage:
 
 
 def accuracy_at(curve: RiskCoverage, coverage: float) -> float:
-    """Accuracy of the answers when at least the share ``coverage`` of the clips is answered."""
+    """Return the accuracy when at least the share ``coverage`` of the clips is labelled."""
     if not 0 < coverage <= 1:
         raise ValueError(f"coverage is {coverage!r}; expected a share above 0, at most 1")
     return float(1 - curve.risk[np.searchsorted(curve.coverage, coverage - 1e-12)])

@@ -1,4 +1,4 @@
-"""Intervals over speakers: how much of a score is the luck of who was tested?"""
+"""Confidence intervals and paired differences by a bootstrap over speakers."""
 
 from __future__ import annotations
 
@@ -26,7 +26,6 @@ __all__ = [
     "MIN_SPEAKERS",
     "Difference",
     "Interval",
-    "Scorer",
     "paired_difference",
     "recall_intervals",
     "speaker_interval",
@@ -65,13 +64,13 @@ class Interval:
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """How much better system A is than B on the same clips: score of A less score of B."""
+    """Score of system A less score of system B on the same clips."""
 
     value: float
     low: float | None
     high: float | None
     p_value: float | None
-    """Two-sided, from the share of resamples that turn the sign, with the interval's allowance for few
+    """Two-sided, from the share of resamples that change the sign, with the interval's correction for few
     speakers: under ``1 - level`` where 0 lies outside of it. ``None`` with too few speakers."""
     n_speakers: int
     n_clips: int
@@ -90,10 +89,10 @@ def speaker_interval(
     labels: Labels | None = None,
     min_speakers: int = MIN_SPEAKERS,
 ) -> Interval:
-    """The score and its bootstrap interval over speakers.
+    """Compute a score and its bootstrap interval over speakers.
 
     Args:
-        speakers: who speaks in each clip.
+        speakers: the speaker of each clip.
         metric: a name in ``METRICS``, one of those functions, or any ``f(y_true, y_pred) -> float`` (slower).
         n: number of resamples.
 
@@ -101,12 +100,12 @@ def speaker_interval(
         ValueError: lengths differ, an unknown metric, ``n`` below 100 or ``level`` outside of (0, 1).
     """
     true, pred = pair(y_true, y_pred)
-    names, score = _per_speaker_score(true, [pred], speakers, metric, labels)
+    names, score = _make_scorer(true, [pred], speakers, metric, labels)
     _check_bootstrap(n, level)
     n_speakers = len(names)
     low = high = None
     if n_speakers >= max(2, min_speakers):
-        low, high = _expanded(score(_draws(n_speakers, n, seed))[0], n_speakers, level)
+        low, high = _expanded_percentiles(score(_draw_speakers(n_speakers, n, seed))[0], n_speakers, level)
     alone = score(np.eye(n_speakers))[0]
     value = float(score(np.ones((1, n_speakers)))[0, 0])
     per_speaker = {str(name): float(x) for name, x in zip(names, alone, strict=True)}
@@ -123,7 +122,7 @@ def recall_intervals(
     level: float = 0.95,
     min_speakers: int = MIN_SPEAKERS,
 ) -> dict[Hashable, Interval]:
-    """Recall of every class that occurs, with its interval over the speakers who express it.
+    """Compute the recall of every class that occurs, with its interval over the speakers who express it.
 
     Arguments and errors as in ``speaker_interval``.
     """
@@ -135,7 +134,7 @@ def recall_intervals(
     for name in classes_of(true, None):
         own = [i for i, label in enumerate(true) if label == name]
         t, p, s = ([values[i] for i in own] for values in (true, pred, who))
-        # Of clips of one class, the share that is right is the recall of that class.
+        # On the clips of one class, accuracy is the recall of that class.
         found[name] = speaker_interval(t, p, s, "wa", n, seed, level=level, min_speakers=min_speakers)
     return found
 
@@ -153,23 +152,23 @@ def paired_difference(
     labels: Labels | None = None,
     min_speakers: int = MIN_SPEAKERS,
 ) -> Difference:
-    """Paired bootstrap: both systems are scored on the same resampled speakers.
+    """Compare two systems on the same resampled speakers.
 
     Arguments and errors as in ``speaker_interval``.
     """
     true, pred_a = pair(y_true, y_pred_a)
     _, pred_b = pair(y_true, y_pred_b)
-    names, score = _per_speaker_score(true, [pred_a, pred_b], speakers, metric, labels)
+    names, score = _make_scorer(true, [pred_a, pred_b], speakers, metric, labels)
     _check_bootstrap(n, level)
     n_speakers = len(names)
     a, b = score(np.ones((1, n_speakers)))[:, 0]
     low = high = p_value = None
     if n_speakers >= max(2, min_speakers):
-        resampled = np.subtract(*score(_draws(n_speakers, n, seed)))
-        low, high = _expanded(resampled, n_speakers, level)
+        resampled = np.subtract(*score(_draw_speakers(n_speakers, n, seed)))
+        low, high = _expanded_percentiles(resampled, n_speakers, level)
         # The observed sample counts as one of the resamples, so that p is never 0.
         tail = min((resampled <= 0).sum(), (resampled >= 0).sum())
-        p_value = _two_sided(min(0.5, (tail + 1) / (n + 1)), n_speakers)
+        p_value = _two_sided_p(min(0.5, (tail + 1) / (n + 1)), n_speakers)
     return Difference(float(a - b), low, high, p_value, n_speakers, len(true), level)
 
 
@@ -180,21 +179,18 @@ def _check_bootstrap(n: int, level: float) -> None:
         )
 
 
-Scorer = Callable[[Doubles], Doubles]
+_ResampleScorer = Callable[[Doubles], Doubles]
+"""How often each speaker is drawn ``(n_draws, n_speakers)`` -> scores ``(n_systems, n_draws)``."""
 
 
-def _per_speaker_score(
+def _make_scorer(
     true: list[Hashable],
     preds: Sequence[list[Hashable]],
     speakers: Sequence[Hashable],
     metric: Metric,
     labels: Labels | None,
-) -> tuple[list[Hashable], Scorer]:
-    """The speakers, and the scorer of resamples.
-
-    A scorer takes how often each speaker is drawn, ``(n_draws, n_speakers)``, and gives the scores,
-    ``(n_systems, n_draws)``.
-    """
+) -> tuple[list[Hashable], _ResampleScorer]:
+    """Return the speakers, and the function that scores resamples of them."""
     who = as_list("speakers", speakers)
     if len(who) != len(true):
         raise ValueError(f"got {len(who)} speakers for {len(true)} clips; expected one for each clip")
@@ -204,20 +200,20 @@ def _per_speaker_score(
     if name is None and not callable(metric):
         raise ValueError(f"unknown metric {metric!r}; expected one of {', '.join(METRICS)} or a function")
     if name is None:
-        return names, _by_calling(true, preds, place, len(names), metric)  # type: ignore[arg-type]
+        return names, _score_by_calls(true, preds, place, len(names), metric)  # type: ignore[arg-type]
     classes = classes_of([*true, *(label for pred in preds for label in pred)], labels)
-    return names, _by_counting(true, preds, place, len(names), classes, OF_MATRIX[name])
+    return names, _score_by_counts(true, preds, place, len(names), classes, OF_MATRIX[name])
 
 
-def _by_counting(
+def _score_by_counts(
     true: list[Hashable],
     preds: Sequence[list[Hashable]],
     place: Ints,
     n_speakers: int,
     classes: list[Hashable],
     of_matrix: Callable[[Doubles], Doubles],
-) -> Scorer:
-    """Scores of a sum of confusion matrices: a resample of speakers is a weighted sum of theirs."""
+) -> _ResampleScorer:
+    """Score sums of confusion matrices: that of a resample is a weighted sum of the speakers' matrices."""
     k = len(classes)
     rows = codes_of(true, classes)
     tables = []
@@ -231,13 +227,13 @@ def _by_counting(
     return score
 
 
-def _by_calling(
+def _score_by_calls(
     true: list[Hashable],
     preds: Sequence[list[Hashable]],
     place: Ints,
     n_speakers: int,
     metric: Callable[[Labels, Labels], float],
-) -> Scorer:
+) -> _ResampleScorer:
     clips = [np.flatnonzero(place == s) for s in range(n_speakers)]
 
     def one(times: Doubles, pred: list[Hashable]) -> float:
@@ -250,28 +246,28 @@ def _by_calling(
     return score
 
 
-def _draws(n_speakers: int, n: int, seed: int) -> Doubles:
-    """How often each speaker is drawn in each of ``n`` resamples: ``(n, n_speakers)``."""
-    dice = np.random.default_rng(seed)
-    return dice.multinomial(n_speakers, np.full(n_speakers, 1 / n_speakers), size=n).astype(np.float64)
+def _draw_speakers(n_speakers: int, n: int, seed: int) -> Doubles:
+    """Return how often each speaker is drawn in each of ``n`` resamples: ``(n, n_speakers)``."""
+    rng = np.random.default_rng(seed)
+    return rng.multinomial(n_speakers, np.full(n_speakers, 1 / n_speakers), size=n).astype(np.float64)
 
 
-def _expanded(resampled: Doubles, n_speakers: int, level: float) -> tuple[float, float]:
-    """Percentiles, moved outwards by what Student's t and the divisor ``n - 1`` would ask for."""
+def _expanded_percentiles(resampled: Doubles, n_speakers: int, level: float) -> tuple[float, float]:
+    """Return percentiles, widened by Student's t and the divisor ``n - 1``."""
     reach = _student_t((1 + level) / 2, n_speakers - 1) * math.sqrt(n_speakers / (n_speakers - 1))
     tail = NormalDist().cdf(-reach)
     low, high = np.quantile(resampled, [tail, 1 - tail])
     return float(low), float(high)
 
 
-def _two_sided(tail: float, n_speakers: int) -> float:
-    """The ``1 - level`` at which an interval of `_expanded` ends where ``tail`` of the resamples begin."""
+def _two_sided_p(tail: float, n_speakers: int) -> float:
+    """Return the ``1 - level`` whose `_expanded_percentiles` cut off ``tail`` of the resamples."""
     t = -NormalDist().inv_cdf(tail) / math.sqrt(n_speakers / (n_speakers - 1))
     return min(1.0, 2 * (0.5 - _above_median(t, n_speakers - 1)))
 
 
 def _above_median(t: float, dof: int) -> float:
-    """How likely Student's t lies between 0 and ``t``: its density, integrated."""
+    """Return the probability of Student's t between 0 and ``t``, by Simpson's rule."""
     scale = math.exp(math.lgamma((dof + 1) / 2) - math.lgamma(dof / 2)) / math.sqrt(dof * math.pi)
     x = np.linspace(0.0, t, 2001)
     y = scale * (1 + x * x / dof) ** (-(dof + 1) / 2)
@@ -279,7 +275,7 @@ def _above_median(t: float, dof: int) -> float:
 
 
 def _student_t(p: float, dof: int) -> float:
-    """Quantile ``p`` of Student's t, by bisection."""
+    """Return the quantile ``p`` of Student's t, found by bisection."""
     low, high = 0.0, 1.0
     while _above_median(high, dof) < p - 0.5 and high < 1e4:
         high *= 2
