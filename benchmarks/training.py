@@ -24,7 +24,7 @@ from torch import nn
 
 from emovox.nets.registry import NETS, make_net
 from emovox.training.config import TrainingConfig
-from emovox.training.neural.clips import ClipSet, drawn, padded
+from emovox.training.neural.clips import ClipSet, draw_epoch, pad_clips
 from emovox.training.neural.trainer import fit_net
 
 N_CLIPS, N_FRAMES, N_COLUMNS, N_LABELS = 512, 94, 40, 8
@@ -46,9 +46,9 @@ def plain(net: nn.Module, data: ClipSet) -> Callable[[int], None]:
 
     def teach(epoch: int) -> None:
         net.train()
-        order = drawn(None, len(data), 0, epoch)
+        order = draw_epoch(None, len(data), 0, epoch)
         for rows in np.array_split(order, len(order) // TRAINING.batch_size):
-            x, lengths = padded([data.variants[0][row] for row in rows])
+            x, lengths = pad_clips([data.variants[0][row] for row in rows])
             loss = nn.functional.cross_entropy(net(x, lengths), torch.from_numpy(data.labels[rows]))
             optimiser.zero_grad()
             loss.backward()
@@ -72,7 +72,7 @@ def pairs(name: str, data: ClipSet, epochs: int) -> Iterator[tuple[float, float]
         began = time.process_time()
 
     settings = TrainingConfig(epochs=epochs + 1, label_smoothing=0.0, balance="none", tensorboard=False)
-    fit_net(one, data, None, settings, tell=in_turn)
+    fit_net(one, data, None, settings, on_epoch=in_turn)
     yield from found[1:]
 
 

@@ -53,8 +53,10 @@ from emovox.labels import EMOTIONS
 from emovox.nets import folded_stft, front_end, layers
 from emovox.nets.vox import Vox, VoxConfig
 from emovox.training.calibration import abstention, fit_temperature, log_softmax
+from emovox.training.config import TrainingConfig
 from emovox.training.export import to_onnx
-from emovox.training.neural import TrainConfig, TrainSet, balanced_weights, fit, label_mask
+from emovox.training.neural.clips import balanced_weights, label_mask
+from emovox.training.neural.vectors import VectorSet, fit_vectors
 
 SHARES = {"ravdess": 1.0, "ravdess_song": 0.4, "tess": 0.2, "emodb": 0.3, "nemo": 0.6, "banglaser": 0.3}
 N_VARIANTS = 3
@@ -76,7 +78,8 @@ CORRELATIONS = 0.8
 """What all correlations weigh in the shrinking beside all other functionals."""
 SOFTENED = 4.0
 """The discriminant's scores are divided by it: thousands of columns make them too sure."""
-TRAIN = TrainConfig(steps=3000)
+TRAIN = TrainingConfig(batch_size=256, weight_decay=0.05, mixup=0.3, gradient_norm=5.0)
+STEPS = 3000
 FOUR = ("angry", "happy", "neutral", "sad")
 COVERAGE = 0.9
 N_STRANGERS = 4
@@ -223,7 +226,7 @@ class Pool:
 
 def train_set(
     pool: Pool, training: np.ndarray, shares: Mapping[str, float], names: Sequence[str]
-) -> TrainSet:
+) -> VectorSet:
     """What is drawn from: corpora by ``shares``, their labels evenly."""
     training = training & pool.among(pool.corpora, shares)
     homes = sorted(set(pool.corpora[training]))
@@ -231,7 +234,7 @@ def train_set(
     corpora = np.array([homes.index(c) if c in homes else 0 for c in pool.corpora])
     weights = balanced_weights(labels, corpora, training, {homes.index(c): shares[c] for c in homes})
     shown = label_mask(labels[training], corpora[training], len(names))
-    return TrainSet(pool.variants, labels, corpora, shown, weights)
+    return VectorSet(pool.variants, labels, corpora, shown, weights)
 
 
 # -------------------------------------------------------------------------------------------- training
@@ -255,14 +258,15 @@ def trained(
     training: np.ndarray,
     shares: Mapping[str, float] = SHARES,
     *,
-    train: TrainConfig = TRAIN,
+    train: TrainingConfig = TRAIN,
+    steps: int = STEPS,
     net: VoxConfig = NET,
 ) -> tuple[Vox, tuple[str, ...]]:
     """The net, trained on the clips where ``training`` is true, and the labels it can answer."""
     seen = set(pool.emotions[training & pool.among(pool.corpora, shares)])
     names = tuple(e for e in EMOTIONS if e in seen)
     data = train_set(pool, training, shares, names)
-    torch.manual_seed(train.seed)
+    torch.manual_seed(0)
     cells, homes, cell = cells_of(data)
     vox = Vox(replace(net, n_labels=len(names), cell_labels=cells, cell_corpora=homes))
     mean, deviation = data.statistics()
@@ -271,11 +275,12 @@ def trained(
     discriminate(vox, pool, cell, data.weights)
     heard = replace(data, variants=[variant[:, : vox.n_member_columns] for variant in data.variants])
     for index in range(net.n_members):
-        fit(_Member(vox, index), heard, replace(train, seed=train.seed + index), progress=_tell(index))
+        member = _Member(vox, index)
+        fit_vectors(member, heard, train, steps=steps, seed=index, progress=_tell(index))
     return vox.eval(), names
 
 
-def cells_of(data: TrainSet) -> tuple[tuple[int, ...], tuple[int, ...], np.ndarray]:
+def cells_of(data: VectorSet) -> tuple[tuple[int, ...], tuple[int, ...], np.ndarray]:
     """Label and corpus of each cell, and each clip's cell ``(n,)``, -1 if it is not drawn."""
     drawn = data.weights > 0
     pairs = np.stack([data.corpora, data.labels], 1)

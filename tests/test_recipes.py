@@ -23,7 +23,7 @@ from emovox.bundles import load_bundle, read_spec  # noqa: E402
 from emovox.datasets import Manifest  # noqa: E402
 from emovox.evaluation.predictions import Predictions, predict_manifest  # noqa: E402
 from emovox.inference.recognizer import Recognizer  # noqa: E402
-from emovox.training.neural import TrainConfig  # noqa: E402
+from emovox.training.config import TrainingConfig  # noqa: E402
 
 RECIPES = Path(__file__).parents[1] / "recipes"
 RATE = 16_000
@@ -31,7 +31,9 @@ RATE = 16_000
 # Both corpora show these four; the letters are EMO-DB's, the numbers RAVDESS's.
 CODES = {"neutral": ("N", "01"), "happy": ("F", "03"), "sad": ("T", "04"), "angry": ("W", "05")}
 SHARES = {"ravdess": 1.0, "emodb": 0.5}
-TINY_TRAIN = TrainConfig(steps=120, batch_size=32, learning_rate=5e-3)
+TINY_TRAIN = TrainingConfig(
+    batch_size=32, learning_rate=5e-3, weight_decay=0.05, mixup=0.3, gradient_norm=5.0
+)
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
@@ -89,7 +91,7 @@ def small(recipe: ModuleType, corpora: Path, monkeypatch: pytest.MonkeyPatch, tm
     monkeypatch.setattr(recipe, "clips", partial(recipe.clips, names=SHARES))
     monkeypatch.setattr(recipe, "Pool", partial(recipe.Pool, n_variants=1))
     net = replace(recipe.NET, n_members=2, hidden=16)
-    monkeypatch.setattr(recipe, "trained", partial(recipe.trained, train=TINY_TRAIN, net=net))
+    monkeypatch.setattr(recipe, "trained", partial(recipe.trained, train=TINY_TRAIN, steps=120, net=net))
     held = {"ravdess": (("ravdess-01",), ("ravdess-02",)), "emodb": (("emodb-10",), ("emodb-09",))}
     monkeypatch.setattr(recipe, "HELD_OUT", held)
     default = recipe.Shipped(SHARES, recipe.NON_COMMERCIAL, "a miniature")

@@ -28,10 +28,9 @@ from emovox.nets.registry import make_net
 from emovox.nets.whisper import LogMel
 from emovox.training.config import TrainingConfig
 from emovox.training.export import TOLERANCE, check_parity, to_onnx
-from emovox.training.neural.clips import ClipSet, padded
-from emovox.training.neural.epochs import CHECKPOINT
-from emovox.training.neural.trainer import fit_net, logits_of
-from emovox.training.neural.waveform_cache import Shelf
+from emovox.training.neural.clips import ClipSet, WaveformCache, pad_clips
+from emovox.training.neural.curves import CHECKPOINT
+from emovox.training.neural.trainer import fit_net, predict_logits
 from speech_encoders import MAKERS, RATE, Floats, saved, sound
 from voices import tones
 
@@ -76,7 +75,7 @@ def reference(folder: Path, x: Floats) -> list[Floats]:
 @pytest.mark.parametrize("name", MAKERS)
 def test_each_layer_is_transformers_own_however_much_is_padded(zoo: Path, name: str) -> None:
     sounds = [sound(0.4), sound(0.9, seed=1), sound(0.06, seed=2)]
-    x, lengths = padded(sounds)
+    x, lengths = pad_clips(sounds)
     for row, n in zip(x, lengths, strict=True):
         row[n:] = float("nan")
     with torch.inference_mode():
@@ -95,10 +94,10 @@ def test_what_stands_in_the_padding_never_matters(zoo: Path) -> None:
         FAMILIES, ("mean", "statistics", "attention", "last", "statistics"), strict=True
     ):
         heard = net(zoo / name, pooling=pooling).eval()
-        x, lengths = padded(sounds)
+        x, lengths = pad_clips(sounds)
         with torch.inference_mode():
             together = heard(x, lengths)
-            alone = torch.cat([heard(*padded([one])) for one in sounds])
+            alone = torch.cat([heard(*pad_clips([one])) for one in sounds])
             for row, n in zip(x, lengths, strict=True):
                 row[n:] = 9.0
             assert torch.equal(heard(x, lengths), together), name
@@ -111,7 +110,7 @@ def test_nor_in_training(zoo: Path) -> None:
     """More padding, the same gradients."""
     for name in ("hubert", "wavlm", "data2vec"):
         taught = net(zoo / name, "full").eval()  # nothing is dropped
-        x, lengths = padded([sound(0.3), sound(0.2, seed=1)])
+        x, lengths = pad_clips([sound(0.3), sound(0.2, seed=1)])
         found = []
         for padding in (0, 800):
             taught.zero_grad()
@@ -128,7 +127,7 @@ def test_a_batch_norm_before_the_places_hears_no_padding(zoo: Path, tmp_path: Pa
     torch.nn.init.normal_(model.encoder.pos_conv_embed.batch_norm.running_mean)
     model.save_pretrained(tmp_path)
     shutil.copy(zoo / "hubert" / "preprocessor_config.json", tmp_path)
-    x, lengths = padded([sound(0.4), sound(0.2, seed=1)])
+    x, lengths = pad_clips([sound(0.4), sound(0.2, seed=1)])
     with torch.inference_mode():
         layers, n_frames = net(tmp_path).eval().encoder(x, lengths)
     for own, layer in zip(reference(tmp_path, sound(0.2, seed=1)), layers, strict=True):
@@ -176,16 +175,16 @@ def test_every_mode_learns_from_the_first_epochs(zoo: Path, name: str) -> None:
         changed = {key for key, value in after.items() if not torch.equal(value, before[key])}
         assert changed <= learning
         assert len(changed) > 0.8 * len(learning), "of biases of keys a softmax takes no notice"
-        assert np.isfinite(logits_of(fitted.net, clips())).all()
+        assert np.isfinite(predict_logits(fitted.net, clips())).all()
 
 
 def test_pretrained_weights_learn_more_slowly(zoo: Path) -> None:
-    from emovox.training.neural.lightning_module import Course
+    from emovox.training.neural.lightning_module import NetModule
 
     for mode, rates in (("lora", [0.01]), ("full", [0.01, 0.01 * 0.05])):
         taught = net(zoo / "wavlm", mode)
-        course = Course(taught, clips(), None, SHORT, 0, lambda epoch: None, lambda epoch: False)
-        groups = course.configure_optimizers()["optimizer"].param_groups
+        module = NetModule(taught, clips(), None, SHORT, 0, lambda epoch: None, lambda epoch: False)
+        groups = module.configure_optimizers()["optimizer"].param_groups
         assert [group["initial_lr"] for group in groups] == rates
         n_taught = sum(len(group["params"]) for group in groups)
         assert n_taught == len([p for p in taught.parameters() if p.requires_grad])
@@ -198,7 +197,7 @@ def test_it_learns_32_clips_by_heart(zoo: Path) -> None:
     settings = replace(SHORT, epochs=60, batch_size=16, label_smoothing=0)
     taught = net(zoo / "wav2vec2", "full", dropout=0.0, encoder_rate=1.0, head=64, pooling="statistics")
     fitted = fit_net(taught, data, None, replace(settings, learning_rate=0.01))
-    assert (logits_of(fitted.net, data).argmax(1) == data.labels).all()
+    assert (predict_logits(fitted.net, data).argmax(1) == data.labels).all()
 
 
 @pytest.mark.parametrize("mode", ["lora", "partial"])
@@ -213,7 +212,7 @@ def test_resumed_is_uninterrupted_and_no_checkpoint_holds_the_frozen(
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        fit_net(net(zoo / "wavlm", mode), clips(), clips(4), settings, folder=tmp_path / "cut", tell=stop)
+        fit_net(net(zoo / "wavlm", mode), clips(), clips(4), settings, folder=tmp_path / "cut", on_epoch=stop)
     again = fit_net(net(zoo / "wavlm", mode), clips(), clips(4), settings, folder=tmp_path / "cut")
     for a, b in zip(whole.net.state_dict().values(), again.net.state_dict().values(), strict=True):
         assert torch.equal(a, b)
@@ -240,7 +239,7 @@ def moved(taught: Any) -> Any:
 
 @pytest.mark.parametrize("name", FAMILIES)
 def test_additions_are_heard_and_merged(zoo: Path, name: str) -> None:
-    x = padded([sound(0.3), sound(0.2, seed=1)])
+    x = pad_clips([sound(0.3), sound(0.2, seed=1)])
     with torch.inference_mode():
         taught = net(zoo / name, "lora", layers="last").eval()
         before = taught(*x)
@@ -295,7 +294,7 @@ def test_the_default_models_net_is_taught_on_waveforms_too() -> None:
     vox = make_net("vox", {"hidden": 8, "n_members": 1}, n_in=1, n_labels=4)
     before = vox.heads[0].hidden.weight.clone()
     fitted = fit_net(vox, clips(5), None, SHORT)  # of five clips one is left over
-    assert np.isfinite(logits_of(fitted.net, clips(5))).all()
+    assert np.isfinite(predict_logits(fitted.net, clips(5))).all()
     assert fitted.net.mean.any()
     assert not torch.equal(fitted.net.heads[0].hidden.weight, before)
     with pytest.raises(ConfigError, match="hidden is 0"):
@@ -336,16 +335,16 @@ def test_a_whisper_that_hears_less_than_a_clip_is_refused(
 
 
 def test_sounds_lie_in_a_file() -> None:
-    shelf = Shelf()
+    shelf = WaveformCache()
     given = {str(i): sound(0.01 * i, seed=i) for i in range(1, 5)}
     for key, x in given.items():
-        shelf.put(key, x)
-    found = shelf.all()
+        shelf.add(key, x)
+    found = shelf.finish()
     del shelf
     assert found.keys() == given.keys()
     assert all(np.array_equal(found[key], x) for key, x in given.items())
     assert isinstance(found["1"].base, np.memmap)
-    assert Shelf().all() == {}
+    assert WaveformCache().all() == {}
 
 
 @pytest.mark.skipif(not os.environ.get("EMOVOX_ENCODER"), reason="EMOVOX_ENCODER names no checkpoint")

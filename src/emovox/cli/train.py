@@ -204,9 +204,9 @@ def _judge(
         )
     document = evaluation.document
     if curves:
-        from emovox.training.neural.epochs import curves_document
+        from emovox.training.neural.curves import read_curves
 
-        document["training"] = curves_document(folder / _TRAINING)
+        document["training"] = read_curves(folder / _TRAINING)
     evaluation.write(folder)
     say(f"written: {folder / 'evaluation.html'} and beside it evaluation.json, evaluation.md, answers.csv")
     scored = replace(spec, scores=(_score(document, problem.manifest.select(split.test)),))

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
     from emovox.training.calibration import Calibration
     from emovox.training.neural.clips import ClipSet
-    from emovox.training.neural.epochs import Epoch
+    from emovox.training.neural.curves import Epoch
 
 __all__ = ["ClipTable", "check_net", "clip_sets", "clip_table", "train_net"]
 
@@ -156,16 +156,16 @@ def _sounds(
     clips: Sequence[Clip], workers: int, progress: Callable[[int, int], None]
 ) -> tuple[Mapping[str, Floats], Mapping[str, str]]:
     """Samples and errors by id."""
-    from emovox.training.neural.waveform_cache import Shelf
+    from emovox.training.neural.clips import WaveformCache
 
-    shelf, errors = Shelf(), {}
+    shelf, errors = WaveformCache(), {}
     for n, one in enumerate(heard(clips, workers=workers)):
         if one.error is not None:
             errors[one.clip.id] = one.error
         else:
-            shelf.put(one.clip.id, one.values[0])
+            shelf.add(one.clip.id, one.values[0])
         progress(n + 1, len(clips))
-    return shelf.all(), errors
+    return shelf.finish(), errors
 
 
 def train_net(
@@ -193,7 +193,7 @@ def train_net(
 
     labels, taught, held = clip_sets(manifest, split, table)
     net = _made(config, n_in=len(table.columns), n_labels=len(labels))
-    fitted = fit_net(net, taught, held, config.train, seed=config.seed, folder=folder, tell=tell)
+    fitted = fit_net(net, taught, held, config.train, seed=config.seed, folder=folder, on_epoch=tell)
     calibration = _calibrated(fitted.net, held, len(labels), config)
     model = to_onnx(*_traced(fitted.net, taught, table.kind), name=config.name, kind=table.kind)
     spec = spec_of(
@@ -282,8 +282,7 @@ def _clip_set(
 
     A copy that failed (an error of the table) is taught as its clip is.
     """
-    from emovox.training.neural.clips import ClipSet
-    from emovox.training.neural.vectors import label_mask
+    from emovox.training.neural.clips import ClipSet, label_mask
 
     kept = [key for key in ids if key in table.clips and manifest[key].emotion in labels]
     if not kept:
@@ -297,11 +296,11 @@ def _clip_set(
 
 def _calibrated(net: nn.Module, held: ClipSet | None, n_labels: int, config: Config) -> Calibration:
     from emovox.training.calibration import calibrated
-    from emovox.training.neural.trainer import logits_of
+    from emovox.training.neural.trainer import predict_logits
 
     if held is None:
         return calibrated(np.zeros((0, n_labels)), np.zeros(0, np.int64), config.coverage)
-    logits = logits_of(net, held, batch_size=config.train.batch_size)
+    logits = predict_logits(net, held, batch_size=config.train.batch_size)
     return calibrated(logits.astype(np.float64), held.labels, config.coverage)
 
 

@@ -29,13 +29,16 @@ from emovox.nets import front_end
 from emovox.nets.vox import Vox, VoxConfig
 from emovox.training.bench import Job
 from emovox.training.calibration import fit_temperature
+from emovox.training.config import TrainingConfig
 from emovox.training.export import to_onnx
-from emovox.training.neural import TrainConfig, TrainSet, balanced_weights, fit, label_mask
+from emovox.training.neural.clips import balanced_weights, label_mask
+from emovox.training.neural.vectors import VectorSet, fit_vectors
 
-__all__ = ["NET", "SHORTER", "TRAIN", "vox"]
+__all__ = ["NET", "SHORTER", "STEPS", "TRAIN", "vox"]
 
 NET = VoxConfig(n_members=1, hidden=128)
-TRAIN = TrainConfig(steps=1000, batch_size=128)
+TRAIN = TrainingConfig(batch_size=128, weight_decay=0.05, mixup=0.3, gradient_norm=5.0)
+STEPS = 1000
 
 SHORTER = 10
 """A short run trains this many times less."""
@@ -69,27 +72,25 @@ def _trained(
     emotions: npt.NDArray[np.str_],
     names: Sequence[str],
 ) -> Vox:
-    config = replace(TRAIN, seed=job.settings.seed)
-    if job.settings.short:
-        config = replace(config, steps=config.steps // SHORTER)
+    steps, seed = STEPS // SHORTER if job.settings.short else STEPS, job.settings.seed
     homes = job.manifest.corpora
     corpora = np.array([homes.index(u.corpus) for u in job.manifest])
     labels = np.array([names.index(e) if e in names else 0 for e in emotions])
     shares = {n: 1.0 for n in range(len(homes)) if (training & (corpora == n)).any()}
-    data = TrainSet(
+    data = VectorSet(
         [rows],
         labels,
         corpora,
         label_mask(labels[training], corpora[training], len(names)),
         balanced_weights(labels, corpora, training, shares),
     )
-    torch.manual_seed(config.seed)
+    torch.manual_seed(seed)
     net = Vox(replace(NET, n_labels=len(names)))
     mean, deviation = data.statistics()
     net.mean.copy_(torch.from_numpy(mean))
     net.scale.copy_(1 / torch.from_numpy(deviation))
     for index in range(NET.n_members):
-        fit(_Member(net, index), data, replace(config, seed=config.seed + index))
+        fit_vectors(_Member(net, index), data, TRAIN, steps=steps, seed=seed + index)
     return net.eval()
 
 

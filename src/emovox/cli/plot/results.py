@@ -147,7 +147,7 @@ _HISTORIES = (
     "metrics.csv",
 )
 _FULL_NAMES = {"number": "epoch", "loss": "train_loss", "uar": "validation_uar"}
-"""Columns of ``curves.csv`` (`emovox.training.neural.epochs`) -> what they are called beside others."""
+"""Columns of ``curves.csv`` (`emovox.training.neural.curves`) -> what they are called beside others."""
 
 
 def _named(row: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,27 +1,6 @@
-"""How a net is trained (extra ``train``).
+"""Training of nets (extra ``train``).
 
-``vectors`` fits a small net on rows of features in one go, as the default model's recipe does; ``trainer``
-fits any net on clips, epoch by epoch, watched by validation speakers, and goes on where it was stopped.
+`trainer.fit_net` trains any net on clips by epochs, selects the best epoch on validation speakers, and
+resumes after an interruption. `vectors.fit_vectors` trains a small net on rows in memory, as the recipe of
+``vox`` does.
 """
-
-from emovox.training.neural.vectors import (
-    HIDDEN_LOGIT,
-    LEAST_DEVIATION,
-    TrainConfig,
-    TrainSet,
-    balanced_weights,
-    fit,
-    label_mask,
-    soft_targets,
-)
-
-__all__ = [
-    "HIDDEN_LOGIT",
-    "LEAST_DEVIATION",
-    "TrainConfig",
-    "TrainSet",
-    "balanced_weights",
-    "fit",
-    "label_mask",
-    "soft_targets",
-]

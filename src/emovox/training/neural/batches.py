@@ -1,78 +1,94 @@
-"""What is done to a batch in training, and what its loss is: mixup, SpecAugment, hidden labels."""
+"""Training batches: mixup, SpecAugment, targets and the loss over the labels that a corpus contains.
+
+Several corpora are trained on together although each has only some of the labels. A label that a corpus lacks
+is masked out of the softmax of its clips, so that its absence teaches nothing.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from emovox.nets.layers import frame_mask
-from emovox.training.neural.vectors import HIDDEN_LOGIT
 
-__all__ = ["Lesson", "loss_of", "mixed", "spec_augmented"]
+__all__ = ["MASKED_LOGIT", "Batch", "compute_loss", "mix_clips", "soft_targets", "spec_augment"]
+
+MASKED_LOGIT = -30.0
 
 
 @dataclass(frozen=True, eq=False)
-class Lesson:
-    """A batch: what is heard and what is to be learnt."""
+class Batch:
+    """Inputs and targets of one step."""
 
-    z: Tensor
-    """``(b, t, d)`` standardised frames, or ``(b, n)`` samples."""
+    x: Tensor
+    """``(b, t, d)`` standardised frames, ``(b, n)`` samples or ``(b, d)`` rows."""
     lengths: Tensor
+    """``(b,)``."""
     target: Tensor
-    """``(b, n_labels)``: chances, which sum to 1."""
-    shown: Tensor
-    """``(b, n_labels)``: labels that the clip's corpus can show."""
+    """``(b, n_labels)``: probabilities that sum to 1."""
+    label_mask: Tensor
+    """``(b, n_labels)``: labels that the clip's corpus contains."""
     weights: Tensor
-    """``(b,)``: what each clip counts."""
+    """``(b,)`` in the loss."""
 
 
-def loss_of(logits: Tensor, lesson: Lesson) -> Tensor:
-    """Cross entropy over the labels that could have been shown, in the weighted mean."""
-    seen = logits.float().masked_fill(~lesson.shown, HIDDEN_LOGIT)
-    each = -(lesson.target * seen.log_softmax(1)).sum(1)
-    loss: Tensor = (each * lesson.weights).sum() / lesson.weights.sum()
+def soft_targets(labels: Tensor, label_mask: Tensor, smoothing: float) -> Tensor:
+    """Return one-hot targets ``(b, n_labels)``, smoothed over the labels of the mask."""
+    hard = nn.functional.one_hot(labels, label_mask.shape[1]).float()
+    return hard * (1 - smoothing) + smoothing * label_mask.float() / label_mask.sum(1, keepdim=True)
+
+
+def compute_loss(logits: Tensor, batch: Batch) -> Tensor:
+    """Return the weighted mean of the cross entropy over the labels of each clip's corpus."""
+    masked = logits.float().masked_fill(~batch.label_mask, MASKED_LOGIT)
+    losses = -(batch.target * masked.log_softmax(1)).sum(1)
+    loss: Tensor = (losses * batch.weights).sum() / batch.weights.sum()
     return loss
 
 
-def mixed(lesson: Lesson, alpha: float) -> Lesson:
-    """Mixup (Zhang et al., 2018): each clip blended with another, targets alike, shown labels joined."""
-    b = len(lesson.z)
-    share = torch.distributions.Beta(alpha, alpha).sample((b,)).to(lesson.z)
-    other = torch.randperm(b, device=lesson.z.device)
-    wide = share.reshape(b, *[1] * (lesson.z.dim() - 1))
-    return Lesson(
-        wide * lesson.z + (1 - wide) * lesson.z[other],
-        torch.maximum(lesson.lengths, lesson.lengths[other]),
-        share[:, None] * lesson.target + (1 - share[:, None]) * lesson.target[other],
-        lesson.shown | lesson.shown[other],
-        share * lesson.weights + (1 - share) * lesson.weights[other],
+def mix_clips(batch: Batch, share: Tensor, other: Tensor) -> Batch:
+    """Blend each clip with another by mixup (Zhang et al., 2018).
+
+    Args:
+        batch: its targets are blended alike, its label masks joined.
+        share: weight ``(b,)`` of each clip; its partner has the rest.
+        other: row ``(b,)`` of the partner.
+    """
+    column = share[:, None]
+    wide = share.reshape(-1, *[1] * (batch.x.dim() - 1))
+    return Batch(
+        wide * batch.x + (1 - wide) * batch.x[other],
+        torch.maximum(batch.lengths, batch.lengths[other]),
+        column * batch.target + (1 - column) * batch.target[other],
+        batch.label_mask | batch.label_mask[other],
+        share * batch.weights + (1 - share) * batch.weights[other],
     )
 
 
-def spec_augmented(z: Tensor, lengths: Tensor, *, time_share: float, column_share: float) -> Tensor:
-    """SpecAugment (Park et al., 2019): two stretches of time and one of columns become the mean, 0.
+def spec_augment(z: Tensor, lengths: Tensor, *, time_share: float, column_share: float) -> Tensor:
+    """Replace two stretches of time and one of columns by the mean, 0 (SpecAugment, Park et al., 2019).
 
     Args:
         z: standardised frames ``(b, t, d)``.
         lengths: ``(b,)``.
-        time_share: no stretch is longer than this share of its clip.
-        column_share: nor wider than this share of the columns.
+        time_share: longest stretch, as a share of the clip.
+        column_share: widest stretch, as a share of the columns.
     """
     b, t, d = z.shape
-    hidden = ~frame_mask(z, lengths)[..., None].expand(b, t, d)
+    masked = ~frame_mask(z, lengths)[..., None].expand(b, t, d)
     for _ in range(2 if time_share else 0):
-        hidden = hidden | _stretch(lengths, t, time_share)[:, :, None]
+        masked = masked | _draw_stretch(lengths, t, time_share)[:, :, None]
     if column_share:
         widths = torch.full((b,), d, device=z.device)
-        hidden = hidden | _stretch(widths, d, column_share)[:, None]
-    return z.masked_fill(hidden, 0.0)
+        masked = masked | _draw_stretch(widths, d, column_share)[:, None]
+    return z.masked_fill(masked, 0.0)
 
 
-def _stretch(sizes: Tensor, n: int, share: float) -> Tensor:
-    """``(b, n)``: one stretch in each row, within the row's size ``(b,)``."""
+def _draw_stretch(sizes: Tensor, n: int, share: float) -> Tensor:
+    """Draw one stretch per row, within the row's size ``(b,)``, as a mask ``(b, n)``."""
     width = torch.rand(len(sizes), device=sizes.device) * share * sizes
     start = torch.rand(len(sizes), device=sizes.device) * (sizes - width)
-    place = torch.arange(n, device=sizes.device)[None]
-    return (place >= start[:, None]) & (place < (start + width)[:, None])
+    position = torch.arange(n, device=sizes.device)[None]
+    return (position >= start[:, None]) & (position < (start + width)[:, None])

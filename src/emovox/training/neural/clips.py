@@ -1,9 +1,10 @@
-"""Clips to train on: sequences of any length, drawn into padded batches, the same ones for the same seed."""
+"""Sets of training clips of any length: sampling, padding, statistics, and waveforms kept on disk."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,29 +12,37 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from emovox._arrays import Bools, Doubles, Floats, Ints
 from emovox.errors import ConfigError
-from emovox.training.neural.vectors import balanced_weights
 
-__all__ = ["ClipSet", "drawn", "frame_statistics", "padded"]
+__all__ = [
+    "ClipSet",
+    "WaveformCache",
+    "balanced_weights",
+    "draw_epoch",
+    "frame_statistics",
+    "label_mask",
+    "pad_clips",
+]
+
+Floats = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True, eq=False)
 class ClipSet:
-    """What is heard, and what it expresses.
+    """Clips and their labels.
 
     Raises:
-        ConfigError: there are no clips, one is empty, or the parts are of different sizes.
+        ConfigError: there are no clips, one is empty, or the parts differ in size.
     """
 
     variants: Sequence[Sequence[Floats]]
-    """Each holds all clips, ``(t, d)`` frames or ``(n,)`` samples; the first as they are, more augmented."""
+    """Each holds all clips, ``(t, d)`` frames or ``(n,)`` samples: first as recorded, then augmented."""
     labels: npt.NDArray[np.int64]
     """``(n,)``."""
     corpora: npt.NDArray[np.int64]
     """``(n,)``."""
-    shown: Bools
-    """``(n_corpora, n_labels)``: which labels a corpus can show; others are not taught by its clips."""
+    corpus_labels: npt.NDArray[np.bool_]
+    """``(n_corpora, n_labels)``: labels that a corpus contains; its clips do not train the others."""
 
     def __post_init__(self) -> None:
         n = len(self.labels)
@@ -50,40 +59,99 @@ class ClipSet:
 
     @property
     def n_columns(self) -> int:
-        """Of frames; 1 of samples."""
+        """Columns of the frames; 1 for waveforms."""
         return self.variants[0][0].shape[1] if self.variants[0][0].ndim > 1 else 1
 
     @property
     def digest(self) -> str:
-        """16 hex digits that name the clips: another set has others."""
-        seen = hashlib.sha256()
-        for part in (self.labels, self.corpora, self.shown):
-            seen.update(np.ascontiguousarray(part).tobytes())
+        """16 hex digits that identify the clips and their labels."""
+        digest = hashlib.sha256()
+        for part in (self.labels, self.corpora, self.corpus_labels):
+            digest.update(np.ascontiguousarray(part).tobytes())
         for variant in self.variants:
-            seen.update(np.array([len(clip) for clip in variant]).tobytes())
-            seen.update(np.array([np.nansum(clip, dtype=np.float64) for clip in variant]).tobytes())
-        return seen.hexdigest()[:16]
+            digest.update(np.array([len(clip) for clip in variant]).tobytes())
+            digest.update(np.array([np.nansum(clip, dtype=np.float64) for clip in variant]).tobytes())
+        return digest.hexdigest()[:16]
 
-    def part(self, rows: Sequence[int] | Ints) -> ClipSet:
-        """The clips of some rows."""
-        heard = [[variant[row] for row in rows] for variant in self.variants]
-        return ClipSet(heard, self.labels[rows], self.corpora[rows], self.shown)
+    def select(self, rows: Sequence[int] | npt.NDArray[np.intp]) -> ClipSet:
+        """Return the clips of some rows."""
+        variants = [[variant[row] for row in rows] for variant in self.variants]
+        return ClipSet(variants, self.labels[rows], self.corpora[rows], self.corpus_labels)
 
-    def chances(self) -> Doubles:
-        """Of being drawn ``(n,)``, so that corpora are heard alike, and labels alike within each."""
+    def draw_probabilities(self) -> npt.NDArray[np.float64]:
+        """Return sampling probabilities ``(n,)`` that balance corpora, and labels within each."""
         every = np.ones(len(self), bool)
         return balanced_weights(self.labels, self.corpora, every, dict.fromkeys(np.unique(self.corpora), 1.0))
 
 
-def drawn(chances: Doubles | None, n: int, seed: int, epoch: int) -> Ints:
-    """The ``n`` clips of an epoch, in order: drawn by ``chances``, or each once where that is None."""
+class WaveformCache:
+    """Waveforms in an unnamed temporary file, since hours of sound do not fit in memory.
+
+    The file is deleted with the last array of `finish`.
+    """
+
+    def __init__(self) -> None:
+        self._file = tempfile.TemporaryFile()  # noqa: SIM115
+        self._spans: dict[str, tuple[int, int]] = {}
+        self._n_samples = 0
+
+    def add(self, key: str, x: Floats) -> None:
+        """Append the waveform ``x (n,)``."""
+        self._file.write(np.ascontiguousarray(x, np.float32).tobytes())
+        self._spans[key] = (self._n_samples, self._n_samples + len(x))
+        self._n_samples += len(x)
+
+    def finish(self) -> Mapping[str, Floats]:
+        """Close the cache and return its waveforms, read from the file on access."""
+        with self._file as file:
+            file.flush()
+            samples: Floats = np.memmap(file, np.float32, "r") if self._n_samples else np.zeros(0, np.float32)
+        return {key: samples[first:last] for key, (first, last) in self._spans.items()}
+
+
+def label_mask(
+    labels: npt.NDArray[np.int64], corpora: npt.NDArray[np.int64], n_labels: int
+) -> npt.NDArray[np.bool_]:
+    """Return which labels occur in each corpus: ``(n_corpora, n_labels)``."""
+    mask = np.zeros((int(corpora.max()) + 1, n_labels), bool)
+    mask[corpora, labels] = True
+    return mask
+
+
+def balanced_weights(
+    labels: npt.NDArray[np.int64],
+    corpora: npt.NDArray[np.int64],
+    training: npt.NDArray[np.bool_],
+    shares: Mapping[int, float],
+) -> npt.NDArray[np.float64]:
+    """Return sampling probabilities ``(n,)``: corpora by ``shares``, labels evenly within a corpus.
+
+    Raises:
+        ConfigError: no training clip has a corpus with a positive share.
+    """
+    weights = np.zeros(len(labels))
+    for corpus, share in shares.items():
+        in_corpus = training & (corpora == corpus)
+        present = np.unique(labels[in_corpus])
+        for label in present:
+            rows = in_corpus & (labels == label)
+            weights[rows] = share / len(present) / rows.sum()
+    if not weights.sum() > 0:
+        raise ConfigError("nothing to train on: no training clip has a corpus with a positive share")
+    return np.asarray(weights / weights.sum())
+
+
+def draw_epoch(
+    probabilities: npt.NDArray[np.float64] | None, n: int, seed: int, epoch: int
+) -> npt.NDArray[np.intp]:
+    """Draw the ``n`` rows of an epoch, with replacement; without probabilities each row once, shuffled."""
     rng = np.random.default_rng([seed, epoch])
-    order = rng.permutation(n) if chances is None else rng.choice(n, n, p=chances)
+    order = rng.permutation(n) if probabilities is None else rng.choice(n, n, p=probabilities)
     return np.asarray(order, np.intp)
 
 
-def padded(clips: Sequence[Floats]) -> tuple[Tensor, Tensor]:
-    """Clips ``(t, d)`` or ``(n,)`` as one batch, zeros behind the shorter, and their lengths ``(b,)``."""
+def pad_clips(clips: Sequence[Floats]) -> tuple[Tensor, Tensor]:
+    """Return clips ``(t, d)`` or ``(n,)`` as one zero-padded batch, and their lengths ``(b,)``."""
     lengths = [len(clip) for clip in clips]
     batch = np.zeros((len(clips), max(lengths), *clips[0].shape[1:]), np.float32)
     for row, clip in zip(batch, clips, strict=True):
@@ -92,23 +160,20 @@ def padded(clips: Sequence[Floats]) -> tuple[Tensor, Tensor]:
 
 
 def frame_statistics(variants: Sequence[Sequence[Floats]]) -> tuple[Tensor, Tensor]:
-    """Mean and deviation ``(d,)`` of all frames; missing ones left out, 1 for a column that is constant."""
+    """Return mean and deviation ``(d,)`` over all frames, leaving out nan; 1 for a constant column."""
     d = variants[0][0].shape[1]
     n, first, second = np.zeros(d), np.zeros(d), np.zeros(d)
-    centre = np.nan_to_num(np.nanmean(_with_a_row(variants[0][0]), axis=0))
+    # Sums about the first clip's mean lose less precision. A row of zeros keeps missing columns defined.
+    first_clip = np.concatenate([variants[0][0].astype(np.float64), np.zeros((1, d))])
+    centre = np.nan_to_num(np.nanmean(first_clip, axis=0))
     for variant in variants:
         for clip in variant:
             rows = clip.astype(np.float64) - centre
-            known = ~np.isnan(rows)
-            rows = np.where(known, rows, 0)
-            n, first, second = n + known.sum(0), first + rows.sum(0), second + np.square(rows).sum(0)
+            exists = ~np.isnan(rows)
+            rows = np.where(exists, rows, 0)
+            n, first, second = n + exists.sum(0), first + rows.sum(0), second + np.square(rows).sum(0)
     mean = first / np.maximum(n, 1)
     deviation = np.sqrt(np.maximum(second / np.maximum(n, 1) - mean**2, 0))
     mean = mean + centre
-    deviation[deviation <= 1e-5 * np.abs(mean) + 1e-12] = 1  # but for rounding it is constant
+    deviation[deviation <= 1e-5 * np.abs(mean) + 1e-12] = 1  # constant but for rounding
     return torch.from_numpy(mean.astype(np.float32)), torch.from_numpy(deviation.astype(np.float32))
-
-
-def _with_a_row(clip: Floats) -> Doubles:
-    """``clip`` and a row of zeros, so that no column is wholly missing."""
-    return np.concatenate([clip.astype(np.float64), np.zeros((1, clip.shape[1]))])

@@ -28,7 +28,7 @@ from emovox.training.classical.fitting import speaker_numbers
 from emovox.training.classical.spaces import Space, ends
 from emovox.training.config import Config, NetModel, read_config
 from emovox.training.neural.clips import ClipSet
-from emovox.training.neural.epochs import Epoch
+from emovox.training.neural.curves import Epoch
 from emovox.training.neural.trainer import fit_net
 from emovox.training.search.strategies import Plan, run
 from emovox.training.search.trials import GivenUp, SearchResult, Trial
@@ -72,7 +72,7 @@ def inner_parts(
         ConfigError: there are too few speakers.
     """
     folds = speaker_folds(clips.labels, speaker_numbers(speakers), n_folds, seed)
-    return [(clips.part(training), clips.part(held)) for training, held in folds]
+    return [(clips.select(training), clips.select(held)) for training, held in folds]
 
 
 def changed(config: Config, params: Mapping[str, Any]) -> Config:
@@ -136,8 +136,8 @@ class _Judge:
         config = replace(config, train=replace(config.train, epochs=n_epochs))
         for training, held in self.parts:
             watch = _Watch(tuple(scores), len(scores) * n_epochs, given_up)
-            net = _net(config, n_in=training.n_columns, n_labels=training.shown.shape[1])
-            fitted = fit_net(net, training, held, config.train, seed=config.seed, give_up=watch)
+            net = _net(config, n_in=training.n_columns, n_labels=training.corpus_labels.shape[1])
+            fitted = fit_net(net, training, held, config.train, seed=config.seed, should_stop=watch)
             scores.append(fitted.uar or 0.0)
             reached += accumulate((epoch.uar or 0.0 for epoch in fitted.epochs), max)
             if watch.is_over:

@@ -1,4 +1,4 @@
-"""The trainer's corners: Ctrl-C, half precision, TensorBoard, devices, and every net by heart and resumed."""
+"""`fit_net` with every net, Ctrl-C, half precision, TensorBoard and devices."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from emovox.errors import ConfigError  # noqa: E402
 from emovox.nets.registry import make_net  # noqa: E402
 from emovox.training.config import TrainingConfig  # noqa: E402
 from emovox.training.neural.clips import ClipSet  # noqa: E402
-from emovox.training.neural.epochs import CURVES, Epoch, curves_document, write_curves  # noqa: E402
-from emovox.training.neural.lightning_module import _sow  # noqa: E402
-from emovox.training.neural.trainer import fit_net, logits_of  # noqa: E402
+from emovox.training.neural.curves import CURVES, Epoch, read_curves, write_curves  # noqa: E402
+from emovox.training.neural.lightning_module import seed_torch  # noqa: E402
+from emovox.training.neural.trainer import fit_net, predict_logits  # noqa: E402
 from small_nets import SMALL_NETS  # noqa: E402
 from voices import tones  # noqa: E402
 
@@ -31,9 +31,15 @@ D = 6
 QUICK = ("mlp", "cnn1d")
 NETS = [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in SMALL_NETS]
 SHORT = TrainingConfig(epochs=3, batch_size=8, ema=0.9, mixup=0.3, tensorboard=False)
-BY_HEART = TrainingConfig(
+MEMORISE = TrainingConfig(
     epochs=60, batch_size=8, learning_rate=0.02, balance="none", label_smoothing=0.0, tensorboard=False
 )
+
+
+def is_first(epoch: Epoch) -> bool:
+    return epoch.number == 1
+
+
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
@@ -55,33 +61,35 @@ def equal(one: Any, other: Any) -> bool:
 
 
 @pytest.mark.parametrize("name", NETS)
-def test_every_net_learns_32_clips_by_heart(name: str) -> None:
+def test_every_net_memorises_32_clips(name: str) -> None:
     data = clips(32, 0)
-    fitted = fit_net(net(name, dropout=0.0, pooling="statistics"), data, None, BY_HEART)
-    assert (logits_of(fitted.net, data).argmax(1) == data.labels).all()
+    fitted = fit_net(net(name, dropout=0.0, pooling="statistics"), data, None, MEMORISE)
+    assert (predict_logits(fitted.net, data).argmax(1) == data.labels).all()
 
 
 @pytest.mark.parametrize("name", NETS)
-def test_every_net_that_was_stopped_ends_as_one_that_was_not(name: str, tmp_path: Path) -> None:
+def test_every_net_resumes_exactly(name: str, tmp_path: Path) -> None:
     taught, held = clips(16, 1), clips(8, 2)
     whole = fit_net(net(name), taught, held, SHORT, seed=5)
-    fit_net(net(name), taught, held, SHORT, seed=5, folder=tmp_path, give_up=lambda epoch: epoch.number == 1)
+    fit_net(
+        net(name), taught, held, SHORT, seed=5, folder=tmp_path, should_stop=lambda epoch: epoch.number == 1
+    )
     again = fit_net(net(name, seed=9), taught, held, SHORT, seed=5, folder=tmp_path)
     assert [e.loss for e in again.epochs] == [e.loss for e in whole.epochs]
     assert equal(again, whole)
 
 
-def test_bf16_learns_too() -> None:
+def test_bf16_memorises_clips() -> None:
     data = clips(32, 0)
-    fitted = fit_net(net("gru", dropout=0.0), data, None, replace(BY_HEART, precision="bf16"))
-    answers = logits_of(fitted.net, data)
+    fitted = fit_net(net("gru", dropout=0.0), data, None, replace(MEMORISE, precision="bf16"))
+    answers = predict_logits(fitted.net, data)
     assert answers.shape == (32, 4)
     assert np.isfinite(answers).all()
     assert (answers.argmax(1) == data.labels).all()
     assert {weight.dtype for weight in fitted.net.parameters()} == {torch.float32}
 
 
-def test_tensorboard_s_files_read_back(tmp_path: Path) -> None:
+def test_tensorboard_files_contain_curves(tmp_path: Path) -> None:
     pytest.importorskip("tensorboard")
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -92,33 +100,33 @@ def test_tensorboard_s_files_read_back(tmp_path: Path) -> None:
         assert seen == [(e.number, pytest.approx(getattr(e, name), rel=1e-6)) for e in fitted.epochs]
 
 
-def test_a_gpu_that_is_not_there_is_refused_and_auto_does_without() -> None:
+def test_missing_gpu_is_refused() -> None:
     if torch.cuda.is_available():
         pytest.skip("there is one")
-    with pytest.raises(ConfigError, match=r"train\.device is gpu.*none is there.*auto"):
+    with pytest.raises(ConfigError, match=r"train\.device is gpu.*finds none.*auto"):
         fit_net(net("mlp"), clips(16, 1), None, replace(SHORT, device="gpu"))
     one = fit_net(net("mlp"), clips(16, 1), None, replace(SHORT, device="auto", epochs=1))
     assert equal(one, fit_net(net("mlp"), clips(16, 1), None, replace(SHORT, epochs=1)))
 
 
-def test_a_step_is_sown_as_torch_sows_and_leaves_nothing_behind() -> None:
+def test_seed_torch_equals_manual_seed() -> None:
     queued = len(torch.cuda._queued_calls)
-    _sow(7, torch.device("cpu"))
+    seed_torch(7, torch.device("cpu"))
     mine = torch.rand(5)
     assert len(torch.cuda._queued_calls) == queued
     torch.manual_seed(7)
     assert torch.equal(mine, torch.rand(5))
 
 
-def test_curves_read_back_and_what_is_no_number_is_none(tmp_path: Path) -> None:
+def test_curves_are_read_back(tmp_path: Path) -> None:
     losses = (1.5, math.nan, math.inf)
     rows = [Epoch(n + 1, 3, loss, None, (0.2, 0.5, 0.5)[n], 1e-3, 0.5) for n, loss in enumerate(losses)]
     write_curves(tmp_path, rows)
-    found = curves_document(tmp_path)
+    found = read_curves(tmp_path)
     assert found["kept"] == 2, "the first of equals"
     assert [row["loss"] for row in found["epochs"]] == [1.5, None, None]
     write_curves(tmp_path, [replace(row, uar=None) for row in rows])
-    assert curves_document(tmp_path)["kept"] == 3, "the last, without validation"
+    assert read_curves(tmp_path)["kept"] == 3, "the last, without validation"
     assert [path.name for path in tmp_path.iterdir()] == [CURVES]
 
 
@@ -139,7 +147,7 @@ sys.exit(main(sys.argv[2:]))
 
 
 @pytest.mark.slow
-def test_ctrl_c_saves_and_says_how_to_go_on(tmp_path: Path) -> None:
+def test_interrupted_training_resumes(tmp_path: Path) -> None:
     """A real signal, in a process of its own; what is resumed has the weights of what was not stopped."""
     tones(tmp_path / "tree", parts=("train", "validation", "test"), first=8000)
     command = ["train", "model.kind=net", "model.name=mlp", "model.params.layers=[8]"]
