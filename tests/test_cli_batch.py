@@ -17,7 +17,7 @@ import pytest
 import soundfile
 
 import emovox
-from emovox._parallel import run_apart
+from emovox._parallel import map_unordered
 from emovox.cli import main
 from emovox.features.extraction import table as feature_table
 
@@ -264,7 +264,7 @@ def test_what_the_driver_needs_is_light() -> None:
 
 
 def test_one_worker_apart_is_a_process_of_its_own() -> None:
-    found = list(run_apart(_pid, [1, 2, 3], workers=1))
+    found = list(map_unordered(_pid, [1, 2, 3], workers=1))
     assert {outcome.value for outcome in found}.isdisjoint({os.getpid()})
     assert len({outcome.value for outcome in found}) == 1
 

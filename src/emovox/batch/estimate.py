@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from emovox._parallel import run_apart
+from emovox._parallel import map_unordered
 from emovox.batch import places
 from emovox.batch.job import SHARD_SIZE, Job
 from emovox.batch.listing import Item
@@ -66,7 +66,7 @@ def _measured(plan: Plan, task: Task, some: list[Item]) -> Estimate:
     """The first recording starts the clock: until it is judged a process starts and loads the model."""
     n = n_failed = 0
     audio_s, problem = 0.0, None
-    with closing(run_apart(partial(_tried, task), some[:1] + some, workers=1)) as outcomes:
+    with closing(map_unordered(partial(_tried, task), some[:1] + some, workers=1)) as outcomes:
         next(outcomes)
         start_s = now_s = time.monotonic()
         for outcome in outcomes:

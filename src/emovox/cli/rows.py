@@ -55,7 +55,7 @@ def _shared(
     from emovox import _parallel
 
     work = partial(_worker, model, request)
-    for outcome in _parallel.run(work, sources, workers=workers):
+    for outcome in _parallel.map_items(work, sources, workers=workers):
         if outcome.value is None:
             yield [(_error(outcome.item, str(outcome.error)), 1.0)]
         else:

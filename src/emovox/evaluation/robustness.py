@@ -167,7 +167,7 @@ def measure_robustness(
         _make_transform(condition)  # wrong settings are reported before the work
     predict_clip = partial(_make_clip_test, recognizer, manifest, names, used, seed)
     found: list[list[Prediction]] = []
-    for outcome in _parallel.run(predict_clip, list(manifest), workers=workers):
+    for outcome in _parallel.map_items(predict_clip, list(manifest), workers=workers):
         failed = Prediction(None, file=str(manifest.file(outcome.item)), error=outcome.error)
         found.append([failed] * (len(used) + 1) if outcome.value is None else outcome.value)
         if progress is not None:

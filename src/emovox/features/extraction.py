@@ -240,7 +240,7 @@ def extract(
         if windows is not None and one.kind != "vector":
             raise ConfigError(f"the set {one.name!r} gives frames; windows need a set of the kind 'vector'")
     digests = tuple(one.digest for one in chosen)
-    outcomes = _parallel.run(partial(_Work, chosen, digests, store, windows), clips, workers=workers)
+    outcomes = _parallel.map_items(partial(_Work, chosen, digests, store, windows), clips, workers=workers)
     return (_told(outcome) for outcome in outcomes)
 
 
@@ -250,7 +250,7 @@ def heard(clips: Iterable[Clip], *, workers: int = 1) -> Iterator[Extracted]:
     Raises:
         EmovoxError: while iterating: a worker could not start.
     """
-    return (_told(outcome) for outcome in _parallel.run(_Hearing, clips, workers=workers))
+    return (_told(outcome) for outcome in _parallel.map_items(_Hearing, clips, workers=workers))
 
 
 def duration_s(clip: Clip) -> float | None:

@@ -180,7 +180,7 @@ class Recognizer:
             vad=self._switch(vad),
             profile=profile,
         )
-        return _rows(_parallel.run(partial(_same, work), sources, workers=workers))
+        return _rows(_parallel.map_items(partial(_same, work), sources, workers=workers))
 
     def _predict(
         self,
@@ -387,7 +387,7 @@ def _file(source: Source) -> str | None:
 
 
 def _same(work: Callable[[Source], list[Prediction]]) -> Callable[[Source], list[Prediction]]:
-    """A factory for `_parallel.run`: to pickle ``work`` is to have its Recognizer opened anew over there."""
+    """A factory for `map_items`: pickling ``work`` makes each process load the Recognizer anew."""
     return work
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterable
 
-from emovox._parallel import Outcome, run_apart
+from emovox._parallel import Outcome, map_unordered
 from emovox.batch.engines.base import Factory, Shard, ShardDone
 
 __all__ = ["LocalEngine"]
@@ -19,4 +19,4 @@ class LocalEngine:
         self, factory: Factory, shards: Iterable[Shard], *, workers: int
     ) -> Generator[Outcome[Shard, ShardDone]]:
         """As `Engine.run`."""
-        return run_apart(factory, shards, workers=workers)
+        return map_unordered(factory, shards, workers=workers)

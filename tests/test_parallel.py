@@ -1,4 +1,4 @@
-"""Many items in several processes: in order, each with its own fate, and nothing left behind."""
+"""Worker pools: order, isolation of failures, no orphans; predict_many on top of them."""
 
 from __future__ import annotations
 
@@ -22,8 +22,10 @@ import pytest
 import soundfile
 
 import emovox
-from emovox._parallel import AHEAD, Outcome, run, run_apart
+from emovox._parallel import AHEAD, Outcome, map_items, map_unordered
 from emovox.errors import AudioDecodeError, ConfigError, EmovoxError
+
+CLIP = Path(__file__).parents[1] / "examples" / "happy.flac"
 
 
 def work(item: Any) -> Any:
@@ -82,17 +84,17 @@ def no_children() -> bool:
 
 
 @pytest.mark.parametrize("workers", [1, 3])
-def test_outcomes_come_in_input_order(workers: int) -> None:
+def test_outcomes_in_input_order(workers: int) -> None:
     items = [0.3, "a", 0.1, "b", "c", 0.0, *range(20)]
-    assert list(run(factory, items, workers=workers)) == [Outcome(item, item) for item in items]
-    assert list(run(factory, [], workers=workers)) == []
+    assert list(map_items(factory, items, workers=workers)) == [Outcome(item, item) for item in items]
+    assert list(map_items(factory, [], workers=workers)) == []
     assert no_children()
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_an_item_that_fails_costs_no_other(workers: int) -> None:
+def test_failing_item(workers: int) -> None:
     items = ["a", "refused", "b", "bug", "c"]
-    assert list(run(factory, items, workers=workers)) == [
+    assert list(map_items(factory, items, workers=workers)) == [
         Outcome("a", "a"),
         Outcome("refused", error="refused.wav is no sound"),
         Outcome("b", "b"),
@@ -101,15 +103,15 @@ def test_an_item_that_fails_costs_no_other(workers: int) -> None:
     ]
 
 
-def test_an_item_that_kills_its_process_costs_no_other() -> None:
+def test_fatal_item() -> None:
     items = ["segfault", 0.2, "a", "exit", "segfault", "b", 0.1, "exit"]
-    outcomes = list(run(factory, items, workers=2))
+    outcomes = list(map_items(factory, items, workers=2))
     assert [o.item for o in outcomes] == items
     for outcome in outcomes:
         if outcome.item in ("segfault", "exit"):
             fate = "SIGSEGV" if outcome.item == "segfault" else "exit code 3"
             assert outcome.value is None
-            assert outcome.error == f"the process that judged it died ({fate})"
+            assert outcome.error == f"the process working on it died ({fate})"
         else:
             assert outcome == Outcome(outcome.item, outcome.item)
     assert no_children()
@@ -118,21 +120,19 @@ def test_an_item_that_kills_its_process_costs_no_other() -> None:
 @pytest.mark.parametrize(
     ("chosen", "theirs"), [({}, "1"), ({"OPENBLAS_NUM_THREADS": "3"}, "3"), ({"OMP_NUM_THREADS": "2"}, None)]
 )
-def test_processes_multiply_in_one_thread_unless_the_user_chose(
-    monkeypatch: pytest.MonkeyPatch, chosen: dict[str, str], theirs: str | None
-) -> None:
+def test_blas_threads(monkeypatch: pytest.MonkeyPatch, chosen: dict[str, str], theirs: str | None) -> None:
     for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS"):
         monkeypatch.delenv(name, raising=False)
     for name, value in chosen.items():
         monkeypatch.setenv(name, value)
     before = dict(os.environ)
-    assert [outcome.value for outcome in run(factory, ["threads"] * 3, workers=2)] == [theirs] * 3
+    assert [outcome.value for outcome in map_items(factory, ["threads"] * 3, workers=2)] == [theirs] * 3
     assert dict(os.environ) == before
 
 
-def test_what_cannot_be_sent_is_an_error_of_its_own() -> None:
+def test_unpicklable_items() -> None:
     thing = lambda: None  # noqa: E731
-    first, second, third = run(factory, [thing, "lambda", "a"], workers=2)
+    first, second, third = map_items(factory, [thing, "lambda", "a"], workers=2)
     assert first.error is not None
     assert "cannot be sent to" in first.error
     assert second.error is not None
@@ -140,13 +140,13 @@ def test_what_cannot_be_sent_is_an_error_of_its_own() -> None:
     assert third == Outcome("a", "a")
 
 
-def test_processes_are_kept_and_no_more_than_needed() -> None:
-    assert len({o.value for o in run(factory, ["pid"] * 12, workers=2)}) <= 2
-    assert len({o.value for o in run(factory, ["pid"], workers=8)}) == 1
-    assert {o.value for o in run(factory, ["pid"] * 3, workers=1)} == {os.getpid()}
+def test_processes_are_reused() -> None:
+    assert len({o.value for o in map_items(factory, ["pid"] * 12, workers=2)}) <= 2
+    assert len({o.value for o in map_items(factory, ["pid"], workers=8)}) == 1
+    assert {o.value for o in map_items(factory, ["pid"] * 3, workers=1)} == {os.getpid()}
 
 
-def test_an_endless_input_is_read_only_a_little_ahead() -> None:
+def test_endless_input() -> None:
     taken: list[int] = []
 
     def endless() -> Iterator[Any]:
@@ -154,7 +154,7 @@ def test_an_endless_input_is_read_only_a_little_ahead() -> None:
             taken.append(i)
             yield 0.5 if i == 0 else i
 
-    outcomes = run(factory, endless(), workers=2)
+    outcomes = map_items(factory, endless(), workers=2)
     assert taken == []
     next(outcomes)
     assert len(taken) <= 2 * AHEAD + 1
@@ -164,52 +164,58 @@ def test_an_endless_input_is_read_only_a_little_ahead() -> None:
     assert no_children()
 
 
-def test_an_input_that_fails_takes_the_processes_with_it() -> None:
+def test_failing_input() -> None:
     def cut_off() -> Iterator[int]:
         yield 1
         raise RuntimeError("the list broke off")
 
     with pytest.raises(RuntimeError, match="broke off"):
-        list(run(factory, cut_off(), workers=2))
+        list(map_items(factory, cut_off(), workers=2))
     assert no_children()
 
 
-def test_a_worker_that_cannot_start_says_why() -> None:
+def test_failing_start() -> None:
     with pytest.raises(EmovoxError, match="could not start: the model is gone"):
-        list(run(broken_factory, range(5), workers=2))
+        list(map_items(broken_factory, range(5), workers=2))
     with pytest.raises(EmovoxError, match=r"exit code 7.*__main__"):
-        list(run(dying_factory, range(5), workers=2))
+        list(map_items(dying_factory, range(5), workers=2))
     with pytest.raises(EmovoxError, match="could not start"):
-        list(run(dying_factory, [b"x" * 10_000_000], workers=2))  # too large for the pipe to swallow
+        list(map_items(dying_factory, [b"x" * 10_000_000], workers=2))  # too large for the pipe to swallow
     assert no_children()
 
 
-def test_a_worker_that_is_killed_while_it_starts_is_replaced(tmp_path: Path) -> None:
+def test_killed_start(tmp_path: Path) -> None:
     def starts() -> int:
         return len((tmp_path / "starts").read_text())
 
     killed = partial(sometimes_killed_factory, tmp_path / "starts", {2, 3, 5})
-    outcomes = list(run_apart(killed, [1, -1, 2, -1, 3], workers=1))
+    outcomes = list(map_unordered(killed, [1, -1, 2, -1, 3], workers=1))
     assert [outcome.value for outcome in outcomes] == [1, None, 2, None, 3]
     assert starts() == 6
     (tmp_path / "starts").unlink()
-    assert [outcome.value for outcome in run(killed, [1, -1, 2, -1, 3], workers=2)] == [1, None, 2, None, 3]
+    assert [outcome.value for outcome in map_items(killed, [1, -1, 2, -1, 3], workers=2)] == [
+        1,
+        None,
+        2,
+        None,
+        3,
+    ]
     (tmp_path / "starts").unlink()
     always = partial(sometimes_killed_factory, tmp_path / "starts", set(range(2, 99)))
     with pytest.raises(EmovoxError, match=r"could not start: it died \(SIGKILL\)"):
-        list(run_apart(always, [1, -1, 2, 3], workers=1))
+        list(map_unordered(always, [1, -1, 2, 3], workers=1))
     assert starts() == 1 + 4
     (tmp_path / "starts").unlink()
     with pytest.raises(EmovoxError, match=r"could not start: it died \(SIGKILL\)"):
-        list(run_apart(partial(sometimes_killed_factory, tmp_path / "starts", {1}), [1], workers=1))
+        list(map_unordered(partial(sometimes_killed_factory, tmp_path / "starts", {1}), [1], workers=1))
     assert starts() == 1, "nothing has ever started: it is no accident"
     assert no_children()
 
 
 @pytest.mark.parametrize("workers", [0, -1, 1.5, "2", True, None])
-def test_the_number_of_workers_is_checked_at_once(workers: Any) -> None:
+def test_workers_is_validated(workers: Any) -> None:
     with pytest.raises(ConfigError, match="workers"):
-        run(factory, [], workers=workers)
+        map_items(factory, [], workers=workers)
 
 
 def script(tmp_path: Path, text: str) -> Path:
@@ -218,19 +224,69 @@ def script(tmp_path: Path, text: str) -> Path:
     return path
 
 
-def test_a_script_without_a_main_guard_is_told_so(tmp_path: Path) -> None:
+def test_factory_of_unguarded_script(tmp_path: Path) -> None:
     path = script(
         tmp_path,
         """
         import time
-        from emovox._parallel import run
+        from emovox._parallel import map_items
         def factory(): return str
-        print(list(run(factory, [1, 2], workers=2)))
+        print(list(map_items(factory, [1, 2], workers=2)))
         """,
     )
     done = subprocess.run([sys.executable, path], capture_output=True, text=True, timeout=30)
     assert done.returncode == 1
     assert "if __name__ == '__main__':" in done.stderr.splitlines()[-1]
+
+
+def run_script(tmp_path: Path, text: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, script(tmp_path, text)], capture_output=True, text=True, timeout=60, check=False
+    )
+
+
+def test_predict_many_in_plain_script(tmp_path: Path, tiny_bundle: Path) -> None:
+    """Without a guard, and with another start method set: the workers do not import the script."""
+    for start in ("", "import multiprocessing; multiprocessing.set_start_method('spawn')"):
+        done = run_script(
+            tmp_path,
+            f"""
+            {start}
+            import emovox
+            model = emovox.load({str(tiny_bundle)!r})
+            print(len([p.scores for p in model.predict_many([{str(CLIP)!r}] * 3, workers=2)]))
+            """,
+        )
+        assert (done.returncode, done.stderr) == (0, ""), done.stderr
+        assert done.stdout == "3\n"
+
+
+def test_predict_many_in_daemonic_process(tmp_path: Path, tiny_bundle: Path) -> None:
+    done = run_script(
+        tmp_path,
+        f"""
+        import multiprocessing
+        import emovox
+        def task(workers):
+            model = emovox.load({str(tiny_bundle)!r})
+            try:
+                print(len(list(model.predict_many([{str(CLIP)!r}], workers=workers))), flush=True)
+            except emovox.EmovoxError as error:
+                print(error, flush=True)
+        if __name__ == "__main__":
+            for workers in (1, 2):
+                process = multiprocessing.get_context("spawn").Process(
+                    target=task, args=(workers,), daemon=True
+                )
+                process.start()
+                process.join()
+        """,
+    )
+    assert done.stderr == ""
+    one, two = done.stdout.splitlines()
+    assert one == "1"
+    assert "daemonic" in two
+    assert "workers=1" in two
 
 
 def alive(pid: int) -> bool:
@@ -249,19 +305,19 @@ def gone(pids: list[int], *, within_s: float = 5.0) -> bool:
 
 @pytest.mark.skipif(not Path("/proc/self").exists(), reason="asks /proc who is alive")
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
-def test_nobody_is_left_behind(tmp_path: Path, how: signal.Signals) -> None:
+def test_no_orphans(tmp_path: Path, how: signal.Signals) -> None:
     """Ctrl-C goes to all processes of the terminal; a kill to the parent alone."""
     path = script(
         tmp_path,
         """
         import os, sys, time
-        from emovox._parallel import run
+        from emovox._parallel import map_items
         def work(item):
             print(os.getpid(), flush=True)
             time.sleep(1.5 if sys.argv[1] == "9" else 60)
         def factory(): return work
         if __name__ == "__main__":
-            list(run(factory, range(10), workers=2))
+            list(map_items(factory, range(10), workers=2))
         """,
     )
     child = subprocess.Popen(
@@ -302,7 +358,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_one_worker_is_as_two_byte_for_byte(tiny_bundle: Path, folder: Path) -> None:
+def test_one_worker_equals_two(tiny_bundle: Path, folder: Path) -> None:
     model = emovox.load(tiny_bundle)
     files = [folder / f"{i:02}.wav" for i in range(12)]
     one = list(model.predict_many(files, labels="sad,angry,fear"))
@@ -317,7 +373,7 @@ def test_one_worker_is_as_two_byte_for_byte(tiny_bundle: Path, folder: Path) -> 
             assert p == model.predict(p.file or "", labels="sad,angry,fear")
 
 
-def test_many_calls_have_an_answer_for_each_channel(tiny_bundle: Path, tmp_path: Path) -> None:
+def test_predict_many_channels(tiny_bundle: Path, tmp_path: Path) -> None:
     x = np.random.default_rng(0).standard_normal((20_000, 2)) * [0.01, 0.1]
     soundfile.write(tmp_path / "call.wav", x, 16_000)
     model = emovox.load(tiny_bundle)
@@ -326,7 +382,7 @@ def test_many_calls_have_an_answer_for_each_channel(tiny_bundle: Path, tmp_path:
     assert rows == [(0, True), (1, True), (None, False), (0, True), (1, True)]
 
 
-def test_bytes_and_files_without_a_path_have_rows_too(tiny_bundle: Path, folder: Path) -> None:
+def test_predict_many_bytes(tiny_bundle: Path, folder: Path) -> None:
     model = emovox.load(tiny_bundle)
     data = (folder / "05.wav").read_bytes()
     for workers in (1, 2):
@@ -335,7 +391,7 @@ def test_bytes_and_files_without_a_path_have_rows_too(tiny_bundle: Path, folder:
         assert bad.error is not None
 
 
-def test_the_bundle_is_gone_when_the_workers_look_for_it(make_bundle: Any, folder: Path) -> None:
+def test_predict_many_missing_bundle(make_bundle: Any, folder: Path) -> None:
     path = make_bundle()
     model = emovox.load(path)
     (path / "model.onnx").unlink()
@@ -344,5 +400,5 @@ def test_the_bundle_is_gone_when_the_workers_look_for_it(make_bundle: Any, folde
     assert len(list(model.predict_many([folder / "00.wav"]))) == 1
 
 
-def test_partial_factories_travel() -> None:
-    assert [o.value for o in run(partial(partial, work), [1, 2], workers=2)] == [1, 2]
+def test_partial_factory() -> None:
+    assert [o.value for o in map_items(partial(partial, work), [1, 2], workers=2)] == [1, 2]
