@@ -6,6 +6,7 @@ knows (amused, sleepy, ...) keep their own name.
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -21,7 +22,10 @@ __all__ = [
     "MapReport",
     "canonical",
     "canonical_all",
+    "is_known",
     "label_map",
+    "normalize_label",
+    "sort_labels",
 ]
 
 EMOTIONS: tuple[str, ...] = (
@@ -106,15 +110,53 @@ def canonical(name: str) -> str:
     raise LabelError(f"unknown emotion {name!r}; {hint}")
 
 
+def is_known(label: str) -> bool:
+    """Whether ``label`` is the canonical name of an emotion, not a label of somebody's own data."""
+    return label in ALIASES and ALIASES[label] == label
+
+
+def normalize_label(name: str) -> str:
+    """Return the canonical name of a known emotion, any other label in one spelling.
+
+    Raises:
+        LabelError: the name is blank, or not on one line.
+
+    >>> normalize_label("Anger"), normalize_label("Very-Frustrated")
+    ('angry', 'very_frustrated')
+    """
+    text = unicodedata.normalize("NFC", str(name)).strip()
+    key = " ".join(text.replace("_", " ").replace("-", " ").lower().split())
+    if not key or not text.isprintable() or "," in key:
+        raise LabelError(f"{name!r} cannot be a label; expected a word such as 'angry'")
+    return ALIASES.get(key, key.replace(" ", "_"))
+
+
+def sort_labels(names: Iterable[str]) -> tuple[str, ...]:
+    """Labels in canonical order, others after them by the alphabet, without repeats."""
+    found = set(names)
+    known = (name for name in (*EMOTIONS, *EXTRAS) if name in found)
+    return (*known, *sorted(name for name in found if not is_known(name)))
+
+
 def canonical_all(names: Iterable[str], allowed: Sequence[str] | None = None) -> tuple[str, ...]:
     """Canonical names of ``names`` in order, without repeats.
+
+    Args:
+        allowed: the labels that there are, known emotions or not; any known emotion unless given.
 
     Raises:
         LabelError: a name is unknown, none was given, or one is not among ``allowed``.
     """
     if isinstance(names, str):
         names = names.split(",")
-    wanted = tuple(dict.fromkeys(canonical(name) for name in names if str(name).strip()))
+    own = set(allowed or ())
+    wanted = tuple(
+        dict.fromkeys(
+            label if (label := normalize_label(name)) in own else canonical(name)
+            for name in names
+            if str(name).strip()
+        )
+    )
     if not wanted:
         raise LabelError("no label was given; expected at least one, such as 'angry'")
     for name in wanted if allowed is not None else ():
@@ -154,19 +196,18 @@ class LabelMap:
 
     def __post_init__(self) -> None:
         for name in (*self.pairs, *self.pairs.values()):
-            if canonical(name) != name:
-                raise LabelError(f"label map {self.name!r} holds {name!r}; write {canonical(name)!r}")
+            if normalize_label(name) != name:
+                raise LabelError(f"label map {self.name!r} holds {name!r}; write {normalize_label(name)!r}")
         object.__setattr__(self, "pairs", MappingProxyType(dict(self.pairs)))
 
     def __call__(self, label: str) -> str | None:
         """The new label, or ``None`` where the old one is dropped."""
-        return self.pairs.get(canonical(label))
+        return self.pairs.get(normalize_label(label))
 
     @property
     def labels(self) -> tuple[str, ...]:
         """The new labels in canonical order."""
-        order = (*EMOTIONS, *EXTRAS)
-        return tuple(sorted(set(self.pairs.values()), key=order.index))
+        return sort_labels(self.pairs.values())
 
     def but(self, **changes: str | None) -> LabelMap:
         """The same map with some old labels sent elsewhere, or dropped by ``None``.
@@ -191,7 +232,7 @@ class LabelMap:
         sources: dict[str, set[str]] = {}
         dropped: dict[str, int] = {}
         for label in labels:
-            old = canonical(label)
+            old = normalize_label(label)
             new = self(old)
             if new is None:
                 dropped[old] = dropped.get(old, 0) + 1

@@ -197,12 +197,12 @@ def _item(file: str, cells: _Cells) -> Item:
 
 def _seconds(cell: Any) -> float | None:
     """``None`` where nothing is said; raises ValueError for what is no time."""
-    from emovox.datasets.formats.assembly import seconds
+    from emovox.datasets.formats.columns import parse_seconds
 
     text = "" if cell is None else str(cell).strip()
     if text.lower() in ("", "nan", "none", "null", "nat", "<na>"):
         return None
-    found = seconds(text)
+    found = parse_seconds(text)
     if not 0 <= found < float("inf"):
         raise ValueError(f"{text} s")
     return found
@@ -210,16 +210,16 @@ def _seconds(cell: Any) -> float | None:
 
 def _columns(where: str, names: Iterable[str], column: str | None) -> tuple[str, str | None, str | None]:
     """The columns of names, starts and ends."""
-    from emovox.datasets.formats.tables import column_of
+    from emovox.datasets.formats.columns import find_column
 
     header = list(names)
-    found = column_of(header, "path") if column is None else column if column in header else None
+    found = find_column(header, "path") if column is None else column if column in header else None
     if found is None:
         lacks = "for recordings" if column is None else repr(column)
         raise ManifestError(
             f"{where} has no column {lacks}; name one of {', '.join(header[:20])} with --column"
         )
-    return found, column_of(header, "start"), column_of(header, "end")
+    return found, find_column(header, "start"), find_column(header, "end")
 
 
 def _csv_cells(stream: BinaryIO, plan: str, column: str | None) -> Iterator[_Cells]:

@@ -19,7 +19,7 @@ from emovox.datasets.protocols import make_splits
 from emovox.datasets.scan import scan
 from emovox.datasets.splits import Split, default_protocol
 from emovox.errors import ConfigError, LabelError, ManifestError
-from emovox.labels import EMOTIONS, EXTRAS, LABEL_MAPS, LabelMap, canonical_all, label_map
+from emovox.labels import EMOTIONS, EXTRAS, LABEL_MAPS, LabelMap, canonical_all, label_map, sort_labels
 
 __all__ = ["Dataset", "resolve_labels"]
 
@@ -133,9 +133,9 @@ def resolve_labels(manifest: Manifest, labels: str) -> LabelMap | None:
     if labels == "common":
         each = [set(manifest.where(corpus=name).emotions) for name in manifest.corpora]
         shared = set.intersection(*each)
-        names: tuple[str, ...] = tuple(name for name in (*EMOTIONS, *EXTRAS) if name in shared)
+        names: tuple[str, ...] = sort_labels(shared)
     else:
-        names = canonical_all(labels)
+        names = canonical_all(labels, sort_labels((*EMOTIONS, *EXTRAS, *manifest.emotions)))
     if len(names) < 2:
         raise LabelError(
             f"the labels {labels!r} leave {', '.join(names) or 'none'}; expected at least two to tell apart"
@@ -167,7 +167,7 @@ def _load_source(place: Path, corpus: str | None) -> Dataset:
         ) from error
     if corpus is not None:
         if "corpus" not in formats.FORMATS[report.format].holds:
-            options = formats.Reading(corpus=corpus)
+            options = formats.ReadOptions(corpus=corpus)
             manifest, report = formats.read(place, format=report.format, options=options)
         if corpus not in manifest.corpora:
             there = ", ".join(manifest.corpora) or "nothing"

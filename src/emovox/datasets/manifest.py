@@ -19,10 +19,11 @@ from pathlib import Path, PurePosixPath
 from emovox import audio
 from emovox._arrays import Floats
 from emovox._files import replaced_text
+from emovox.datasets.unicode import find_file, nfc
 from emovox.errors import LabelError, ManifestError
-from emovox.labels import canonical
+from emovox.labels import normalize_label
 
-__all__ = ["SEXES", "UNKNOWN_SPEAKER", "Manifest", "Utterance", "root_of"]
+__all__ = ["REQUIRED_COLUMNS", "SEXES", "UNKNOWN_SPEAKER", "Manifest", "Utterance", "root_of"]
 
 SEXES: tuple[str, ...] = ("female", "male", "other")
 """Values of ``Utterance.sex``; ``None`` = not known."""
@@ -48,7 +49,7 @@ class Utterance:
     speaker: str
     """Unique among all corpora; the same person has the same id everywhere."""
     emotion: str
-    """Canonical name, see ``emovox.labels``."""
+    """Canonical name, or a label of its own data in one spelling: see ``emovox.labels.normalize_label``."""
     original: str
     """The corpus's own name of the emotion."""
     start: float | None = None
@@ -73,17 +74,19 @@ class Utterance:
                 continue
             if not isinstance(value, str) or not value.strip() or any(c in value for c in "\0\r\n"):
                 raise self._invalid(name, "text on one line, not blank")
+            # Names in composed and decomposed Unicode are the same name.
+            object.__setattr__(self, name, nfc(value))
         if not isinstance(self.path, str) or not self.path or "\0" in self.path:
             raise self._invalid("path", "a plain POSIX path relative to the manifest's root")
         path = PurePosixPath(self.path)
         if path.is_absolute() or ".." in path.parts or str(path) != self.path or self.path == ".":
             raise self._invalid("path", "a plain POSIX path relative to the manifest's root")
         try:
-            label = canonical(self.emotion)
+            label = normalize_label(self.emotion)
         except LabelError as error:
             raise ManifestError(f"utterance {self.id!r}: {error}") from error
         if label != self.emotion:
-            raise self._invalid("emotion", f"the canonical name {label!r} (keep the other in `original`)")
+            raise self._invalid("emotion", f"the spelling {label!r} (keep the other in `original`)")
         for name in ("start", "end"):
             if (value := getattr(self, name)) is not None and not _is_time(value):
                 raise self._invalid(name, "seconds from the start of the file, 0 or more, or None")
@@ -179,8 +182,11 @@ class Manifest:
         return tuple(sorted({u.emotion for u in self.utterances}))
 
     def file(self, utterance: Utterance) -> Path:
-        """Path of the utterance's sound file."""
-        return self.root / utterance.path
+        """Path of the utterance's sound file, in the Unicode form that exists."""
+        path = self.root / utterance.path
+        if utterance.path.isascii():
+            return path
+        return Path(find_file(str(path)) or path)
 
     def read(self, utterance: Utterance) -> Floats:
         """Decode one clip as mono float32 ``(n_samples,)`` at 16 kHz; a segment is cut out of its file.
@@ -302,7 +308,7 @@ def root_of(source: Path) -> Path:
 
 
 _COLUMNS: tuple[str, ...] = tuple(f.name for f in fields(Utterance))
-_REQUIRED = ("id", "path", "corpus", "speaker", "emotion", "original")
+REQUIRED_COLUMNS = ("id", "path", "corpus", "speaker", "emotion", "original")
 
 
 def _check_field(name: str) -> None:
@@ -321,7 +327,7 @@ def _to_cell(value: object) -> str:
 
 
 def _check_columns(source: Path, names: Collection[str]) -> None:
-    if missing := [name for name in _REQUIRED if name not in names]:
+    if missing := [name for name in REQUIRED_COLUMNS if name not in names]:
         raise ManifestError(
             f"{str(source)!r} has no column {missing[0]!r}; it has {list(names)}; see Manifest.write_csv"
         )
@@ -343,7 +349,7 @@ def _from_row(row: Mapping[str, str], where: str) -> Utterance:
         raise ManifestError(
             f"{where}: {error}; expected numbers in start, end and age, JSON in extra"
         ) from error
-    if missing := [name for name in _REQUIRED if name not in values]:
+    if missing := [name for name in REQUIRED_COLUMNS if name not in values]:
         raise ManifestError(f"{where}: the cell {missing[0]!r} is empty; fill it in")
     try:
         return Utterance(**values)  # type: ignore[arg-type]

@@ -33,6 +33,7 @@ from emovox.datasets.splits import (
     speaker_kfold,
     split_by_parts,
 )
+from emovox.datasets.unicode import nfc
 from emovox.errors import ProtocolError, did_you_mean
 
 __all__ = ["KINDS", "N_FOLDS", "PROTOCOLS", "make_splits", "read_splits", "write_splits"]
@@ -72,7 +73,7 @@ def make_splits(manifest: Manifest, protocol: str, *, allow_missing: bool = Fals
     text = protocol.strip()
     if Path(text).suffix.lower() in {".csv", ".tsv", ".tab"}:
         return read_splits(manifest, text, allow_missing=allow_missing)
-    kind, *rest = text.split("/")
+    kind, *rest = nfc(text).split("/")
     if kind not in _NAMES:
         hint = did_you_mean(kind, _NAMES, listed=PROTOCOLS)
         raise ProtocolError(f"there is no protocol {protocol!r}; {hint}")
@@ -179,7 +180,7 @@ def read_splits(
         )
     folds: dict[str, dict[str, str]] = defaultdict(dict)
     for row in rows:
-        value, fold = row[key], row.get("fold", "")
+        value, fold = nfc(row[key]), row.get("fold", "")
         if not value or value in folds[fold]:
             raise ProtocolError(f"{str(source)!r}: {key} {value!r} is twice in a fold, or is empty")
         folds[fold][value] = row.get("part", "test")
@@ -188,7 +189,7 @@ def read_splits(
 
     ids: dict[str, list[str]] = defaultdict(list)
     for u in manifest:
-        ids[getattr(u, key)].append(u.id)
+        ids[nfc(getattr(u, key))].append(u.id)
     splits = []
     for fold, values in folds.items():
         name = f"file/{source.stem}/{fold}" if fold else f"file/{source.stem}"

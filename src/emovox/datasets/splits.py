@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import hashlib
 import random
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -37,6 +38,7 @@ __all__ = [
     "given",
     "held_out",
     "loso",
+    "part_of",
     "random_split",
     "recording_of",
     "speaker_kfold",
@@ -54,11 +56,22 @@ VALIDATION_SHARE = 0.2
 """Share of the training speakers that validate."""
 
 PARTS: Mapping[str, str] = {
-    **dict.fromkeys(("train", "training"), "train"),
-    **dict.fromkeys(("validation", "valid", "val", "dev", "devel", "development"), "validation"),
-    **dict.fromkeys(("test", "testing", "eval", "evaluation"), "test"),
+    **dict.fromkeys(("train", "training", "trainset"), "train"),
+    **dict.fromkeys(("validation", "valid", "val", "dev", "devel", "development", "devset"), "validation"),
+    **dict.fromkeys(("test", "testing", "testset", "eval", "evaluation", "evalset"), "test"),
 }
 """Names of the parts of a split in folders and files -> part."""
+
+
+def part_of(text: str) -> str | None:
+    """``train``, ``validation`` or ``test`` when ``text`` is a name of it, in any case, with other words.
+
+    >>> part_of("Train-custom"), part_of("my_dev"), part_of("angry")
+    ('train', 'validation', None)
+    """
+    words = re.split(r"[^a-z]+", text.strip().lower())
+    parts = {PARTS[word] for word in words if word in PARTS}
+    return parts.pop() if len(parts) == 1 else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -269,7 +282,7 @@ def split_by_parts(
     Raises:
         ProtocolError: an unknown part, or nothing to train on or to test.
     """
-    place = {key: PARTS.get(part.strip().lower()) for key, part in parts.items()}
+    place = {key: part_of(part) for key, part in parts.items()}
     if strange := [parts[key] for key, part in place.items() if part is None]:
         raise ProtocolError(f"{name}: the part {strange[0]!r} is none of {', '.join(PARTS)}")
     groups: dict[str | None, list[Utterance]] = defaultdict(list)

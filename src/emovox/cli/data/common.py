@@ -16,7 +16,7 @@ from emovox.errors import did_you_mean
 
 if TYPE_CHECKING:
     from emovox.datasets import Manifest
-    from emovox.datasets.formats import Reading
+    from emovox.datasets.formats import ReadOptions
 
 __all__ = [
     "TREES",
@@ -112,15 +112,15 @@ def reading(
     labels: Sequence[str] | None = None,
     speaker: str | None = None,
     audio: Path | None = None,
-) -> Reading:
+) -> ReadOptions:
     """The options of a foreign table out of what was typed."""
-    from emovox.datasets.formats import Reading
+    from emovox.datasets.formats import ReadOptions
 
     try:
         pattern = None if speaker is None else re.compile(speaker)
     except re.error as error:
         raise typer.BadParameter(f"--speaker {speaker!r} is no regular expression: {error}") from error
-    return Reading(root=root, corpus=corpus, labels=_labels(labels or ()), speaker=pattern, audio=audio)
+    return ReadOptions(root=root, corpus=corpus, labels=_labels(labels or ()), speaker=pattern, audio=audio)
 
 
 def _labels(pairs: Sequence[str]) -> Mapping[str, str]:
@@ -135,7 +135,7 @@ def _labels(pairs: Sequence[str]) -> Mapping[str, str]:
     return meanings
 
 
-def manifest_at(path: str, options: Reading, *, format: str | None = None) -> tuple[Manifest, Report]:
+def manifest_at(path: str, options: ReadOptions, *, format: str | None = None) -> tuple[Manifest, Report]:
     """The manifest at ``path``: a corpus's own folder if a corpus is named, else whatever is recognised.
 
     Where there is no such path, ``path`` may be the name of a corpus that lies at ``--root``.

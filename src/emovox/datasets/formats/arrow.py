@@ -1,11 +1,11 @@
-"""Typed tables, by the extra ``data``: Parquet of our own, and data sets that Hugging Face's library saved.
+"""Typed tables, by the extra ``data``: Parquet, and data sets that Hugging Face's library saved.
 
 ``parquet``: every field of an utterance in a column of its type; it holds everything. Any other Parquet table
 with a column for the file (or the sound itself) and one for the emotion can be read too.
 
 ``datasets``: a folder made by ``save_to_disk``, with or without splits. Read only, and without that library:
 its files are Arrow streams. Splits become ``extra["part"]``. Sound that is embedded in the table is written
-to ``Reading.audio``, a folder; rows with such sound are kept out when none is given.
+to the folder ``ReadOptions.audio``; rows with such sound are left out when none is given.
 """
 
 from __future__ import annotations
@@ -18,10 +18,11 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from emovox._files import replaced
-from emovox.datasets.formats.assembly import assemble, part_of
-from emovox.datasets.formats.base import FIELDS, Draft, Format, ImportReport, Reading
-from emovox.datasets.formats.tables import row_of
+from emovox.datasets.formats.assembly import assemble
+from emovox.datasets.formats.base import FIELDS, CorpusFormat, ImportReport, RawRow, ReadOptions
+from emovox.datasets.formats.columns import make_row
 from emovox.datasets.manifest import Manifest, root_of
+from emovox.datasets.splits import part_of
 from emovox.errors import ManifestError, MissingExtraError
 
 __all__ = ["DATASETS", "PARQUET"]
@@ -42,42 +43,35 @@ def _pyarrow() -> Any:
 # --- Parquet ------------------------------------------------------------------------------------------
 
 
-def _read_parquet(source: Path, options: Reading) -> tuple[Manifest, ImportReport]:
+def _read_parquet(source: Path, options: ReadOptions) -> tuple[Manifest, ImportReport]:
     arrow = _pyarrow()
     try:
         table = arrow.parquet.ParquetFile(source)
-        drafts = list(_drafts(table.iter_batches(256), _meanings(table.schema_arrow), options, ""))
+        rows = list(_raw_rows(table.iter_batches(256), _meanings(table.schema_arrow), options, ""))
     except (OSError, arrow.ArrowException) as error:
         raise ManifestError(f"{str(source)!r} is no Parquet table: {error}") from error
-    return assemble(drafts, format="parquet", source=source, base=root_of(source), options=options)
+    return assemble(rows, format="parquet", source=source, base=root_of(source), options=options)
 
 
 def _write_parquet(manifest: Manifest, target: Path, absolute: bool) -> Sequence[tuple[str, str]]:
     arrow = _pyarrow()
-    fit = [u for u in manifest if _is_text(u.path)]
+    invalid = {u.id for u in manifest if any("\ud800" <= c <= "\udfff" for c in u.path)}
+    fit = [u for u in manifest if u.id not in invalid]
     columns = {}
     for name in FIELDS:
         values: list[Any] = [getattr(u, name) for u in fit]
         if name == "path" and absolute:
-            values = [str(manifest.file(u)) for u in fit]
+            values = [str(manifest.root / u.path) for u in fit]
         if name == "extra":
             values = [json.dumps(dict(u.extra), sort_keys=True) if u.extra else None for u in fit]
         columns[name] = arrow.array(values, getattr(arrow, _NUMBERS.get(name, "string"))())
     with replaced(target) as half:
         arrow.parquet.write_table(arrow.table(columns), half)
-    return [(u.id, "its path is not valid text") for u in manifest if not _is_text(u.path)]
-
-
-def _is_text(path: str) -> bool:
-    try:
-        path.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
+    return [(key, "its path is not valid text") for key in sorted(invalid)]
 
 
 def _meanings(schema: Any) -> Mapping[str, Sequence[str]]:
-    """Column -> names of its classes, where the table's own notes for Hugging Face give them."""
+    """Column -> names of its classes, where the table's metadata for Hugging Face give them."""
     try:
         notes = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))
         return _classes(notes["info"]["features"])
@@ -93,40 +87,36 @@ def _classes(features: Mapping[str, Any]) -> dict[str, Sequence[str]]:
     }
 
 
-def _drafts(
-    batches: Iterator[Any], meanings: Mapping[str, Sequence[str]], options: Reading, part: str
-) -> Iterator[Draft]:
+def _raw_rows(
+    batches: Iterator[Any], meanings: Mapping[str, Sequence[str]], options: ReadOptions, part: str
+) -> Iterator[RawRow]:
     n = 0
     for batch in batches:
         for row in batch.to_pylist():
             n += 1
-            where = f"{part} row {n}".strip()
-            yield _draft(where, row, meanings, options, part)
+            yield _raw_row(f"{part} row {n}".strip(), row, meanings, options, part)
 
 
-def _draft(
-    where: str, row: dict[str, Any], meanings: Mapping[str, Sequence[str]], options: Reading, part: str
-) -> Draft:
-    cells = {name: _named(value, meanings.get(name)) for name, value in row.items()}
+def _raw_row(
+    where: str, row: dict[str, Any], meanings: Mapping[str, Sequence[str]], options: ReadOptions, part: str
+) -> RawRow:
+    cells = dict(row)
     for name, value in row.items():
+        names = meanings.get(name)
+        if names is not None and isinstance(value, int) and 0 <= value < len(names):
+            cells[name] = names[value]
         if isinstance(value, dict) and isinstance(value.get("bytes"), bytes):
             if options.audio is None:
                 why = "its sound is embedded in the table; name a folder that it may be written to"
-                return Draft(where, "", {}, trouble=why)
-            cells[name] = str(_extracted(value, options.audio))
+                return RawRow(where, "", {}, trouble=why)
+            cells[name] = str(_extract_sound(value, options.audio))
     if part and not any(column in cells for column in ("part", "split")):
         cells["part"] = part_of(part) or part
-    return row_of(where, cells)
+    return make_row(where, cells)
 
 
-def _named(value: Any, names: Sequence[str] | None) -> Any:
-    if names is not None and isinstance(value, int) and 0 <= value < len(names):
-        return names[value]
-    return value
-
-
-def _extracted(sound: Mapping[str, Any], folder: Path) -> Path:
-    """The embedded sound in a file named after its content: the same sound, the same file."""
+def _extract_sound(sound: Mapping[str, Any], folder: Path) -> Path:
+    """Write the embedded sound to a file named by its hash: the same sound, the same file."""
     folder.mkdir(parents=True, exist_ok=True)
     suffix = PurePosixPath(str(sound.get("path") or "")).suffix or ".wav"
     target = Path(os.path.abspath(folder)) / f"{hashlib.sha256(sound['bytes']).hexdigest()[:24]}{suffix}"  # noqa: PTH100
@@ -139,19 +129,19 @@ def _extracted(sound: Mapping[str, Any], folder: Path) -> Path:
 # --- folders of Hugging Face's library ------------------------------------------------------------------
 
 
-def _read_datasets(source: Path, options: Reading) -> tuple[Manifest, ImportReport]:
+def _read_datasets(source: Path, options: ReadOptions) -> tuple[Manifest, ImportReport]:
     arrow = _pyarrow()
-    drafts: list[Draft] = []
+    rows: list[RawRow] = []
     for part, folder in _splits(source):
         meanings = _classes(_json(folder / "dataset_info.json").get("features") or {})
         for name in _json(folder / "state.json").get("_data_files") or []:
             try:
                 with arrow.memory_map(str(folder / name["filename"])) as stream:
                     batches = arrow.ipc.open_stream(stream)
-                    drafts.extend(_drafts(iter(batches), meanings, options, part))
+                    rows.extend(_raw_rows(iter(batches), meanings, options, part))
             except (OSError, KeyError, TypeError, arrow.ArrowException) as error:
                 raise ManifestError(f"{str(folder)!r} is no whole data set: {error}; save it anew") from error
-    return assemble(drafts, format="datasets", source=source, base=root_of(source), options=options)
+    return assemble(rows, format="datasets", source=source, base=root_of(source), options=options)
 
 
 def _splits(source: Path) -> list[tuple[str, Path]]:
@@ -171,7 +161,7 @@ def _json(path: Path) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-PARQUET = Format(
+PARQUET = CorpusFormat(
     name="parquet",
     title="Parquet, typed",
     holds=frozenset(FIELDS),
@@ -179,7 +169,7 @@ PARQUET = Format(
     write=_write_parquet,
     extra="data",
 )
-DATASETS = Format(
+DATASETS = CorpusFormat(
     name="datasets",
     title="a data set saved by Hugging Face's library (read only)",
     holds=frozenset(FIELDS),

@@ -5,7 +5,7 @@ come from columns of these names, or from what the scheme of the speakers says a
 ``train``, ``dev`` or ``test`` (also as the last word, ``emotion.test``) tells the part.
 
 Written: one table, ``emotion``, segmented, with a column for each field of an utterance. It holds everything,
-times to the nanosecond; a start of 0 is the same as none. Of several utterances over the same stretch of one
+times to the nanosecond; a start of 0 is the same as none. Of several utterances over the same span of one
 file only the first is written. The table is CSV, or parquet if it holds a word, such as ``NULL``, that the
 library takes for an empty cell of a CSV.
 """
@@ -21,10 +21,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from emovox.datasets.formats.assembly import assemble, part_of
-from emovox.datasets.formats.base import FIELDS, Draft, Format, ImportReport, Reading
-from emovox.datasets.formats.tables import row_of
+from emovox.datasets.formats.assembly import assemble
+from emovox.datasets.formats.base import FIELDS, CorpusFormat, ImportReport, RawRow, ReadOptions
+from emovox.datasets.formats.columns import make_row
 from emovox.datasets.manifest import Manifest, Utterance, root_of
+from emovox.datasets.splits import part_of
 from emovox.errors import ManifestError, MissingExtraError
 
 __all__ = ["AUDFORMAT"]
@@ -54,24 +55,24 @@ def _library() -> Any:
     return audformat
 
 
-def _read(source: Path, options: Reading) -> tuple[Manifest, ImportReport]:
+def _read(source: Path, options: ReadOptions) -> tuple[Manifest, ImportReport]:
     audformat = _library()
     folder = source if source.is_dir() else source.parent
     try:
         with _quiet():
             database = audformat.Database.load(str(folder))
-            drafts = [draft for table_id in database.tables for draft in _rows(database, table_id)]
+            rows = [row for table_id in database.tables for row in _rows(database, table_id)]
     except Exception as error:  # whatever a foreign library throws at a foreign file
         raise ManifestError(f"{str(folder)!r} is no audformat database that can be read: {error}") from error
-    if not drafts:
+    if not rows:
         raise ManifestError(
             f"{str(folder)!r} has no table with emotions; expected a column {', '.join(_EMOTION_COLUMNS)} in "
             f"one of {list(database.tables)}"
         )
-    return assemble(drafts, format="audformat", source=folder, base=root_of(folder), options=options)
+    return assemble(rows, format="audformat", source=folder, base=root_of(folder), options=options)
 
 
-def _rows(database: Any, table_id: str) -> Iterator[Draft]:
+def _rows(database: Any, table_id: str) -> Iterator[RawRow]:
     table = database.tables[table_id]
     if not any(name in table.columns for name in _EMOTION_COLUMNS):
         return
@@ -85,7 +86,7 @@ def _rows(database: Any, table_id: str) -> Iterator[Draft]:
             del cells["start"]
         if part and "id" not in cells:
             cells.setdefault("part", part)
-        yield row_of(f"{table_id}, row {n}", cells)
+        yield make_row(f"{table_id}, row {n}", cells)
 
 
 def _text(value: Any) -> str | None:
@@ -117,12 +118,12 @@ def _write(manifest: Manifest, target: Path, absolute: bool) -> Sequence[tuple[s
     rows: dict[tuple[str, int, int | None], Utterance] = {}
     left_out: list[tuple[str, str]] = []
     for u in manifest:
-        path = str(manifest.file(u)) if absolute else u.path
-        stretch = (path, _ns(u.start or 0.0), None if u.end is None else _ns(u.end))
-        if stretch in rows:
-            left_out.append((u.id, f"it is the same stretch of sound as {rows[stretch].id}"))
+        path = str(manifest.root / u.path) if absolute else u.path
+        span = (path, _ns(u.start or 0.0), None if u.end is None else _ns(u.end))
+        if span in rows:
+            left_out.append((u.id, f"it is the same span of sound as {rows[span].id}"))
         else:
-            rows[stretch] = u
+            rows[span] = u
     index = audformat.segmented_index(
         [path for path, _, _ in rows],
         [pd.Timedelta(start, unit="ns") for _, start, _ in rows],
@@ -168,7 +169,7 @@ def _save(database: Any, target: Path, storage: str) -> None:
             shutil.move(path, target / path.name)
 
 
-AUDFORMAT = Format(
+AUDFORMAT = CorpusFormat(
     name="audformat",
     title="audformat database: db.yaml and its tables",
     holds=frozenset(FIELDS),

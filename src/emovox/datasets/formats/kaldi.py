@@ -17,7 +17,7 @@ from urllib.parse import unquote
 
 from emovox._files import replaced_text
 from emovox.datasets.formats.assembly import assemble
-from emovox.datasets.formats.base import Draft, Format, ImportReport, Reading
+from emovox.datasets.formats.base import CorpusFormat, ImportReport, RawRow, ReadOptions
 from emovox.datasets.manifest import Manifest, Utterance, root_of
 from emovox.errors import ManifestError
 
@@ -26,7 +26,7 @@ __all__ = ["KALDI"]
 _SEX = {"female": "f", "male": "m"}
 
 
-def _read(source: Path, options: Reading) -> tuple[Manifest, ImportReport]:
+def _read(source: Path, options: ReadOptions) -> tuple[Manifest, ImportReport]:
     if not (source / "wav.scp").is_file():
         raise ManifestError(f"{str(source)!r} has no wav.scp; expected a data folder of Kaldi's")
     recordings = dict(_pairs(source / "wav.scp"))
@@ -35,14 +35,14 @@ def _read(source: Path, options: Reading) -> tuple[Manifest, ImportReport]:
     sexes = dict(_pairs(source / "spk2gender"))
     languages = dict(_pairs(source / "utt2lang"))
     segments = dict(_pairs(source / "segments"))
-    if not emotions:
-        raise ManifestError(f"{str(source)!r} has no utt2emo, or an empty one: nobody says what is expressed")
-    drafts = []
+    if not (source / "utt2emo").is_file():
+        raise ManifestError(f"{str(source)!r} has no utt2emo; expected the emotion of each utterance there")
+    rows = []
     for utterance in {**(segments or recordings), **emotions}:
         recording, *times = segments[utterance].split() if utterance in segments else [utterance]
         speaker = speakers.get(utterance, "")
-        drafts.append(
-            _draft(
+        rows.append(
+            _raw_row(
                 utterance,
                 recordings.get(recording, ""),
                 {
@@ -54,10 +54,10 @@ def _read(source: Path, options: Reading) -> tuple[Manifest, ImportReport]:
                 },
             )
         )
-    return assemble(drafts, format="kaldi", source=source, base=root_of(source), options=options)
+    return assemble(rows, format="kaldi", source=source, base=root_of(source), options=options)
 
 
-def _draft(utterance: str, path: str, cells: Mapping[str, str]) -> Draft:
+def _raw_row(utterance: str, path: str, cells: Mapping[str, str]) -> RawRow:
     name = unquote(utterance, errors="surrogateescape")
     corpus, slash, key = name.partition("/")
     if slash and corpus and key:  # as emovox names utterances
@@ -65,7 +65,7 @@ def _draft(utterance: str, path: str, cells: Mapping[str, str]) -> Draft:
     if cells.get("end", "").startswith("-"):  # -1 means the file's end
         cells = {**cells, "end": ""}
     command = "its sound is made by a command, which is not run" if path.endswith("|") else None
-    return Draft(f"utterance {name}", path, cells, trouble=command)
+    return RawRow(f"utterance {name}", path, cells, trouble=command)
 
 
 def _pairs(path: Path) -> Iterator[tuple[str, str]]:
@@ -94,10 +94,10 @@ def _write(manifest: Manifest, target: Path, absolute: bool) -> Sequence[tuple[s
         (u for u in manifest if not _unfit(u.path)),
         key=lambda u: _id(u.id).encode("utf-8", "surrogateescape"),
     )
-    stretches = any(u.start or u.end is not None for u in rows)
-    paths = {u.path: str(manifest.file(u)) if absolute else u.path for u in rows}
+    has_spans = any(u.is_span for u in rows)
+    paths = {u.path: str(manifest.root / u.path) if absolute else u.path for u in rows}
     names = {path: f"rec{n:07}" for n, path in enumerate(sorted(paths), 1)}
-    if stretches:
+    if has_spans:
         recordings = {names[path]: paths[path] for path in sorted(paths)}
         _table(target / "segments", ((_id(u.id), f"{names[u.path]} {_span(u)}") for u in rows))
     else:
@@ -134,7 +134,7 @@ def _table(path: Path, rows: Iterable[tuple[str, str]]) -> None:
         stream.writelines(f"{key} {value}\n" for key, value in rows)
 
 
-KALDI = Format(
+KALDI = CorpusFormat(
     name="kaldi",
     title="Kaldi's data folder: wav.scp, utt2emo, utt2spk",
     holds=frozenset({"id", "path", "start", "end", "speaker", "emotion", "sex", "language"}),

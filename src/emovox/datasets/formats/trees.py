@@ -1,149 +1,160 @@
-"""Folders that say by themselves what is expressed: ``angry/x.wav``, or ``x_angry.wav``.
+"""Folders whose names say what is expressed: ``angry/x.wav``, or ``x_angry.wav``.
 
-``folder``: the nearest folder whose name is an emotion, from the file outwards, decides; ``suffix``: the last
-words of the file's name, after ``_``, ``-`` or a space. A folder named ``train``, ``val`` or ``test`` (or by
-their usual other names) is kept as ``extra["part"]``, for the protocol ``given``. Who speaks is found by
-``Reading.speaker``, or not known.
+``folder``: the nearest folder whose name is a known emotion, from the file outwards, is the label; a file
+without one takes the folder at the level where the other files have theirs, so that ``Frustrated`` beside
+``Angry`` is a label, too. ``suffix``: the last words of the file's name, after ``_``, ``-`` or a space; a
+word that is no known emotion is a label when several files end with it. A folder named ``train``, ``val``
+or ``test`` (see `emovox.datasets.splits.part_of`) is kept as ``extra["part"]``, for the protocol ``given``.
+Speakers are found by ``ReadOptions.speaker``, or not known.
 
 Written, a tree holds the emotion and the part, and the sound is copied: ``<part>/<emotion>/<id>.wav`` or
-``<part>/<id>_<emotion>.wav``. Nothing else comes back; a stretch of a file is left out.
+``<part>/<id>_<emotion>.wav``. Nothing else comes back; a span of a file is left out.
 """
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Sequence
 from pathlib import Path, PurePosixPath
 
 from emovox._files import replaced
-from emovox.audio import AUDIO_SUFFIXES
-from emovox.datasets.formats.assembly import assemble, emotion_of, part_of
-from emovox.datasets.formats.base import Draft, Format, ImportReport, Reading
+from emovox.datasets.formats.assembly import assemble, known_emotion
+from emovox.datasets.formats.base import CorpusFormat, ImportReport, RawRow, ReadOptions
 from emovox.datasets.manifest import Manifest, Utterance
-from emovox.datasets.scan import walk
+from emovox.datasets.scan import walk_audio
+from emovox.datasets.splits import part_of
 from emovox.errors import ManifestError
 
-__all__ = ["FOLDER", "SUFFIX"]
+__all__ = ["FOLDER", "SUFFIX", "count_known"]
 
 
-def _read_folder(source: Path, options: Reading) -> tuple[Manifest, ImportReport]:
-    return _read(source, options, "folder", _by_folder)
+def _read_folder(source: Path, options: ReadOptions) -> tuple[Manifest, ImportReport]:
+    return _read_tree(source, options, "folder", _labels_by_folder)
 
 
-def _read_suffix(source: Path, options: Reading) -> tuple[Manifest, ImportReport]:
-    return _read(source, options, "suffix", _by_suffix)
+def _read_suffix(source: Path, options: ReadOptions) -> tuple[Manifest, ImportReport]:
+    return _read_tree(source, options, "suffix", _labels_by_suffix)
 
 
-def _read(
-    source: Path, options: Reading, name: str, emotion: Callable[[PurePosixPath, Reading], str]
+def _read_tree(
+    source: Path,
+    options: ReadOptions,
+    name: str,
+    find_labels: Callable[[Sequence[PurePosixPath], ReadOptions], list[str | None]],
 ) -> tuple[Manifest, ImportReport]:
     if not source.is_dir():
         raise ManifestError(f"{str(source)!r} is not a folder; give the one that holds the sound")
-    drafts = [_draft(path, n_bytes, emotion, options) for path, n_bytes in _sound(source)]
-    return assemble(drafts, format=name, source=source, base=source, options=options)
+    found = list(walk_audio(source))
+    places = [PurePosixPath(path) for path, _ in found]
+    rows = []
+    for (path, n_bytes), place, label in zip(found, places, find_labels(places, options), strict=True):
+        if not n_bytes:
+            rows.append(RawRow(path, "", {}, trouble="it has no bytes, or they cannot be reached"))
+            continue
+        part = next((known for folder in reversed(place.parent.parts) if (known := part_of(folder))), "")
+        trouble = f"no label in {path!r}" if label is None else None
+        rows.append(RawRow(path, path, {"emotion": label or "", "part": part}, trouble=trouble))
+    return assemble(rows, format=name, source=source, base=source, options=options)
 
 
-def _sound(root: Path) -> Iterator[tuple[str, int]]:
-    for path, n_bytes in walk(root):
-        name = path.rsplit("/", 1)[-1]
-        if os.path.splitext(name)[1].lower() in AUDIO_SUFFIXES and not name.startswith("._"):  # noqa: PTH122
-            yield path, n_bytes
+def _labels_by_folder(places: Sequence[PurePosixPath], options: ReadOptions) -> list[str | None]:
+    folders = [[name for name in place.parent.parts if not part_of(name)] for place in places]
+    nearest = [_nearest_known(names, options) for names in folders]
+    levels = Counter(level for level in nearest if level is not None)
+    usual = levels.most_common(1)[0][0] if levels else None
+    labels: list[str | None] = []
+    for names, level in zip(folders, nearest, strict=True):
+        if level is None:
+            level = usual if usual is not None and usual < len(names) else len(names) - 1
+        labels.append(names[level] if names else None)
+    return labels
 
 
-def _draft(
-    path: str, n_bytes: int, emotion: Callable[[PurePosixPath, Reading], str], options: Reading
-) -> Draft:
-    if not n_bytes:
-        return Draft(path, "", {}, trouble="it has no bytes, or they cannot be reached")
-    place = PurePosixPath(path)
-    part = next((known for folder in reversed(place.parent.parts) if (known := part_of(folder))), "")
-    return Draft(path, path, {"emotion": emotion(place, options), "part": part})
+def _nearest_known(names: Sequence[str], options: ReadOptions) -> int | None:
+    """The level of the innermost folder that is a known emotion."""
+    levels = (n for n in range(len(names) - 1, -1, -1) if known_emotion(names[n], options.labels))
+    return next(levels, None)
 
 
-def _by_folder(path: PurePosixPath, options: Reading) -> str:
-    """The nearest folder that is an emotion; else the nearest one, by which the report names the row."""
-    folders = [name for name in reversed(path.parent.parts) if not part_of(name)]
-    known = (name for name in folders if emotion_of(name, options.labels))
-    return next(known, folders[0] if folders else "")
+def _labels_by_suffix(places: Sequence[PurePosixPath], options: ReadOptions) -> list[str | None]:
+    """The longest run of last words that is a known emotion; else the last word."""
+    known, last = [], []
+    for place in places:
+        words = [word for word in re.split(r"[_\-\s]+", place.stem) if word]
+        tails = ("_".join(words[-n:]) for n in (3, 2, 1) if len(words) > n or n == len(words) == 1)
+        known.append(next((tail for tail in tails if known_emotion(tail, options.labels)), None))
+        last.append(words[-1].lower() if words else "")
+    # Numbers count takes, and a word that one file alone ends with belongs to its name.
+    counts = Counter(last)
+    own = (word if counts[word] > 1 and word.isalpha() else None for word in last)
+    return [label or word for label, word in zip(known, own, strict=True)]
 
 
-def _by_suffix(path: PurePosixPath, options: Reading) -> str:
-    """The longest run of last words that is an emotion; else the last word."""
-    words = [word for word in re.split(r"[_\-\s]+", path.stem) if word]
-    for n in (3, 2, 1):
-        tail = "_".join(words[-n:])
-        if len(words) >= n and (len(words) > n or n == 1) and emotion_of(tail, options.labels):
-            return tail
-    return words[-1] if words else ""
+def count_known(folder: Path) -> dict[str, int]:
+    """How many files of a tree have a known emotion, by format."""
+    places = [PurePosixPath(path) for path, n_bytes in walk_audio(folder) if n_bytes]
+    options = ReadOptions()
+    return {
+        name: sum(bool(label and known_emotion(label, {})) for label in find_labels(places, options))
+        for name, find_labels in (("folder", _labels_by_folder), ("suffix", _labels_by_suffix))
+    }
 
 
 def _write_folder(manifest: Manifest, target: Path, absolute: bool) -> Sequence[tuple[str, str]]:
-    return _write(manifest, target, lambda u, name, suffix: f"{u.emotion}/{name}{suffix}")
+    return _write_tree(manifest, target, lambda u, name, suffix: f"{u.emotion}/{name}{suffix}")
 
 
 def _write_suffix(manifest: Manifest, target: Path, absolute: bool) -> Sequence[tuple[str, str]]:
-    return _write(manifest, target, lambda u, name, suffix: f"{name}_{u.emotion}{suffix}")
+    return _write_tree(manifest, target, lambda u, name, suffix: f"{name}_{u.emotion}{suffix}")
 
 
-def _write(
+def _write_tree(
     manifest: Manifest, target: Path, place: Callable[[Utterance, str, str], str]
 ) -> Sequence[tuple[str, str]]:
     left_out: list[tuple[str, str]] = []
     taken: set[str] = set()
     for u in manifest:
-        if u.start or u.end is not None:
-            left_out.append((u.id, "it is a stretch of its file"))
+        if u.is_span:
+            left_out.append((u.id, "it is a span of its file"))
             continue
-        part = part_of(u.extra.get("part", ""))
-        name = _free(_plain(u.id), taken)
-        inner = place(u, name, PurePosixPath(u.path).suffix)
+        # A name that no file system refuses, and that is not too long.
+        stem = re.sub(r"[^\w.-]+", "_", u.id, flags=re.ASCII).strip("._-")[:120] or "clip"
+        name, n = stem, 1
+        while name.lower() in taken:
+            n += 1
+            name = f"{stem}-{n}"
+        taken.add(name.lower())
+        part = part_of(u.extra.get("part", "")) or ""
         try:
-            _copy(manifest.file(u), target / (part or "") / inner)
+            with replaced(target / part / place(u, name, PurePosixPath(u.path).suffix)) as half:
+                shutil.copyfile(manifest.file(u), half)
         except OSError as error:
             left_out.append((u.id, f"its sound could not be copied: {error.strerror or error}"))
     return left_out
 
 
-def _plain(text: str) -> str:
-    """A file name out of an id: nothing in it that some file system refuses, not too long."""
-    return re.sub(r"[^\w.-]+", "_", text, flags=re.ASCII).strip("._-")[:120] or "clip"
-
-
-def _free(name: str, taken: set[str]) -> str:
-    lower, n = name.lower(), 1
-    while lower in taken:
-        n += 1
-        lower = f"{name.lower()}-{n}"
-    taken.add(lower)
-    return name if n == 1 else f"{name}-{n}"
-
-
-def _copy(source: Path, target: Path) -> None:
-    """A copy that appears whole or not at all."""
-    with replaced(target) as half:
-        shutil.copyfile(source, half)
-
-
 def _any_file(folder: Path) -> Path:
-    """Something in ``folder``, or a name that is not there when it is empty."""
+    """Some file in ``folder``, or a name that is not there when it is empty."""
     return next(iter(sorted(folder.iterdir())), folder / "nothing") if folder.is_dir() else folder
 
 
-FOLDER = Format(
+FOLDER = CorpusFormat(
     name="folder",
-    title="a folder an emotion, with or without train/ and test/",
+    title="a folder per emotion, with or without train/ and test/",
     holds=frozenset({"emotion"}),
     read=_read_folder,
     write=_write_folder,
     target=_any_file,
+    is_tree=True,
 )
-SUFFIX = Format(
+SUFFIX = CorpusFormat(
     name="suffix",
     title="file names that end with the emotion: x_happy.wav",
     holds=frozenset({"emotion"}),
     read=_read_suffix,
     write=_write_suffix,
     target=_any_file,
+    is_tree=True,
 )

@@ -1,0 +1,163 @@
+"""Columns of foreign tables: their usual names, and the spans of time that they give."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from emovox.datasets.formats.base import FIELDS, RawRow
+
+__all__ = ["COLUMN_NAMES", "find_column", "make_row", "parse_seconds", "read_span", "span_columns"]
+
+COLUMN_NAMES: Mapping[str, tuple[str, ...]] = {
+    "path": (
+        *("path", "file", "filename", "file_name", "filepath", "file_path", "paths", "files", "filenames"),
+        *("wav", "wav_path", "wav_file", "wavfile", "wav_filename", "wavpath", "audio", "audio_path"),
+        *("audio_file", "audio_filename", "audio_filepath", "audiofile", "audiopath", "sound", "clip"),
+        *("clip_path", "recording", "utterance_path", "full_path", "fullpath", "location"),
+    ),
+    "emotion": (
+        *("emotion", "label", "emo", "emotion_label", "class", "class_label", "category", "labels"),
+        *("emotions", "emotion_name", "emotion_class", "emotional_state", "expressed_emotion", "classes"),
+        *("emotion_category", "target"),
+    ),
+    "speaker": (
+        *("speaker", "speaker_id", "spk", "spk_id", "speakers", "speaker_name", "speakerid", "actor"),
+        *("actor_id", "actors", "subject", "subject_id", "participant", "participant_id", "client_id"),
+    ),
+    "sex": ("sex", "gender"),
+    "age": ("age",),
+    "language": ("language", "lang", "locale"),
+    "text": ("text", "text_id", "sentence", "transcript", "transcription", "statement"),
+    "intensity": ("intensity", "emotional_intensity"),
+    "start": ("start", "start_s", "start_time", "begin", "begin_s", "onset", "start_ms"),
+    "end": ("end", "end_s", "end_time", "stop", "end_ms"),
+    "offset": ("offset", "offset_s", "offset_ms"),
+    "duration": ("duration", "dur", "duration_s", "dur_s", "length", "length_s", "duration_ms"),
+    "corpus": ("corpus", "dataset", "database"),
+    "part": ("part", "split", "set", "subset", "partition", "split_set"),
+}
+"""Field -> the usual names of its column, in the order in which they are looked for."""
+
+_WHOLE = frozenset({"id", "corpus", "speaker", "emotion", "original"})
+"""Columns by which a table is known to be one of ours."""
+
+_TIMEDELTA = re.compile(r"(?:(\d+) days? ?\+?)?(?:(\d+):)?(\d+):(\d\d(?:[.,]\d+)?)", re.ASCII)
+_DECIMAL_COMMA = re.compile(r"-?\d+,\d+", re.ASCII)
+
+
+def find_column(names: Iterable[str], field: str) -> str | None:
+    """The column that holds a field of an utterance, by its usual names; ``None``: there is none."""
+    return _find(_by_plain_name(names), field)
+
+
+def _by_plain_name(names: Iterable[str]) -> dict[str, str]:
+    plain: dict[str, str] = {}
+    for name in names:
+        plain.setdefault(re.sub(r"[\s-]+", "_", name.strip().lower()), name)
+    return plain
+
+
+def _find(plain: Mapping[str, str], field: str) -> str | None:
+    return next((plain[alias] for alias in COLUMN_NAMES[field] if alias in plain), None)
+
+
+def span_columns(names: Iterable[str]) -> dict[str, str]:
+    """The columns that give a span of a file: some of ``start``, ``end`` and ``duration``.
+
+    ``offset`` is the start, as in NeMo and librosa, unless another column is the start and none is a
+    duration: then it is the end, as in tables of events (``onset``, ``offset``). A duration without a start
+    is that of the file and gives no span.
+    """
+    plain = _by_plain_name(names)
+    found = {field: _find(plain, field) for field in ("start", "end", "offset", "duration")}
+    if found["offset"] is not None:
+        if found["start"] is None:
+            found["start"] = found["offset"]
+        elif found["end"] is None and found["duration"] is None:
+            found["end"] = found["offset"]
+    if found["start"] is None or found["end"] is not None:
+        found["duration"] = None
+    return {field: name for field in ("start", "end", "duration") if (name := found[field]) is not None}
+
+
+def read_span(columns: Mapping[str, str], cells: Mapping[str, str]) -> tuple[float | None, float | None]:
+    """Start and end in seconds, out of the cells of `span_columns`; ``None`` where a cell is empty.
+
+    Raises:
+        ValueError: a cell is no time.
+    """
+    times: dict[str, float] = {}
+    for field, column in columns.items():
+        text = cells.get(column, "").strip()
+        if text.lower() not in ("", "nan", "none", "null", "<na>", "nat"):
+            times[field] = parse_seconds(text) / (1000 if column.strip().lower().endswith("ms") else 1)
+    start, end = times.get("start"), times.get("end")
+    if "duration" in times:
+        end = round((start or 0.0) + times["duration"], 9)
+    # Some tables write -1 for the end of the file.
+    return start or None, None if end == -1 else end
+
+
+def parse_seconds(text: str) -> float:
+    """Seconds out of ``1.25``, ``1,25``, ``01:02.5`` or ``0 days 00:00:01.250000``.
+
+    Raises:
+        ValueError: it is none of these.
+    """
+    clock = _TIMEDELTA.fullmatch(text.strip())
+    if clock is None:
+        return float(text.replace(",", ".") if _DECIMAL_COMMA.fullmatch(text.strip()) else text)
+    days, hours, minutes, rest = clock.groups()
+    whole_s = ((int(days or 0) * 24 + int(hours or 0)) * 60 + int(minutes)) * 60
+    return round(whole_s + float(rest.replace(",", ".")), 9)  # pandas counts nanoseconds
+
+
+def make_row(where: str, cells: Mapping[str, Any]) -> RawRow:
+    """A row out of cells under any usual names of their columns."""
+    texts = {name: _text(value) for name, value in cells.items() if value is not None}
+    plain = _by_plain_name(texts)
+    path = _find(plain, "path")
+    if texts.keys() >= _WHOLE:
+        own = {name: text for name, text in texts.items() if name in FIELDS}
+        return RawRow(where, texts[path] if path else "", own, _own_extra(texts), whole=True)
+    spans = span_columns(texts)
+    found = {field: _find(plain, field) for field in COLUMN_NAMES}
+    taken = {name for field, name in found.items() if field not in ("start", "end", "offset", "duration")}
+    named = {
+        field: texts[name]
+        for field, name in found.items()
+        if name is not None and field not in ("path", "start", "end", "offset", "duration")
+    }
+    extra = {
+        name: " ".join(text.split()) for name, text in texts.items() if name not in {*taken, *spans.values()}
+    }
+    trouble = None
+    try:
+        start, end = read_span(spans, texts)
+        named |= {} if start is None else {"start": repr(start)}
+        named |= {} if end is None else {"end": repr(end)}
+    except ValueError as error:
+        trouble = f"its times are no seconds: {error}"
+    return RawRow(where, texts[path] if path else "", named, extra, trouble=trouble)
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, str):
+        return value
+    if isinstance(value, Mapping):  # Hugging Face's form of a sound
+        return str(value["path"]) if value.get("path") else json.dumps(value, ensure_ascii=False, default=str)
+    return json.dumps(value) if isinstance(value, list | bool) else str(value)
+
+
+def _own_extra(texts: Mapping[str, str]) -> dict[str, str]:
+    """Our own ``extra``, which is JSON in its cell."""
+    try:
+        extra = json.loads(texts.get("extra") or "{}")
+    except (ValueError, RecursionError):
+        extra = None
+    if not isinstance(extra, dict):
+        return {"extra": texts["extra"]}
+    return {str(k): str(v) for k, v in extra.items()}
