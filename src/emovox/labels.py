@@ -23,6 +23,7 @@ __all__ = [
     "canonical",
     "canonical_all",
     "is_known",
+    "is_label",
     "label_map",
     "normalize_label",
     "sort_labels",
@@ -129,6 +130,14 @@ def normalize_label(name: str) -> str:
     if not key or not text.isprintable() or "," in key:
         raise LabelError(f"{name!r} cannot be a label; expected a word such as 'angry'")
     return ALIASES.get(key, key.replace(" ", "_"))
+
+
+def is_label(text: object) -> bool:
+    """Whether ``text`` is a label in the spelling that `normalize_label` gives it."""
+    try:
+        return isinstance(text, str) and normalize_label(text) == text
+    except LabelError:
+        return False
 
 
 def sort_labels(names: Iterable[str]) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ from typing import Any, Self
 from emovox.audio import SAMPLE_RATE
 from emovox.bundles.record import Record, parsed
 from emovox.errors import BundleVersionError
-from emovox.labels import ALIASES
+from emovox.labels import is_label
 
 __all__ = [
     "LARGEST",
@@ -219,8 +219,10 @@ class Spec(Record):
         if not self.labels:
             raise ValueError("labels: there is none")
         for label in self.labels:
-            if ALIASES.get(label) != label:
-                raise ValueError(f"labels: {label!r} is not a canonical emotion name")
+            if not is_label(label):
+                raise ValueError(
+                    f"labels: {label!r} is not a canonical name, nor another label in plain spelling"
+                )
             if self.labels.count(label) > 1:
                 raise ValueError(f"labels: {label!r} is named twice")
 

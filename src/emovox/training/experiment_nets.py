@@ -31,7 +31,7 @@ from emovox.errors import ConfigError, MissingExtraError
 from emovox.features import FeatureSet, feature_set
 from emovox.features.cache import Store
 from emovox.features.extraction import Clip, clips_of, extract, heard
-from emovox.labels import EMOTIONS, EXTRAS
+from emovox.labels import sort_labels
 from emovox.training.config import Config, NetModel
 from emovox.training.experiment import Trained, spec_of
 
@@ -248,7 +248,7 @@ def _kind(features: FeatureSet) -> Kind:
 def _labels(manifest: Manifest, split: Split) -> tuple[str, ...]:
     """Emotions of the training, in the order of the house."""
     there = {u.emotion for u in manifest.select(split.train)}
-    labels = tuple(name for name in (*EMOTIONS, *EXTRAS) if name in there)
+    labels = sort_labels(there)
     if len(labels) < 2:
         raise ConfigError(
             f"{split.name}: the training shows {', '.join(labels) or 'nothing'}; expected two emotions"

@@ -124,14 +124,14 @@ def reading(
 
 
 def _labels(pairs: Sequence[str]) -> Mapping[str, str]:
-    from emovox.labels import canonical
+    from emovox.labels import normalize_label
 
     meanings: dict[str, str] = {}
     for pair in pairs:
         name, sign, emotion = pair.rpartition("=")
         if not sign or not name:
             raise typer.BadParameter(f"--label {pair!r}: expected NAME=EMOTION, such as hangry=angry")
-        meanings[name] = meanings[name.lower()] = canonical(emotion)
+        meanings[name] = meanings[name.lower()] = normalize_label(emotion)
     return meanings
 
 
