@@ -515,7 +515,7 @@ class _Terminal(io.StringIO):
 
 def test_progress_is_for_those_who_watch(monkeypatch: pytest.MonkeyPatch, capfd: Any) -> None:
     monkeypatch.setenv("TERM", "xterm")
-    monkeypatch.setattr(terminal.Progress, "PATIENCE_S", 0.0)
+    monkeypatch.setattr(terminal.Progress, "DELAY_S", 0.0)
     monkeypatch.setattr(terminal.Progress, "REDRAW_S", 0.0)
     monkeypatch.setattr(sys, "stderr", _Terminal())
     progress = terminal.Progress(4)
@@ -708,10 +708,10 @@ def test_a_folder_that_takes_nothing_is_told_before_the_work(
     monkeypatch.setattr("os.access", lambda place, mode: Path(place) != tmp_path)
     code, _, said = run(SPEECH, "-o", tmp_path / "rows.csv")
     assert code == 2
-    assert "may not be written to" in " ".join(said.split())
+    assert "is not writable" in " ".join(said.split())
     for name in ("train", "tune", "compare", "evaluate"):
         assert main([name, "--data", "x", "-o", str(tmp_path / "run" / "deeper")]) == 2
-        assert "may not be written to" in " ".join(capfd.readouterr().err.split())
+        assert "is not writable" in " ".join(capfd.readouterr().err.split())
 
 
 def test_ctrl_c_while_all_is_loaded(monkeypatch: pytest.MonkeyPatch) -> None:

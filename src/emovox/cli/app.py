@@ -85,7 +85,7 @@ def _root(
 
 def run(argv: Sequence[str] | None = None) -> int:
     """Run the command tree on ``argv`` and return the exit code (see ``emovox.cli.main``)."""
-    if sys.stderr is None:  # closed: what is said goes nowhere, above all not into stdout
+    if sys.stderr is None:  # closed: messages must not go into stdout
         sys.stderr = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115
     try:
         code = get_command(app).main(
@@ -105,7 +105,7 @@ def run(argv: Sequence[str] | None = None) -> int:
         say(str(error))
         return 2
     except OSError as error:
-        say(_fault(error))
+        say(_describe(error))
         return 2
     except Exception as error:
         if not hasattr(error, "show"):
@@ -115,18 +115,18 @@ def run(argv: Sequence[str] | None = None) -> int:
     return code if isinstance(code, int) else 0
 
 
-_OURS = re.compile(r"\.[^/.]+-\d+\.part$|/\.merge-\w+$|/\.spool-\w+$")
-"""Names of what is written before it is whole: of no interest to whoever asked for the whole."""
+_TEMPORARY = re.compile(r"\.[^/.]+-\d+\.part$|/\.merge-\w+$|/\.spool-\w+$")
+"""Suffixes of temporary names: the message names the file that the user asked for."""
 
 
-def _fault(error: OSError) -> str:
-    """What the system could not do, and with which file."""
+def _describe(error: OSError) -> str:
+    """Describe an error of the operating system, with the file it is about."""
     reason = error.strerror or str(error) or type(error).__name__
     place = error.filename2 or error.filename
-    return reason if place is None else f"{_OURS.sub('', os.fsdecode(place))}: {reason}"
+    return reason if place is None else f"{_TEMPORARY.sub('', os.fsdecode(place))}: {reason}"
 
 
 def _pipe_closed() -> int:
-    """Leave quietly after the reader of stdout has gone, as if the signal had ended the process."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is still buffered goes nowhere
+    """Exit quietly after the reader of stdout has closed it, with the code of SIGPIPE."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # discards what is still buffered
     return 141

@@ -1,4 +1,4 @@
-"""May this file or folder be written? Asked before the work, for every command that writes one."""
+"""Check, before the work starts, that an output file or folder can be written."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ __all__ = ["check_new", "check_writable"]
 
 
 def check_new(path: Path | None, *, force: bool, option: str = "-o", read: Iterable[str | Path] = ()) -> None:
-    """Refuse a file that cannot be made or would be destroyed.
+    """Refuse an output file that cannot be written or would replace another.
 
     Args:
-        path: ``None``: nothing is written.
-        force: let it replace one that is there.
-        option: how it was given, for the message.
-        read: what the command reads: that is never replaced.
+        path: the file; ``None`` if nothing is written.
+        force: allow it to replace an existing file.
+        option: the option that named it, for the message.
+        read: input files of the command, which are never replaced.
 
     Raises:
-        typer.BadParameter: it says what is in the way.
+        typer.BadParameter: the file cannot be written; the message says why.
     """
     if path is None:
         return
@@ -39,13 +39,13 @@ def check_new(path: Path | None, *, force: bool, option: str = "-o", read: Itera
 
 
 def check_writable(path: Path, *, option: str = "-o") -> None:
-    """Refuse a file or folder that cannot be made where it is wanted.
+    """Refuse an output file or folder in a folder that is not writable.
 
     Raises:
-        typer.BadParameter: it says which folder does not take it.
+        typer.BadParameter: the message names the folder.
     """
     above = (one for one in path.absolute().parents if os.path.lexists(one))
     near = path if path.is_dir() else next(above)
     if not near.is_dir() or not os.access(near, os.W_OK | os.X_OK):
-        what = "may not be written to" if near.is_dir() else "is no folder"
+        what = "is not writable" if near.is_dir() else "is not a folder"
         raise typer.BadParameter(f"{option} {str(path)!r}: {str(near)!r} {what}; name another place")

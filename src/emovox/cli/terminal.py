@@ -1,4 +1,4 @@
-"""What a terminal can do: colours, text of a known width, a progress bar, a word on stderr."""
+"""Terminal output: colours, text of a known width, a progress bar, messages on stderr."""
 
 from __future__ import annotations
 
@@ -43,14 +43,14 @@ LABEL_COLOURS: dict[str, str] = {
     "surprise": "96",
     "boredom": "90",
 }
-"""Emotion -> ANSI colour code. The name always stands beside it: colour alone says nothing."""
+"""Emotion -> ANSI colour code. The name is always printed as well, since colour alone is not readable by all."""
 
 
 def has_colours(stream: TextIO) -> bool:
-    """Whether ``stream`` is a terminal whose owner wants colours (https://no-color.org)."""
+    """Whether ``stream`` is a terminal and colours are not switched off (https://no-color.org)."""
     if os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb" or not stream.isatty():
         return False
-    return sys.platform != "win32" or "WT_SESSION" in os.environ  # the old console shows the codes
+    return sys.platform != "win32" or "WT_SESSION" in os.environ  # the old console prints the codes
 
 
 def can_say(stream: TextIO, text: str) -> bool:
@@ -63,12 +63,12 @@ def can_say(stream: TextIO, text: str) -> bool:
 
 
 def clean(text: str) -> str:
-    """``text`` on one line without control characters, which in a file name could steer the terminal."""
+    """Return ``text`` on one line without control characters, which in a file name could control the terminal."""
     return "".join(" " if c.isspace() else c if unicodedata.category(c)[0] != "C" else "\ufffd" for c in text)
 
 
 def width(text: str) -> int:
-    """Columns that ``text`` takes on a terminal."""
+    """Return the number of terminal columns that ``text`` takes."""
     if text.isascii():
         return len(text)
     wide = sum(unicodedata.east_asian_width(c) in "WF" for c in text)
@@ -76,31 +76,31 @@ def width(text: str) -> int:
 
 
 def pad(text: str, columns: int) -> str:
-    """``text`` filled with spaces to ``columns``."""
+    """Return ``text`` filled with spaces to ``columns``."""
     return text + " " * max(0, columns - width(text))
 
 
 def paint(text: str, code: str, *, colours: bool) -> str:
-    """``text`` in the ANSI colour ``code`` when ``colours``."""
+    """Return ``text`` in the ANSI colour ``code`` if ``colours``."""
     return f"\x1b[{code}m{text}\x1b[0m" if colours and code else text
 
 
 def bar(share: float, columns: int, stream: TextIO) -> str:
-    """A horizontal bar, ``share`` of ``columns`` full."""
+    """Return a horizontal bar with ``share`` of its ``columns`` full."""
     full, empty = ("█", "░") if can_say(stream, "█░") else ("#", ".")
     n = round(min(max(share, 0.0), 1.0) * columns)
     return full * n + empty * (columns - n)
 
 
 def say(text: str) -> None:
-    """One line on stderr, in the program's name."""
+    """Print one line on stderr, with the program's name."""
     print(f"emovox: {clean(text)}", file=sys.stderr, flush=True)
 
 
 @contextmanager
 def uninterrupted() -> Iterator[None]:
-    """Hold Ctrl-C back for the moment that it takes to write something whole."""
-    if threading.current_thread() is not threading.main_thread():  # only that one may set handlers
+    """Delay Ctrl-C until the block has run, so that what it writes is complete."""
+    if threading.current_thread() is not threading.main_thread():  # only the main thread may set handlers
         yield
         return
     arrived: list[int] = []
@@ -114,13 +114,13 @@ def uninterrupted() -> Iterator[None]:
 
 
 class Progress:
-    """A bar on stderr while there is more than a little to do; silent where nobody would see it.
+    """A progress bar on stderr.
 
-    Shown only on a terminal, never when stdout feeds a pipe (the pager at its end owns the screen),
-    and only once ``PATIENCE_S`` have passed.
+    It is shown only on a terminal, not when stdout is a pipe (a pager at its end controls the screen), and
+    only after ``DELAY_S``, so that short work prints none.
     """
 
-    PATIENCE_S = 1.0
+    DELAY_S = 1.0
     REDRAW_S = 0.1
 
     def __init__(self, total: int, *, enabled: bool = True) -> None:
@@ -130,13 +130,9 @@ class Progress:
         self._visible = False
 
     def at(self, done: float) -> None:
-        """``done`` of ``total`` recordings are judged; the fraction is the share of the current one."""
+        """Draw the bar for ``done`` of ``total`` recordings; the fraction is the share of the current one."""
         now_s = time.monotonic()
-        if (
-            not self._enabled
-            or now_s - self._start_s < self.PATIENCE_S
-            or now_s - self._drawn_s < self.REDRAW_S
-        ):
+        if not self._enabled or now_s - self._start_s < self.DELAY_S or now_s - self._drawn_s < self.REDRAW_S:
             return
         self._drawn_s, self._visible = now_s, True
         share = min(done / self.total, 1.0)
@@ -147,7 +143,7 @@ class Progress:
         sys.stderr.flush()
 
     def hide(self) -> None:
-        """Take the bar off the screen, so that a row may be written there."""
+        """Remove the bar from the screen, so that a row can be written."""
         if self._visible:
             sys.stderr.write("\r\x1b[K")
             sys.stderr.flush()
@@ -175,17 +171,21 @@ def progress_bar() -> Iterator[Callable[[int, int], None]]:
 
 
 def is_watched() -> bool:
-    """Whether stderr is a terminal to draw on, and stdout feeds no pipe whose end owns the screen."""
+    """Whether stderr is a terminal and stdout is not a pipe, whose reader may control the screen."""
     if not sys.stderr.isatty() or os.environ.get("TERM") == "dumb":
         return False
     try:
         return not stat.S_ISFIFO(os.fstat(sys.stdout.fileno()).st_mode)
-    except (AttributeError, OSError, ValueError):  # closed, or replaced by something that is no file
+    except (
+        AttributeError,
+        OSError,
+        ValueError,
+    ):  # closed, or replaced by an object without a file descriptor
         return False
 
 
 def clock(seconds: float) -> str:
-    """``1:05`` or ``2:01:05``; ``--:--`` when nobody knows."""
+    """Return ``1:05`` or ``2:01:05``; ``--:--`` if the time is unknown."""
     if not math.isfinite(seconds):
         return "--:--"
     minutes, rest = divmod(round(seconds), 60)
