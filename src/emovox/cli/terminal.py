@@ -43,7 +43,7 @@ LABEL_COLOURS: dict[str, str] = {
     "surprise": "96",
     "boredom": "90",
 }
-"""Emotion -> ANSI colour code. The name is always printed as well, since colour alone is not readable by all."""
+"""Emotion -> ANSI colour code. The name is always printed too: not all users see colours."""
 
 
 def has_colours(stream: TextIO) -> bool:
@@ -63,7 +63,7 @@ def can_say(stream: TextIO, text: str) -> bool:
 
 
 def clean(text: str) -> str:
-    """Return ``text`` on one line without control characters, which in a file name could control the terminal."""
+    """Return ``text`` on one line without control characters, which could control the terminal."""
     return "".join(" " if c.isspace() else c if unicodedata.category(c)[0] != "C" else "\ufffd" for c in text)
 
 
