@@ -36,7 +36,7 @@ from emovox.evaluation.metrics import uar
 from emovox.features import extraction
 from emovox.features.cache import Store
 from emovox.training.classical import ESTIMATORS, ClassicalConfig, fit
-from emovox.training.classical.export import to_onnx_classical
+from emovox.training.classical.onnx_export import to_onnx_classical
 from emovox.training.classical.selection import Selection
 
 __all__ = ["main"]

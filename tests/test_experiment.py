@@ -62,7 +62,7 @@ def test_the_bundle_answers_what_the_model_answers(toy: Manifest, rows: FeatureT
     training = experiment.rows_of(rows, toy, split.train)
     fitted = fit(training.x, training.y, training.speakers, experiment.classical_config(config().model, 0))
     tested = experiment.rows_of(rows, toy, answers.ids)
-    logits = np.log(fitted.probabilities(tested.x)) / made.spec.temperature
+    logits = np.log(fitted.predict_proba(tested.x)) / made.spec.temperature
     expected = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
     assert answers.labels == fitted.classes
     np.testing.assert_allclose(answers.probabilities, expected, atol=2e-5)

@@ -12,7 +12,7 @@ pytest.importorskip("sklearn")
 
 import emovox.training.search.rows
 from emovox.errors import ConfigError
-from emovox.training.classical import ClassicalConfig, Fitted
+from emovox.training.classical import ClassicalConfig, FittedClassifier
 from emovox.training.classical.spaces import Choice, Range, draw
 from emovox.training.search import Copies, Method, SearchResult, Trial, search
 
@@ -73,9 +73,11 @@ def test_copies_are_learnt_from_beside_their_rows_and_judge_nothing(monkeypatch:
     of = np.repeat(np.arange(0, 180, 2), 2)  # two copies of every second row
     changed = x[of] + np.eye(12, dtype=np.float32)[0] * 1000
     fits, judged = 0, set()
-    fit, predict = emovox.training.search.rows.fit, Fitted.predict
+    fit, predict = emovox.training.search.rows.fit, FittedClassifier.predict
 
-    def fitted(rows: np.ndarray, labels: list[str], names: list[str], config: ClassicalConfig) -> Fitted:
+    def fitted(
+        rows: np.ndarray, labels: list[str], names: list[str], config: ClassicalConfig
+    ) -> FittedClassifier:
         nonlocal fits
         fits += 1
         number, is_copy = rows[:, 0].astype(int) % 1000, rows[:, 0] >= 1000
@@ -84,12 +86,12 @@ def test_copies_are_learnt_from_beside_their_rows_and_judge_nothing(monkeypatch:
         assert len({*names}) == len({(name, speakers[n]) for name, n in zip(names, number, strict=True)})
         return fit(rows, labels, names, config)
 
-    def predicted(self: Fitted, rows: np.ndarray) -> Any:
+    def predicted(self: FittedClassifier, rows: np.ndarray) -> Any:
         judged.update(rows[:, 0].astype(int))
         return predict(self, rows)
 
     monkeypatch.setattr(emovox.training.search.rows, "fit", fitted)
-    monkeypatch.setattr(Fitted, "predict", predicted)
+    monkeypatch.setattr(FittedClassifier, "predict", predicted)
     found(data=(x, y, speakers), copies=Copies(changed, of), draws=3)
     assert fits == 9
     assert judged == set(range(180)), "every row was held out, and no copy"

@@ -54,7 +54,7 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
-    from emovox.training.classical import ClassicalConfig, Fitted
+    from emovox.training.classical import ClassicalConfig, FittedClassifier
 
 
 # ------------------------------------------------------------------------------------------- splits
@@ -214,7 +214,7 @@ def train(
         BundleError: graph and model disagree.
     """
     from emovox.training.classical import fit
-    from emovox.training.classical.export import n_numbers, to_onnx_classical
+    from emovox.training.classical.onnx_export import count_parameters, to_onnx_classical
 
     rows, held = rows_of(table, manifest, split.train), rows_of(table, manifest, split.validation)
     if not rows.ids:
@@ -239,19 +239,19 @@ def train(
     )
     chosen = isinstance(config.model, ClassicalModel) and config.model.select is not None
     selected = fitted.selected_columns if chosen else None
-    return Trained(model, spec, uar, selected, n_numbers(model), (*fitted.notes, *calibration.notes))
+    return Trained(model, spec, uar, selected, count_parameters(model), (*fitted.notes, *calibration.notes))
 
 
 _CHECKED = 64
 """Rows of the training, and as many of the validation, on which graph and model must agree."""
 
 
-def _validated(fitted: Fitted, held: Rows, coverage: float) -> tuple[Calibration, float | None]:
+def _validated(fitted: FittedClassifier, held: Rows, coverage: float) -> tuple[Calibration, float | None]:
     """How sure it may be, and the UAR; on clips of the emotions that were trained."""
     known = [n for n, name in enumerate(held.y) if name in fitted.classes]
     if not known:
         return calibrated(np.zeros((0, len(fitted.classes))), np.zeros(0, np.int64), coverage), None
-    logits = np.log(np.maximum(fitted.probabilities(held.x[known]), _LEAST))
+    logits = np.log(np.maximum(fitted.predict_proba(held.x[known]), _LEAST))
     truth = np.array([fitted.classes.index(held.y[n]) for n in known])
     answers = np.array(fitted.classes)[logits.argmax(1)]
     uar = metrics.uar([held.y[n] for n in known], answers.tolist(), labels=list(fitted.classes))

@@ -22,7 +22,7 @@ from emovox.augment.clips import plan_of
 from emovox.datasets.manifest import Manifest
 from emovox.datasets.splits import Split
 from emovox.features.extraction import FeatureTable
-from emovox.training.classical.spaces import ends, read_space
+from emovox.training.classical.spaces import endpoints, read_space
 from emovox.training.config import Config, NetModel
 from emovox.training.experiment import classical_config, copied, rows_of
 
@@ -51,7 +51,7 @@ def check_search(config: Config) -> None:
     else:
         classical_config(config.model, config.seed)
         for name, one in space.items():
-            for value in ends(one):
+            for value in endpoints(one):
                 params = {**config.model.params, name: value}
                 classical_config(replace(config.model, params=params), config.seed)
 

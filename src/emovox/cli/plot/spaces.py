@@ -23,7 +23,7 @@ def importance(
     ],
     output: Output,
     method: Annotated[
-        str, typer.Option("--method", metavar="M", help="anova, mutual-information, permutation, catboost.")
+        str, typer.Option("--method", metavar="M", help="anova, permutation, catboost.")
     ] = "anova",
     n: Annotated[int, typer.Option("--count", "-n", min=1, metavar="N", help="How many columns.")] = 20,
     workers: Workers = 1,
@@ -45,7 +45,6 @@ def importance(
 
 _UNITS: Mapping[str, str] = {
     "anova": "F of an analysis of variance between the emotions",
-    "mutual-information": "mutual information with the emotion, nats",
     "permutation": "loss of log-likelihood when shuffled, nats a clip",
     "catboost": "change of the answers of boosted trees, % of all columns",
 }
@@ -69,7 +68,7 @@ def _scored(folder: Path, method: str, workers: int, store: Path | None) -> tupl
         raise ConfigError(f"no method {method!r} that scores columns; {did_you_mean(method, _UNITS)}")
     need_classical()
     from emovox.features import feature_set
-    from emovox.training.classical.selection import column_scores
+    from emovox.training.classical.selection import score_columns
     from emovox.training.config import read_config
     from emovox.training.experiment import planned, rows_of
     from emovox.training.run_folder import CONFIG_FILE, read_run
@@ -84,7 +83,7 @@ def _scored(folder: Path, method: str, workers: int, store: Path | None) -> tupl
     numbers = feature_set(config.features.set, config.features.overrides)
     table = tables_of(manifest, [numbers], workers=workers, store=store)[numbers.name]
     rows = rows_of(table, manifest, split.train)
-    scores = column_scores(rows.x, rows.y, method, seed=config.seed)
+    scores = score_columns(rows.x, rows.y, method, seed=config.seed)
     caption = (
         f"{method} on the {len(rows.ids)} training clips of {', '.join(manifest.corpora)}, {split.name}; no "
         "test clip was looked at. Columns are judged as they are, not as this model weighs them."

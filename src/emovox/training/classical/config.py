@@ -1,4 +1,4 @@
-"""What a classical model is made with, checked when it is written down."""
+"""Settings of a classical model, checked on creation."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any, Self
 
 from emovox.errors import ConfigError, did_you_mean
 from emovox.training.classical.estimators import Estimator, find_estimator
-from emovox.training.classical.preparing import SCALERS
+from emovox.training.classical.preprocessing import SCALERS
 from emovox.training.classical.selection import Selection
 
 __all__ = ["ClassicalConfig"]
@@ -18,7 +18,7 @@ _RESAMPLE = (None, "over", "under")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClassicalConfig:
-    """A classifier, and what happens to the columns and the clips before it.
+    """A classifier, its preprocessing, and how classes are balanced.
 
     Raises:
         ConfigError: a value is unknown or out of range; the message names the nearest.
@@ -26,22 +26,22 @@ class ClassicalConfig:
     """
 
     model: str
-    """One of `ESTIMATORS`."""
+    """A key of `ESTIMATORS`."""
     params: Mapping[str, Any] = field(default_factory=dict)
-    """Over the estimator's defaults."""
+    """Parameters that differ from the estimator's defaults."""
     scaler: str | None = None
-    """``standard``, ``robust``, ``quantile`` or ``none``; ``None``: standard where scale matters."""
+    """``standard``, ``robust``, ``quantile`` or ``none``; ``None``: standard, and none for trees."""
     clip: float | None = 8.0
-    """Standard deviations, after the scalers ``standard`` and ``robust``."""
+    """Limit in standard deviations after the scalers ``standard`` and ``robust``; ``None`` for none."""
     select: Selection | None = None
     class_weight: str | None = None
-    """``balanced``: each class counts the same in sum."""
+    """``balanced``: every class has the same total weight."""
     resample: str | None = None
-    """``over``: clips of rarer classes are repeated; ``under``: clips of commoner classes are left out."""
+    """``over`` repeats clips of rarer classes; ``under`` drops clips of more frequent ones."""
     calibrate: bool = True
-    """Make probabilities of scores where a model has none; quicker without, but then it only predicts."""
+    """Calibrate the scores of models without probabilities; without it they only predict classes."""
     calibration_folds: int = 3
-    """Speaker-disjoint parts of the training, for calibration and stacking."""
+    """Speaker-disjoint folds of the training, for calibration and stacking."""
     seed: int = 0
     n_jobs: int = 1
 
@@ -55,26 +55,26 @@ class ClassicalConfig:
             raise ConfigError(f"clip is {self.clip}; expected standard deviations over 0, or nothing")
         if self.calibration_folds < 2:
             raise ConfigError(f"calibration_folds is {self.calibration_folds}; expected at least 2")
-        if self.class_weight and not estimator.weighs:
+        if self.class_weight and not estimator.supports_weights:
             raise ConfigError(
-                f"{self.model} cannot weigh clips: write resample: over instead of class_weight: balanced"
+                f"{self.model} does not support weights: use resample: over instead of class_weight: balanced"
             )
         if self.class_weight and self.resample:
             raise ConfigError("class_weight and resample both balance the classes; expected one of them")
 
     @property
     def estimator(self) -> Estimator:
-        """The entry of the table."""
+        """The entry of `ESTIMATORS`."""
         return find_estimator(self.model)
 
     @property
     def scaling(self) -> str:
-        """The scaler that is used: the one asked for, or the one that suits the model."""
-        return self.scaler or ("standard" if self.estimator.scales else "none")
+        """The scaler in use: the given one, or the default of the model."""
+        return self.scaler or ("standard" if self.estimator.needs_scaling else "none")
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
-        """Of plain JSON or YAML types, as `to_dict` gives them.
+        """Create from plain JSON or YAML types, as `to_dict` returns them.
 
         Raises:
             ConfigError: a key is unknown; the message names the nearest.
@@ -93,7 +93,7 @@ class ClassicalConfig:
             raise ConfigError(f"the model's configuration cannot be read: {error}") from error
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain types, for JSON or YAML."""
+        """Return plain types, for JSON or YAML."""
         return asdict(self)
 
 

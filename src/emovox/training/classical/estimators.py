@@ -1,10 +1,10 @@
-"""The classifiers, in one table: what each is, its defaults, what is worth searching, what it needs.
+"""The classifiers in one table: description, defaults, search space and requirements.
 
 ::
 
     ESTIMATORS["svc"].make(seed=0, n_jobs=1, C=10.0)        # an unfitted scikit-learn classifier
 
-The defaults are for a thousand clips and some thousand columns on standard scale.
+The defaults suit about a thousand clips and some thousand standardised columns.
 """
 
 from __future__ import annotations
@@ -29,50 +29,50 @@ from sklearn.svm import LinearSVC
 from sklearn.tree import DecisionTreeClassifier
 
 from emovox.errors import ConfigError, MissingExtraError, did_you_mean
-from emovox.training.classical.linear import DiscriminantInSpan, InSpan, LogisticInSpan
+from emovox.training.classical.linear import SpanClassifier, SpanDiscriminant, SpanLogisticRegression
 from emovox.training.classical.spaces import Choice, Range, Space
-from emovox.training.classical.vectors import KernelSVC
+from emovox.training.classical.svm import KernelSVC
 
 __all__ = ["ESTIMATORS", "Estimator", "find_estimator"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Estimator:
-    """A readable entry of `ESTIMATORS`."""
+    """An entry of `ESTIMATORS`."""
 
     name: str
     description: str
     build: Callable[[Mapping[str, Any]], Any]
-    """Parameters -> the classifier; without them, the one whose parameters there are."""
+    """Parameters -> classifier; without any, one that lists the parameters it has."""
     defaults: Mapping[str, Any] = field(default_factory=dict)
     space: Space = field(default_factory=dict)
-    """What `emovox.training.search` searches."""
+    """Default space of `emovox.training.search`."""
     extra: str | None = None
-    """What has to be installed: ``pip install 'emovox[extra]'``."""
-    scales: bool = True
-    """It matters to it how large its columns are; trees do not care."""
-    weighs: bool = True
-    """It can be told that some clips count more, so that classes can be balanced."""
-    calibrated: bool = False
-    """Its scores are no probabilities: they are made such on speakers held out of the training."""
+    """Required extra: ``pip install 'emovox[extra]'``."""
+    needs_scaling: bool = True
+    """Whether the scale of the columns matters; not for trees."""
+    supports_weights: bool = True
+    """Whether clips can be weighted, so that classes can be balanced."""
+    needs_calibration: bool = False
+    """Its scores are no probabilities, and are calibrated on speakers held out of the training."""
     max_columns: int | None = None
-    """With more columns it takes minutes a fit on a thousand clips: select first."""
+    """With more columns a fit on a thousand clips takes minutes: select columns first."""
 
     def make(self, seed: int = 0, n_jobs: int = 1, **params: Any) -> Any:
-        """An unfitted classifier with ``params`` over the defaults.
+        """Build an unfitted classifier with ``params`` over the defaults.
 
         Raises:
             ConfigError: it has no parameter of that name; the message names the nearest.
             MissingExtraError: it needs an extra that is not installed.
         """
-        known = _names(self._built({}))
+        known = _parameter_names(self._build({}))
         for name in params:
             if name not in known:
                 raise ConfigError(f"{self.name} has no parameter {name!r}; {did_you_mean(name, known)}")
-        made = self._built({**self.defaults, **params})
-        return made.set_params(**_seeded(made, seed, n_jobs))
+        model = self._build({**self.defaults, **params})
+        return model.set_params(**_seed_params(model, seed, n_jobs))
 
-    def _built(self, params: Mapping[str, Any]) -> Any:
+    def _build(self, params: Mapping[str, Any]) -> Any:
         try:
             return self.build(params)
         except MissingExtraError:
@@ -81,46 +81,46 @@ class Estimator:
             raise MissingExtraError(f"the model {self.name!r}", self.extra or "classical") from error
 
 
-_SET_HERE = {"random_state", "random_seed", "n_jobs", "thread_count", "estimator", "estimators", "verbose"}
+_RESERVED = {"random_state", "random_seed", "n_jobs", "thread_count", "estimator", "estimators", "verbose"}
 
 
-def _names(made: Any) -> set[str]:
-    """Parameters that may be given: its own, and those of the classifier inside it by their short names."""
-    own = set(inspect.signature(type(made).__init__).parameters) - {"self", "kwargs"}
-    found = {name.removeprefix("estimator__") for name in {*own, *made.get_params()}}
-    found = {name for name in found if "__" not in name} - _SET_HERE
-    return found | {"estimators"} if isinstance(made, StackingClassifier) else found
+def _parameter_names(model: Any) -> set[str]:
+    """Parameters that users may give: its own, and those of its inner classifier by their short names."""
+    own = set(inspect.signature(type(model).__init__).parameters) - {"self", "kwargs"}
+    names = {name.removeprefix("estimator__") for name in {*own, *model.get_params()}}
+    names = {name for name in names if "__" not in name} - _RESERVED
+    return names | {"estimators"} if isinstance(model, StackingClassifier) else names
 
 
-def _seeded(made: Any, seed: int, n_jobs: int) -> dict[str, Any]:
-    """Seed and number of jobs, under whatever names it has for them."""
-    own = set(inspect.signature(type(made).__init__).parameters) | set(made.get_params())
+def _seed_params(model: Any, seed: int, n_jobs: int) -> dict[str, Any]:
+    """Seed and number of jobs, under the names that the library has for them."""
+    own = set(inspect.signature(type(model).__init__).parameters) | set(model.get_params())
     seeds = [name for name in own if name.endswith("__random_state")]
     seeds += [name for name in ("random_seed", "random_state") if name in own][:1]
     jobs = [name for name in ("thread_count", "n_jobs") if name in own][:1]  # CatBoost knows both names
     return dict.fromkeys(seeds, seed) | dict.fromkeys(jobs, n_jobs)
 
 
-def _around(outer: Callable[..., Any], inner: Callable[..., Any]) -> Callable[[Mapping[str, Any]], Any]:
-    """Of a classifier around another one, with one list of parameters for both."""
+def _wrap(outer: Callable[..., Any], inner: Callable[..., Any]) -> Callable[[Mapping[str, Any]], Any]:
+    """Builder of a classifier that contains another, with one list of parameters for both."""
 
     def build(params: Mapping[str, Any]) -> Any:
-        made = outer(estimator=inner())
-        nested = {name.removeprefix("estimator__") for name in made.get_params() if "__" in name}
-        own = set(made.get_params(deep=False))
-        return made.set_params(
+        model = outer(estimator=inner())
+        nested = {name.removeprefix("estimator__") for name in model.get_params() if "__" in name}
+        own = set(model.get_params(deep=False))
+        return model.set_params(
             **{(k if k in own or k not in nested else f"estimator__{k}"): v for k, v in params.items()}
         )
 
     return build
 
 
-def _plain(kind: Callable[..., Any]) -> Callable[[Mapping[str, Any]], Any]:
+def _direct(kind: Callable[..., Any]) -> Callable[[Mapping[str, Any]], Any]:
     return lambda params: kind(**params)
 
 
 _CATBOOST = {"boosting_type": "Plain", "verbose": False, "allow_writing_files": False}
-"""Its default on few clips, ordered boosting, takes minutes a fit on some hundred columns."""
+"""CatBoost's default on few clips, ordered boosting, takes minutes per fit on some hundred columns."""
 
 
 def _lightgbm(params: Mapping[str, Any]) -> Any:
@@ -136,14 +136,14 @@ def _catboost(params: Mapping[str, Any]) -> Any:
 
 
 def _stacking(params: Mapping[str, Any]) -> Any:
-    """A logistic regression of the answers of ``estimators``: names, or ``{"model": ..., "params": {}}``."""
+    """Stack ``estimators``: names, or ``{"model": ..., "params": {...}}``, under a logistic regression."""
     names = params.get("estimators", ("logistic-regression",))
-    described: list[dict[str, Any]] = [{"model": n} if isinstance(n, str) else dict(n) for n in names]
-    if not described or any(one.get("model") == "stacking" for one in described):
+    entries: list[dict[str, Any]] = [{"model": n} if isinstance(n, str) else dict(n) for n in names]
+    if not entries or any(entry.get("model") == "stacking" for entry in entries):
         raise ConfigError(f"stacking got the estimators {list(names)}; expected one or more others")
     members = [
-        (f"{n}-{one['model']}", find_estimator(one["model"]).make(**one.get("params", {})))
-        for n, one in enumerate(described)
+        (f"{n}-{entry['model']}", find_estimator(entry["model"]).make(**entry.get("params", {})))
+        for n, entry in enumerate(entries)
     ]
     rest = {k: v for k, v in params.items() if k != "estimators"}
     return StackingClassifier(members, final_estimator=LogisticRegression(max_iter=1000), **rest)
@@ -160,24 +160,24 @@ ESTIMATORS: dict[str, Estimator] = {
     for entry in (
         Estimator(
             name="svc",
-            description="support vectors with a Gaussian kernel",
-            build=_plain(KernelSVC),
+            description="support vector machine with a Gaussian kernel",
+            build=_direct(KernelSVC),
             defaults={"C": 3.0, "gamma": "scale"},
             space={"C": Range(0.3, 100, log=True), "gamma": Choice(("scale", 3e-5, 1e-4, 3e-4, 1e-3))},
-            calibrated=True,
+            needs_calibration=True,
         ),
         Estimator(
             name="linear-svc",
-            description="a linear support vector machine, one class against the rest",
-            build=_around(InSpan, LinearSVC),
+            description="linear support vector machine, one class against the rest",
+            build=_wrap(SpanClassifier, LinearSVC),
             defaults={"C": 1e-4, "max_iter": 5000},
             space={"C": Range(1e-6, 1e-2, log=True)},
-            calibrated=True,
+            needs_calibration=True,
         ),
         Estimator(
             name="mlp",
-            description="a perceptron with one hidden layer",
-            build=_plain(MLPClassifier),
+            description="perceptron with one hidden layer",
+            build=_direct(MLPClassifier),
             defaults={"hidden_layer_sizes": (256,), "alpha": 1.0, "max_iter": 100},
             space={
                 "hidden_layer_sizes": Choice(((64,), (256,), (512,), (256, 128))),
@@ -187,75 +187,75 @@ ESTIMATORS: dict[str, Estimator] = {
         ),
         Estimator(
             name="knn",
-            description="the vote of the nearest clips",
-            build=_plain(KNeighborsClassifier),
+            description="vote of the nearest clips",
+            build=_direct(KNeighborsClassifier),
             defaults={"n_neighbors": 10, "weights": "distance"},
             space={
                 "n_neighbors": Range(1, 40, log=True, whole=True),
                 "weights": Choice(("uniform", "distance")),
             },
-            weighs=False,
+            supports_weights=False,
         ),
         Estimator(
             name="random-forest",
             description="300 trees on resampled clips (Breiman, 2001)",
-            build=_plain(RandomForestClassifier),
+            build=_direct(RandomForestClassifier),
             defaults={"n_estimators": 300},
             space={"max_features": _FEATURES, "min_samples_leaf": _LEAF},
-            scales=False,
+            needs_scaling=False,
         ),
         Estimator(
             name="extra-trees",
             description="300 trees with random thresholds (Geurts et al., 2006)",
-            build=_plain(ExtraTreesClassifier),
+            build=_direct(ExtraTreesClassifier),
             defaults={"n_estimators": 300},
             space={"max_features": _FEATURES, "min_samples_leaf": _LEAF},
-            scales=False,
+            needs_scaling=False,
         ),
         Estimator(
             name="gradient-boosting",
-            description="small trees, each on what the ones before got wrong (Friedman, 2001)",
-            build=_plain(GradientBoostingClassifier),
+            description="small trees, each fitted to the errors of the previous ones (Friedman, 2001)",
+            build=_direct(GradientBoostingClassifier),
             defaults={"n_estimators": 100, "max_features": "sqrt", "subsample": 0.8},
             space={
                 "n_estimators": Range(50, 300, whole=True),
                 "learning_rate": _RATE,
                 "max_depth": Range(2, 5, whole=True),
             },
-            scales=False,
+            needs_scaling=False,
             max_columns=512,
         ),
         Estimator(
             name="bagging",
             description="100 trees, each on resampled clips and a tenth of the columns (Breiman, 1996)",
-            build=_around(BaggingClassifier, DecisionTreeClassifier),
+            build=_wrap(BaggingClassifier, DecisionTreeClassifier),
             defaults={"n_estimators": 100, "max_features": 0.1},
             space={"max_features": Range(0.02, 0.5, log=True), "min_samples_leaf": _LEAF},
-            scales=False,
+            needs_scaling=False,
         ),
         Estimator(
             name="adaboost",
             description="100 shallow trees on clips weighted by past errors (Zhu et al., 2009)",
-            build=_around(AdaBoostClassifier, DecisionTreeClassifier),
+            build=_wrap(AdaBoostClassifier, DecisionTreeClassifier),
             defaults={"n_estimators": 100, "max_depth": 3},
             space={"n_estimators": Range(50, 300, whole=True), "learning_rate": _RATE, "max_depth": _DEPTH},
-            scales=False,
+            needs_scaling=False,
             max_columns=512,
         ),
         Estimator(
             name="logistic-regression",
             description="multinomial logistic regression with an L2 penalty",
-            build=_around(LogisticInSpan, LogisticRegression),
+            build=_wrap(SpanLogisticRegression, LogisticRegression),
             defaults={"C": 1e-3, "max_iter": 1000},
             space={"C": _C},
         ),
         Estimator(
             name="lda",
-            description="linear discriminants with a shrunken covariance",
-            build=_plain(DiscriminantInSpan),
+            description="linear discriminant analysis with a shrunken covariance",
+            build=_direct(SpanDiscriminant),
             defaults={"shrinkage": 0.8},
             space={"shrinkage": Range(0.01, 1.0, log=True)},
-            weighs=False,
+            supports_weights=False,
         ),
         Estimator(
             name="lightgbm",
@@ -269,7 +269,7 @@ ESTIMATORS: dict[str, Estimator] = {
                 "min_child_samples": Range(5, 40, whole=True),
             },
             extra="lightgbm",
-            scales=False,
+            needs_scaling=False,
             max_columns=512,
         ),
         Estimator(
@@ -283,15 +283,15 @@ ESTIMATORS: dict[str, Estimator] = {
                 "learning_rate": _RATE,
             },
             extra="catboost",
-            scales=False,
+            needs_scaling=False,
             max_columns=512,
         ),
         Estimator(
             name="stacking",
-            description="a logistic regression of what others answer for speakers not trained on",
+            description="logistic regression on the out-of-speaker predictions of other models",
             build=_stacking,
             defaults={"estimators": ("logistic-regression", "svc", "extra-trees")},
-            weighs=False,
+            supports_weights=False,
         ),
     )
 }
@@ -299,7 +299,7 @@ ESTIMATORS: dict[str, Estimator] = {
 
 
 def find_estimator(name: str) -> Estimator:
-    """The estimator of that name.
+    """Return the estimator ``name``.
 
     Raises:
         ConfigError: there is none; the message names the nearest.

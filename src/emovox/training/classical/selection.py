@@ -1,7 +1,7 @@
-"""Which columns are worth keeping? Chosen on the training rows alone, as a step of the pipeline.
+"""Selection of columns on the training rows, as a step of the pipeline.
 
-``Selection("anova", count=512)`` says how; `Select` is the scikit-learn transformer that does it, so that
-whoever splits the rows splits the choice of columns with them.
+`Selection("anova", count=512)` is the setting, `Selector` the scikit-learn transformer, so that any split of
+the rows also splits the selection.
 """
 
 from __future__ import annotations
@@ -13,32 +13,28 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, TransformerMixin
-from sklearn.feature_selection import mutual_info_classif
 from sklearn.linear_model import LogisticRegression
 
 from emovox._arrays import Bools, Doubles, Floats
 from emovox.errors import ConfigError, MissingExtraError, did_you_mean
 from emovox.features.normalization import Standard
-from emovox.training.classical.linear import LogisticInSpan
+from emovox.training.classical.linear import SpanLogisticRegression
 
-__all__ = ["METHODS", "Select", "Selection", "column_scores"]
+__all__ = ["METHODS", "Selection", "Selector", "score_columns"]
 
 
 _C = 1e-3
-"""Of the logistic regression that judges columns; found on ComParE_2016 (docs, `levers`)."""
+"""Regularisation of the logistic regression that scores columns; chosen on ComParE_2016."""
 
 _PERFECT = 1e30
-"""F of a column that never varies within a class."""
+"""F of a column without variance within a class."""
 
 _ROUNDS = 5
-"""How often a column is permuted."""
-
-_DROPPED = 0.2
-"""Share of the columns that one round of recursive elimination takes away."""
+"""Permutations per column."""
 
 
 def _anova(x: Floats, y: NDArray[Any], seed: int) -> Doubles:
-    """F of a one-way analysis of variance; 0 where a column says nothing."""
+    """F of a one-way analysis of variance; 0 for a constant column."""
     rows = np.asarray(x, np.float64)
     members = [rows[y == one] for one in np.unique(y)]
     means = np.stack([one.mean(0) for one in members])
@@ -50,14 +46,9 @@ def _anova(x: Floats, y: NDArray[Any], seed: int) -> Doubles:
     return np.asarray(np.nan_to_num(f, nan=0.0, posinf=_PERFECT))
 
 
-def _mutual_information(x: Floats, y: NDArray[Any], seed: int) -> Doubles:
-    """Nats between a column and the label, by nearest neighbours (Ross, 2014)."""
-    return np.asarray(mutual_info_classif(x, y, random_state=seed))
-
-
 def _permutation(x: Floats, y: NDArray[Any], seed: int) -> Doubles:
-    """How much log-likelihood of logistic regression goes when a column is shuffled (Breiman, 2001)."""
-    model = LogisticInSpan(LogisticRegression(C=_C, max_iter=1000)).fit(x, y)
+    """Loss of log-likelihood of a logistic regression when a column is permuted (Breiman, 2001)."""
+    model = SpanLogisticRegression(LogisticRegression(C=_C, max_iter=1000)).fit(x, y)
     coef, logits = model.coef_, np.atleast_2d(model.decision_function(x).T).T
     if len(coef) == 1:
         coef, logits = np.vstack([0 * coef, coef]), np.hstack([0 * logits, logits])
@@ -75,23 +66,8 @@ def _log_likelihood(logits: Doubles, truth: NDArray[np.int64]) -> float:
     return float((z[np.arange(len(z)), truth] - np.log(np.exp(z).sum(1))).mean())
 
 
-def _recursive_elimination(x: Floats, y: NDArray[Any], seed: int) -> Doubles:
-    """The round in which a column went: the fifth of least weight goes, and the rest is fitted again."""
-    scores = np.zeros(x.shape[1])
-    left, n_round = np.arange(x.shape[1]), 0
-    while len(left):
-        model = LogisticInSpan(LogisticRegression(C=_C, max_iter=1000)).fit(x[:, left], y)
-        weight = np.square(model.coef_).sum(0)
-        order = np.argsort(weight, kind="stable")
-        n_gone = max(1, int(_DROPPED * len(left)))
-        # Within a round the weight decides: it lies between this round's number and the next one's.
-        scores[left] = n_round + weight / (weight.max() + 1e-300) * 0.999
-        left, n_round = np.sort(left[order[n_gone:]]), n_round + 1
-    return scores
-
-
 def _catboost(x: Floats, y: NDArray[Any], seed: int) -> Doubles:
-    """How much the answers of 200 boosted trees change with a column (CatBoost's PredictionValuesChange)."""
+    """Feature importance in 200 boosted trees (CatBoost's PredictionValuesChange)."""
     try:
         from catboost import CatBoostClassifier
     except ImportError as error:
@@ -112,38 +88,38 @@ def _catboost(x: Floats, y: NDArray[Any], seed: int) -> Doubles:
 
 METHODS: Mapping[str, Callable[[Floats, NDArray[Any], int], Doubles]] = {
     "anova": _anova,
-    "mutual-information": _mutual_information,
     "permutation": _permutation,
-    "rfe": _recursive_elimination,
     "catboost": _catboost,
 }
-"""Name -> ``(rows (n, d), labels (n,), seed) -> scores (d,)``, larger for columns that matter more."""
+"""Name -> ``(rows (n, d), labels (n,), seed) -> scores (d,)``, larger for more informative columns."""
 
 
-def column_scores(rows: Floats, labels: Sequence[str], method: str, *, seed: int = 0) -> Doubles:
-    """What a method says of each column, to look at: ``(d,)``; nan where a column is constant.
+def score_columns(rows: Floats, labels: Sequence[str], method: str, *, seed: int = 0) -> Doubles:
+    """Score each column by a method, for display: ``(d,)``; nan for constant columns.
 
     Args:
-        rows: of the training alone, ``(n, d)``; they are brought to one scale, nan becomes the mean.
+        rows: training rows ``(n, d)``; they are standardised, and nan becomes the mean.
         labels: ``(n,)``.
+        method: a key of `METHODS`.
+        seed: of methods with random parts.
 
     Raises:
         ConfigError: the method is unknown.
         MissingExtraError: it needs an extra that is not installed.
     """
-    chosen = Selection(method, count=1).method  # refuses an unknown one
+    known = Selection(method, count=1).method  # refuses an unknown one
     scale = Standard.fit(rows)
     varies = np.nan_to_num(scale.std) > 0
     scores = np.full(rows.shape[1], np.nan)
     if varies.any():
         x = np.nan_to_num(scale.transform(rows)[:, varies])
-        scores[varies] = METHODS[chosen](x, np.array(labels), seed)
+        scores[varies] = METHODS[known](x, np.array(labels), seed)
     return scores
 
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """How columns are chosen: the best ``count``, the best ``ratio`` of all, or those over ``threshold``.
+    """Setting of a selection: the best ``count``, the best ``ratio`` of all, or those over ``threshold``.
 
     Raises:
         ConfigError: the method is unknown, or not exactly one of the three is given, or out of range.
@@ -151,11 +127,11 @@ class Selection:
 
     method: str
     count: int | None = None
-    """At least 1; all columns where there are fewer."""
+    """At least 1; all columns if there are fewer."""
     ratio: float | None = None
     """Over 0, at most 1."""
     threshold: float | None = None
-    """In units of the mean score over all columns: 1.0 keeps what is better than the average."""
+    """In units of the mean score: 1.0 keeps columns that are better than the average."""
 
     def __post_init__(self) -> None:
         if self.method not in METHODS:
@@ -167,11 +143,9 @@ class Selection:
             raise ConfigError(f"select.count is {self.count}; expected at least 1")
         if self.ratio is not None and not 0 < self.ratio <= 1:
             raise ConfigError(f"select.ratio is {self.ratio}; expected a share over 0, at most 1")
-        if self.threshold is not None and self.method == "rfe":
-            raise ConfigError("rfe ranks columns, it does not score them: give count or ratio, no threshold")
 
-    def chosen(self, scores: Doubles) -> Bools:
-        """Which columns ``(d,)`` stay, of their ``scores``; always one at least, the first of equals."""
+    def select(self, scores: Doubles) -> Bools:
+        """Return which columns ``(d,)`` are kept by their ``scores``: one at least, the first of equals."""
         order = np.argsort(-scores, kind="stable")
         if self.threshold is not None:
             n_kept = int((scores >= self.threshold * scores.mean()).sum())
@@ -184,24 +158,24 @@ class Selection:
         return kept
 
 
-class Select(TransformerMixin, BaseEstimator):  # type: ignore[misc]
-    """Keep the columns that a `Selection` chooses on the rows it is fitted on."""
+class Selector(TransformerMixin, BaseEstimator):  # type: ignore[misc]
+    """Transformer that keeps the columns of a `Selection`."""
 
     def __init__(self, selection: Selection | None = None, seed: int = 0) -> None:
         self.selection = selection
         self.seed = seed
 
     def fit(self, X: Floats, y: NDArray[Any]) -> Self:
-        """Score the columns of ``X`` ``(n, d)`` against the labels ``y`` ``(n,)``, and choose.
+        """Score the columns of ``X (n, d)`` against the labels ``y (n,)`` and select.
 
         Raises:
             MissingExtraError: the method needs an extra that is not installed.
         """
         assert self.selection is not None
         self.scores_ = METHODS[self.selection.method](X, y, self.seed)
-        self.support_ = self.selection.chosen(self.scores_)
+        self.support_ = self.selection.select(self.scores_)
         return self
 
     def transform(self, X: Floats) -> Floats:
-        """The chosen columns, in their old order."""
+        """Return the selected columns in their order."""
         return np.asarray(X)[:, self.support_]

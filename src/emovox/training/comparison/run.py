@@ -266,7 +266,7 @@ def _classical(config: ComparisonConfig, model: str, n_columns: int) -> Classica
         scaler=config.scaler,
         clip=config.clip,
         select=select,
-        class_weight=config.class_weight if estimator.weighs else None,
+        class_weight=config.class_weight if estimator.supports_weights else None,
         calibrate=False,
         seed=config.seed,
     )

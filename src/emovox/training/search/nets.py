@@ -23,9 +23,9 @@ import torch
 
 from emovox.errors import ConfigError
 from emovox.nets.registry import make_net
-from emovox.training.classical import speaker_folds
-from emovox.training.classical.fitting import speaker_numbers
-from emovox.training.classical.spaces import Space, ends
+from emovox.training.classical import make_speaker_folds
+from emovox.training.classical.fitting import number_speakers
+from emovox.training.classical.spaces import Space, endpoints
 from emovox.training.config import Config, NetModel, read_config
 from emovox.training.neural.clips import ClipSet
 from emovox.training.neural.curves import Epoch
@@ -71,7 +71,7 @@ def inner_parts(
     Raises:
         ConfigError: there are too few speakers.
     """
-    folds = speaker_folds(clips.labels, speaker_numbers(speakers), n_folds, seed)
+    folds = make_speaker_folds(clips.labels, number_speakers(speakers), n_folds, seed)
     return [(clips.select(training), clips.select(held)) for training, held in folds]
 
 
@@ -96,7 +96,7 @@ def check_space(config: Config, space: Space) -> None:
     if not isinstance(config.model, NetModel):
         raise ConfigError(f"model.kind is {config.model.kind!r}; expected net")
     for name, one in space.items():
-        for value in ends(one):
+        for value in endpoints(one):
             if name.startswith(_TRAIN):
                 read_config(None, [f"{name}={json.dumps(value)}"])  # which knows types, and the nearest name
             else:

@@ -19,8 +19,8 @@ from numpy.typing import ArrayLike, NDArray
 from emovox._arrays import Floats
 from emovox.errors import ConfigError, EmovoxError
 from emovox.evaluation.metrics import uar
-from emovox.training.classical import ClassicalConfig, fit, speaker_folds
-from emovox.training.classical.fitting import Fold, speaker_numbers
+from emovox.training.classical import ClassicalConfig, fit, make_speaker_folds
+from emovox.training.classical.fitting import Fold, number_speakers
 from emovox.training.classical.spaces import Space
 from emovox.training.search.strategies import Method, Plan, run
 from emovox.training.search.trials import GivenUp, SearchResult, Trial
@@ -115,9 +115,9 @@ class _Judge:
             raise ConfigError(
                 f"got rows {rows.shape}, {len(labels)} labels, {len(speakers)} speakers; expected n of each"
             )
-        numbers = speaker_numbers(speakers)
+        numbers = number_speakers(speakers)
         truth = np.unique(labels, return_inverse=True)[1]
-        folds = speaker_folds(truth, numbers, inner_folds, seed)
+        folds = make_speaker_folds(truth, numbers, inner_folds, seed)
         return cls(rows, labels, numbers, replace(config, calibrate=False), copies, folds)
 
     @property

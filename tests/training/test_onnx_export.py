@@ -17,58 +17,58 @@ pytest.importorskip("skl2onnx")
 import onnx
 import onnxruntime as ort
 
+from classical_models import EXTRA, QUICK, labelled_rows, make_config
 from conftest import tiny_spec
 from emovox.bundles import Features, Input, write_bundle
 from emovox.errors import BundleError, ConfigError
 from emovox.features import feature_set
-from emovox.training.classical import ESTIMATORS, ClassicalConfig, Fitted, fit
-from emovox.training.classical.export import TOLERANCE, check_parity, to_onnx_classical
+from emovox.training.classical import ESTIMATORS, ClassicalConfig, FittedClassifier, fit
+from emovox.training.classical.onnx_export import TOLERANCE, check_parity, to_onnx_classical
 from emovox.training.classical.selection import Selection
-from test_classical import EXTRA, QUICK, clips, config
 
 RATE = 16_000
 
 
-def answers(model: bytes, rows: np.ndarray) -> np.ndarray:
+def run_graph(model: bytes, rows: np.ndarray) -> np.ndarray:
     session = ort.InferenceSession(model, providers=["CPUExecutionProvider"])
     return np.asarray(session.run(["logits"], {"features": rows.astype(np.float32)})[0])
 
 
-def held_to(fitted: Fitted, seed: int = 9) -> bytes:
+def check_graph(fitted: FittedClassifier, seed: int = 9) -> bytes:
     """The graph of a model, held to it on training rows and on new ones with gaps and outliers."""
-    known, *_ = clips(n=60)
-    new, *_ = clips(n=60, seed=seed)
+    known, *_ = labelled_rows(n=60)
+    new, *_ = labelled_rows(n=60, seed=seed)
     new[::7] *= 100
     rows = np.concatenate([known, new, np.full((1, 40), np.nan, np.float32)])
     model = to_onnx_classical(fitted, rows)
-    logits = answers(model, rows[:, fitted.selected])
+    logits = run_graph(model, rows[:, fitted.selected])
     assert np.isfinite(logits).all()
-    np.testing.assert_allclose(np.exp(logits), fitted.probabilities(rows), atol=TOLERANCE)
+    np.testing.assert_allclose(np.exp(logits), fitted.predict_proba(rows), atol=TOLERANCE)
     for n in (0, 61, 120):
-        alone = answers(model, rows[n : n + 1, fitted.selected])
+        alone = run_graph(model, rows[n : n + 1, fitted.selected])
         np.testing.assert_allclose(np.exp(alone), np.exp(logits[n : n + 1]), atol=1e-6)
     return model
 
 
 @pytest.mark.parametrize("labels", [("sad", "angry"), ("happy", "sad", "angry", "fear")])
 @pytest.mark.parametrize("name", ESTIMATORS)
-def test_every_estimator_becomes_its_graph(name: str, labels: tuple[str, ...]) -> None:
+def test_every_estimator_is_exported(name: str, labels: tuple[str, ...]) -> None:
     pytest.importorskip(EXTRA.get(name, "sklearn"))
-    x, y, speakers = clips(labels=labels, shift=0.7)
-    held_to(fit(x, y, speakers, config(name)))
+    x, y, speakers = labelled_rows(labels=labels, shift=0.7)
+    check_graph(fit(x, y, speakers, make_config(name)))
 
 
 @pytest.mark.parametrize("scaler", ["standard", "robust", "quantile", "none"])
-@pytest.mark.parametrize("select", [None, Selection("anova", count=7), Selection("rfe", ratio=0.3)])
-def test_all_that_stands_before_the_classifier_is_inside(scaler: str, select: Selection | None) -> None:
-    x, y, speakers = clips(shift=0.7)
+@pytest.mark.parametrize("select", [None, Selection("anova", count=7), Selection("permutation", ratio=0.3)])
+def test_preprocessing_is_in_the_graph(scaler: str, select: Selection | None) -> None:
+    x, y, speakers = labelled_rows(shift=0.7)
     x[:, 11] = 3.0  # constant: it goes
     x[:, 12] = np.nan
     x[:, 13] = np.round(x[:, 13])  # ties
-    fitted = fit(x, y, speakers, config("extra-trees", scaler=scaler, select=select, clip=2.5))
-    model = held_to(fitted)
+    fitted = fit(x, y, speakers, make_config("extra-trees", scaler=scaler, select=select, clip=2.5))
+    model = check_graph(fitted)
     assert not {"11", "12"} & set(fitted.selected_columns)
-    assert len(fitted.selected_columns) == {None: 38, "anova": 7, "rfe": 11}[select and select.method]
+    assert len(fitted.selected_columns) == {None: 38, "anova": 7, "permutation": 11}[select and select.method]
     (port,) = onnx.load_from_string(model).graph.input
     assert port.type.tensor_type.shape.dim[1].dim_value == len(fitted.selected)
 
@@ -87,47 +87,47 @@ def test_all_that_stands_before_the_classifier_is_inside(scaler: str, select: Se
         ("bagging", {"n_estimators": 5, "max_depth": 2, "bootstrap_features": True}),
     ],
 )
-def test_settings_far_from_the_defaults(name: str, params: dict[str, Any]) -> None:
-    x, y, speakers = clips(shift=0.7)
-    held_to(fit(x, y, speakers, config(name, params=params)))
+def test_other_settings_are_exported(name: str, params: dict[str, Any]) -> None:
+    x, y, speakers = labelled_rows(shift=0.7)
+    check_graph(fit(x, y, speakers, make_config(name, params=params)))
 
 
 @pytest.mark.parametrize("name", ["lightgbm", "catboost", "random-forest", "adaboost"])
-def test_values_on_a_threshold_take_the_same_branch(name: str) -> None:
+def test_values_at_thresholds_take_the_same_branch(name: str) -> None:
     # A gap is filled by the median, which lies between two clips just as a tree's thresholds do.
     pytest.importorskip(EXTRA.get(name, "sklearn"))
-    x, y, speakers = clips(shift=0.7)
-    fitted = fit(x, y, speakers, config(name, scaler="none"))
+    x, y, speakers = labelled_rows(shift=0.7)
+    fitted = fit(x, y, speakers, make_config(name, scaler="none"))
     between = (np.sort(x, axis=0)[1:].astype(np.float64) + np.sort(x, axis=0)[:-1]) / 2
     for rows in (between.astype(np.float32), np.where(np.eye(40, dtype=bool), np.nan, x[:40])):
         assert check_parity(fitted, to_onnx_classical(fitted, rows), rows) <= TOLERANCE
 
 
-def test_what_cannot_be_written_is_refused() -> None:
-    x, y, speakers = clips()
+def test_unsupported_settings_are_refused() -> None:
+    x, y, speakers = labelled_rows()
     with pytest.raises(BundleError, match="expected euclidean"):
-        to_onnx_classical(fit(x, y, speakers, config("knn", params={"p": 1})), x)
+        to_onnx_classical(fit(x, y, speakers, make_config("knn", params={"p": 1})), x)
     with pytest.raises(BundleError, match="the graph of model cannot be used"):
-        to_onnx_classical(fit(x, y, speakers, config("gradient-boosting", params={"init": "zero"})), x)
+        to_onnx_classical(fit(x, y, speakers, make_config("gradient-boosting", params={"init": "zero"})), x)
     with pytest.raises(ConfigError, match="no rows"):
-        to_onnx_classical(fit(x, y, speakers, config("lda")), x[:0])
-    with pytest.raises(BundleError, match="KernelSVC cannot be written as a graph"):
-        to_onnx_classical(fit(x, y, speakers, config("svc", calibrate=False)), x)
+        to_onnx_classical(fit(x, y, speakers, make_config("lda")), x[:0])
+    with pytest.raises(BundleError, match="KernelSVC cannot be exported as a graph"):
+        to_onnx_classical(fit(x, y, speakers, make_config("svc", calibrate=False)), x)
 
 
-def test_a_graph_that_differs_is_refused() -> None:
-    x, y, speakers = clips(shift=0.7)
-    one = fit(x, y, speakers, config("lda"))
-    other = fit(x, y, speakers, config("lda", params={"shrinkage": 0.51}))
+def test_different_graph_is_refused() -> None:
+    x, y, speakers = labelled_rows(shift=0.7)
+    one = fit(x, y, speakers, make_config("lda"))
+    other = fit(x, y, speakers, make_config("lda", params={"shrinkage": 0.51}))
     with pytest.raises(
         BundleError, match=r"mine: .* differ from scikit-learn's by .*; expected at most 1e-05"
     ):
         check_parity(one, to_onnx_classical(other, x), x, name="mine")
 
 
-def test_the_same_model_is_the_same_bytes() -> None:
-    x, y, speakers = clips()
-    one, other = (to_onnx_classical(fit(x, y, speakers, config("random-forest")), x) for _ in range(2))
+def test_export_is_deterministic() -> None:
+    x, y, speakers = labelled_rows()
+    one, other = (to_onnx_classical(fit(x, y, speakers, make_config("random-forest")), x) for _ in range(2))
     assert one == other
 
 
@@ -164,7 +164,7 @@ print(json.dumps({one: Recognizer(load_bundle(one)).logits(x).tolist() for one i
 """
 
 
-def test_a_process_without_scikit_learn_answers_the_same(tmp_path: Path) -> None:
+def test_bundles_need_no_scikit_learn(tmp_path: Path) -> None:
     features, heard = feature_set("seed-180"), sounds()
     rows = np.stack([features(x) for x in heard])
     y, speakers = [("happy", "sad", "angry")[n % 3] for n in range(24)], [f"s{n // 3 % 4}" for n in range(24)]
@@ -184,7 +184,7 @@ def test_a_process_without_scikit_learn_answers_the_same(tmp_path: Path) -> None
             ),
         )
         write_bundle(tmp_path / name, to_onnx_classical(fitted, rows), spec)
-        expected[str(tmp_path / name)] = fitted.probabilities(rows)
+        expected[str(tmp_path / name)] = fitted.predict_proba(rows)
     np.save(tmp_path / "sounds.npy", np.stack(heard))
     done = subprocess.run(
         [sys.executable, "-c", ALONE, str(tmp_path / "sounds.npy"), *expected],
