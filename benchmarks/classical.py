@@ -34,7 +34,7 @@ from sklearn.svm import SVC
 from emovox.datasets.scan import scan
 from emovox.evaluation.metrics import uar
 from emovox.features import extraction
-from emovox.features.cache import Store
+from emovox.features.cache import FeatureCache
 from emovox.training.classical import ESTIMATORS, ClassicalConfig, fit
 from emovox.training.classical.onnx_export import to_onnx_classical
 from emovox.training.classical.selection import Selection
@@ -56,7 +56,7 @@ def main() -> int:
     parser.add_argument("--only", nargs="+", choices=("emodb", "time"), default=("emodb", "time"))
     parser.add_argument("--models", nargs="+", choices=ESTIMATORS, default=list(ESTIMATORS))
     options = parser.parse_args()
-    store = Store(options.store) if options.store else None
+    store = FeatureCache(options.store) if options.store else None
     figures, targets = {}, {}
     if "emodb" in options.only:
         figures["emodb"] = scores = emodb(rows_of(options.corpora, "emodb", store))
@@ -69,10 +69,10 @@ def main() -> int:
     return finish("classical", figures, targets)
 
 
-def rows_of(corpora: Path, name: str, store: Store | None) -> Rows:
+def rows_of(corpora: Path, name: str, store: FeatureCache | None) -> Rows:
     """Features, emotions and speakers of a corpus."""
     manifest, _ = scan(name, corpora / name)
-    made = extraction.table(manifest, "ComParE_2016", store=store)
+    made = extraction.extract(manifest, "ComParE_2016", cache=store)
     emotions, speakers = (np.array([getattr(u, what) for u in manifest]) for what in ("emotion", "speaker"))
     return made.values, emotions, speakers
 

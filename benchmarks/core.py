@@ -3,7 +3,7 @@
     python benchmarks/core.py --corpora DIR [--repeats N] [--workers N] [--store DIR] [--table FILE.md]
 
 Needs the extras opensmile and classical, RAVDESS and EMO-DB under DIR. The rows of all clips come through
-`emovox.features.extraction.table`, hence from the store when they are there; what is timed is always
+`emovox.features.extraction.extract`, hence from the store when they are there; what is timed is always
 computed.
 
 - *Columns*: Pearson's correlation over all clips of a corpus. Where ours is a deviation and theirs a
@@ -38,10 +38,10 @@ from emovox import audio
 from emovox.datasets import Manifest, scan
 from emovox.datasets.protocols import make_splits
 from emovox.evaluation.metrics import paired_difference, speaker_interval
-from emovox.features import feature_set
-from emovox.features.cache import Store, default_root
+from emovox.features import find_feature_set
+from emovox.features.cache import FeatureCache, default_folder
 from emovox.features.core import COLUMNS
-from emovox.features.extraction import table as rows_of
+from emovox.features.extraction import extract
 
 PROTOCOLS = {"ravdess": "emobox/ravdess", "emodb": "loso"}
 TITLES = {"ravdess": "RAVDESS", "emodb": "EMO-DB"}
@@ -206,13 +206,13 @@ def markdown(found: dict[str, dict[str, float]]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def values(manifest: Manifest, name: str, store: Store, workers: int) -> np.ndarray:
+def values(manifest: Manifest, name: str, store: FeatureCache, workers: int) -> np.ndarray:
     """Rows of a set, one a clip.
 
     Raises:
         SystemExit: a clip failed.
     """
-    found = rows_of(manifest, name, store=store, workers=workers)
+    found = extract(manifest, name, cache=store, workers=workers)
     if found.errors:
         raise SystemExit(f"{name}: {len(found.errors)} clips failed, {next(iter(found.errors.values()))}")
     return found.values.astype(float)
@@ -236,16 +236,16 @@ def main() -> int:
     parser.add_argument("--store", type=Path, help="where rows are kept; default: the command's store")
     parser.add_argument("--table", type=Path, help="write the correlations as Markdown")
     wanted = parser.parse_args()
-    store = Store(wanted.store or default_root())
+    store = FeatureCache(wanted.store or default_folder())
     manifests = {corpus: scan(corpus, wanted.corpora)[0] for corpus in PROTOCOLS}
     found, figures = {}, {}
     for corpus, manifest in manifests.items():
         sets = {name: values(manifest, name, store, wanted.workers) for name in SETS}
-        found[corpus] = correlations(*sets.values(), list(feature_set("eGeMAPSv02").columns))
+        found[corpus] = correlations(*sets.values(), list(find_feature_set("eGeMAPSv02").columns))
         figures[corpus] = worth(manifest, sets, PROTOCOLS[corpus])
     smile = opensmile.Smile(opensmile.FeatureSet.eGeMAPSv02, opensmile.FeatureLevel.Functionals)
     ways = {
-        **{name: feature_set(name) for name in SETS},
+        **{name: find_feature_set(name) for name in SETS},
         "opensmile.Smile": lambda x: smile.process_signal(x, 16_000),
     }
     with one_core():

@@ -139,20 +139,22 @@ def _make(paths: list[Path], wav: Path, seconds: float) -> None:
 
 def _frames(wav: str) -> None:
     """All the families that the seeds use, F0 too, of one long recording; nothing is kept of them."""
-    from emovox.features.composed import Part, composed
-    from emovox.features.extraction import Clip, frames
+    from emovox.features.extraction import Clip, iter_frames
+    from emovox.features.feature_set import FeaturePart, compose_set
 
     names = ("mfcc", "zcr", "rms", "chroma", "mel", "contrast", "tonnetz", "ssc", "f0")
-    made = composed("all", [Part(family=name) for name in names], description="benchmark", source="")
-    pieces: Iterator[Any] = frames(Clip(wav, wav), made)
+    made = compose_set(
+        "all", [FeaturePart(family=name) for name in names], description="benchmark", source=""
+    )
+    pieces: Iterator[Any] = iter_frames(Clip(wav, wav), made)
     if not sum(map(len, pieces)):
         raise RuntimeError(f"no frames of {wav}")
 
 
 def _extract(paths: list[Path], workers: int) -> None:
-    from emovox.features.extraction import table as rows
+    from emovox.features.extraction import extract
 
-    failed = rows(paths, "seed-full", workers=workers).errors
+    failed = extract(paths, "seed-full", workers=workers).errors
     if failed:
         raise RuntimeError(f"{len(failed)} clips failed: {next(iter(failed.values()))}")
 

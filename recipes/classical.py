@@ -44,8 +44,8 @@ from emovox import audio
 from emovox._arrays import Bools, Doubles, Floats, Ints
 from emovox.datasets import Manifest, emobox, scan
 from emovox.evaluation import metrics
-from emovox.features import FeatureSet, feature_set
-from emovox.features.cache import content_hash
+from emovox.features import FeatureSet, find_feature_set
+from emovox.features.cache import hash_file
 from emovox.nets import front_end
 
 SETS = ("ComParE_2016", "functionals")
@@ -82,7 +82,7 @@ def played(x: Floats, speed: float) -> Floats:
 
 
 def _compare() -> FeatureSet:
-    return feature_set("ComParE_2016", {"trim_db": TRIM_DB})
+    return find_feature_set("ComParE_2016", {"trim_db": TRIM_DB})
 
 
 def _functionals() -> Callable[[Floats], Floats]:
@@ -111,7 +111,7 @@ def _key(manifest: Manifest, name: str) -> str:
     else:
         seen.update(Path(front_end.__file__ or "").read_bytes())
     for u in manifest:
-        seen.update(f"{u.id}:{content_hash(manifest.file(u))}\n".encode())
+        seen.update(f"{u.id}:{hash_file(manifest.file(u))}\n".encode())
     return seen.hexdigest()[:16]
 
 

@@ -45,10 +45,10 @@ from emovox.bundles import (
 )
 from emovox.datasets import Manifest, emobox, scan, splits
 from emovox.evaluation import metrics
-from emovox.features import feature_set
-from emovox.features.cache import Store
-from emovox.features.extraction import table
-from emovox.features.normalization import SpeakerNormaliser, Standard
+from emovox.features import find_feature_set
+from emovox.features.cache import FeatureCache
+from emovox.features.extraction import extract
+from emovox.features.normalization import SpeakerNormaliser, StandardNormaliser
 from emovox.inference.recognizer import Recognizer
 from emovox.training.calibration import fit_temperature
 
@@ -105,10 +105,10 @@ class Clips:
         return self.where(np.isin(self.manifest.ids, list(ids)))
 
 
-def clips_of(root: Path) -> Clips:
+def list_clips(root: Path) -> Clips:
     """RAVDESS's speech."""
     manifest, _ = scan("ravdess", root / "ravdess")
-    found = table(manifest, SET, workers=2, store=Store(CACHE), progress=_progress)
+    found = extract(manifest, SET, workers=2, cache=FeatureCache(CACHE), progress=_progress)
     if found.errors:
         raise SystemExit(f"features failed: {dict(found.errors)}")
     return Clips(
@@ -139,12 +139,12 @@ class Model:
     """``(6373, n_labels)`` float32."""
     bias: np.ndarray
 
-    def logits(self, rows: np.ndarray, voice: Standard) -> np.ndarray:
+    def logits(self, rows: np.ndarray, voice: StandardNormaliser) -> np.ndarray:
         """``(n, 6373)`` of one speaker -> ``(n, n_labels)``."""
         clipped = np.clip(voice.transform(rows), -self.config.clip, self.config.clip)
         return np.asarray(clipped @ self.weights + self.bias)
 
-    def answers(self, rows: np.ndarray, voice: Standard) -> np.ndarray:
+    def answers(self, rows: np.ndarray, voice: StandardNormaliser) -> np.ndarray:
         """The likeliest label of each row."""
         return np.array(self.labels)[self.logits(rows, voice).argmax(1)]
 
@@ -180,7 +180,7 @@ def _copy(
     for speaker in sorted(set(clips.speakers)):
         own = clips.speakers == speaker
         known = draw.permutation(np.flatnonzero(own & usable))[:n]
-        rows[own] = normaliser.enrolled(clips.rows[known]).transform(clips.rows[own])
+        rows[own] = normaliser.enroll(clips.rows[known]).transform(clips.rows[own])
     return rows
 
 
@@ -214,7 +214,7 @@ def enrolled_answers(
             for judged in own:
                 groups.setdefault(known_clips(order, clips.seconds, judged, limit_s), []).append(judged)
             for known, judged_by_it in groups.items():
-                voice = model.normaliser.enrolled(clips.rows[list(known)])
+                voice = model.normaliser.enroll(clips.rows[list(known)])
                 answers[draw, judged_by_it] = model.answers(clips.rows[judged_by_it], voice)
     return answers.astype(str)
 
@@ -334,7 +334,7 @@ def bundled(model: Model, folder: Path, *, protocol: str, temperature: float = 1
         version="1",
         description="ComParE_2016 and logistic regression; can be told whose voice it hears",
         labels=model.labels,
-        input=Input(kind="vector", features=Features(**feature_set(SET).reference())),
+        input=Input(kind="vector", features=Features(**find_feature_set(SET).reference())),
         window_s=3.0,
         hop_s=1.0,
         min_s=0.5,
@@ -363,7 +363,7 @@ def check(recognizer: Recognizer, model: Model, clips: Clips) -> float:
         known = own[own != judged_clip][:4]
         profile = recognizer.enroll([files[i] for i in known])
         told = recognizer.predict(files[judged_clip], profile=profile)
-        voice = model.normaliser.enrolled(clips.rows[known])
+        voice = model.normaliser.enroll(clips.rows[known])
         expected = recognizer.probabilities(model.logits(clips.rows[judged_clip : judged_clip + 1], voice)[0])
         largest = max(largest, float(np.abs(np.array(list(told.scores.values())) - expected).max()))
     return largest
@@ -460,7 +460,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("runs/enrolment"))
     parser.add_argument("--draws", type=int, default=N_DRAWS)
     options = parser.parse_args()
-    clips = clips_of(options.corpora)
+    clips = list_clips(options.corpora)
     result: Any
     if options.command == "choose":
         result = choose(clips)

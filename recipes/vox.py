@@ -35,19 +35,19 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
+import channel_chain
 import numpy as np
 import soxr
 import torch
 
 import emovox
 from emovox import audio
-from emovox.augment import babble, chain
-from emovox.augment.base import with_noise
+from emovox.augment import mix_babble, mix_noise
 from emovox.bundles import MODEL_FILE, Abstain, Input, Licence, Score, Spec, load_bundle, write_bundle
 from emovox.datasets import Manifest, emobox, scan, splits
 from emovox.evaluation import metrics
 from emovox.evaluation.predictions import Predictions, predict_manifest
-from emovox.features.cache import content_hash
+from emovox.features.cache import hash_file
 from emovox.inference.recognizer import Recognizer
 from emovox.labels import EMOTIONS
 from emovox.nets import folded_stft, front_end, layers
@@ -147,10 +147,13 @@ def vectors(manifest: Manifest, cache: Path, variant: int) -> np.ndarray:
 
 def _key(manifest: Manifest) -> str:
     seen = hashlib.sha256(repr((FRONT, SPEEDS, AMONG_VOICES)).encode())
-    for code in (front_end, layers, folded_stft, chain, babble, with_noise, varied, resampled, among_voices):
+    for code in (
+        *(front_end, layers, folded_stft, channel_chain),
+        *(mix_babble, mix_noise, varied, resampled, among_voices),
+    ):
         seen.update(inspect.getsource(code).encode())
     for u in manifest:
-        seen.update(f"{u.id}:{content_hash(manifest.file(u))}\n".encode())
+        seen.update(f"{u.id}:{hash_file(manifest.file(u))}\n".encode())
     return seen.hexdigest()[:16]
 
 
@@ -184,7 +187,7 @@ def varied(x: np.ndarray, variant: int, rng: np.random.Generator) -> np.ndarray:
         return resampled(x, SPEEDS[variant])
     if variant == AMONG_VOICES:
         x = among_voices(x, rng)
-    return chain.channel_chain(x, rng) if variant else x
+    return channel_chain.channel_chain(x, rng) if variant else x
 
 
 def resampled(x: np.ndarray, speed: float) -> np.ndarray:
@@ -201,7 +204,7 @@ def among_voices(x: np.ndarray, rng: np.random.Generator, n_voices: int = 6) -> 
     rate = audio.SAMPLE_RATE
     speeds = rng.uniform(0.7, 1.4, n_voices)
     voices = [np.asarray(soxr.resample(x[::-1], rate * s, rate, quality="LQ"), np.float32) for s in speeds]
-    return with_noise(x, babble(voices, len(x), rng), rng.uniform(0.0, 25.0))
+    return mix_noise(x, mix_babble(voices, len(x), rng), rng.uniform(0.0, 25.0))
 
 
 class Pool:
@@ -305,10 +308,13 @@ def discriminate(vox: Vox, pool: Pool, cell: np.ndarray, weights: np.ndarray) ->
     n_cells = len(vox.config.cell_labels)
     first, second, size = torch.zeros(n_cells, d), torch.zeros(d, d), torch.zeros(n_cells, 1)
     whole = [(variant, np.arange(len(cell))) for variant in heard]
-    for rows, clips_of in (*whole, *((copy, np.flatnonzero(pool.at_speeds)) for copy in pool.copies)):
-        drawn = cell[clips_of] >= 0
+    for rows, list_clips in (*whole, *((copy, np.flatnonzero(pool.at_speeds)) for copy in pool.copies)):
+        drawn = cell[list_clips] >= 0
         z = vox.standardize(torch.from_numpy(rows[drawn])) * column
-        of, part = torch.from_numpy(cell[clips_of][drawn]), torch.from_numpy(share[clips_of][drawn]).float()
+        of, part = (
+            torch.from_numpy(cell[list_clips][drawn]),
+            torch.from_numpy(share[list_clips][drawn]).float(),
+        )
         first.index_add_(0, of, z * part[:, None])
         second += z.T @ (z * part[:, None])
         size.index_add_(0, of, part[:, None])

@@ -20,10 +20,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import channel_chain
 import numpy as np
 import torch
 
-from emovox import audio, augment, load
+from emovox import audio, load
 from emovox.datasets import Manifest, emobox, scan
 from emovox.evaluation import metrics
 from emovox.labels import EMOTIONS
@@ -36,7 +37,7 @@ def _decibels(db: float) -> Change:
 
 
 def _noise(db: float) -> Change:
-    return partial(augment.add_noise, low_db=db, high_db=db)
+    return partial(channel_chain.add_noise, low_db=db, high_db=db)
 
 
 CONDITIONS: Mapping[str, Change] = {
@@ -44,11 +45,11 @@ CONDITIONS: Mapping[str, Change] = {
     "noise, 20 dB": _noise(20.0),
     "noise, 10 dB": _noise(10.0),
     "noise, 0 dB": _noise(0.0),
-    "telephone (G.711, 8 kHz)": augment.mu_law,
-    "low-rate mp3 or opus": augment.encode_decode,
-    "other microphone (+-6 dB)": augment.equalise,
-    "room (RT60 up to 0.5 s)": augment.reverberate,
-    "clipped": augment.clip_peaks,
+    "telephone (G.711, 8 kHz)": channel_chain.mu_law,
+    "low-rate mp3 or opus": channel_chain.encode_decode,
+    "other microphone (+-6 dB)": channel_chain.equalise,
+    "room (RT60 up to 0.5 s)": channel_chain.reverberate,
+    "clipped": channel_chain.clip_peaks,
     "-12 dB": _decibels(-12.0),
     "-24 dB": _decibels(-24.0),
 }

@@ -63,9 +63,7 @@ OPTIONAL = FRAMEWORKS | {
 
 
 KNOWN: set[str] = {
-    "emovox.augment.clips -> emovox.training.config",
     "emovox.bundles.registry -> emovox.inference.recognizer",
-    "emovox.features.extraction -> emovox.datasets.manifest",
 }
 """Imports that still go up: each is to be mended and taken from here."""
 

@@ -223,11 +223,11 @@ def put_case(folder: Path, case: int, model: bytes, spec: bytes) -> None:
 def whole_bundles() -> list[tuple[bytes, bytes]]:
     """A model and its spec for every kind of input; half of the cases are waveforms."""
     from emovox.bundles import Features, Input, Normaliser, Population
-    from emovox.features import feature_set
+    from emovox.features import find_feature_set
 
     made = [(tiny_onnx(), tiny_spec())] * 2
     for kind, name in (("vector", "seed-180"), ("frames", "seed-lstm")):
-        features = feature_set(name)
+        features = find_feature_set(name)
         wanted = Features(**features.reference(), columns=features.columns)
         n = len(features.columns)
         population = Population(mean=(0.5,) * n, std=(2.0,) * n)

@@ -19,7 +19,7 @@ import soundfile
 import emovox
 from emovox._parallel import map_unordered
 from emovox.cli import main
-from emovox.features.extraction import table as feature_table
+from emovox.features.extraction import extract as feature_table
 
 
 @pytest.fixture(scope="module")

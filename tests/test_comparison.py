@@ -17,7 +17,7 @@ pytest.importorskip("sklearn")
 from emovox.datasets.manifest import Manifest
 from emovox.errors import ConfigError, EmovoxError
 from emovox.evaluation import metrics
-from emovox.features.extraction import FeatureTable, table
+from emovox.features.extraction import FeatureTable, extract
 from emovox.reports import comparison_html, comparison_markdown
 from emovox.training import comparison
 from emovox.training.bench import plan
@@ -36,7 +36,7 @@ def toy(tmp_path_factory: pytest.TempPathFactory) -> Manifest:
 
 @pytest.fixture(scope="module")
 def rows(toy: Manifest) -> FeatureTable:
-    return table(toy, "seed-180")
+    return extract(toy, "seed-180")
 
 
 def made(

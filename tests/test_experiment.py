@@ -12,7 +12,6 @@ import pytest
 pytest.importorskip("sklearn")
 pytest.importorskip("skl2onnx")
 
-from emovox.augment.clips import copies_of
 from emovox.bundles import registry, write_bundle
 from emovox.datasets import Dataset
 from emovox.datasets.manifest import Manifest
@@ -20,8 +19,8 @@ from emovox.datasets.splits import default_protocol
 from emovox.errors import ConfigError, LabelError, ProtocolError
 from emovox.evaluation import leakage
 from emovox.evaluation.predictions import predict_manifest
-from emovox.features import feature_set
-from emovox.features.extraction import FeatureTable, table
+from emovox.features import find_feature_set
+from emovox.features.extraction import FeatureTable, extract
 from emovox.training import experiment
 from emovox.training.classical import fit
 from emovox.training.config import (
@@ -43,7 +42,7 @@ def toy(tmp_path_factory: pytest.TempPathFactory) -> Manifest:
 
 @pytest.fixture(scope="module")
 def rows(toy: Manifest) -> FeatureTable:
-    return table(toy, "seed-180")
+    return extract(toy, "seed-180")
 
 
 def config(**model: Any) -> Config:
@@ -128,7 +127,9 @@ def test_the_search_learns_from_copies_of_what_each_inner_fold_trains_on(
         augment=AugmentConfig(copies=1, steps=({"kind": "noise", "snr_db": 0},)),
         tune=TuneConfig(draws=3),
     )
-    copies = table(copies_of(toy, split.train, wanted), "seed-180")
+    augmentation = wanted.augmentation()
+    assert augmentation is not None
+    copies = extract(augmentation.clips(toy.select(split.train)), "seed-180")
     values = copies.values + np.random.default_rng(0).normal(0, 300, copies.values.shape).astype(np.float32)
     loud = FeatureTable(copies.ids, values, copies.columns, {}, copies.reference)
     plain, heard = (searched(wanted, toy, split, rows, some) for some in (None, loud))
@@ -218,13 +219,13 @@ def test_a_coverage_is_a_share() -> None:
     ],
 )
 def test_weights_are_bound_by_what_taught_them(corpora: tuple[str, ...], commercial: bool, told: str) -> None:
-    licence = experiment.licence_of(corpora, feature_set("emovox-core"))
+    licence = experiment.licence_of(corpora, find_feature_set("emovox-core"))
     assert licence.commercial is commercial
     assert told in licence.weights
 
 
 def test_opensmile_binds_the_weights_too() -> None:
-    features = replace(feature_set("emovox-core"), licence="openSMILE's own")
+    features = replace(find_feature_set("emovox-core"), licence="openSMILE's own")
     licence = experiment.licence_of(("banglaser",), features)
     assert (licence.commercial, licence.weights) == (
         False,

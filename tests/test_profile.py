@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from conftest import LABELS, tiny_features_onnx, tiny_spec
 from emovox.bundles import Bundle, Features, Input, Normaliser, Population, load_bundle, write_bundle
 from emovox.errors import AudioError, BundleCorruptError, ConfigError, ProfileError
-from emovox.features import feature_set
+from emovox.features import find_feature_set
 from emovox.inference.adaptation import MAX_PROFILE_BYTES, Enrolment, Profile
 from emovox.inference.recognizer import Recognizer
 from emovox.results import Window
@@ -31,7 +31,7 @@ SHRINK = 2.0
 
 
 def rows_of(sounds: list[np.ndarray]) -> np.ndarray:
-    return np.stack([feature_set(SET)(x) for x in sounds]).astype(np.float64)
+    return np.stack([find_feature_set(SET)(x) for x in sounds]).astype(np.float64)
 
 
 SPEECH = [
@@ -41,7 +41,7 @@ TWO_VOICES = np.concatenate([voice(4.0), voice(4.0, pitch_hz=210, formants_hz=DA
 
 
 def a_spec(**changes: Any) -> Any:
-    features = Features(**feature_set(SET).reference())
+    features = Features(**find_feature_set(SET).reference())
     rows = rows_of([voice(1.0, pitch_hz=p) for p in (90, 120, 200, 260)])
     population = Population(mean=tuple(rows.mean(0)), std=tuple(rows.std(0) + 0.1))
     fields = {
@@ -284,7 +284,7 @@ def test_it_is_statistics_never_sound(me: Profile) -> None:
         *("schema", "model", "features", "n_clips", "seconds", "counts", "mean", "variance"),
     }
     assert all(len(told[key]) == 180 for key in ("counts", "mean", "variance"))
-    assert told["features"] == {**feature_set(SET).reference(), "columns": None}
+    assert told["features"] == {**find_feature_set(SET).reference(), "columns": None}
 
 
 @pytest.mark.parametrize(

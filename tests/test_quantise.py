@@ -112,9 +112,9 @@ def rich_bundle(tmp_path: Path) -> Path:
     """A bundle on features with weights enough to quantise."""
     from conftest import tiny_spec
     from emovox.bundles import Features, Input, write_bundle
-    from emovox.features import feature_set
+    from emovox.features import find_feature_set
 
-    features = feature_set("emovox-core")
+    features = find_feature_set("emovox-core")
     n = len(features.columns)
     spec = tiny_spec(input=Input(kind="vector", features=Features(**features.reference())))
     write_bundle(tmp_path / "rich", tiny_features_onnx(n), spec)

@@ -25,7 +25,7 @@ from emovox.errors import (
     BundleVersionError,
     MissingExtraError,
 )
-from emovox.features import FeatureSet, feature_set
+from emovox.features import FeatureSet, find_feature_set
 from emovox.features.feature_set import SETS
 from emovox.inference.recognizer import Recognizer
 from emovox.results import Segment
@@ -38,7 +38,7 @@ VECTOR, FRAMES = "seed-180", "seed-lstm"
 
 def wanted(name: str, overrides: dict[str, Any] | None = None, **changes: Any) -> Features:
     """What a spec says of a set."""
-    return Features(**({**feature_set(name, overrides).reference(), "columns": None} | changes))
+    return Features(**({**find_feature_set(name, overrides).reference(), "columns": None} | changes))
 
 
 def spec_of(features: Features, kind: str = "vector", **changes: Any) -> Spec:
@@ -48,7 +48,7 @@ def spec_of(features: Features, kind: str = "vector", **changes: Any) -> Spec:
 
 def bundle_of(features: Features, kind: str = "vector", **changes: Any) -> Bundle:
     """An open tiny bundle on these features."""
-    n = len(features.columns or feature_set(features.set, features.overrides).columns)
+    n = len(features.columns or find_feature_set(features.set, features.overrides).columns)
     return Bundle(spec_of(features, kind, **changes), tiny_features_onnx(n, frames=kind == "frames"))
 
 
@@ -56,7 +56,7 @@ def bundle_of(features: Features, kind: str = "vector", **changes: Any) -> Bundl
 def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     kind: str = request.param
     features = wanted(VECTOR if kind == "vector" else FRAMES)
-    n = len(feature_set(features.set).columns)
+    n = len(find_feature_set(features.set).columns)
     where = tmp_path_factory.mktemp(kind) / "tiny"
     write_bundle(where, tiny_features_onnx(n, frames=kind == "frames"), spec_of(features, kind, clip_s=6.0))
     return where
@@ -75,7 +75,7 @@ def by_hand(model: Recognizer, x: np.ndarray) -> np.ndarray:
     """What the tiny graph makes of the set's own numbers."""
     features = model.spec.input.features
     assert features is not None
-    values = np.nan_to_num(feature_set(features.set)(x), nan=0.0).astype(np.float64)
+    values = np.nan_to_num(find_feature_set(features.set)(x), nan=0.0).astype(np.float64)
     row = np.tanh(0.01 * values)
     if row.ndim == 2:
         row = row.mean(axis=0)
@@ -163,11 +163,11 @@ def test_threads_share_a_model(model: Recognizer) -> None:
 
 
 def test_named_columns_come_in_the_order_of_the_graph() -> None:
-    columns = feature_set(VECTOR).columns
+    columns = find_feature_set(VECTOR).columns
     some = (columns[150], columns[3], columns[40])
     x = voice(1.5)
     bundle = bundle_of(wanted(VECTOR, columns=some))
-    row = np.tanh(0.01 * feature_set(VECTOR)(x)[[150, 3, 40]].astype(np.float64))
+    row = np.tanh(0.01 * find_feature_set(VECTOR)(x)[[150, 3, 40]].astype(np.float64))
     weights = np.random.default_rng(5).standard_normal((3, len(LABELS))) / 3
     np.testing.assert_allclose(bundle.logits([x])[0], row @ weights, atol=1e-5)
 
@@ -194,7 +194,7 @@ def test_missing_values_reach_the_graph_as_nan(monkeypatch: pytest.MonkeyPatch) 
 
 
 def made(name: str, compute: Callable[..., Any], **changes: Any) -> FeatureSet:
-    fields: dict[str, Any] = {"kind": "vector", "columns": ("a", "b"), "description": "", "source": ""}
+    fields: dict[str, Any] = {"kind": "vector", "names": ("a", "b"), "description": "", "source": ""}
     return FeatureSet(name=name, compute=compute, **(fields | changes))
 
 

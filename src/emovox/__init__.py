@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from emovox.datasets.loading import Dataset
     from emovox.errors import EmovoxError
     from emovox.evaluation.evaluate import Evaluation, evaluate
+    from emovox.features.extraction import extract
     from emovox.inference.adaptation import Profile
     from emovox.inference.recognizer import Recognizer
     from emovox.inference.stream import Stream
@@ -40,6 +41,7 @@ __all__ = [
     "Window",
     "__version__",
     "evaluate",
+    "extract",
     "load",
     "models",
 ]
@@ -57,6 +59,7 @@ _HOME = {
     "Stream": "inference.stream",
     "Window": "results",
     "evaluate": "evaluation.evaluate",
+    "extract": "features.extraction",
     "load": "bundles.registry",
     "models": "bundles.registry",
 }

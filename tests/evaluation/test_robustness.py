@@ -12,7 +12,7 @@ import pytest
 import soundfile
 
 from emovox import audio
-from emovox.augment import generator, transform
+from emovox.augment import make_rng, make_transform
 from emovox.bundles import load_bundle
 from emovox.cli import main
 from emovox.datasets.manifest import Manifest
@@ -85,9 +85,9 @@ def test_a_row_is_what_the_changed_sound_is_answered(
     model: Recognizer, manifest: Manifest, found: Robustness, name: str
 ) -> None:
     row = next(row for row in found.rows if row.condition.name == name)
-    change = transform(row.condition.kind, **row.condition.settings)
+    change = make_transform(row.condition.kind, **row.condition.settings)
     for k, u in enumerate(manifest):
-        y = change(audio.read(manifest.file(u)), generator(0, f"{row.condition.kind}:{u.id}"))
+        y = change(audio.read(manifest.file(u)), make_rng(0, f"{row.condition.kind}:{u.id}"))
         scores = model.predict(y, sample_rate=16_000).scores
         np.testing.assert_array_equal(row.answers.probabilities[k], [scores[n] for n in row.answers.labels])
 
@@ -98,13 +98,13 @@ def test_babble_is_of_other_speakers(
     from emovox.evaluation import robustness as module
 
     heard: list[list[np.ndarray]] = []
-    original = module.babble
+    original = module.mix_babble
 
     def told(voices: list[np.ndarray], n: int, rng: np.random.Generator) -> np.ndarray:
         heard.append(voices)
         return original(voices, n, rng)
 
-    monkeypatch.setattr(module, "babble", told)
+    monkeypatch.setattr(module, "mix_babble", told)
     measure_robustness(model, manifest, conditions=[NAMED["babble, 10 dB"]])
     own = {
         u.speaker: [audio.read(manifest.file(v)) for v in manifest if v.speaker == u.speaker]
@@ -121,7 +121,8 @@ def test_noise_is_one_noise_louder_and_louder(manifest: Manifest) -> None:
     u = next(iter(manifest))
     x = audio.read(manifest.file(u)) / 20
     added = [
-        transform("noise", **NAMED[f"white noise, {db} dB"].settings)(x, generator(0, f"noise:{u.id}")) - x
+        make_transform("noise", **NAMED[f"white noise, {db} dB"].settings)(x, make_rng(0, f"noise:{u.id}"))
+        - x
         for db in (20, 0)
     ]
     assert np.corrcoef(*added)[0, 1] > 0.999

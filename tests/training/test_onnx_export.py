@@ -21,7 +21,7 @@ from classical_models import EXTRA, QUICK, labelled_rows, make_config
 from conftest import tiny_spec
 from emovox.bundles import Features, Input, write_bundle
 from emovox.errors import BundleError, ConfigError
-from emovox.features import feature_set
+from emovox.features import find_feature_set
 from emovox.training.classical import ESTIMATORS, ClassicalConfig, FittedClassifier, fit
 from emovox.training.classical.onnx_export import TOLERANCE, check_parity, to_onnx_classical
 from emovox.training.classical.selection import Selection
@@ -165,7 +165,7 @@ print(json.dumps({one: Recognizer(load_bundle(one)).logits(x).tolist() for one i
 
 
 def test_bundles_need_no_scikit_learn(tmp_path: Path) -> None:
-    features, heard = feature_set("seed-180"), sounds()
+    features, heard = find_feature_set("seed-180"), sounds()
     rows = np.stack([features(x) for x in heard])
     y, speakers = [("happy", "sad", "angry")[n % 3] for n in range(24)], [f"s{n // 3 % 4}" for n in range(24)]
     expected: dict[str, np.ndarray] = {}

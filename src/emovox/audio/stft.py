@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike
 from emovox._arrays import Doubles, Floats
 from emovox.audio.validation import SAMPLE_RATE
 
-__all__ = ["frames", "log_mel", "mel_filters", "power"]
+__all__ = ["frames", "hz_to_mel", "log_mel", "mel_filters", "mel_to_hz", "power"]
 
 
 def frames(x: ArrayLike, n_fft: int, hop: int) -> Floats:
@@ -64,7 +64,7 @@ def mel_filters(
             f"{n_mels!r} bands from {low_hz!r} to {high_hz!r} Hz at {sample_rate!r} Hz; expected one band or "
             "more, and edges that rise from 0 to at most half the rate"
         )
-    to_mel, to_hz = (_htk_mel, _htk_hz) if scale == "htk" else (_slaney_mel, _slaney_hz)
+    to_mel, to_hz = (hz_to_mel, mel_to_hz) if scale == "htk" else (_slaney_mel, _slaney_hz)
     low, high = to_mel(np.array([low_hz, high_hz], dtype=np.float64))
     edges = to_hz(np.linspace(low, high, n_mels + 2))
     hz = np.arange(n_fft // 2 + 1) * sample_rate / n_fft
@@ -74,11 +74,13 @@ def mel_filters(
     return (np.maximum(0, np.minimum(rise, fall)) / area).astype(np.float32)
 
 
-def _htk_mel(hz: Doubles) -> Doubles:
+def hz_to_mel(hz: Doubles) -> Doubles:
+    """Convert Hz to mel by the formula of HTK (O'Shaughnessy)."""
     return 2595 * np.log10(1 + hz / 700)
 
 
-def _htk_hz(mel: Doubles) -> Doubles:
+def mel_to_hz(mel: Doubles) -> Doubles:
+    """Convert mel to Hz by the formula of HTK (O'Shaughnessy)."""
     hz: Doubles = 700 * (10 ** (mel / 2595) - 1)
     return hz
 

@@ -1,87 +1,68 @@
-"""Changes to a recording that leave its expressed emotion alone.
+"""Transforms of a recording that keep its expressed emotion, for training and robustness tests.
 
-Each transform is a frozen dataclass of its strength, called with ``(x (n,) float32, rng) -> (m,) float32`` in
-[-1, 1] at 16 kHz; randomness comes only from the numpy ``Generator`` it is given::
+Each transform is a frozen dataclass of its settings, called with ``(x (n,) float32, rng) -> (m,) float32`` in
+[-1, 1] at 16 kHz; randomness comes from the given numpy ``Generator`` alone::
 
     y = Noise(snr_db=10, colour="white")(x, np.random.default_rng(0))
-    y = transform("pitch", semitones=2)(x, rng)          # the same by name: KINDS
-    y = Plan.of([{"kind": "noise", "share": 0.5}])(x, rng)   # as a config spells it
-
-``chain`` is how the default model was trained: functions of random strength, and ``channel_chain`` that puts
-every corpus through the same random rooms, bands, codecs and noises.
+    y = make_transform("pitch", semitones=2)(x, rng)                    # by its name in TRANSFORMS
+    y = Pipeline.from_list([{"kind": "noise", "share": 0.5}])(x, rng)   # as in a config
 """
 
 from __future__ import annotations
 
-from emovox.audio import SAMPLE_RATE
-from emovox.augment.base import Transform
-from emovox.augment.chain import (
-    AUGMENTATIONS,
-    ChainConfig,
-    add_noise,
-    band_limit,
-    channel_chain,
-    clip_peaks,
-    crop,
-    encode_decode,
-    equalise,
-    gain,
-    mu_law,
-    reverberate,
-    speed,
+from emovox.augment.base import Amount, Rng, Transform, limit_peak, mix_noise
+from emovox.augment.channel import (
+    BandPass,
+    Clipping,
+    Gain,
+    MicrophoneResponse,
+    Room,
+    TelephoneBand,
+    impulse_response,
 )
-from emovox.augment.codecs import Mp3, Opus
-from emovox.augment.g711 import G711
-from emovox.augment.level import Clipping, Gain
-from emovox.augment.lines import Band, Microphone, Telephone
-from emovox.augment.noise import COLOURS, Babble, Background, Noise, babble
-from emovox.augment.registry import KINDS, Plan, Step, generator, settings_of, transform
-from emovox.augment.room import Room, impulse_response
-from emovox.augment.stretching import Pitch, Stretch
-from emovox.augment.timing import Crop, Shift, Speed
-from emovox.augment.voice import VocalTract
+from emovox.augment.codecs import G711, Mp3, Opus
+from emovox.augment.noise import COLOURS, Babble, Background, Noise, mix_babble
+from emovox.augment.pipeline import (
+    TRANSFORMS,
+    Pipeline,
+    PipelineStep,
+    default_settings,
+    make_rng,
+    make_transform,
+)
+from emovox.augment.speech import Crop, Pitch, Shift, Speed, Stretch, VocalTract
 
 __all__ = [
-    "AUGMENTATIONS",
     "COLOURS",
     "G711",
-    "KINDS",
-    "SAMPLE_RATE",
+    "TRANSFORMS",
+    "Amount",
     "Babble",
     "Background",
-    "Band",
-    "ChainConfig",
+    "BandPass",
     "Clipping",
     "Crop",
     "Gain",
-    "Microphone",
+    "MicrophoneResponse",
     "Mp3",
     "Noise",
     "Opus",
+    "Pipeline",
+    "PipelineStep",
     "Pitch",
-    "Plan",
+    "Rng",
     "Room",
     "Shift",
     "Speed",
-    "Step",
     "Stretch",
-    "Telephone",
+    "TelephoneBand",
     "Transform",
     "VocalTract",
-    "add_noise",
-    "babble",
-    "band_limit",
-    "channel_chain",
-    "clip_peaks",
-    "crop",
-    "encode_decode",
-    "equalise",
-    "gain",
-    "generator",
+    "default_settings",
     "impulse_response",
-    "mu_law",
-    "reverberate",
-    "settings_of",
-    "speed",
-    "transform",
+    "limit_peak",
+    "make_rng",
+    "make_transform",
+    "mix_babble",
+    "mix_noise",
 ]

@@ -1,164 +1,181 @@
-"""Which changed copies of clips are trained on, and what becomes of them when they are made too early.
+"""Augmented versions of training clips, and of a corpus before it is split.
 
 ::
 
-    clips = copies_of(manifest, split.train, config)                 # to be extracted as any other clips
+    augmentation = make_augmentation(steps, n_versions=2, seed=0)
+    clips = augmentation.clips(manifest.select(split.train))        # extracted like any other clips
 
-A copy follows from the plan, the seed, the clip's id and the copy's number, and from nothing else. Copies
-belong to the training alone. `made_first` does it wrongly, on purpose, to show what that is worth.
+A version depends on the pipeline, the seed, the clip's id and the version's number, and on nothing else.
+Augmented clips belong to the training part alone. `augmented_manifest` does it in the wrong order, before the
+split, to measure what that is worth.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import soundfile
 
 from emovox import audio
 from emovox._arrays import Floats
 from emovox._files import replaced
-from emovox.augment import Plan, generator
+from emovox.augment.pipeline import Pipeline, make_rng
 from emovox.datasets.manifest import Manifest, Utterance
 from emovox.datasets.splits import COPY_OF
 from emovox.errors import ConfigError
-from emovox.features.extraction import Clip, clips_of
-from emovox.training.config import AugmentConfig, Config
+from emovox.features.extraction import Clip, ClipSource, list_clips, read_clip
 
-__all__ = ["CopyOf", "copies_of", "copy_id", "made_first", "plan_of", "write_copies"]
+__all__ = [
+    "AugmentedClip",
+    "ClipAugmentation",
+    "augmented_id",
+    "augmented_manifest",
+    "make_augmentation",
+    "write_augmented",
+]
 
 
 @dataclass(frozen=True, slots=True)
-class CopyOf:
-    """One changed copy of one recording: called with its sound, it gives the copy's."""
+class AugmentedClip:
+    """The change from one recording to one of its augmented versions; `emovox.features.Clip` takes it."""
 
-    plan: Plan
+    pipeline: Pipeline
     key: str
     """The recording's id."""
     number: int
     """From 1."""
     seed: int = 0
-    noises: str = ""
-    """What lies in the folders that the plan takes recordings from."""
+    noise_files: str = ""
+    """Names, sizes and dates of the recordings that the pipeline draws from."""
 
     @property
     def name(self) -> str:
-        """All that the copy depends on, but the recording's sound."""
-        return json.dumps([self.plan.to_list(), self.key, self.number, self.seed, self.noises])
+        """Everything that the version depends on, but the recording's samples."""
+        return json.dumps([self.pipeline.to_list(), self.key, self.number, self.seed, self.noise_files])
 
     def __call__(self, x: Floats, /) -> Floats:
-        """The copy of ``x``, as `Plan.variants` makes it."""
-        return self.plan(x, generator(self.seed, f"{self.key}#{self.number}"))
+        """Return the augmented version of ``x``, as `Pipeline.variants` makes it."""
+        return self.pipeline(x, make_rng(self.seed, f"{self.key}#{self.number}"))
 
 
-def plan_of(config: AugmentConfig) -> Plan | None:
-    """The plan that a config spells out; ``None`` where there are no copies.
+@dataclass(frozen=True, slots=True)
+class ClipAugmentation:
+    """How the clips of a training part are augmented."""
+
+    pipeline: Pipeline
+    n_versions: int
+    """Of each clip, besides the clip itself."""
+    seed: int = 0
+
+    def versions(self, key: str) -> list[AugmentedClip]:
+        """Return the changes that make the versions of the recording ``key``."""
+        noise_files = self._noise_files()
+        numbers = range(1, self.n_versions + 1)
+        return [AugmentedClip(self.pipeline, key, n, self.seed, noise_files) for n in numbers]
+
+    def clips(self, source: ClipSource) -> list[Clip]:
+        """Return the versions of all clips of ``source``, under the ids of `augmented_id`."""
+        return [
+            replace(clip, id=augmented_id(clip.id, version.number), change=version)
+            for clip in list_clips(source)
+            for version in self.versions(clip.id)
+        ]
+
+    def _noise_files(self) -> str:
+        """Name the files of the steps' folders: when they change, so do the versions."""
+        seen = []
+        for folder in sorted({str(row["folder"]) for row in self.pipeline.to_list() if row.get("folder")}):
+            for path in sorted(Path(folder).rglob("*")):
+                stat = path.stat()
+                seen.append(f"{path} {stat.st_size} {stat.st_mtime_ns}")
+        return "\n".join(seen)
+
+
+def make_augmentation(
+    steps: Iterable[Mapping[str, Any]], *, n_versions: int = 1, seed: int = 0
+) -> ClipAugmentation | None:
+    """Make the augmentation that a config describes, or ``None`` for one without steps or versions.
+
+    Args:
+        steps: rows as of `Pipeline.from_list`.
+        n_versions: of each clip (``augment.copies`` of a config).
+        seed: of the draws.
 
     Raises:
-        ConfigError: a step is wrong; the message says which, and names the nearest. Or several copies are
-            wanted, and no step says how they differ.
+        ConfigError: a step is wrong, or several versions are requested without a step to tell them apart.
     """
-    plan = Plan.of(config.steps)
-    if config.copies > 1 and not plan.steps:  # one is the default, which stands in configs that want none
+    pipeline = Pipeline.from_list(steps)
+    if n_versions > 1 and not pipeline.steps:  # 1 is the default, also of configs without augmentation
         raise ConfigError(
-            f"augment.copies is {config.copies}, but augment.steps holds no step; expected one step at "
-            "least, or augment.copies=0 for no copies"
+            f"augment.copies is {n_versions}, but augment.steps has no step; expected at least one step, or "
+            "augment.copies=0 for no augmented clips"
         )
-    return plan if plan.steps and config.copies else None
+    return ClipAugmentation(pipeline, n_versions, seed) if pipeline.steps and n_versions else None
 
 
-def copy_id(key: str, number: int) -> str:
-    """What the copy of a clip is called."""
+def augmented_id(key: str, number: int) -> str:
+    """Return the id of a version of the clip ``key``."""
     return f"{key}#{number}"
 
 
-def copies_of(manifest: Manifest, ids: Iterable[str], config: Config) -> list[Clip]:
-    """The copies of the clips ``ids``, as clips under `copy_id`; none where the config wants none.
+def augmented_manifest(manifest: Manifest, augmentation: ClipAugmentation, folder: Path) -> Manifest:
+    """List all clips and their augmented versions as one corpus, before the split: the wrong order.
 
-    Raises:
-        ConfigError: the plan is wrong.
-    """
-    plan = plan_of(config.augment)
-    if plan is None:
-        return []
-    noises = _noises(plan)
-    return [
-        replace(clip, id=copy_id(clip.id, number), change=CopyOf(plan, clip.id, number, config.seed, noises))
-        for clip in clips_of(manifest.select(ids))
-        for number in range(1, config.augment.copies + 1)
-    ]
-
-
-def _noises(plan: Plan) -> str:
-    """Names, sizes and dates of what steps take from folders; with them the copies change."""
-    seen = []
-    for folder in sorted({str(row["folder"]) for row in plan.to_list() if row.get("folder")}):
-        for path in sorted(Path(folder).rglob("*")):
-            about = path.stat()
-            seen.append(f"{path} {about.st_size} {about.st_mtime_ns}")
-    return "\n".join(seen)
-
-
-def made_first(manifest: Manifest, config: Config, folder: Path) -> Manifest:
-    """All clips and their copies as one corpus, before anybody has split it: the wrong order.
-
-    A copy's ``extra`` says what it is a copy of, so that an audit finds it on the other side of a split
-    however much it was changed. `write_copies` makes the sound.
-
-    Raises:
-        ConfigError: the config wants no copies.
+    The ``extra`` of a version names its original, so that an audit finds the pair on both sides of a split
+    however much the sound was changed. `write_augmented` makes the recordings.
     """
     rows = [
         replace(
             u,
-            id=copy_id(u.id, change.number),
+            id=augmented_id(u.id, version.number),
             path=name,
             start=None,
             end=None,
             extra={**u.extra, COPY_OF: u.id},
         )
-        for u, change, name in _first(manifest, config)
+        for u, version, name in _versions_with_files(manifest, augmentation)
     ]
-    if not rows:
-        raise ConfigError(f"{config.name} makes no copies; expected augment.steps with one step at least")
     return Manifest.merged([manifest, Manifest(folder, tuple(rows))])
 
 
-def write_copies(
+def write_augmented(
     manifest: Manifest,
-    config: Config,
+    augmentation: ClipAugmentation,
     folder: Path,
     *,
-    tell: Callable[[int], None] = lambda done: None,
+    progress: Callable[[int], None] = lambda done: None,
 ) -> None:
-    """Write the copies that `made_first` names into ``folder``, 16 bit, but for those that lie there already.
+    """Write the recordings of `augmented_manifest` into ``folder`` (FLAC, 16 bit), but for existing ones.
 
     Args:
-        tell: called with how many are there.
+        manifest: the clips.
+        augmentation: their versions.
+        folder: the root of the versions' paths.
+        progress: called with the number of versions that are done.
 
     Raises:
         AudioError: a clip cannot be read.
     """
-    for n, (u, change, name) in enumerate(_first(manifest, config), 1):
+    for n, (u, version, name) in enumerate(_versions_with_files(manifest, augmentation), 1):
         if not (folder / name).exists():
+            x = read_clip(Clip(u.id, str(manifest.file(u)), u.start, u.end))
             with replaced(folder / name) as half:
-                soundfile.write(half, change(manifest.read(u)), audio.SAMPLE_RATE, format="FLAC")
-        tell(n)
+                soundfile.write(half, version(x), audio.SAMPLE_RATE, format="FLAC")
+        progress(n)
 
 
-def _first(manifest: Manifest, config: Config) -> Iterator[tuple[Utterance, CopyOf, str]]:
-    """Every copy of every clip, and its file's name, which names all that it depends on."""
-    plan = plan_of(config.augment)
-    if plan is None:
-        return
-    noises = _noises(plan)
+def _versions_with_files(
+    manifest: Manifest, augmentation: ClipAugmentation
+) -> Iterator[tuple[Utterance, AugmentedClip, str]]:
+    """Yield each version with a file name that is a hash of everything it depends on."""
     for u in manifest:
-        about = manifest.file(u).stat()
-        for number in range(1, config.augment.copies + 1):
-            change = CopyOf(plan, u.id, number, config.seed, noises)
-            seen = f"{change.name} {u.start} {u.end} {about.st_size} {about.st_mtime_ns}"
-            name = hashlib.sha256(seen.encode("utf-8", "surrogateescape")).hexdigest()[:24]
-            yield u, change, f"{name}.flac"
+        stat = manifest.file(u).stat()
+        for version in augmentation.versions(u.id):
+            seen = f"{version.name} {u.start} {u.end} {stat.st_size} {stat.st_mtime_ns}"
+            digest = hashlib.sha256(seen.encode("utf-8", "surrogateescape")).hexdigest()[:24]
+            yield u, version, f"{digest}.flac"

@@ -1,12 +1,12 @@
-"""Noise at a ratio: of a colour, of other voices, out of a folder.
+"""Noise at a signal-to-noise ratio: coloured, of other speakers, or from a folder of recordings.
 
-The ratio is that of mean powers over the whole sound, pauses included, in dB. Where the sum would leave
-[-1, 1] all of it is turned down, so that the ratio holds.
+The ratio is that of mean powers over the whole recording, pauses included, in dB. If the sum would leave
+[-1, 1] it is scaled down as a whole, so that the ratio holds.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -22,28 +22,28 @@ from emovox.augment.base import (
     Amount,
     Rng,
     Transform,
-    bins_hz,
-    drawn,
-    filtered,
-    turned_down,
-    with_noise,
+    apply_response,
+    draw_amount,
+    limit_peak,
+    mix_noise,
+    response_hz,
 )
 from emovox.errors import ConfigError
 
-__all__ = ["COLOURS", "Babble", "Background", "Noise", "babble"]
+__all__ = ["COLOURS", "Babble", "Background", "Noise", "mix_babble"]
 
 COLOURS: Mapping[str, float] = MappingProxyType(
     {"white": 0.0, "pink": 1.0, "brown": 2.0, "blue": -1.0, "violet": -2.0}
 )
-"""Name -> slope: the power goes as ``1 / f^slope``, 3 dB an octave for each."""
+"""Name -> slope: the power is ``1 / f^slope``, 3 dB an octave for each."""
 
+# Below it the power rises no more: inaudible hum of a few hertz would take up the whole ratio.
 _LOWEST_HZ = 40.0
-"""Below it the power rises no more: hum of a few hertz would take all of the ratio, and nobody hears it."""
 
 
 @dataclass(frozen=True)
 class Noise(Transform):
-    """Steady noise of one colour at a ratio; ``any`` draws the colour."""
+    """Add steady noise of one colour at a ratio; ``any`` draws the colour."""
 
     snr_db: Amount = (5.0, 40.0)
     colour: str = "any"
@@ -51,17 +51,17 @@ class Noise(Transform):
     LIMITS: ClassVar[Mapping[str, tuple[float, float]]] = {"snr_db": (-40.0, 100.0)}
     CHOICES: ClassVar[Mapping[str, tuple[str, ...]]] = {"colour": ("any", *COLOURS)}
 
-    def _changed(self, x: Floats, rng: Rng) -> npt.NDArray[Any]:
-        snr_db = drawn(self.snr_db, rng)
+    def _apply(self, x: Floats, rng: Rng) -> npt.NDArray[Any]:
+        snr_db = draw_amount(self.snr_db, rng)
         colour = str(rng.choice(list(COLOURS))) if self.colour == "any" else self.colour
-        response = np.maximum(bins_hz(len(x)), _LOWEST_HZ) ** (-COLOURS[colour] / 2)
-        noise = filtered(rng.standard_normal(len(x)), response)
-        return turned_down(with_noise(x, noise, snr_db))
+        response = np.maximum(response_hz(len(x)), _LOWEST_HZ) ** (-COLOURS[colour] / 2)
+        noise = apply_response(rng.standard_normal(len(x)), response)
+        return limit_peak(mix_noise(x, noise, snr_db))
 
 
 @dataclass(frozen=True)
 class Babble(Transform):
-    """Several other voices at once, out of a folder of speech, at a ratio."""
+    """Add several other speakers at once, from a folder of speech, at a ratio."""
 
     snr_db: Amount = (5.0, 30.0)
     folder: str = ""
@@ -73,17 +73,17 @@ class Babble(Transform):
         super().__post_init__()
         _check_folder("Babble", self.folder)
 
-    def _changed(self, x: Floats, rng: Rng) -> npt.NDArray[Any]:
-        snr_db = drawn(self.snr_db, rng)
-        files = _files(self.folder)
+    def _apply(self, x: Floats, rng: Rng) -> npt.NDArray[Any]:
+        snr_db = draw_amount(self.snr_db, rng)
+        files = _list_recordings(self.folder)
         chosen = rng.choice(len(files), self.n_voices, replace=len(files) < self.n_voices)
         voices = [audio.read(files[k]) for k in chosen]
-        return turned_down(with_noise(x, babble(voices, len(x), rng), snr_db))
+        return limit_peak(mix_noise(x, mix_babble(voices, len(x), rng), snr_db))
 
 
 @dataclass(frozen=True)
 class Background(Transform):
-    """A stretch of a recording of noise, drawn from a folder, at a ratio; a short one goes round."""
+    """Add a random stretch of a noise recording from a folder, at a ratio; a short recording is repeated."""
 
     snr_db: Amount = (5.0, 30.0)
     folder: str = ""
@@ -94,52 +94,45 @@ class Background(Transform):
         super().__post_init__()
         _check_folder("Background", self.folder)
 
-    def _changed(self, x: Floats, rng: Rng) -> npt.NDArray[Any]:
-        snr_db = drawn(self.snr_db, rng)
-        files = _files(self.folder)
-        noise = _stretch(audio.read(files[int(rng.integers(len(files)))]), len(x), rng)
-        return turned_down(with_noise(x, noise, snr_db))
+    def _apply(self, x: Floats, rng: Rng) -> npt.NDArray[Any]:
+        snr_db = draw_amount(self.snr_db, rng)
+        files = _list_recordings(self.folder)
+        noise = _random_stretch(audio.read(files[int(rng.integers(len(files)))]), len(x), rng)
+        return limit_peak(mix_noise(x, noise, snr_db))
 
 
-def babble(voices: Sequence[Floats], n: int, rng: Rng) -> Doubles:
-    """``(n,)``: all voices at once, each as loud as the others and begun anywhere; short ones go round.
+def mix_babble(voices: Sequence[Floats], n: int, rng: Rng) -> Doubles:
+    """Mix voices to ``(n,)``, each at the same level and from a random start; short ones are repeated.
 
     Raises:
-        ConfigError: there is no voice.
+        ConfigError: ``voices`` is empty.
     """
     if not voices:
-        raise ConfigError("babble is made of voices; got none, expected one or more")
-    whole = np.zeros(n)
+        raise ConfigError("babble is a mix of voices; got none, expected one or more")
+    mix = np.zeros(n)
     for voice in voices:
-        part = _stretch(voice, n, rng).astype(np.float64)
-        whole += part / (np.sqrt(np.mean(part**2)) + 1e-9)
-    return whole
+        part = _random_stretch(voice, n, rng).astype(np.float64)
+        mix += part / (np.sqrt(np.mean(part**2)) + 1e-9)
+    return mix
 
 
-def _stretch(x: Floats, n: int, rng: Rng) -> Floats:
-    """``n`` samples of ``x`` from anywhere; after its end it begins again where it is too short."""
-    longest = len(x) - n
-    start = int(rng.integers(longest + 1 if longest > 0 else len(x)))
+def _random_stretch(x: Floats, n: int, rng: Rng) -> Floats:
+    """``n`` samples of ``x`` from a random start; ``x`` is repeated where it is too short."""
+    excess = len(x) - n
+    start = int(rng.integers(excess + 1 if excess > 0 else len(x)))
     return x[(start + np.arange(n)) % len(x)]
 
 
 def _check_folder(name: str, folder: object) -> None:
     if not isinstance(folder, str) or not folder:
-        raise ConfigError(f"folder of {name} is {folder!r}; expected a folder of recordings to take from")
+        raise ConfigError(f"folder of {name} is {folder!r}; expected the path of a folder of recordings")
 
 
-def _files(folder: str) -> list[Path]:
-    found = sorted(_recordings(Path(folder)))
+def _list_recordings(folder: str) -> list[Path]:
+    if not Path(folder).is_dir():
+        raise ConfigError(f"folder {folder!r} does not exist; expected a folder of recordings")
+    files = (path for path in Path(folder).rglob("*") if path.suffix.lower() in AUDIO_SUFFIXES)
+    found = sorted(path for path in files if not path.name.startswith("."))
     if not found:
-        raise ConfigError(
-            f"folder {folder!r} holds no recording (looked for .wav, .flac, .mp3, ... below it)"
-        )
+        raise ConfigError(f"folder {folder!r} has no recording (.wav, .flac, .mp3, ... at any depth)")
     return found
-
-
-def _recordings(folder: Path) -> Iterator[Path]:
-    if not folder.is_dir():
-        raise ConfigError(f"folder {str(folder)!r} is not there; expected a folder of recordings")
-    for path in folder.rglob("*"):
-        if path.suffix.lower() in AUDIO_SUFFIXES and not path.name.startswith("."):
-            yield path

@@ -147,10 +147,10 @@ def _sound(item: Item, place: str) -> tuple[Sound, float]:
     """What is to be judged, and where in the recording it begins."""
     if item.start_s is None and item.end_s is None:
         return places.source(place), 0.0
-    from emovox.features.extraction import heard
+    from emovox.features.extraction import read_clips
 
     with _here(place) as path:
-        (one,) = heard([_clip(item, path)])
+        (one,) = read_clips([_clip(item, path)])
         if one.error is not None:
             raise EmovoxError(one.error.replace(path, item.file))
         return one.values[0], item.start_s or 0.0
@@ -226,12 +226,12 @@ class _Describer:
     """Computes sets of one recording after the other."""
 
     def __init__(self, sets: Sequence[FeatureSet], columns: Sequence[str]) -> None:
-        from emovox.features.extraction import extract
+        from emovox.features.extraction import iter_features
 
         self._columns = columns
         self._given: deque[Clip] = deque()
         # With one worker it takes a clip when it is asked for the next answer, and not before.
-        self._told = extract(iter(self._given.popleft, None), sets)
+        self._told = iter_features(iter(self._given.popleft, None), sets)
 
     def __call__(self, item: Item, place: str) -> tuple[list[Row], float]:
         from emovox.audio import SAMPLE_RATE

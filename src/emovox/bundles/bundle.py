@@ -27,7 +27,7 @@ from emovox.errors import (
 )
 
 if TYPE_CHECKING:
-    from emovox.features.normalization import SpeakerNormaliser, Standard
+    from emovox.features.normalization import SpeakerNormaliser, StandardNormaliser
 
 __all__ = [
     "MAX_MODEL_BYTES",
@@ -105,14 +105,14 @@ class Bundle:
         """
         return sound if self._front is None else self._front(sound)
 
-    def answers(self, heard: Sequence[Floats], voice: Standard | None = None) -> Floats:
+    def answers(self, heard: Sequence[Floats], voice: StandardNormaliser | None = None) -> Floats:
         """Run the graph once over what `heard` gave, normalised for ``voice``, or for nobody in particular.
 
         Returns and raises what `logits` does.
         """
         return self.graph([self.prepared(row, voice) for row in heard])
 
-    def prepared(self, heard: Floats, voice: Standard | None = None) -> Floats:
+    def prepared(self, heard: Floats, voice: StandardNormaliser | None = None) -> Floats:
         """What the graph gets of what `heard` gave: the same, or normalised for ``voice`` or for nobody."""
         if self.normaliser is None:
             return heard
@@ -122,7 +122,7 @@ class Bundle:
 def _normaliser(spec: Spec, front: Front | None) -> SpeakerNormaliser | None:
     if spec.normaliser is None or front is None:
         return None
-    from emovox.features.normalization import SpeakerNormaliser, Standard
+    from emovox.features.normalization import SpeakerNormaliser, StandardNormaliser
 
     mean, std = (np.array(x) for x in (spec.normaliser.population.mean, spec.normaliser.population.std))
     if len(mean) != len(front.columns):
@@ -130,7 +130,7 @@ def _normaliser(spec: Spec, front: Front | None) -> SpeakerNormaliser | None:
             f"the normaliser of bundle {spec.name!r} knows {len(mean)} columns, its features have "
             f"{len(front.columns)}"
         )
-    return SpeakerNormaliser(Standard(mean, std), spec.normaliser.shrink)
+    return SpeakerNormaliser(StandardNormaliser(mean, std), spec.normaliser.shrink)
 
 
 def _front(spec: Spec) -> Front | None:

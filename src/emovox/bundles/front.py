@@ -97,10 +97,10 @@ def front(wanted: Features, *, kind: str, name: str, min_s: float) -> Front:
 
 
 def _found(name: str, wanted: Features) -> FeatureSet:
-    from emovox.features import feature_set  # a waveform model needs none
+    from emovox.features import find_feature_set  # a waveform model needs none
 
     try:
-        found = feature_set(wanted.set, wanted.overrides or None)
+        found = find_feature_set(wanted.set, wanted.overrides or None)
     except ConfigError as error:
         raise BundleVersionError(
             f"{name} wants features that this emovox does not have: {error}. Update emovox"

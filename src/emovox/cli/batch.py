@@ -165,12 +165,14 @@ def features(
 ) -> int:
     """Compute features of each recording of PLAN; a row each."""
     from emovox.batch import Job, feature_task
-    from emovox.features import feature_set
+    from emovox.features import find_feature_set
 
     names = [name.strip() for name in sets.split(",") if name.strip()]
     if len(set(names)) < len(names):
         raise typer.BadParameter(f"--set {sets!r}: expected different names, with commas between them")
-    job = Job(plan, output, feature_task([feature_set(name) for name in names]), column, format, shard_size)
+    job = Job(
+        plan, output, feature_task([find_feature_set(name) for name in names]), column, format, shard_size
+    )
     return _run(job, engine, address, workers, retry_failed, dry_run, speed)
 
 

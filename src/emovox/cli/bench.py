@@ -195,14 +195,13 @@ def _of_configs(
 ) -> list[_Task]:
     """Everything that a command's configs want trained; none is, before all are known to be possible."""
     need_classical()
-    from emovox.features.cache import Store as Kept
-    from emovox.features.cache import default_root
+    from emovox.features.cache import FeatureCache, default_folder
     from emovox.training.experiment_bench import ConfigRecipe, config_settings
 
     files = [word for word in words if "=" not in word]
     _check_names(files)
     changes = [word for word in words if "=" in word]
-    kept = Kept(default_root() if store is None else store)
+    kept = FeatureCache(default_folder() if store is None else store)
     configs = {
         Path(file).stem: config_of([file, *changes], None, None, data, None, None, seed) for file in files
     }

@@ -73,7 +73,7 @@ def compare(
     """
     need_classical()
     _check_folder(output)
-    from emovox.features import feature_set
+    from emovox.features import find_feature_set
     from emovox.training.bench import plan as audited
     from emovox.training.comparison import (
         Comparison,
@@ -99,7 +99,7 @@ def compare(
     }
     config = read_comparison(path, [*changes, *changed(options)])
     _check_kept(output, config)
-    sets = [feature_set(name) for name in dict.fromkeys(config.features)]
+    sets = [find_feature_set(name) for name in dict.fromkeys(config.features)]
     models_of([*config.models, *config.search])  # a typo shows before the work
     manifest = opened(config.data, config.labels).manifest
     name = "+".join(manifest.corpora)

@@ -1,8 +1,7 @@
-"""Files of features: CSV, Parquet and NumPy's npz, written row by row, there whole or not at all.
+"""Tables of features: CSV, Parquet and NumPy's npz, written in blocks of rows, complete or not at all.
 
-A sheet has columns about a clip (texts), times (seconds), the features' own (float32) and ``error``. It is
-written beside its place under another name and renamed when it is complete; of the features no more than a
-few megabytes are held at once.
+A table has columns about a clip (texts), times (seconds), features (float32) and ``error``. It is written
+under a temporary name and renamed when it is complete; a few megabytes of features are in memory at a time.
 """
 
 from __future__ import annotations
@@ -28,18 +27,27 @@ from emovox._arrays import Doubles, Floats
 from emovox._files import replaced
 from emovox.errors import MissingExtraError
 
-__all__ = ["SUFFIXES", "CsvSheet", "Layout", "NpzSheet", "ParquetSheet", "Rows", "Sheet", "opened_sheet"]
+__all__ = [
+    "SUFFIXES",
+    "CsvTable",
+    "NpzTable",
+    "ParquetTable",
+    "RowBlock",
+    "TableLayout",
+    "TableWriter",
+    "open_table",
+]
 
 SUFFIXES = (".csv", ".npz", ".parquet")
-"""What a file's name may end with; it decides the format."""
+"""Suffixes of the formats."""
 
+# Values in a row group of Parquet: 16 MiB.
 _GROUP_VALUES = 1 << 22
-"""Features that Parquet keeps in one group of rows: 16 MiB."""
 
 
 @dataclass(frozen=True, slots=True)
-class Layout:
-    """The columns of a sheet."""
+class TableLayout:
+    """The columns of a table."""
 
     about: tuple[str, ...]
     """Texts about a clip, such as ``file``."""
@@ -47,21 +55,21 @@ class Layout:
     """Seconds in the recording."""
     features: tuple[str, ...]
     sets: Sequence[Mapping[str, Any]]
-    """What the features are: ``FeatureSet.reference()`` of each; Parquet and npz hold it."""
+    """``FeatureSet.reference()`` of each; stored in Parquet and npz."""
 
-    def note(self) -> str:
-        """As JSON."""
+    def metadata(self) -> str:
+        """Return the version and the sets as JSON."""
         import emovox
 
         return json.dumps({"emovox": emovox.__version__, "sets": list(self.sets)}, ensure_ascii=False)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Rows:
-    """Some rows, all of one clip."""
+class RowBlock:
+    """RowBlock of one clip."""
 
     clip: int
-    """Its number, from 0."""
+    """Number of the clip, from 0."""
     about: tuple[str | None, ...]
     times: Doubles
     """``(n, n_times)``."""
@@ -70,73 +78,73 @@ class Rows:
     error: str | None = None
 
 
-class Sheet(Protocol):
-    """Where rows go."""
+class TableWriter(Protocol):
+    """A table that is being written."""
 
-    def add(self, rows: Rows) -> None:
-        """Write the rows of a clip, or some of them; clips come in order."""
+    def add(self, rows: RowBlock) -> None:
+        """Write rows; clips come in order."""
 
     def end(self) -> None:
-        """Write what is left, after all rows."""
+        """Write what is left after all rows."""
 
     def close(self) -> None:
-        """Let go of what is open, also when something went wrong."""
+        """Close open files, also after an error."""
 
 
 @contextmanager
-def opened_sheet(path: Path, layout: Layout) -> Iterator[Sheet]:
-    """The sheet for a file, by its suffix, one of `SUFFIXES`. Left by an exception, there is no file.
+def open_table(path: Path, layout: TableLayout) -> Iterator[TableWriter]:
+    """Open a table by the suffix of its file, one of `SUFFIXES`; after an exception there is no file.
 
     Raises:
-        MissingExtraError: Parquet needs the extra ``data``.
-        OSError: the folder may not be written to, or is full.
+        MissingExtraError: Parquet requires the extra ``data``.
+        OSError: the folder is not writable, or the disk is full.
     """
-    kinds: dict[str, Callable[[Path, Layout], Sheet]] = {
-        ".csv": CsvSheet,
-        ".npz": NpzSheet,
-        ".parquet": ParquetSheet,
+    kinds: dict[str, Callable[[Path, TableLayout], TableWriter]] = {
+        ".csv": CsvTable,
+        ".npz": NpzTable,
+        ".parquet": ParquetTable,
     }
-    _sweep(path)
-    with replaced(path, by=f"{socket.gethostname()}-{os.getpid()}") as half:
-        half.touch()  # shows before the work whether there may be a file
-        with closing(kinds[path.suffix.lower()](half, layout)) as sheet:
-            yield sheet
-            sheet.end()
+    _remove_leftovers(path)
+    with replaced(path, by=f"{socket.gethostname()}-{os.getpid()}") as temporary:
+        temporary.touch()  # fails before the work if the file cannot be written
+        with closing(kinds[path.suffix.lower()](temporary, layout)) as table:
+            yield table
+            table.end()
 
 
-def _sweep(path: Path) -> None:
-    """Delete what runs left beside ``path`` that were killed on this machine."""
+def _remove_leftovers(path: Path) -> None:
+    """Delete temporary files of ``path`` from runs that were killed on this machine."""
     start = f"{path.name}.{socket.gethostname()}-"
     for left in path.parent.glob(f"{glob.escape(start)}*.part"):
         number = left.name.removeprefix(start).removesuffix(".part")
-        if number.isdecimal() and not _runs(int(number)):
+        if number.isdecimal() and not _is_running(int(number)):
             with suppress(OSError):
                 left.unlink()
 
 
-def _runs(pid: int) -> bool:
-    """Whether there is a process of that number; elsewhere than on POSIX there is no harmless way to ask."""
+def _is_running(pid: int) -> bool:
+    """Whether the process exists; outside of POSIX there is no harmless way to find out."""
     if os.name != "posix":
         return True
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
         return False
-    except (OSError, OverflowError):  # somebody else's, or no number of a process
+    except (OSError, OverflowError):  # a process of another user, or not a process number
         return True
     return True
 
 
-class CsvSheet:
-    """One line a row under a header; what is missing is an empty cell. Numbers keep all of their digits."""
+class CsvTable:
+    """A line for each row after a header; missing values are empty cells. Numbers keep all their digits."""
 
-    def __init__(self, path: Path, layout: Layout) -> None:
+    def __init__(self, path: Path, layout: TableLayout) -> None:
         self._stream = path.open("w", encoding="utf-8", errors="backslashreplace", newline="")
         self._table = csv.writer(self._stream, lineterminator="\n")
         self._header: list[str] | None = [*layout.about, *layout.times, *layout.features, "error"]
 
-    def add(self, rows: Rows) -> None:
-        """Write a line each."""
+    def add(self, rows: RowBlock) -> None:
+        """Write a line for each row."""
         self._begin()
         about = [_one_line(text) for text in rows.about]
         for times, values in zip(rows.times.tolist(), rows.values.tolist(), strict=True):
@@ -164,14 +172,14 @@ def _one_line(text: str | None) -> str:
 
 
 def _cells(values: Sequence[float], form: str) -> list[str]:
-    """Numbers as text, nan as nothing; formatted all at once, which takes half the time."""
+    """Numbers as text, nan as an empty cell; formatting all at once takes half the time."""
     return (",".join([form] * len(values)) % tuple(values)).replace("nan", "").split(",")
 
 
-class ParquetSheet:
+class ParquetTable:
     """Columns of pyarrow; ``emovox`` in the file's metadata says which sets they are of."""
 
-    def __init__(self, path: Path, layout: Layout) -> None:
+    def __init__(self, path: Path, layout: TableLayout) -> None:
         try:
             import pyarrow
             import pyarrow.parquet
@@ -184,16 +192,16 @@ class ParquetSheet:
             *((name, pyarrow.float32()) for name in layout.features),
             ("error", pyarrow.string()),
         ]
-        self._schema = pyarrow.schema(fields, metadata={"emovox": layout.note()})
+        self._schema = pyarrow.schema(fields, metadata={"emovox": layout.metadata()})
         texts = [
             *layout.about,
             "error",
         ]  # numbers hardly repeat: a dictionary of them would cost time and room
         self._writer = pyarrow.parquet.ParquetWriter(path, self._schema, use_dictionary=texts)
-        self._held: list[Rows] = []
+        self._held: list[RowBlock] = []
         self._n_held = 0
 
-    def add(self, rows: Rows) -> None:
+    def add(self, rows: RowBlock) -> None:
         """Hold them until there is a group of rows worth writing."""
         self._held.append(rows)
         self._n_held += max(1, rows.values.size)
@@ -223,7 +231,7 @@ class ParquetSheet:
         self._writer.close()
 
 
-def _texts(held: Sequence[Rows], index: int) -> list[str | None]:
+def _texts(held: Sequence[RowBlock], index: int) -> list[str | None]:
     return [_valid(rows.about[index]) for rows in held for _ in rows.values]
 
 
@@ -232,14 +240,14 @@ def _valid(text: str | None) -> str | None:
     return None if text is None else text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
-class NpzSheet:
+class NpzTable:
     """``numpy.load`` gives ``values (n, d)``, ``columns (d,)``, the times ``(n,)``, and ``clip (n,)``.
 
     ``clip`` numbers the clip of each row; texts about clips and ``error`` have one entry a clip, ``""`` being
     none. ``about`` is JSON: which sets the columns are of.
     """
 
-    def __init__(self, path: Path, layout: Layout) -> None:
+    def __init__(self, path: Path, layout: TableLayout) -> None:
         self._path, self._layout = path, layout
         self._values = tempfile.TemporaryFile(dir=path.absolute().parent)  # noqa: SIM115 - closed at the end
         self._n_rows = 0
@@ -247,7 +255,7 @@ class NpzSheet:
         self._clips: list[NDArray[np.int32]] = []
         self._about: dict[int, tuple[str, ...]] = {}
 
-    def add(self, rows: Rows) -> None:
+    def add(self, rows: RowBlock) -> None:
         """Keep their values in a file without a name until their number is known."""
         self._values.write(np.ascontiguousarray(rows.values, dtype="<f4").tobytes())
         self._n_rows += len(rows.values)
@@ -278,7 +286,7 @@ class NpzSheet:
         texts = [self._about[clip] for clip in sorted(self._about)]
         names = (*layout.about, "error")
         return {
-            "about": np.array(layout.note()),
+            "about": np.array(layout.metadata()),
             "columns": np.array(layout.features, dtype=np.str_),
             "clip": np.concatenate([np.zeros(0, np.int32), *self._clips]),
             **{name: np.array([row[i] for row in texts], dtype=np.str_) for i, name in enumerate(names)},

@@ -186,14 +186,13 @@ def check_config(config: Config) -> None:
         ConfigError: the bundle's name, the features, the model or the augmentation are impossible.
         MissingExtraError: what is asked for needs an extra that is not installed.
     """
-    from emovox.augment.clips import plan_of
-    from emovox.features import feature_set
+    from emovox.features import find_feature_set
     from emovox.training.config import NetModel
     from emovox.training.experiment import check_bundle, classical_config
 
     check_bundle(config)
-    feature_set(config.features.set, config.features.overrides)
-    plan_of(config.augment)
+    find_feature_set(config.features.set, config.features.overrides)
+    config.augmentation()
     if isinstance(config.model, NetModel):
         from emovox.training.experiment_nets import check_net
 
@@ -246,8 +245,7 @@ def frames_of(
     Raises:
         ManifestError: no clip could be read.
     """
-    from emovox.features.cache import Store as Kept
-    from emovox.features.cache import default_root
+    from emovox.features.cache import FeatureCache, default_folder
     from emovox.training.experiment_nets import clip_table
 
     n_copies = config.augment.copies * len(split.train) if config.augment.steps else 0
@@ -258,7 +256,7 @@ def frames_of(
             config,
             training=split.train,
             workers=workers,
-            store=Kept(default_root() if store is None else store),
+            store=FeatureCache(default_folder() if store is None else store),
             progress=lambda n, _: progress.at(n),
         )
     finally:
@@ -275,12 +273,12 @@ def rows_of(
     Raises:
         ManifestError: no clip could be read, or no copy be made.
     """
-    from emovox.augment.clips import copies_of
-    from emovox.features import feature_set
+    from emovox.features import find_feature_set
 
-    numbers = feature_set(config.features.set, config.features.overrides)
+    numbers = find_feature_set(config.features.set, config.features.overrides)
     table = tables_of(manifest, [numbers], workers=workers, store=store)[numbers.name]
-    copies = copies_of(manifest, split.train, config)
+    augmentation = config.augmentation()
+    copies = [] if augmentation is None else augmentation.clips(manifest.select(split.train))
     changed = tables_of(copies, [numbers], workers=workers, store=store)[numbers.name] if copies else None
     return table, changed
 
@@ -293,19 +291,18 @@ def tables_of(
     Raises:
         ManifestError: no clip could be read.
     """
-    from emovox.features.cache import Store as Kept
-    from emovox.features.cache import default_root
+    from emovox.features.cache import FeatureCache, default_folder
 
-    kept = Kept(default_root() if store is None else store)
+    kept = FeatureCache(default_folder() if store is None else store)
     return {one.name: _table(clips, one, workers, kept) for one in sets}
 
 
 def _table(clips: Manifest | Sequence[Clip], features: FeatureSet, workers: int, store: Any) -> FeatureTable:
-    from emovox.features.extraction import table
+    from emovox.features.extraction import extract
 
     progress = Progress(len(clips))
     try:
-        rows = table(clips, features, workers=workers, store=store, progress=lambda n, _: progress.at(n))
+        rows = extract(clips, features, workers=workers, cache=store, progress=lambda n, _: progress.at(n))
     finally:
         progress.hide()
     _tell(features.name, rows)

@@ -78,7 +78,7 @@ def tune(
     need_classical()
     check_tracking(mlflow)
     check_writable(output)
-    from emovox.features import feature_set
+    from emovox.features import find_feature_set
     from emovox.training.config import to_yaml
     from emovox.training.experiment import planned
     from emovox.training.experiment_search import check_search
@@ -87,7 +87,7 @@ def tune(
     started = time.monotonic()
     more = changed({"tune.method": method, "tune.draws": draws})
     config = config_of(words, features, model, data, labels, protocol, seed, more)
-    feature_set(config.features.set, config.features.overrides)
+    find_feature_set(config.features.set, config.features.overrides)
     check_search(config)
     problem = opened(config.data, config.labels)
     plan = planned(problem.manifest, config.protocol)

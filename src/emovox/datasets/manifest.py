@@ -188,6 +188,11 @@ class Manifest:
             return path
         return Path(find_file(str(path)) or path)
 
+    def clips(self) -> Iterator[tuple[str, Path, float | None, float | None]]:
+        """Yield ``(id, file, start_s, end_s)`` of each utterance, as `emovox.extract` takes them."""
+        for utterance in self:
+            yield utterance.id, self.file(utterance), utterance.start, utterance.end
+
     def read(self, utterance: Utterance) -> Floats:
         """Decode one clip as mono float32 ``(n_samples,)`` at 16 kHz; a segment is cut out of its file.
 

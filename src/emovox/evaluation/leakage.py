@@ -33,7 +33,7 @@ from emovox.datasets import CORPORA, Manifest, Utterance
 from emovox.datasets.protocols import KINDS, make_splits
 from emovox.datasets.splits import Split, stamp_of
 from emovox.errors import EmovoxError
-from emovox.features.cache import content_hash
+from emovox.features.cache import hash_file
 
 __all__ = ["MAX_HASHED_CLIPS", "Stamp", "find_hashed_clips", "find_stamp", "hash_clips", "pack_hashes"]
 
@@ -251,11 +251,11 @@ def hash_clips(manifest: Manifest) -> dict[str, str]:
     one in a million.
     """
     # Segments of one long file follow each other: its content is hashed once.
-    hash_file = lru_cache(maxsize=1)(content_hash)
+    hash_once = lru_cache(maxsize=1)(hash_file)
     hashes = {}
     for u in manifest:
         try:
-            content = hash_file(manifest.file(u))
+            content = hash_once(manifest.file(u))
         except (OSError, ValueError):  # no such file, or a name that no file can have
             continue
         text = f"{content} {float(u.start or 0)!r} {u.end if u.end is None else float(u.end)!r}"

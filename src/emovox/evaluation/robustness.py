@@ -21,8 +21,7 @@ import numpy as np
 
 from emovox import _parallel, audio
 from emovox._arrays import Floats
-from emovox.augment import Transform, babble, generator, transform
-from emovox.augment.base import turned_down, with_noise
+from emovox.augment import Transform, limit_peak, make_rng, make_transform, mix_babble, mix_noise
 from emovox.datasets.manifest import Manifest, Utterance
 from emovox.errors import AudioError, EmovoxError, ManifestError
 from emovox.evaluation import metrics
@@ -54,7 +53,7 @@ class Condition:
 
     name: str
     kind: str
-    """Name of a transform in `emovox.augment.KINDS`."""
+    """Name of a transform in `emovox.augment.TRANSFORMS`."""
     settings: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -209,7 +208,7 @@ def _hash_of_id(u: Utterance) -> tuple[int, str]:
 
 def _make_transform(condition: Condition) -> Transform | None:
     """Make the transform; ``None`` for babble, which is mixed from the data and not from a folder."""
-    return None if condition.kind == "babble" else transform(condition.kind, **condition.settings)
+    return None if condition.kind == "babble" else make_transform(condition.kind, **condition.settings)
 
 
 def _make_clip_test(
@@ -248,11 +247,11 @@ class _ClipTest:
 
     def _apply(self, condition: Condition, change: Transform | None, x: Floats, u: Utterance) -> Floats:
         # The level is no part of the seed: all levels of a noise are the same noise.
-        rng = generator(self.seed, f"{condition.kind}:{u.id}")
+        rng = make_rng(self.seed, f"{condition.kind}:{u.id}")
         if change is not None:
             return change(x, rng)
-        noise = babble(list(self._other_speakers(u, rng)), len(x), rng)
-        return np.clip(turned_down(with_noise(x, noise, condition.settings["snr_db"])), -1, 1)
+        noise = mix_babble(list(self._other_speakers(u, rng)), len(x), rng)
+        return np.clip(limit_peak(mix_noise(x, noise, condition.settings["snr_db"])), -1, 1)
 
     def _other_speakers(self, u: Utterance, rng: np.random.Generator) -> Iterator[Floats]:
         """Draw clips of other speakers; one that cannot be read is replaced by the next."""

@@ -1,8 +1,8 @@
-"""Families of pitch classes: chroma and tonnetz, from the short-time transform.
+"""Pitch class features: chroma and tonnetz, from the short-time transform.
 
-Definitions are those of librosa 0.11 (McFee et al., 2015). The tuning is fixed unless asked for otherwise:
-finding it looks at the whole recording, and would make a block of it differ from the whole. Digital silence
-gives 0, as there.
+Definitions are those of librosa 0.11 (McFee et al., 2015). The tuning is fixed by default: an estimate
+depends on the whole recording, so that a block of it would differ from the whole. Digital silence gives 0, as
+there.
 """
 
 from __future__ import annotations
@@ -15,7 +15,14 @@ from numpy.typing import ArrayLike
 
 from emovox._arrays import Floats, Ints
 from emovox.errors import ConfigError
-from emovox.features.frames import Family, FrameSettings, ShortTime, columns_of, divisors, fixed
+from emovox.features.frames import (
+    Family,
+    FrameSettings,
+    ShortTime,
+    fixed_columns,
+    number_columns,
+    safe_divisors,
+)
 
 __all__ = ["FAMILIES", "chroma", "estimate_tuning", "tonnetz"]
 
@@ -31,10 +38,10 @@ def chroma(
     n_chroma: int = 12,
     tuning: float | None = 0.0,
 ) -> Floats:
-    """Power by pitch class, relative to each frame's largest, ``(t, n_chroma)``, from 0 to 1.
+    """Compute the power by pitch class, relative to each frame's largest, ``(t, n_chroma)``, from 0 to 1.
 
     ``librosa.feature.chroma_stft``; from C upwards. ``tuning`` is the deviation from A = 440 Hz in pitch
-    classes; ``None`` has `estimate_tuning` find it in the whole recording, which is what librosa does.
+    classes; ``None`` estimates it from the whole recording, as librosa does.
 
     Raises:
         ConfigError: ``n_chroma`` is below 1.
@@ -47,10 +54,10 @@ def chroma(
         n_fft = short.settings.n_fft
         bend = estimate_tuning(short, bins_per_octave=n_chroma) if tuning is None else tuning
         raw = short.power @ _chroma_bank(sample_rate, n_fft, n_chroma, float(bend)).T
-        relative: Floats = raw / divisors(raw.max(axis=1, keepdims=True))
+        relative: Floats = raw / safe_divisors(raw.max(axis=1, keepdims=True))
         return relative
 
-    classes: Floats = short.once(("chroma", n_chroma, tuning), compute)
+    classes: Floats = short.cached(("chroma", n_chroma, tuning), compute)
     return classes
 
 
@@ -62,22 +69,22 @@ def tonnetz(
     shared: ShortTime | None = None,
     tuning: float | None = 0.0,
 ) -> Floats:
-    """Place of the pitch classes on three circles of intervals, ``(t, 6)`` (Harte et al., 2006).
+    """Map the pitch classes to three circles of intervals, ``(t, 6)`` (Harte et al., 2006).
 
     ``librosa.feature.tonnetz`` of the chroma of the short-time transform, not of a constant-Q one.
     """
     classes = chroma(x, sample_rate, settings=settings, shared=shared, tuning=tuning)
-    share = classes / divisors(classes.sum(axis=1, keepdims=True))
-    place: Floats = np.matmul(share, _circles())
-    return place
+    share = classes / safe_divisors(classes.sum(axis=1, keepdims=True))
+    position: Floats = np.matmul(share, _circles())
+    return position
 
 
 def estimate_tuning(short: ShortTime, *, bins_per_octave: int = 12, resolution: float = 0.01) -> float:
-    """How far the strong partials of a recording lie off the tempered scale, in bins, from -0.5 to 0.5.
+    """Estimate how far the strong partials of a recording are off the tempered scale, in bins (-0.5 to 0.5).
 
     Peaks between 150 and 4000 Hz in each frame's power, above a tenth of its largest, refined by a parabola;
-    of those above the median the commonest deviation (``librosa.estimate_tuning`` of the power). 0 if there
-    is no peak. Of speech, which is not tuned, it says little: many deviations are about as common.
+    of those above the median the commonest deviation (``librosa.estimate_tuning`` of the power). 0 without
+    a peak. For speech, which is not tuned, the estimate means little: many deviations are about as common.
     """
     bins, left, here, right = _peaks(short)
     if not bins.size:
@@ -105,13 +112,13 @@ def _peaks(short: ShortTime) -> tuple[Ints, Floats, Floats, Floats]:
     peak &= here >= power[:, first + 1 : end + 1]
     frame, bins = np.divmod(np.flatnonzero(peak), max(1, end - first))
     bins += first
-    place, flat = frame * hz.size + bins, power.ravel()
-    return bins, flat[place - 1], flat[place], flat[place + 1]
+    index, flat = frame * hz.size + bins, power.ravel()
+    return bins, flat[index - 1], flat[index], flat[index + 1]
 
 
 @lru_cache(maxsize=1)
 def _circles() -> Floats:
-    """Where each pitch class stands on the circles of fifths, minor and major thirds, ``(12, 6)``."""
+    """Position of each pitch class on the circles of fifths, minor and major thirds, ``(12, 6)``."""
     angle = np.arange(12)[:, None] * np.array([7 / 6, 7 / 6, 3 / 2, 3 / 2, 2 / 3, 2 / 3])
     angle[:, ::2] -= 0.5
     radius = np.array([1, 1, 1, 1, 0.5, 0.5])
@@ -123,7 +130,7 @@ def _circles() -> Floats:
 def _chroma_bank(rate: int, n_fft: int, n_chroma: int, tuning: float) -> Floats:
     """Weights ``(n_chroma, n_fft // 2 + 1)``: bumps around each pitch class (Ellis, 2007), C first.
 
-    Bins are weighed by a bell over the octaves, its middle at the fifth and two octaves wide.
+    Bins are weighted by a Gaussian over the octaves, centred at the fifth and two octaves wide.
     """
     reference_hz = 440 * 2 ** (tuning / n_chroma) / 16
     pitch = n_chroma * np.log2(np.arange(1, n_fft) * (rate / n_fft) / reference_hz)
@@ -141,7 +148,7 @@ def _chroma_bank(rate: int, n_fft: int, n_chroma: int, tuning: float) -> Floats:
 def _chroma_columns(n_chroma: int = 12, **_: Any) -> tuple[str, ...]:
     if n_chroma == 12:
         return tuple(f"chroma_{name}" for name in _PITCH_CLASSES)
-    return columns_of("chroma", n_chroma)
+    return number_columns("chroma", n_chroma)
 
 
 FAMILIES = (
@@ -149,7 +156,9 @@ FAMILIES = (
     Family(
         "tonnetz",
         tonnetz,
-        fixed("fifth_x", "fifth_y", "minor_third_x", "minor_third_y", "major_third_x", "major_third_y"),
+        fixed_columns(
+            "fifth_x", "fifth_y", "minor_third_x", "minor_third_y", "major_third_x", "major_third_y"
+        ),
         "radius 1 and 0.5",
         "librosa.feature.tonnetz of chroma",
     ),

@@ -1,4 +1,4 @@
-"""Formants, the resonances of the vocal tract, and the levels of harmonics that lie at them.
+"""Formants, the resonances of the vocal tract, and the levels of the harmonics near them.
 
 Linear prediction: the all-pole filter that fits the spectrum of a voiced frame up to ``top_hz`` (selective
 linear prediction: the autocorrelation is taken of that part of the power spectrum, as if the sound had been
@@ -19,19 +19,19 @@ from numpy.typing import ArrayLike, NDArray
 
 from emovox._arrays import Doubles, Floats
 from emovox.errors import ConfigError
-from emovox.features.frames import Family, FrameSettings, ShortTime, fixed
-from emovox.features.voiced import Voiced
+from emovox.features.frames import Family, FrameSettings, ShortTime, fixed_columns
+from emovox.features.pitch import VoicedFrames
 
-__all__ = ["FAMILIES", "formants", "harmonics", "resonances"]
+__all__ = ["FAMILIES", "find_resonances", "formants", "harmonics"]
 
 Complex = NDArray[np.complex128]
 
 _N = 3
+# A pole below the one, or wider than the other, shapes the slope of the spectrum and is not a formant.
 _LOWEST_HZ = 100.0
 _WIDEST_HZ = 1000.0
-"""A pole below the one, or wider than the other, shapes the slope of the spectrum and is no formant."""
+# White noise added before the prediction, as a share of the power: it keeps the recursion stable.
 _FLOOR = 1e-9
-"""White noise added before the prediction, as a share of the power: it keeps the recursion stable."""
 
 
 def formants(
@@ -44,29 +44,29 @@ def formants(
     top_hz: float = 5500.0,
     order: int = 11,
 ) -> Floats:
-    """Frequency, bandwidth and level of F1 to F3, ``(t, 9)``, nan where there is no voice or no such formant.
+    """Compute frequency, bandwidth and level of F1 to F3, ``(t, 9)``, nan where there is none.
 
     Columns: ``f1_hz``, ``f1_bandwidth_hz``, ``f1_level_db``, and so on. The level is that of the strongest
     harmonic near the formant, relative to the first harmonic.
 
     Args:
-        x: sound, ``(n,)``.
+        x: samples, ``(n,)``.
         sample_rate: in Hz.
-        settings: the frames, with taper; `DEFAULT` unless given. Pre-emphasis (6 dB an octave) is built in.
-        shared: of the same sound.
-        pitch_hz: F0 of the frames, ``(t,)``, nan where there is no voice; `f0` finds it unless given.
-        top_hz: up to where the spectrum is modelled: 5500 Hz suits most voices.
+        settings: the frames, with taper; `DEFAULT` unless given. 6 dB an octave are always pre-emphasised.
+        shared: transform of the same samples.
+        pitch_hz: F0 of the frames, ``(t,)``, nan in unvoiced frames; by default that of `f0`.
+        top_hz: upper end of the modelled spectrum: 5500 Hz suits most voices.
         order: of the prediction, two for each resonance and one or two for the slope.
 
     Raises:
-        AudioValueError: the sound is empty, not one-dimensional or not finite.
+        AudioValueError: ``x`` is empty, not one-dimensional or not finite.
         ConfigError: ``pitch_hz``, ``top_hz`` or ``order`` does not fit.
     """
     short = ShortTime.of(x, sample_rate, settings=settings, shared=shared)
-    voiced = Voiced.of(short, pitch_hz)
-    hz, width = resonances(short, voiced, top_hz=top_hz, order=order)
+    voiced = VoicedFrames.of(short, pitch_hz)
+    hz, width = find_resonances(short, voiced, top_hz=top_hz, order=order)
     level = voiced.level_db(hz) - voiced.level_db(voiced.hz)[:, None]
-    return voiced.spread(np.stack([hz, width, level], axis=2).reshape(len(voiced), 3 * _N))
+    return voiced.fill_frames(np.stack([hz, width, level], axis=2).reshape(len(voiced), 3 * _N))
 
 
 def harmonics(
@@ -79,23 +79,23 @@ def harmonics(
     top_hz: float = 5500.0,
     order: int = 11,
 ) -> Floats:
-    """How far the first harmonic stands above others, in dB, ``(t, 2)``: ``h1_h2_db`` and ``h1_a3_db``.
+    """Compute the level of the first harmonic above others, in dB: ``h1_h2_db`` and ``h1_a3_db``, ``(t, 2)``.
 
-    H2 is the second harmonic, A3 the strongest one near the third formant; both tell of how the vocal folds
-    close. Arguments and errors as in `formants`.
+    H2 is the second harmonic, A3 the strongest one near the third formant; both depend on how the vocal
+    folds close. Arguments and errors as in `formants`.
     """
     short = ShortTime.of(x, sample_rate, settings=settings, shared=shared)
-    voiced = Voiced.of(short, pitch_hz)
-    hz, _ = resonances(short, voiced, top_hz=top_hz, order=order)
+    voiced = VoicedFrames.of(short, pitch_hz)
+    hz, _ = find_resonances(short, voiced, top_hz=top_hz, order=order)
     first = voiced.level_db(voiced.hz)
     others = [voiced.level_db(2 * voiced.hz), voiced.level_db(hz[:, 2])]
-    return voiced.spread(np.stack([first - other for other in others], axis=1))
+    return voiced.fill_frames(np.stack([first - other for other in others], axis=1))
 
 
-def resonances(
-    short: ShortTime, voiced: Voiced, *, top_hz: float = 5500.0, order: int = 11
+def find_resonances(
+    short: ShortTime, voiced: VoicedFrames, *, top_hz: float = 5500.0, order: int = 11
 ) -> tuple[Doubles, Doubles]:
-    """Frequencies and bandwidths of F1 to F3 in Hz, ``(v, 3)`` each; nan for what is not there.
+    """Find frequencies and bandwidths of F1 to F3 in Hz, ``(v, 3)`` each; nan for a missing formant.
 
     Raises:
         ConfigError: ``top_hz`` is above half the rate, or ``order`` not from 2 to 40.
@@ -106,15 +106,19 @@ def resonances(
             "rate, and an order from 2 to 40"
         )
     key = ("resonances", voiced, top_hz, order)
-    found: tuple[Doubles, Doubles] = short.once(key, lambda: _resonances(short, voiced, top_hz, order))
+    found: tuple[Doubles, Doubles] = short.cached(
+        key, lambda: _solve_resonances(short, voiced, top_hz, order)
+    )
     return found
 
 
-def _resonances(short: ShortTime, voiced: Voiced, top_hz: float, order: int) -> tuple[Doubles, Doubles]:
+def _solve_resonances(
+    short: ShortTime, voiced: VoicedFrames, top_hz: float, order: int
+) -> tuple[Doubles, Doubles]:
     table = _lags(short.sample_rate, short.settings.n_fft, top_hz, order)
     r = short.power[voiced.index, : len(table)].astype(np.float64) @ table
     r[:, 0] *= 1 + _FLOOR
-    r[r[:, 0] <= 0, 0] = 1  # digital silence: a filter that does nothing, and has no poles
+    r[r[:, 0] <= 0, 0] = 1  # digital silence: the identity filter, which has no poles
     poles = _poles(_prediction(r))
     rate = 2 * top_hz
     radius = np.abs(poles)
@@ -129,9 +133,9 @@ def _resonances(short: ShortTime, voiced: Voiced, top_hz: float, order: int) -> 
 
 @lru_cache(maxsize=16)
 def _lags(sample_rate: int, n_fft: int, top_hz: float, order: int) -> Doubles:
-    """From a power spectrum to the autocorrelation of what lies below ``top_hz``: ``(n_bins, order + 1)``.
+    """Matrix ``(n_bins, order + 1)`` from a power spectrum to the autocorrelation below ``top_hz``.
 
-    Pre-emphasised with ``1 - z^-1``, moderated near 0 Hz.
+    Pre-emphasis of ``1 - 0.97 z^-1`` included.
     """
     n_bins = int(np.floor(top_hz * n_fft / sample_rate)) + 1
     angle = np.pi * np.arange(n_bins) * sample_rate / n_fft / top_hz
@@ -167,9 +171,11 @@ FAMILIES = (
     Family(
         "formants",
         formants,
-        fixed(*(f"f{k}_{what}" for k in range(1, _N + 1) for what in ("hz", "bandwidth_hz", "level_db"))),
+        fixed_columns(
+            *(f"f{k}_{what}" for k in range(1, _N + 1) for what in ("hz", "bandwidth_hz", "level_db"))
+        ),
         "Hz, Hz, dB",
         "Makhoul (1975), Proc. IEEE 63",
     ),
-    Family("harmonics", harmonics, fixed("h1_h2_db", "h1_a3_db"), "dB", _EGEMAPS),
+    Family("harmonics", harmonics, fixed_columns("h1_h2_db", "h1_a3_db"), "dB", _EGEMAPS),
 )

@@ -1,13 +1,13 @@
-"""What every family of features stands on: frame settings, the shared transform, the family's own entry.
+"""Frame settings, the shared short-time transform, and the entry of a family of features.
 
-Two ways to lay frames over a sound:
+Frames are laid over the samples in one of two ways:
 
-- *centred* (librosa's): frame ``t`` has its middle at sample ``t * hop``, zeros stand beyond both ends, and
-  there are ``1 + n // hop`` frames;
-- *not centred* (``spectrum.frames``, python_speech_features): frame ``t`` begins at ``t * hop``; zeros
-  fill the last one.
+- *centred* (librosa's): frame ``t`` has its middle at sample ``t * hop``, the samples are padded with zeros
+  at both ends, and there are ``1 + n // hop`` frames;
+- *not centred* (`emovox.audio.stft.frames`, python_speech_features): frame ``t`` begins at ``t * hop``; the
+  last one is padded with zeros.
 
-Every family gives the same number of frames for the same settings, so that their columns stand side by side.
+Every family returns the same number of frames for the same settings, so that their columns can be joined.
 """
 
 from __future__ import annotations
@@ -24,15 +24,25 @@ from emovox._arrays import Doubles, Floats
 from emovox.audio import stft
 from emovox.errors import AudioValueError, ConfigError
 
-__all__ = ["DEFAULT", "Family", "FrameSettings", "ShortTime", "columns_of", "divisors", "fixed", "numbered"]
+__all__ = [
+    "DEFAULT",
+    "Family",
+    "FrameSettings",
+    "ShortTime",
+    "fixed_columns",
+    "number_columns",
+    "numbered_columns",
+    "safe_divisors",
+]
 
-_CACHED_VALUES = 1 << 14
+# Values that are transformed at a time, so few that they stay in the processor's cache.
+_BLOCK_VALUES = 1 << 14
 Taper = Literal["hann", "hamming", "boxcar"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class FrameSettings:
-    """How a sound is cut into frames; lengths in samples. The defaults are 25 ms every 10 ms at 16 kHz.
+    """How samples are split into frames; lengths in samples. The defaults are 25 ms every 10 ms at 16 kHz.
 
     Raises:
         ConfigError: a length or the pre-emphasis is out of range.
@@ -41,12 +51,12 @@ class FrameSettings:
     window: int = 400
     hop: int = 160
     n_fft: int = 512
-    """Length of the transform, even; a window shorter than it is filled with zeros."""
+    """Length of the transform, even; a shorter window is padded with zeros."""
     centred: bool = True
     taper: Taper = "hann"
-    """Periodic, as spectral analysis wants it."""
+    """Periodic, as usual in spectral analysis."""
     preemphasis: float = 0.0
-    """``y[n] = x[n] - preemphasis * x[n - 1]`` before anything else; 0 is none."""
+    """``y[n] = x[n] - preemphasis * x[n - 1]`` before anything else; 0 for none."""
 
     def __post_init__(self) -> None:
         lengths = (self.window, self.hop, self.n_fft)
@@ -65,13 +75,13 @@ class FrameSettings:
             raise ConfigError(f"preemphasis is {self.preemphasis!r}; expected 0 or more and below 1")
 
     def n_frames(self, n_samples: int) -> int:
-        """How many frames a sound of that length has."""
+        """Return the number of frames of that many samples."""
         if self.centred:
             return 1 + n_samples // self.hop
         return 1 + max(0, -(-(n_samples - self.window) // self.hop))
 
     def taper_weights(self) -> Doubles:
-        """The window's weights, ``(window,)``."""
+        """Return the window ``(window,)``."""
         cosine = np.cos(2 * np.pi * np.arange(self.window) / self.window)
         a = {"hann": 0.5, "hamming": 0.54, "boxcar": 1.0}[self.taper]
         weights: Doubles = a - (1 - a) * cosine
@@ -82,13 +92,13 @@ DEFAULT = FrameSettings()
 
 
 class ShortTime:
-    """One sound under one setting of frames; whatever is derived from it is computed once.
+    """The short-time transform of one recording; everything derived from it is computed once.
 
-    Hand the same instance to several families (``mfcc(x, rate, shared=short)``) and they share the
-    transform, and whatever else they keep with `once`.
+    Pass the same instance to several families (``mfcc(x, rate, shared=short)``) and they share the
+    transform, and whatever else they store with `cached`.
 
     Args:
-        x: sound, ``(n,)``, not empty.
+        x: samples, ``(n,)``, not empty.
         sample_rate: in Hz.
         settings: the frames.
 
@@ -97,17 +107,17 @@ class ShortTime:
     """
 
     def __init__(self, x: ArrayLike, sample_rate: int, settings: FrameSettings = DEFAULT) -> None:
-        sound = np.asarray(x, dtype=np.float32)
-        if sound.ndim != 1 or not sound.size:
-            raise AudioValueError(f"x has the shape {sound.shape}; expected a non-empty (n,)")
-        if not np.isfinite(sound).all():
-            raise AudioValueError("x holds NaN or infinity; expected finite samples")
+        samples = np.asarray(x, dtype=np.float32)
+        if samples.ndim != 1 or not samples.size:
+            raise AudioValueError(f"x has the shape {samples.shape}; expected a non-empty (n,)")
+        if not np.isfinite(samples).all():
+            raise AudioValueError("x contains NaN or infinity; expected finite samples")
         if sample_rate < 1:
             raise AudioValueError(f"the sample rate is {sample_rate!r}; expected 1 Hz or more")
-        self.x: Floats = sound
+        self.x: Floats = samples
         self.sample_rate = sample_rate
         self.settings = settings
-        self._kept: dict[Hashable, Any] = {}
+        self._cached: dict[Hashable, Any] = {}
 
     @classmethod
     def of(
@@ -118,74 +128,71 @@ class ShortTime:
         settings: FrameSettings | None = None,
         shared: ShortTime | None = None,
     ) -> ShortTime:
-        """What a family starts with: ``shared`` if it was handed in, else a transform of its own.
+        """Return the transform that a family works on: ``shared`` if given, else a new one.
 
-        Without ``settings`` those of ``shared`` hold, or `DEFAULT`.
+        Without ``settings`` those of ``shared`` apply, or `DEFAULT`.
 
         Raises:
-            ConfigError: ``shared`` was made of a sound of another length or rate.
+            ConfigError: ``shared`` was made of samples of another length or rate.
         """
         if shared is None:
             return cls(x, sample_rate, settings or DEFAULT)
         if shared.x.shape != np.shape(x) or shared.sample_rate != sample_rate:
             raise ConfigError(
-                f"the shared transform is of {shared.x.size} samples at {shared.sample_rate} Hz, the sound "
-                f"has the shape {np.shape(x)} at {sample_rate} Hz; hand in the transform of this sound"
+                f"the shared transform is of {shared.x.size} samples at {shared.sample_rate} Hz, x has the "
+                f"shape {np.shape(x)} at {sample_rate} Hz; pass the transform of these samples"
             )
-        return shared if settings is None else shared.under(settings)
+        return shared if settings is None else shared.with_settings(settings)
 
-    def under(self, settings: FrameSettings) -> ShortTime:
-        """The same sound under other settings; asked twice, it is the same instance."""
+    def with_settings(self, settings: FrameSettings) -> ShortTime:
+        """Return the transform of the same samples with other settings, itself computed once."""
         if settings == self.settings:
             return self
-        key = ("under", settings)
-        other: ShortTime = self.once(key, lambda: ShortTime(self.x, self.sample_rate, settings))
+        key = ("settings", settings)
+        other: ShortTime = self.cached(key, lambda: ShortTime(self.x, self.sample_rate, settings))
         return other
 
-    def once(self, key: Hashable, compute: Callable[[], Any]) -> Any:
-        """``compute()``, kept under ``key`` for whoever asks next; nobody may write into it."""
-        if key not in self._kept:
-            self._kept[key] = compute()
-        return self._kept[key]
+    def cached(self, key: Hashable, compute: Callable[[], Any]) -> Any:
+        """Return ``compute()``, stored under ``key``; callers must not write into it."""
+        if key not in self._cached:
+            self._cached[key] = compute()
+        return self._cached[key]
 
     @property
     def n_frames(self) -> int:
+        """Number of frames."""
         return self.settings.n_frames(self.x.size)
 
     @cached_property
     def emphasised(self) -> Floats:
-        """The sound after pre-emphasis, ``(n,)``."""
+        """The samples after pre-emphasis, ``(n,)``."""
         if not self.settings.preemphasis:
             return self.x
         return np.append(self.x[:1], self.x[1:] - np.float32(self.settings.preemphasis) * self.x[:-1])
 
-    def stretches(self, *, length: int | None = None, edge: Literal["zeros", "repeat"] = "zeros") -> Floats:
-        """Frames without taper, ``(n_frames, length)``, a view; ``length`` is the window unless given.
+    def frames(self, *, length: int | None = None, before: int | None = None) -> Floats:
+        """Return the frames without taper, ``(n_frames, length)``, a view; zeros at both ends.
 
-        Centred ones have sample ``t * hop`` at their index ``length // 2``. ``edge`` is what stands before
-        the first sample and behind the last.
+        ``length`` is the window unless given; sample ``t * hop`` of centred frames is at index ``before``,
+        the middle unless given.
         """
         size = self.settings.window if length is None else length
-        return self._cut(size, size // 2, edge)
-
-    def _cut(self, length: int, before: int, edge: Literal["zeros", "repeat"]) -> Floats:
-        sound, n_frames, hop = self.emphasised, self.n_frames, self.settings.hop
-        left = before if self.settings.centred else 0
-        right = max(0, (n_frames - 1) * hop + length - left - sound.size)
-        padded = np.pad(sound, (left, right), mode="edge" if edge == "repeat" else "constant")
-        return stft.frames(padded, length, hop)[:n_frames]
+        left = (size // 2 if before is None else before) if self.settings.centred else 0
+        n_frames, hop = self.n_frames, self.settings.hop
+        right = max(0, (n_frames - 1) * hop + size - left - self.emphasised.size)
+        return stft.frames(np.pad(self.emphasised, (left, right)), size, hop)[:n_frames]
 
     @cached_property
     def power(self) -> Floats:
-        """Power spectrum ``(n_frames, n_fft // 2 + 1)``: the squared magnitude, not divided by anything."""
+        """Power spectrum ``(n_frames, n_fft // 2 + 1)``: the squared magnitude, without scaling."""
         s = self.settings
-        # A short window stands in the middle of the transform's stretch, to the sample where librosa puts it.
-        cut = self._cut(s.window, s.n_fft // 2 - (s.n_fft - s.window) // 2, "zeros")
+        # A short window is in the middle of the transform's frame, to the sample where librosa puts it.
+        cut = self.frames(length=s.window, before=s.n_fft // 2 - (s.n_fft - s.window) // 2)
         weights = s.taper_weights()
         power = np.empty((len(cut), s.n_fft // 2 + 1), dtype=np.float32)
         # In double precision, which costs no more: in single, valleys far below a frame's peak are lost. A
         # few frames at a time stay in the processor's cache, and are three times as fast as all at once.
-        n_rows = max(1, _CACHED_VALUES // s.n_fft)
+        n_rows = max(1, _BLOCK_VALUES // s.n_fft)
         for first in range(0, len(cut), n_rows):
             spectra = np.fft.rfft(cut[first : first + n_rows] * weights, n=s.n_fft, axis=1)
             parts = spectra.view(np.float64)
@@ -207,10 +214,10 @@ class ShortTime:
 
 @dataclass(frozen=True)
 class Family:
-    """A readable entry of `emovox.features.FEATURES`.
+    """An entry of `emovox.features.FEATURES`.
 
-    ``function(x (n,), sample_rate, *, settings=None, shared=None, **parameters)`` gives ``(t, d)`` float32;
-    ``columns(**parameters)`` names the ``d``.
+    ``function(x (n,), sample_rate, *, settings=None, shared=None, **parameters)`` returns ``(t, d)`` float32;
+    ``columns(**parameters)`` returns the ``d`` names.
     """
 
     name: str
@@ -223,22 +230,22 @@ class Family:
         return self.function(x, sample_rate, **options)
 
 
-def fixed(*names: str) -> Callable[..., tuple[str, ...]]:
-    """Columns that depend on no parameter."""
+def fixed_columns(*names: str) -> Callable[..., tuple[str, ...]]:
+    """Return the ``columns`` function of a family whose columns do not depend on parameters."""
     return lambda **_: names
 
 
-def numbered(stem: str, parameter: str, default: int) -> Callable[..., tuple[str, ...]]:
-    """Columns ``stem_01 ...``, as many as the parameter of that name says."""
-    return lambda **given: columns_of(stem, given.get(parameter, default))
+def numbered_columns(stem: str, parameter: str, default: int) -> Callable[..., tuple[str, ...]]:
+    """Return the ``columns`` function of a family with as many columns as ``parameter`` says."""
+    return lambda **given: number_columns(stem, given.get(parameter, default))
 
 
-def columns_of(stem: str, n: int) -> tuple[str, ...]:
-    """``('mel_01', 'mel_02', ...)``: from 1, with as many digits as the last one has, at least two."""
+def number_columns(stem: str, n: int) -> tuple[str, ...]:
+    """Return ``('mel_01', 'mel_02', ...)``: from 1, with the digits of the last one, at least two."""
     digits = max(2, len(str(n)))
     return tuple(f"{stem}_{i:0{digits}d}" for i in range(1, n + 1))
 
 
-def divisors(sums: Floats) -> Floats:
-    """Sums to divide by, where those too small for it are 1: a share of nothing is 0."""
+def safe_divisors(sums: Floats) -> Floats:
+    """Replace sums too small to divide by with 1: a share of nothing is 0."""
     return np.where(sums < np.finfo(np.float32).tiny, np.float32(1), sums)

@@ -1,10 +1,10 @@
-"""openSMILE's sets of functionals, through its library, without its Python interface (extra ``opensmile``).
+"""openSMILE's sets of functionals, through its C library, without its Python interface (extra ``opensmile``).
 
-One extractor stays open in each thread: opened anew for each recording it would cost 1 to 9 ms more. The
+One extractor stays open in each thread: opening one for each recording would take 1 to 9 ms more. The
 values equal those of ``opensmile.Smile(...).process_signal`` bit by bit, as long as no sample is at +1.0,
 which there turns into -1.0 and here into 32767/32768. pandas is not loaded.
 
-openSMILE is audEERING's, for research and education; commercial use needs their licence.
+openSMILE belongs to audEERING, for research and education; commercial use requires their licence.
 """
 
 from __future__ import annotations
@@ -24,66 +24,66 @@ from emovox._arrays import Floats
 from emovox.audio import SAMPLE_RATE
 from emovox.errors import MissingExtraError
 
-__all__ = ["LICENCE", "SMILE", "Smile", "columns", "compute", "depends"]
+__all__ = ["LICENCE", "OPENSMILE_SETS", "OpenSmileSet", "columns", "compute", "depends"]
 
 LICENCE = "openSMILE's own: research and education, no commercial use (audEERING)"
+# Names of the ends of the processing chain in openSMILE's own config files.
 _SOURCE, _SINK = "extsource", "extsink"
-"""What openSMILE's own files of settings call the ends of the chain."""
 
 
 @dataclass(frozen=True)
-class Smile:
-    """A set that lies in openSMILE's wheel as a file of settings."""
+class OpenSmileSet:
+    """A set that is in openSMILE's wheel as a config file."""
 
-    config: str
-    """Its file, without ``.conf``."""
+    file: str
+    """The config file, without ``.conf``."""
     size: int
     source: str
 
 
-SMILE: dict[str, Smile] = {
-    "IS09_emotion": Smile(
+OPENSMILE_SETS: dict[str, OpenSmileSet] = {
+    "IS09_emotion": OpenSmileSet(
         "is09-13/IS09_emotion",
         384,
         "Schuller, Steidl and Batliner: The INTERSPEECH 2009 emotion challenge",
     ),
-    "IS10_paraling": Smile(
+    "IS10_paraling": OpenSmileSet(
         "is09-13/IS10_paraling_compat",
         1582,
         "Schuller et al.: The INTERSPEECH 2010 paralinguistic challenge",
     ),
-    "IS11_speaker_state": Smile(
+    "IS11_speaker_state": OpenSmileSet(
         "is09-13/IS11_speaker_state",
         4368,
         "Schuller et al.: The INTERSPEECH 2011 speaker state challenge",
     ),
-    "IS12_speaker_trait": Smile(
+    "IS12_speaker_trait": OpenSmileSet(
         "is09-13/IS12_speaker_trait_compat",
         6125,
         "Schuller et al.: The INTERSPEECH 2012 speaker trait challenge",
     ),
-    "IS13_ComParE": Smile(
+    "IS13_ComParE": OpenSmileSet(
         "is09-13/IS13_ComParE",
         6373,
         "Schuller et al.: The INTERSPEECH 2013 computational paralinguistics challenge",
     ),
-    "ComParE_2016": Smile(
+    "ComParE_2016": OpenSmileSet(
         "compare/ComParE_2016",
         6373,
         "Schuller et al.: The INTERSPEECH 2016 computational paralinguistics challenge",
     ),
-    "eGeMAPSv02": Smile(
+    "eGeMAPSv02": OpenSmileSet(
         "egemaps/v02/eGeMAPSv02",
         88,
         "Eyben et al.: The Geneva minimalistic acoustic parameter set, IEEE Trans. Aff. Comp. 7, 2016",
     ),
-    "emobase": Smile("emobase/emobase", 988, "Eyben, Wöllmer and Schuller: openEAR, ACII 2009"),
+    "emobase": OpenSmileSet("emobase/emobase", 988, "Eyben, Wöllmer and Schuller: openEAR, ACII 2009"),
 }
-"""Name -> set. IS10 and IS12 are the ``compat`` files: the sizes that the challenges had."""
+"""Name -> set. IS10 and IS12 are the ``compat`` files, which have the sizes of the challenges."""
 
 
 def compute(x: Floats, sample_rate: int, *, name: str) -> Floats:
-    """The functionals ``(SMILE[name].size,)`` of a sound ``(n,)``; all nan where it is too short for a frame.
+    """Compute the functionals ``(d,)`` of samples ``(n,)``; all nan where they are too short for a frame.
 
     Raises:
         MissingExtraError: the extra ``opensmile`` is not installed.
@@ -92,14 +92,14 @@ def compute(x: Floats, sample_rate: int, *, name: str) -> Floats:
     try:
         rows = _run(extractor, np.clip(x * 32768.0, -32768.0, 32767.0).astype(np.int16))
     except BaseException:
-        del _open.extractors[name, sample_rate]  # nobody knows what state it is in
+        del _open.extractors[name, sample_rate]  # its state is unknown
         raise
-    return rows[0] if rows else np.full(SMILE[name].size, np.nan, dtype=np.float32)
+    return rows[0] if rows else np.full(OPENSMILE_SETS[name].size, np.nan, dtype=np.float32)
 
 
 @cache
 def columns(name: str) -> tuple[str, ...]:
-    """openSMILE's own names of a set's values, asked of the library.
+    """Return openSMILE's own names of a set's values, from the library.
 
     Raises:
         MissingExtraError: the extra ``opensmile`` is not installed.
@@ -110,22 +110,22 @@ def columns(name: str) -> tuple[str, ...]:
 
 
 def depends() -> dict[str, Any]:
-    """What the values depend on beside the set: openSMILE's version."""
+    """Return what the values depend on besides the set: openSMILE's version."""
     from importlib.metadata import version
 
-    _core()
+    _core_folder()
     return {"opensmile": version("opensmile")}
 
 
-# --------------------------------------------------------------------------------- the foreign library
+# --- the C library -----------------------------------------------------------------------------------
 
+# ``extractors`` of this thread, by set and rate; an extractor must not change threads.
 _open = threading.local()
-"""``extractors``: those that this thread keeps open, by set and rate; an extractor belongs to one thread."""
 
 
 @cache
-def _core() -> Path:
-    """The folder in which the wheel keeps its binding and its settings."""
+def _core_folder() -> Path:
+    """Folder of the binding and the config files in the wheel."""
     found = importlib.util.find_spec("opensmile")
     if found is None or not found.submodule_search_locations:
         raise MissingExtraError("an openSMILE set", "opensmile")
@@ -134,8 +134,8 @@ def _core() -> Path:
 
 @cache
 def _binding() -> ModuleType:
-    """openSMILE's ctypes binding, by its path: `import opensmile` would load pandas, and 0.5 s."""
-    spec = importlib.util.spec_from_file_location("_emovox_opensmile", _core() / "lib.py")
+    """openSMILE's ctypes binding, by its path: `import opensmile` would load pandas and take 0.5 s."""
+    spec = importlib.util.spec_from_file_location("_emovox_opensmile", _core_folder() / "lib.py")
     if spec is None or spec.loader is None:
         raise MissingExtraError("an openSMILE set", "opensmile")
     binding = importlib.util.module_from_spec(spec)
@@ -148,16 +148,16 @@ def _extractor(name: str, sample_rate: int) -> Any:
     extractors = _open.__dict__.setdefault("extractors", {})
     key = name, sample_rate
     if key not in extractors:
-        extractors[key] = _opened(SMILE[name].config, sample_rate)
+        extractors[key] = _open_extractor(OPENSMILE_SETS[name].file, sample_rate)
     return extractors[key]
 
 
-def _opened(config: str, sample_rate: int) -> Any:
-    settings = _core() / "config"
-    shared = settings / "shared"
+def _open_extractor(config: str, sample_rate: int) -> Any:
+    configs = _core_folder() / "config"
+    shared = configs / "shared"
     extractor = _binding().OpenSMILE()
     extractor.initialize(
-        config_file=str(settings / f"{config}.conf"),
+        config_file=str(configs / f"{config}.conf"),
         options={
             "source": str(shared / "standard_external_wave_input.conf.inc"),
             "sampleRate": sample_rate,
@@ -173,13 +173,13 @@ def _opened(config: str, sample_rate: int) -> Any:
 
 
 def _run(extractor: Any, samples: NDArray[np.int16]) -> list[Floats]:
-    """Rows that one recording gives; the extractor is then as new."""
+    """Return the rows of one recording, and reset the extractor."""
     rows: list[Floats] = []
     extractor.external_sink_set_callback_ex(_SINK, lambda values, _: rows.extend(values.copy()))
     if not extractor.external_audio_source_write_data(_SOURCE, samples.tobytes()):
-        raise RuntimeError(f"openSMILE did not take {samples.size} samples")
+        raise RuntimeError(f"openSMILE did not accept {samples.size} samples")
     extractor.external_audio_source_set_eoi(_SOURCE)
     extractor.run()
     extractor.reset()
-    extractor._callbacks.clear()  # it keeps every one it was ever given
+    extractor._callbacks.clear()  # the binding keeps every callback it was given
     return rows

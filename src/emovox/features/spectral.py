@@ -1,9 +1,9 @@
-"""Families taken from the short-time spectrum; all of them read one `ShortTime`.
+"""Spectral features: mel bands, cepstra, contrast and the shape of the spectrum.
 
 Definitions are those of librosa 0.11 (McFee et al., 2015) and, for the subband centroids, of
-python_speech_features 0.6, so that numbers can be set beside those of published scripts. Unless
-asked for, no decibel is cut relative to the loudest frame (``top_db``): that looks at the whole recording,
-and would make a block of it differ from the whole.
+python_speech_features 0.6, so that values can be compared with those of published scripts. By
+default levels are not limited relative to the loudest frame (``top_db``): that depends on the whole
+recording, so that a block of it would differ from the whole.
 
 Digital silence gives what librosa gives: 0 for centroid, bandwidth and roll-off, 1 for
 flatness, the floor for levels.
@@ -22,7 +22,15 @@ from numpy.typing import ArrayLike
 from emovox._arrays import Floats
 from emovox.audio import stft
 from emovox.errors import ConfigError
-from emovox.features.frames import Family, FrameSettings, ShortTime, columns_of, divisors, fixed, numbered
+from emovox.features.frames import (
+    Family,
+    FrameSettings,
+    ShortTime,
+    fixed_columns,
+    number_columns,
+    numbered_columns,
+    safe_divisors,
+)
 
 __all__ = [
     "FAMILIES",
@@ -39,10 +47,10 @@ __all__ = [
 ]
 
 Scale = Literal["slaney", "htk"]
+# Power is at least this before a logarithm.
 _SMALLEST = 1e-10
-"""Power below this counts as this, before a logarithm."""
+# Mel bands that are multiplied at a time.
 _N_TOGETHER = 16
-"""Mel bands multiplied together."""
 
 
 # --- mel bands and cepstra ---------------------------------------------------------------------------
@@ -59,18 +67,18 @@ def mel(
     high_hz: float | None = None,
     scale: Scale = "slaney",
 ) -> Floats:
-    """Power in mel bands, ``(t, n_mels)``: ``librosa.feature.melspectrogram``.
+    """Compute the power in mel bands, ``(t, n_mels)``: ``librosa.feature.melspectrogram``.
 
     ``high_hz`` is half the rate unless given; ``scale="htk"`` takes the HTK formula for the edges. Triangles
     have unit area either way.
 
     Raises:
-        ValueError: the edges do not rise from 0 to at most half the rate, or there is no band.
+        ValueError: the edges do not rise from 0 to at most half the rate, or ``n_mels`` is below 1.
     """
     short = ShortTime.of(x, sample_rate, settings=settings, shared=shared)
     top = sample_rate / 2 if high_hz is None else high_hz
     bank = (sample_rate, short.settings.n_fft, n_mels, low_hz, top, scale)
-    bands: Floats = short.once(("mel", bank), lambda: _in_bands(short.power, bank))
+    bands: Floats = short.cached(("mel", bank), lambda: _in_bands(short.power, bank))
     return bands
 
 
@@ -83,9 +91,9 @@ def log_mel(
     top_db: float | None = None,
     **bands: Any,
 ) -> Floats:
-    """Power in mel bands in dB, ``(t, n_mels)``: ``librosa.power_to_db`` of `mel`, which takes ``bands``.
+    """Compute the power in mel bands in dB, ``(t, n_mels)``: ``librosa.power_to_db`` of ``mel(**bands)``.
 
-    ``top_db`` lifts what lies further than that below the loudest value of the recording (librosa: 80).
+    ``top_db`` raises values further than that below the loudest one of the recording (librosa: 80).
     """
     return _decibels(mel(x, sample_rate, settings=settings, shared=shared, **bands), top_db)
 
@@ -102,10 +110,10 @@ def mfcc(
     lifter: float = 0.0,
     **levels: Any,
 ) -> Floats:
-    """Mel-frequency cepstral coefficients, ``(t, n_mfcc * (1 + deltas))``: ``librosa.feature.mfcc``.
+    """Compute mel-frequency cepstral coefficients, ``(t, n_mfcc * (1 + deltas))``: ``librosa.feature.mfcc``.
 
-    The orthonormal cosine transform (type II) of `log_mel`, which takes ``levels``. ``deltas`` is how many
-    derivatives follow the coefficients, 0 to 2, each by `delta`.
+    The orthonormal cosine transform (type II) of ``log_mel(**levels)``. ``deltas`` is the number of
+    derivatives after the coefficients, 0 to 2, each by `delta`.
 
     Raises:
         ConfigError: more coefficients than bands, or ``deltas`` or ``lifter`` out of range.
@@ -121,11 +129,11 @@ def mfcc(
 
 
 def delta(values: Floats, *, width: int = 9, order: int = 1) -> Floats:
-    """Local slope (order 1) or curvature (order 2) over ``width`` frames: ``(t, d)`` -> ``(t, d)``.
+    """Compute the local slope (order 1) or curvature (order 2) of ``(t, d)`` over ``width`` frames.
 
     The derivative of the polynomial of that order that fits best (Savitzky and Golay), as in
-    ``librosa.feature.delta``: the outermost frames take that of the outermost full stretch. A recording
-    shorter than ``width`` takes the widest odd stretch it has; of fewer than three frames the answer is NaN.
+    ``librosa.feature.delta``: the outermost frames take the value of the outermost full width. A recording
+    shorter than ``width`` uses the widest odd width it has; fewer than three frames give NaN.
 
     Raises:
         ConfigError: ``width`` is not odd and 3 or more, or ``order`` not 1 or 2.
@@ -177,7 +185,7 @@ def _mel_bank(
 
 @lru_cache(maxsize=32)
 def _cosines(n_bands: int, n_mfcc: int, lifter: float) -> Floats:
-    """The cosine transform as a matrix, ``(n_bands, n_mfcc)``, its columns weighed by the lifter."""
+    """The cosine transform as a matrix, ``(n_bands, n_mfcc)``, its columns weighted by the lifter."""
     k = np.arange(n_mfcc)
     table = np.cos(np.pi * k * (np.arange(n_bands)[:, None] + 0.5) / n_bands) * np.sqrt(2 / n_bands)
     table[:, 0] *= np.sqrt(0.5)
@@ -201,10 +209,10 @@ def contrast(
     quantile: float = 0.02,
     top_db: float | None = None,
 ) -> Floats:
-    """Peaks over valleys of the magnitude, in octave bands, in dB (10 log10), ``(t, n_bands + 1)``.
+    """Compute peaks over valleys of the magnitude, in octave bands, in dB (10 log10), ``(t, n_bands + 1)``.
 
     ``librosa.feature.spectral_contrast`` (Jiang et al., 2002): the first band ends at ``low_hz``, the last
-    takes what is left. ``top_db`` lifts peaks and valleys far below the recording's loudest (librosa: 80).
+    takes what is left. ``top_db`` raises peaks and valleys far below the loudest ones (librosa: 80).
 
     Raises:
         ConfigError: a band begins above half the rate, holds too few bins, or an option is out of range.
@@ -227,7 +235,7 @@ def contrast(
 
 def _extremes(power: Floats, n: int) -> tuple[Floats, Floats]:
     """Mean magnitude of each row's ``n`` least and of its ``n`` largest, ``(t,)`` each."""
-    if n == 1:  # most bands: nothing to sort, and over many frames at once quicker than along a short row
+    if n == 1:  # most bands: no sorting, and faster over many frames than along a short row
         by_bin = np.ascontiguousarray(power.T)
         return np.sqrt(by_bin.min(axis=0)), np.sqrt(by_bin.max(axis=0))
     ordered = np.sort(power, axis=1)
@@ -236,9 +244,9 @@ def _extremes(power: Floats, n: int) -> tuple[Floats, Floats]:
 
 @lru_cache(maxsize=32)
 def _octaves(sample_rate: int, n_fft: int, n_bands: int, low_hz: float) -> tuple[tuple[int, int, int], ...]:
-    """First bin, end and the count the quantile is taken of, for each band, as librosa draws them.
+    """First bin, end, and number of bins for the quantile, of each band, as in librosa.
 
-    A band reaches one bin down into its neighbour; all but the last give up their topmost bin after counting.
+    A band overlaps the one below by a bin; all but the last lose their topmost bin after the counting.
     """
     edges = np.append(0.0, low_hz * 2.0 ** np.arange(n_bands + 1))
     if edges[-2] >= sample_rate / 2:
@@ -246,7 +254,9 @@ def _octaves(sample_rate: int, n_fft: int, n_bands: int, low_hz: float) -> tuple
             f"{n_bands} octaves from {low_hz} Hz reach {edges[-2]:g} Hz, beyond half the rate {sample_rate}; "
             "take fewer bands or a lower low_hz"
         )
-    hz = np.fft.rfftfreq(n_fft, 1 / sample_rate)  # librosa's to the last bit: an edge may fall on a bin
+    hz = np.fft.rfftfreq(
+        n_fft, 1 / sample_rate
+    )  # as librosa to the last bit: an edge may be exactly at a bin
     found = []
     for band in range(n_bands + 1):
         first = int(np.searchsorted(hz, edges[band], side="left")) - (band > 0)
@@ -268,9 +278,13 @@ def centroid(
     settings: FrameSettings | None = None,
     shared: ShortTime | None = None,
 ) -> Floats:
-    """Mean frequency weighed by magnitude, in Hz, ``(t, 1)``: ``librosa.feature.spectral_centroid``."""
+    """Compute the mean frequency weighted by magnitude, in Hz, ``(t, 1)``.
+
+    ``librosa.feature.spectral_centroid``.
+    """
     short = ShortTime.of(x, sample_rate, settings=settings, shared=shared)
-    middle: Floats = short.once("centroid", lambda: _share(short) @ short.hz.astype(np.float32)[:, None])
+    hz = short.hz.astype(np.float32)[:, None]
+    middle: Floats = short.cached("centroid", lambda: _magnitude_share(short) @ hz)
     return middle
 
 
@@ -281,13 +295,13 @@ def bandwidth(
     settings: FrameSettings | None = None,
     shared: ShortTime | None = None,
 ) -> Floats:
-    """Deviation of the frequency around the centroid, weighed by magnitude, in Hz, ``(t, 1)``.
+    """Compute the deviation of the frequency around the centroid, weighted by magnitude, in Hz, ``(t, 1)``.
 
     ``librosa.feature.spectral_bandwidth`` with its power 2.
     """
     short = ShortTime.of(x, sample_rate, settings=settings, shared=shared)
     away = short.hz.astype(np.float32) - centroid(x, sample_rate, shared=short)
-    spread: Floats = np.sqrt(np.sum(_share(short) * away * away, axis=1, keepdims=True))
+    spread: Floats = np.sqrt(np.sum(_magnitude_share(short) * away * away, axis=1, keepdims=True))
     return spread
 
 
@@ -299,7 +313,7 @@ def rolloff(
     shared: ShortTime | None = None,
     share: float = 0.85,
 ) -> Floats:
-    """Frequency of the first bin up to which ``share`` of the magnitude lies, in Hz, ``(t, 1)``.
+    """Find the first bin below which ``share`` of the magnitude is, in Hz, ``(t, 1)``.
 
     ``librosa.feature.spectral_rolloff``.
 
@@ -322,7 +336,7 @@ def flatness(
     settings: FrameSettings | None = None,
     shared: ShortTime | None = None,
 ) -> Floats:
-    """Geometric over arithmetic mean of the power, ``(t, 1)``, from 0 (a tone) to 1 (white noise).
+    """Compute the geometric over the arithmetic mean of the power, ``(t, 1)``: 0 for a tone, 1 for noise.
 
     ``librosa.feature.spectral_flatness``.
     """
@@ -345,10 +359,10 @@ def ssc(
     preemphasis: float = 0.97,
     taper: Literal["hann", "hamming", "boxcar"] = "boxcar",
 ) -> Floats:
-    """Spectral subband centroids in Hz, ``(t, n_bands)`` (Paliwal, 1998), NaN in bands that hold no bin.
+    """Compute spectral subband centroids in Hz, ``(t, n_bands)`` (Paliwal, 1998), NaN in bands without a bin.
 
-    ``python_speech_features.ssc``, to which it is equal for frames that are not centred. It has a taper and a
-    pre-emphasis of its own, which replace those of the settings.
+    Equals ``python_speech_features.ssc`` for frames that are not centred. Its own taper and pre-emphasis
+    replace those of the settings.
 
     Raises:
         ConfigError: the edges do not rise from 0 to at most half the rate, or there is no band.
@@ -360,12 +374,12 @@ def ssc(
             "more, and edges that rise from 0 to at most half the rate"
         )
     short = ShortTime.of(x, sample_rate, settings=settings, shared=shared)
-    short = short.under(replace(short.settings, preemphasis=preemphasis, taper=taper))
+    short = short.with_settings(replace(short.settings, preemphasis=preemphasis, taper=taper))
     n_fft = short.settings.n_fft
-    # Bins without any power weigh all the same, so that silence has the middle of its bands.
+    # Bins without power have equal small weights, so that silence gives the middle of each band.
     power = np.where(short.power == 0, np.float32(np.finfo(np.float64).eps * n_fft), short.power)
     bank = _subbands(sample_rate, n_fft, n_bands, low_hz, top).T
-    # Its frequency axis begins at 1 Hz, not 0.
+    # The frequency axis of python_speech_features begins at 1 Hz, not 0.
     hz = np.linspace(1, sample_rate / 2, n_fft // 2 + 1)[:, None]
     weight = power @ bank
     moment = power @ (hz * bank).astype(np.float32)
@@ -376,8 +390,8 @@ def ssc(
 @lru_cache(maxsize=32)
 def _subbands(rate: int, n_fft: int, n_bands: int, low_hz: float, high_hz: float) -> Floats:
     """Triangles ``(n_bands, n_fft // 2 + 1)`` with edges rounded down to whole bins, after HTK's formula."""
-    low, high = 2595 * np.log10(1 + np.array([low_hz, high_hz]) / 700)
-    edges_hz = 700 * (10 ** (np.linspace(low, high, n_bands + 2) / 2595) - 1)
+    low, high = stft.hz_to_mel(np.array([low_hz, high_hz]))
+    edges_hz = stft.mel_to_hz(np.linspace(low, high, n_bands + 2))
     edges = np.floor((n_fft + 1) * edges_hz / rate)[:, None]
     left, middle, right = edges[:-2], edges[1:-1], edges[2:]
     bins = np.arange(n_fft // 2 + 1)
@@ -387,36 +401,36 @@ def _subbands(rate: int, n_fft: int, n_bands: int, low_hz: float, high_hz: float
     return np.where(rising, rise, np.where(falling, fall, 0)).astype(np.float32)
 
 
-def _share(short: ShortTime) -> Floats:
-    """Magnitude of each bin by the sum over its frame; 0 in silent frames."""
+def _magnitude_share(short: ShortTime) -> Floats:
+    """Magnitude of each bin over the sum of its frame; 0 in silent frames."""
 
     def compute() -> Floats:
-        return short.magnitude / divisors(short.magnitude.sum(axis=1, keepdims=True))
+        return short.magnitude / safe_divisors(short.magnitude.sum(axis=1, keepdims=True))
 
-    share: Floats = short.once("share", compute)
+    share: Floats = short.cached("share", compute)
     return share
 
 
 def _mfcc_columns(n_mfcc: int = 13, deltas: int = 0, **_: Any) -> tuple[str, ...]:
-    names = columns_of("mfcc", n_mfcc)
+    names = number_columns("mfcc", n_mfcc)
     endings = ("", "_delta", "_delta2")[: deltas + 1]
     return tuple(f"{name}{ending}" for ending in endings for name in names)
 
 
 FAMILIES = (
-    Family("mel", mel, numbered("mel", "n_mels", 64), "power", "librosa.feature.melspectrogram"),
-    Family("log_mel", log_mel, numbered("log_mel", "n_mels", 64), "dB", "librosa.power_to_db of mel"),
+    Family("mel", mel, numbered_columns("mel", "n_mels", 64), "power", "librosa.feature.melspectrogram"),
+    Family("log_mel", log_mel, numbered_columns("log_mel", "n_mels", 64), "dB", "librosa.power_to_db of mel"),
     Family("mfcc", mfcc, _mfcc_columns, "dB", "librosa.feature.mfcc, librosa.feature.delta"),
     Family(
         "contrast",
         contrast,
-        lambda n_bands=6, **_: columns_of("contrast", n_bands + 1),
+        lambda n_bands=6, **_: number_columns("contrast", n_bands + 1),
         "dB",
         "librosa.feature.spectral_contrast",
     ),
-    Family("centroid", centroid, fixed("centroid_hz"), "Hz", "librosa.feature.spectral_centroid"),
-    Family("bandwidth", bandwidth, fixed("bandwidth_hz"), "Hz", "librosa.feature.spectral_bandwidth"),
-    Family("rolloff", rolloff, fixed("rolloff_hz"), "Hz", "librosa.feature.spectral_rolloff"),
-    Family("flatness", flatness, fixed("flatness"), "ratio", "librosa.feature.spectral_flatness"),
-    Family("ssc", ssc, numbered("ssc", "n_bands", 26), "Hz", "python_speech_features.ssc"),
+    Family("centroid", centroid, fixed_columns("centroid_hz"), "Hz", "librosa.feature.spectral_centroid"),
+    Family("bandwidth", bandwidth, fixed_columns("bandwidth_hz"), "Hz", "librosa.feature.spectral_bandwidth"),
+    Family("rolloff", rolloff, fixed_columns("rolloff_hz"), "Hz", "librosa.feature.spectral_rolloff"),
+    Family("flatness", flatness, fixed_columns("flatness"), "ratio", "librosa.feature.spectral_flatness"),
+    Family("ssc", ssc, numbered_columns("ssc", "n_bands", 26), "Hz", "python_speech_features.ssc"),
 )

@@ -32,7 +32,7 @@ from emovox.bundles.spec import LARGEST
 from emovox.errors import ProfileError
 
 if TYPE_CHECKING:
-    from emovox.features.normalization import SpeakerNormaliser, Standard
+    from emovox.features.normalization import SpeakerNormaliser, StandardNormaliser
 
 __all__ = ["MAX_PROFILE_BYTES", "SCHEMA", "Enrolment", "Profile", "enrolment_for", "voice_of"]
 
@@ -241,7 +241,7 @@ def enrolment_for(bundle: Bundle, past: Profile | None = None) -> Enrolment:
     return Enrolment(f"{bundle.spec.name} {bundle.spec.version}", features, past=past)
 
 
-def voice_of(bundle: Bundle, known: Profile | Enrolment) -> Standard:
+def voice_of(bundle: Bundle, known: Profile | Enrolment) -> StandardNormaliser:
     """How the rows of that voice are normalised for the model: its statistics, drawn to the population's.
 
     Raises:
@@ -249,7 +249,7 @@ def voice_of(bundle: Bundle, known: Profile | Enrolment) -> Standard:
     """
     normaliser, _ = _usable(bundle)
     sums = enrolment_for(bundle, known) if isinstance(known, Profile) else known
-    return normaliser.shrunken(*sums.statistics) if sums.n_clips else normaliser.population
+    return normaliser.shrink(*sums.statistics) if sums.n_clips else normaliser.population
 
 
 def _usable(bundle: Bundle) -> tuple[SpeakerNormaliser, Features]:

@@ -20,7 +20,7 @@ from typing import ClassVar, Literal, TypeAlias, get_args
 from torch import Tensor, nn
 
 from emovox.errors import ConfigError, MissingExtraError
-from emovox.features import checkpoints, encoders
+from emovox.features import encoders
 from emovox.nets.base import Head, check_ranges
 from emovox.nets.layers import POOLINGS, PoolingName
 from emovox.nets.pretrained import WaveEncoder
@@ -152,11 +152,11 @@ class EncoderNet(nn.Module):
 
 def _opened(config: EncoderConfig) -> tuple[WaveEncoder | WhisperEncoder, str]:
     """The encoder with its checkpoint's weights, and what tells these from all others."""
-    found = encoders.opened(
+    found = encoders.find_embedding(
         config.checkpoint, revision=config.revision or None, download=config.download
     )  # looks whether it can be used
-    model, ear = encoders.read(found.folder)
-    identity = " ".join(checkpoints.digests(found.folder).values())
+    model, ear = encoders.load_encoder(found.folder)
+    identity = " ".join(encoders.hash_checkpoint(found.folder).values())
     if found.family == "whisper":
         return WhisperEncoder(model, ear), identity
     return WaveEncoder(model, normalise=bool(ear.do_normalize)), identity

@@ -4,7 +4,7 @@
 
     problem = Dataset.load(config.data, labels=config.labels)
     plan = planned(problem.manifest, config.protocol)
-    rows = table(problem.manifest, "emovox-core")                      # emovox.features.extraction
+    rows = extract(problem.manifest, "emovox-core")                      # emovox.features.extraction
     trained = train(config, problem.manifest, plan.splits[0], rows)
     write_bundle(folder, trained.model, trained.spec)
 
@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emovox._arrays import Floats
-from emovox.augment.clips import copy_id
+from emovox.augment.clips import augmented_id
 from emovox.bundles import Abstain, Features, Input, Licence, Spec
 from emovox.datasets import CORPORA
 from emovox.datasets.manifest import Manifest
@@ -31,7 +31,7 @@ from emovox.datasets.splits import Split, default_protocol
 from emovox.errors import ConfigError, ProtocolError
 from emovox.evaluation import metrics
 from emovox.evaluation.leakage import hash_clips, pack_hashes
-from emovox.features import FeatureSet, feature_set
+from emovox.features import FeatureSet, find_feature_set
 from emovox.features.extraction import FeatureTable
 from emovox.labels import EMOTIONS
 from emovox.training.bench import Plan
@@ -126,7 +126,7 @@ def copied(rows: Rows, copies: FeatureTable, n_copies: int) -> tuple[Floats, NDA
     """Features ``(m, d)`` of the rows' changed copies, those that could be read, and of which row each is.
 
     Args:
-        copies: features under the names of `emovox.augment.clips.copy_id`.
+        copies: features under the names of `emovox.augment.clips.augmented_id`.
         n_copies: of each row: the first of all rows, then the second ...
     """
     place = {key: n for n, key in enumerate(copies.ids) if key not in copies.errors}
@@ -134,7 +134,7 @@ def copied(rows: Rows, copies: FeatureTable, n_copies: int) -> tuple[Floats, NDA
         (row, name)
         for number in range(1, n_copies + 1)
         for row, key in enumerate(rows.ids)
-        if (name := copy_id(key, number)) in place
+        if (name := augmented_id(key, number)) in place
     ]
     return copies.values[[place[name] for _, name in made]], np.array([row for row, _ in made], np.int64)
 
@@ -205,8 +205,7 @@ def train(
 
     Args:
         table: features of (at least) these two parts' clips.
-        copies: features of the training clips' changed copies (`emovox.augment.clips.copies_of`), further
-        rows to
+        copies: features of the training clips' changed copies (`emovox.augment.clips`), further rows to
             learn from, of the same speakers.
 
     Raises:
@@ -285,7 +284,7 @@ def spec_of(
     taught = manifest.select([*split.train, *split.validation])
     features = None
     if heard.kind != "waveform":
-        features = feature_set(config.features.set, config.features.overrides)
+        features = find_feature_set(config.features.set, config.features.overrides)
     of_what = config.features.set if features else pretrained or "the waveform"
     what = f"{config.model.name} on {of_what}, trained on {', '.join(taught.corpora)}"
     try:

@@ -21,14 +21,15 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from emovox.augment.clips import copies_of, made_first, write_copies
+from emovox.augment.clips import augmented_manifest, write_augmented
 from emovox.bundles import write_bundle
 from emovox.datasets.manifest import Manifest
 from emovox.datasets.overlap import Fingerprint
 from emovox.datasets.splits import COPY_OF
-from emovox.features import feature_set
-from emovox.features.cache import Store
-from emovox.features.extraction import table
+from emovox.errors import ConfigError
+from emovox.features import find_feature_set
+from emovox.features.cache import FeatureCache
+from emovox.features.extraction import extract
 from emovox.training.bench import Job, Made, Plan, Settings, plan
 from emovox.training.config import AugmentConfig, Config, NetModel, to_yaml
 from emovox.training.experiment import Trained, train
@@ -72,15 +73,18 @@ def config_plan(
         ConfigError: copies are wanted, and the config makes none.
     """
     early, copies = protocol.startswith(AUGMENTED), folder / "copies"
+    augmentation = config.augmentation() if early else None
+    if early and augmentation is None:
+        raise ConfigError(f"{config.name} makes no copies; expected augment.steps with one step at least")
     made = plan(
-        made_first(manifest, config, copies) if early else manifest,
+        manifest if augmentation is None else augmented_manifest(manifest, augmentation, copies),
         protocol.removeprefix(AUGMENTED),
         corpus="+".join(manifest.corpora),
         allow=(*allow, "missing"),
         prints=prints,
     )
-    if early:
-        write_copies(manifest, config, copies, tell=tell)
+    if augmentation is not None:
+        write_augmented(manifest, augmentation, copies, progress=tell)
     return replace(made, protocol=protocol)
 
 
@@ -89,7 +93,7 @@ class ConfigRecipe:
     """Trains each fold as the config says."""
 
     config: Config
-    store: Store
+    store: FeatureCache
 
     def __call__(self, job: Job) -> Made:
         """Train on the job's training part, write the bundle.
@@ -114,11 +118,14 @@ class ConfigRecipe:
         return replace(config, protocol=job.split.name)
 
     def _estimator(self, config: Config, job: Job) -> tuple[Trained, float]:
-        numbers = feature_set(config.features.set, config.features.overrides)
+        numbers = find_feature_set(config.features.set, config.features.overrides)
         near = job.manifest.select([*job.split.train, *job.split.validation])
-        rows = table(near, numbers, workers=job.workers, store=self.store)
-        copies = copies_of(near, job.split.train, config)
-        changed = table(copies, numbers, workers=job.workers, store=self.store) if copies else None
+        rows = extract(near, numbers, workers=job.workers, cache=self.store)
+        augmentation = config.augmentation()
+        changed = None
+        if augmentation is not None:
+            copies = augmentation.clips(near.select(job.split.train))
+            changed = extract(copies, numbers, workers=job.workers, cache=self.store)
         began = time.process_time()
         return train(config, job.manifest, job.split, rows, changed), time.process_time() - began
 

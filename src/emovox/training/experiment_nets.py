@@ -23,14 +23,14 @@ import numpy as np
 
 from emovox._arrays import Floats
 from emovox.audio import SAMPLE_RATE
-from emovox.augment.clips import copies_of, copy_id
+from emovox.augment.clips import augmented_id
 from emovox.bundles import Features, Input
 from emovox.datasets.manifest import Manifest
 from emovox.datasets.splits import Split
 from emovox.errors import ConfigError, MissingExtraError
-from emovox.features import FeatureSet, feature_set
-from emovox.features.cache import Store
-from emovox.features.extraction import Clip, clips_of, extract, heard
+from emovox.features import FeatureSet, find_feature_set
+from emovox.features.cache import FeatureCache
+from emovox.features.extraction import Clip, iter_features, list_clips, read_clips
 from emovox.labels import sort_labels
 from emovox.training.config import Config, NetModel
 from emovox.training.experiment import Trained, spec_of
@@ -102,10 +102,10 @@ def clip_table(
     *,
     training: Sequence[str] = (),
     workers: int = 1,
-    store: Store | None = None,
+    store: FeatureCache | None = None,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> ClipTable:
-    """What the net takes of every clip: features (see `emovox.features.extraction.extract`), or the sound.
+    """What the net takes of every clip: features (see `emovox.features.extraction`), or the sound.
 
     Args:
         training: ids of the clips whose changed copies are wanted too, where the config has some.
@@ -113,12 +113,15 @@ def clip_table(
     Raises:
         ConfigError: the set, or a step of the augmentation, is unknown.
     """
-    clips = [*clips_of(manifest), *copies_of(manifest, training, config)]
+    augmentation = config.augmentation()
+    clips = list_clips(manifest)
+    if augmentation is not None:
+        clips += augmentation.clips(manifest.select(training))
     if _takes_waveform(config):
         found, errors = _sounds(clips, workers, progress)
         features = None
     else:
-        features = feature_set(config.features.set, config.features.overrides)
+        features = find_feature_set(config.features.set, config.features.overrides)
         found, errors = _frames(clips, features, workers, store, progress)
     numbers = range(1, config.augment.copies + 1) if len(clips) > len(manifest) else ()
     return ClipTable(
@@ -128,7 +131,9 @@ def clip_table(
         errors,
         {} if features is None else features.reference(),
         "waveform" if features is None else _kind(features),
-        tuple({key: found[name] for key in training if (name := copy_id(key, n)) in found} for n in numbers),
+        tuple(
+            {key: found[name] for key in training if (name := augmented_id(key, n)) in found} for n in numbers
+        ),
     )
 
 
@@ -136,12 +141,12 @@ def _frames(
     clips: Sequence[Clip],
     features: FeatureSet,
     workers: int,
-    store: Store | None,
+    store: FeatureCache | None,
     progress: Callable[[int, int], None],
 ) -> tuple[Mapping[str, Floats], Mapping[str, str]]:
     """Features and errors by id."""
     found, errors = {}, {}
-    for n, one in enumerate(extract(clips, [features], workers=workers, store=store)):
+    for n, one in enumerate(iter_features(clips, [features], workers=workers, cache=store)):
         if one.error is not None:
             errors[one.clip.id] = one.error
         elif not len(one.values[0]):
@@ -159,7 +164,7 @@ def _sounds(
     from emovox.training.neural.clips import WaveformCache
 
     shelf, errors = WaveformCache(), {}
-    for n, one in enumerate(heard(clips, workers=workers)):
+    for n, one in enumerate(read_clips(clips, workers=workers)):
         if one.error is not None:
             errors[one.clip.id] = one.error
         else:

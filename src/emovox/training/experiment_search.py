@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from emovox.augment.clips import plan_of
 from emovox.datasets.manifest import Manifest
 from emovox.datasets.splits import Split
 from emovox.features.extraction import FeatureTable
@@ -40,7 +39,7 @@ def check_search(config: Config) -> None:
         ConfigError: a name is unknown or a value out of its range.
         MissingExtraError: the config is of a net, and PyTorch is not installed.
     """
-    plan_of(config.augment)
+    config.augmentation()
     space = read_space(config.tune.space)
     if isinstance(config.model, NetModel):
         from emovox.training.experiment_nets import check_net
@@ -69,8 +68,7 @@ def searched(
     """Search an estimator's settings inside the split's training part.
 
     Args:
-        copies: features of the training clips' changed copies (`emovox.augment.clips.copies_of`): learnt
-        from inside
+        copies: features of the training clips' changed copies (`emovox.augment.clips`): learnt from inside
             the training part of each inner fold, and judged on in none.
         study: where ``optuna`` keeps its trials, to go on from.
         tell: called after each trial.

@@ -23,7 +23,7 @@ from emovox._arrays import Bools, Floats
 from emovox._files import replaced
 from emovox.bundles import Abstain, Input, Licence, Spec, write_bundle
 from emovox.datasets.manifest import Manifest, Utterance
-from emovox.features.cache import content_hash
+from emovox.features.cache import hash_file
 from emovox.labels import EMOTIONS, EXTRAS
 from emovox.nets import front_end
 from emovox.nets.vox import Vox, VoxConfig
@@ -147,7 +147,7 @@ def _vectors(job: Job) -> Floats:
     """Functionals ``(n, d)`` of all clips, kept under a key of the clips and of the code that makes them."""
     seen = hashlib.sha256(Path(front_end.__file__ or "").read_bytes())
     for u in job.manifest:
-        sound = content_hash(job.manifest.file(u))
+        sound = hash_file(job.manifest.file(u))
         seen.update(f"{u.id}\t{u.start}\t{u.end}\t{sound}\n".encode("utf-8", "surrogateescape"))
     file = job.cache / f"vox-{seen.hexdigest()[:16]}.npy"
     if not file.exists():

@@ -31,7 +31,7 @@ from emovox.bundles import SPEC_FILE
 from emovox.datasets.manifest import Manifest
 from emovox.errors import ConfigError
 from emovox.evaluation import metrics
-from emovox.features.cache import content_hash
+from emovox.features.cache import hash_file
 
 __all__ = [
     "ANSWERS_FILE",
@@ -201,7 +201,7 @@ def clips_digest(manifest: Manifest) -> str:
 def _content(path: Path) -> str:
     """Names what a file holds; one that cannot be read is another content too."""
     try:
-        return content_hash(path)
+        return hash_file(path)
     except OSError:
         return "unreadable"
 

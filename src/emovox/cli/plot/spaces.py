@@ -67,7 +67,7 @@ def _scored(folder: Path, method: str, workers: int, store: Path | None) -> tupl
     if method not in _UNITS:
         raise ConfigError(f"no method {method!r} that scores columns; {did_you_mean(method, _UNITS)}")
     need_classical()
-    from emovox.features import feature_set
+    from emovox.features import find_feature_set
     from emovox.training.classical.selection import score_columns
     from emovox.training.config import read_config
     from emovox.training.experiment import planned, rows_of
@@ -80,7 +80,7 @@ def _scored(folder: Path, method: str, workers: int, store: Path | None) -> tupl
     manifest = opened(config.data, config.labels).manifest
     split = planned(manifest, config.protocol).splits[0]
     _check_same(run.record, split.digest)
-    numbers = feature_set(config.features.set, config.features.overrides)
+    numbers = find_feature_set(config.features.set, config.features.overrides)
     table = tables_of(manifest, [numbers], workers=workers, store=store)[numbers.name]
     rows = rows_of(table, manifest, split.train)
     scores = score_columns(rows.x, rows.y, method, seed=config.seed)
@@ -122,7 +122,7 @@ def projection(
     force: Force = False,
 ) -> int:
     """How clips lie in the space of their features: a point a clip."""
-    from emovox.features import feature_set
+    from emovox.features import find_feature_set
     from emovox.reports.figures import project, projection_figure
     from emovox.reports.figures.projection import known_method, known_scale
 
@@ -130,7 +130,7 @@ def projection(
     _check_by(by)
     known_method(method)
     known_scale(scale)
-    numbers = feature_set(features)
+    numbers = find_feature_set(features)
     manifest = opened(data, labels or "all").manifest
     table = tables_of(manifest, [numbers], workers=workers, store=store)[numbers.name]
     found = project(table.values[table.ok], method, scale=scale, seed=seed)

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from emovox._arrays import Doubles, Floats
 from emovox.errors import ConfigError, MissingExtraError, did_you_mean
-from emovox.features.normalization import Quantile, Robust, Standard
+from emovox.features.normalization import QuantileNormaliser, RobustNormaliser, StandardNormaliser
 from emovox.labels import EMOTIONS, EXTRAS
 from emovox.reports.colours import colour, marker
 from emovox.reports.figures.canvas import label_axes, panel, plain, sheet
@@ -102,13 +102,13 @@ def _known(name: str, names: Iterable[str], what: str) -> None:
 
 
 def _standard(rows: Doubles) -> Doubles:
-    scale = Standard.fit(rows)
+    scale = StandardNormaliser.fit(rows)
     return _cut(scale.transform(rows), scale.std)
 
 
 def _robust(rows: Doubles) -> Doubles:
     """A column whose quartiles are one value has no such scale, and is left out."""
-    scale = Robust.fit(rows)
+    scale = RobustNormaliser.fit(rows)
     return _cut(scale.transform(rows), scale.spread)
 
 
@@ -117,12 +117,12 @@ def _cut(scaled: Floats, spread: Doubles) -> Doubles:
 
 
 def _unscaled(rows: Doubles) -> Doubles:
-    return rows[:, np.nan_to_num(Standard.fit(rows).std) > 0]
+    return rows[:, np.nan_to_num(StandardNormaliser.fit(rows).std) > 0]
 
 
 def _ranked(rows: Doubles) -> Doubles:
     varying = _unscaled(rows)
-    return Quantile.fit(varying).transform(varying).astype(np.float64) if varying.size else varying
+    return QuantileNormaliser.fit(varying).transform(varying).astype(np.float64) if varying.size else varying
 
 
 SCALES: Mapping[str, Callable[[Doubles], Doubles]] = {

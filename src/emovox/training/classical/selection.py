@@ -17,7 +17,7 @@ from sklearn.linear_model import LogisticRegression
 
 from emovox._arrays import Bools, Doubles, Floats
 from emovox.errors import ConfigError, MissingExtraError, did_you_mean
-from emovox.features.normalization import Standard
+from emovox.features.normalization import StandardNormaliser
 from emovox.training.classical.linear import SpanLogisticRegression
 
 __all__ = ["METHODS", "Selection", "Selector", "score_columns"]
@@ -108,7 +108,7 @@ def score_columns(rows: Floats, labels: Sequence[str], method: str, *, seed: int
         MissingExtraError: it needs an extra that is not installed.
     """
     known = Selection(method, count=1).method  # refuses an unknown one
-    scale = Standard.fit(rows)
+    scale = StandardNormaliser.fit(rows)
     varies = np.nan_to_num(scale.std) > 0
     scores = np.full(rows.shape[1], np.nan)
     if varies.any():

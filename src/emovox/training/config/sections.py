@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from emovox.errors import ConfigError
+
+if TYPE_CHECKING:
+    from emovox.augment.clips import ClipAugmentation
 
 __all__ = [
     "MODELS",
@@ -39,7 +42,7 @@ class AugmentConfig:
     copies: int = 1
     """Of each clip, beside it as it is."""
     steps: tuple[dict[str, Any], ...] = ()
-    """Rows of ``kind``, ``share`` and the settings of the kind: see `emovox.augment.Plan.of`."""
+    """Rows of ``kind``, ``share`` and the settings of the kind: see `emovox.augment.Pipeline.from_list`."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.copies <= 100:
@@ -200,6 +203,16 @@ class Config:
         if not 0 < self.coverage <= 1:
             raise ConfigError(f"coverage is {self.coverage}; expected a share over 0, at most 1")
         _check_seed(self.seed)
+
+    def augmentation(self) -> ClipAugmentation | None:
+        """Return how training clips are augmented, or ``None``.
+
+        Raises:
+            ConfigError: a step of ``augment`` is wrong.
+        """
+        from emovox.augment.clips import make_augmentation
+
+        return make_augmentation(self.augment.steps, n_versions=self.augment.copies, seed=self.seed)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

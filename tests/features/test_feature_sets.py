@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from emovox.errors import AudioValueError, ConfigError
-from emovox.features import FEATURES, SETS, FrameSettings, feature_set
-from emovox.features.composed import Part, composed
+from emovox.features import FEATURES, SETS, FrameSettings, find_feature_set
+from emovox.features.feature_set import FeaturePart, compose_set
 
 RATE = 16_000
 COMPOSED = ("seed-180", "seed-clstm", "seed-hybrid", "seed-lstm", "seed-full")
@@ -71,7 +71,7 @@ def test_seed_clstm_always_hears_four_seconds() -> None:
     ],
 )
 def test_any_parameter_changes_the_digest(change: dict[str, object]) -> None:
-    plain, other = SETS["seed-full"], feature_set("seed-full", change)
+    plain, other = SETS["seed-full"], find_feature_set("seed-full", change)
     assert other.digest != plain.digest
     assert other.reference() == {"set": "seed-full", "overrides": change, "digest": other.digest}
     assert other(voice()).shape == (len(other.columns),)
@@ -80,15 +80,15 @@ def test_any_parameter_changes_the_digest(change: dict[str, object]) -> None:
 def test_digests_differ_between_sets_and_ignore_nothing_of_a_part() -> None:
     digests = {made.digest for made in SETS.values() if made.name in COMPOSED}
     assert len(digests) == len(COMPOSED)
-    assert {f.name for f in fields(Part)} == set(SETS["seed-full"].definition["parts"][0])
+    assert {f.name for f in fields(FeaturePart)} == set(SETS["seed-full"].definition["parts"][0])
 
 
 @pytest.mark.parametrize(
     ("name", "overrides", "words"),
     [
         ("seed-ful", None, "did you mean 'seed-full'"),
-        ("seed-full", {"mfc.n_mfcc": 3}, "nothing called 'mfc.n_mfcc'"),
-        ("seed-full", {"windw": 3}, "nothing called 'windw'"),
+        ("seed-full", {"mfc.n_mfcc": 3}, "no parameter 'mfc.n_mfcc'"),
+        ("seed-full", {"windw": 3}, "no parameter 'windw'"),
         ("seed-full", {"window": 4096}, "n_fft"),
         ("seed-full", {"mfcc.n_mfc": 13}, "did you mean 'mfcc.n_mfcc'"),
         ("seed-full", {"windw": 3}, "did you mean 'window'"),
@@ -104,7 +104,7 @@ def test_digests_differ_between_sets_and_ignore_nothing_of_a_part() -> None:
 )
 def test_what_is_unknown_is_named(name: str, overrides: dict[str, object] | None, words: str) -> None:
     with pytest.raises(ConfigError, match=words):
-        feature_set(name, overrides)
+        find_feature_set(name, overrides)
 
 
 @pytest.mark.parametrize("x", [[], [[0.0, 1.0]], [0.0, np.nan], [np.inf]])
@@ -121,15 +121,22 @@ def test_another_rate_is_refused() -> None:
 def test_parts_that_do_not_go_together_are_refused() -> None:
     said = {"description": "", "source": ""}
     with pytest.raises(ConfigError, match="either all"):
-        composed("x", [Part(family="zcr"), Part(family="rms", statistics=("mean",))], **said)
+        compose_set("x", [FeaturePart(family="zcr"), FeaturePart(family="rms", statistics=("mean",))], **said)
     with pytest.raises(ConfigError, match="one hop"):
-        composed("x", [Part(family="zcr"), Part(family="rms", settings=FrameSettings(hop=80))], **said)
+        compose_set(
+            "x",
+            [FeaturePart(family="zcr"), FeaturePart(family="rms", settings=FrameSettings(hop=80))],
+            **said,
+        )
     left = FrameSettings(centred=False)
-    parts = [Part(family="zcr", settings=left), Part(family="rms", settings=replace(left, window=320))]
+    parts = [
+        FeaturePart(family="zcr", settings=left),
+        FeaturePart(family="rms", settings=replace(left, window=320)),
+    ]
     with pytest.raises(ConfigError, match="one window"):
-        composed("x", parts, **said)
+        compose_set("x", parts, **said)
     with pytest.raises(ConfigError, match="unknown family"):
-        composed("x", [Part(family="zrc")], **said)
+        compose_set("x", [FeaturePart(family="zrc")], **said)
 
 
 @settings(max_examples=25, deadline=None)

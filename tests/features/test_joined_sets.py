@@ -10,10 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from emovox.errors import ConfigError
-from emovox.features.feature_set import feature_set
-from emovox.features.joined import HOP, WINDOW, trimmed
+from emovox.features.feature_set import find_feature_set, trim_silence
 
 RATE = 16_000
+WINDOW, HOP = 2048, 512
 BOTH = "seed-180+emovox-core"
 
 
@@ -32,8 +32,8 @@ def between_silences(x: np.ndarray, seconds: float = 0.5) -> np.ndarray:
 
 def test_the_parts_stand_one_after_the_other() -> None:
     x = voice()
-    both = feature_set(BOTH)
-    parts = [feature_set(name) for name in BOTH.split("+")]
+    both = find_feature_set(BOTH)
+    parts = [find_feature_set(name) for name in BOTH.split("+")]
     np.testing.assert_array_equal(both(x), np.concatenate([part(x) for part in parts]))
     assert both.columns == tuple(f"{part.name}:{name}" for part in parts for name in part.columns)
     assert both.n_columns == len(both.columns)
@@ -42,17 +42,17 @@ def test_the_parts_stand_one_after_the_other() -> None:
 
 def test_the_digest_follows_parts_and_trimming() -> None:
     names = [BOTH, "emovox-core+seed-180", "seed-180+seed-full"]
-    digests = {feature_set(name).digest for name in names}
-    digests |= {feature_set(BOTH, {"trim_db": level}).digest for level in (30, 40)}
-    digests |= {feature_set("seed-180", changed).digest for changed in (None, {"trim_db": 30})}
+    digests = {find_feature_set(name).digest for name in names}
+    digests |= {find_feature_set(BOTH, {"trim_db": level}).digest for level in (30, 40)}
+    digests |= {find_feature_set("seed-180", changed).digest for changed in (None, {"trim_db": 30})}
     assert len(digests) == 7
-    assert feature_set(BOTH).digest == feature_set(BOTH).digest
+    assert find_feature_set(BOTH).digest == find_feature_set(BOTH).digest
 
 
 def test_a_reference_opens_the_same_set() -> None:
-    made = feature_set(BOTH, {"trim_db": 30})
+    made = find_feature_set(BOTH, {"trim_db": 30})
     told = made.reference()
-    again = feature_set(told["set"], told["overrides"])
+    again = find_feature_set(told["set"], told["overrides"])
     assert again.digest == told["digest"]
     x = between_silences(voice())
     np.testing.assert_array_equal(pickle.loads(pickle.dumps(made))(x), again(x))
@@ -60,10 +60,10 @@ def test_a_reference_opens_the_same_set() -> None:
 
 def test_trimming_goes_with_the_sets_own_parameters() -> None:
     x = between_silences(voice())
-    made = feature_set("seed-180", {"trim_db": 30, "mfcc.n_mfcc": 13})
-    plain = feature_set("seed-180", {"mfcc.n_mfcc": 13})
+    made = find_feature_set("seed-180", {"trim_db": 30, "mfcc.n_mfcc": 13})
+    plain = find_feature_set("seed-180", {"mfcc.n_mfcc": 13})
     assert made.columns == plain.columns
-    np.testing.assert_array_equal(made(x), plain(trimmed(x, 30)))
+    np.testing.assert_array_equal(made(x), plain(trim_silence(x, 30)))
     assert not np.array_equal(made(x), plain(x))
 
 
@@ -83,20 +83,20 @@ def test_trimming_goes_with_the_sets_own_parameters() -> None:
 )
 def test_what_does_not_go_together_is_told(name: str, overrides: dict[str, object], told: str) -> None:
     with pytest.raises(ConfigError, match=told):
-        feature_set(name, overrides)
+        find_feature_set(name, overrides)
 
 
 def test_silent_ends_go_and_pauses_stay() -> None:
     x = between_silences(between_silences(voice(), 0.25))
     x = np.concatenate([x, voice(), np.zeros(RATE, np.float32)])
-    kept = trimmed(x, 30)
+    kept = trim_silence(x, 30)
     assert np.count_nonzero(kept) == np.count_nonzero(x)
     assert len(kept) == pytest.approx(len(x) - 1.75 * RATE, abs=2 * WINDOW)
 
 
 def test_a_gain_trims_nothing_else() -> None:
     x = between_silences(voice())
-    assert len(trimmed(x, 30)) == len(trimmed(np.float32(0.125) * x, 30))
+    assert len(trim_silence(x, 30)) == len(trim_silence(np.float32(0.125) * x, 30))
 
 
 @settings(max_examples=60, deadline=None)
@@ -105,7 +105,7 @@ def test_something_always_remains_and_holds_the_loudest(n: int, place: float, to
     x = np.zeros(n, np.float32)
     click = int(place * (n - 1))
     x[click] = 1
-    kept = trimmed(x, top_db)
+    kept = trim_silence(x, top_db)
     assert 1 <= len(kept) <= n
     # A frame is the HOP samples around its middle; a click lies in a frame that remains or right behind it.
     assert kept.any() or n - click <= HOP
@@ -113,12 +113,12 @@ def test_something_always_remains_and_holds_the_loudest(n: int, place: float, to
 
 def test_nothing_to_trim_changes_nothing() -> None:
     x = voice()
-    np.testing.assert_array_equal(trimmed(x, 60), x)
-    np.testing.assert_array_equal(trimmed(np.zeros(5000, np.float32), 30), np.zeros(5000, np.float32))
+    np.testing.assert_array_equal(trim_silence(x, 60), x)
+    np.testing.assert_array_equal(trim_silence(np.zeros(5000, np.float32), 30), np.zeros(5000, np.float32))
 
 
 def test_it_is_librosas_trim() -> None:
     effects = pytest.importorskip("librosa").effects
     x = between_silences(voice(1.3), 0.37)
     theirs, _ = effects.trim(x, top_db=30)
-    assert abs(len(trimmed(x, 30)) - len(theirs)) <= HOP
+    assert abs(len(trim_silence(x, 30)) - len(theirs)) <= HOP

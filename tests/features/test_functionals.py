@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
-from emovox.features.functionals import ELEVEN, STATISTICS, columns, functionals
+from emovox.features.functionals import ELEVEN, STATISTICS, functional_names, functionals
 
 stats = pytest.importorskip("scipy.stats")
 
@@ -133,12 +133,18 @@ def test_a_missing_column_leaves_the_others_alone() -> None:
 
 
 def test_columns_name_what_stands_there() -> None:
-    names = columns(["a", "b"], ["mean", "p90", "max"])
+    names = functional_names(["a", "b"], ["mean", "p90", "max"])
     assert names == ("a_mean", "b_mean", "a_p90", "b_p90", "a_max", "b_max")
     values = np.column_stack([np.arange(11.0), 10 * np.arange(11.0)])
     got = dict(zip(names, functionals(values, statistics=["mean", "p90", "max"]), strict=True))
     assert got == {"a_mean": 5, "b_mean": 50, "a_p90": 9, "b_p90": 90, "a_max": 10, "b_max": 100}
-    assert len(columns(["x"])) == len(functionals(values[:, :1])) == 11 == len(ELEVEN) == len(STATISTICS)
+    assert (
+        len(functional_names(["x"]))
+        == len(functionals(values[:, :1]))
+        == 11
+        == len(ELEVEN)
+        == len(STATISTICS)
+    )
     assert functionals(values, statistics=[]).shape == (0,)
 
 
@@ -153,7 +159,10 @@ def test_the_answer_is_float32_and_the_input_untouched() -> None:
 
 @pytest.mark.parametrize("name", ["average", "p", "p5", "p101", "P05", "p050", ""])
 def test_unknown_statistics_are_told(name: str) -> None:
-    for ask in (lambda: functionals(np.ones((3, 1)), statistics=[name]), lambda: columns(["a"], [name])):
+    for ask in (
+        lambda: functionals(np.ones((3, 1)), statistics=[name]),
+        lambda: functional_names(["a"], [name]),
+    ):
         with pytest.raises(ValueError, match=r"unknown statistic .* expected one of mean, std"):
             ask()
 
@@ -161,7 +170,7 @@ def test_unknown_statistics_are_told(name: str) -> None:
 def test_what_cannot_be_is_told() -> None:
     with pytest.raises(ValueError, match=r"shape \(2, 2, 2\); expected \(t, d\)"):
         functionals(np.zeros((2, 2, 2)))
-    with pytest.raises(ValueError, match="infinities"):
+    with pytest.raises(ValueError, match="infinity"):
         functionals([[1.0], [np.inf]])
     with pytest.raises(ValueError, match="hop_s is 0"):
         functionals([[1.0]], hop_s=0)

@@ -13,10 +13,10 @@ from hypothesis.extra import numpy as hnp
 from emovox.errors import ConfigError
 from emovox.features.normalization import (
     NORMALISERS,
-    Quantile,
-    Robust,
+    QuantileNormaliser,
+    RobustNormaliser,
     SpeakerNormaliser,
-    Standard,
+    StandardNormaliser,
     normaliser_from_dict,
 )
 
@@ -73,9 +73,9 @@ def test_missing_stays_missing_and_the_rest_is_finite(x: np.ndarray, kind: str) 
 
 def test_a_constant_column_is_not_scaled() -> None:
     x = np.full((10, 1), 0.1, np.float32)
-    for kind in (Standard, Robust):
+    for kind in (StandardNormaliser, RobustNormaliser):
         assert kind.fit(x).transform(x + 2)[0, 0] == pytest.approx(2)
-    assert Quantile.fit(x).transform(x)[0, 0] == 0
+    assert QuantileNormaliser.fit(x).transform(x)[0, 0] == 0
 
 
 def test_a_column_never_seen_stays_missing() -> None:
@@ -88,7 +88,7 @@ def test_a_column_never_seen_stays_missing() -> None:
 
 def test_only_training_rows_count() -> None:
     train, test = rows(), rows(40, seed=1)
-    made = Standard.fit(train)
+    made = StandardNormaliser.fit(train)
     alone = made.transform(test[:1])
     test[1:] = 1e9  # what else is in the test cannot matter
     np.testing.assert_array_equal(made.transform(test)[:1], alone)
@@ -96,7 +96,7 @@ def test_only_training_rows_count() -> None:
 
 @pytest.mark.parametrize("kind", [*NORMALISERS.values(), SpeakerNormaliser])
 @pytest.mark.parametrize("bad", [[], [1.0, 2.0], [[np.inf]], np.zeros((3, 0)), np.zeros((0, 3))])
-def test_rows_that_are_none_are_refused(kind: type[Standard], bad: object) -> None:
+def test_rows_that_are_none_are_refused(kind: type[StandardNormaliser], bad: object) -> None:
     with pytest.raises(ConfigError, match="training rows"):
         kind.fit(bad)
 
@@ -138,21 +138,21 @@ def voices(n: int = 40, d: int = 3) -> tuple[np.ndarray, list[str]]:
 def test_nobody_enrolled_is_the_population() -> None:
     x, _ = voices()
     made = SpeakerNormaliser.fit(x)
-    nobody = made.enrolled(np.zeros((0, 3)))
-    np.testing.assert_array_equal(nobody.transform(x), Standard.fit(x).transform(x))
+    nobody = made.enroll(np.zeros((0, 3)))
+    np.testing.assert_array_equal(nobody.transform(x), StandardNormaliser.fit(x).transform(x))
 
 
 def test_much_of_a_voice_is_its_own_statistics() -> None:
     x, _ = voices(20_000)
     own = x[:20_000]
-    far = SpeakerNormaliser.fit(x).enrolled(own).transform(own)
-    np.testing.assert_allclose(far, Standard.fit(own).transform(own), atol=0.1)
+    far = SpeakerNormaliser.fit(x).enroll(own).transform(own)
+    np.testing.assert_allclose(far, StandardNormaliser.fit(own).transform(own), atol=0.1)
 
 
 def test_the_weight_of_a_voice_is_its_clips_over_clips_and_five() -> None:
     x, _ = voices()
     made, own = SpeakerNormaliser.fit(x), x[:5].astype(np.float64)
-    found = made.enrolled(own)  # five clips: half its own, half the population's
+    found = made.enroll(own)  # five clips: half its own, half the population's
     np.testing.assert_allclose(found.mean, (own.mean(0) + x.mean(0, dtype=np.float64)) / 2, rtol=1e-6)
     np.testing.assert_allclose(found.std**2, (own.var(0) + x.var(0, dtype=np.float64)) / 2, rtol=1e-6)
 
@@ -163,9 +163,9 @@ def test_each_row_goes_by_its_own_voice() -> None:
     z = made.transform(x, speakers)
     for name in "abc":
         own = np.array([s == name for s in speakers])
-        np.testing.assert_array_equal(z[own], made.enrolled(x[own]).transform(x[own]))
+        np.testing.assert_array_equal(z[own], made.enroll(x[own]).transform(x[own]))
         assert abs(z[own].mean()) < 0.5  # most of the offset between voices is gone
-    assert abs(Standard.fit(x).transform(x)[:40].mean()) > 0.9
+    assert abs(StandardNormaliser.fit(x).transform(x)[:40].mean()) > 0.9
 
 
 def test_a_number_of_clips_is_drawn_and_repeats() -> None:
@@ -182,8 +182,8 @@ def test_missing_cells_count_for_their_column_alone() -> None:
     x, _ = voices()
     made, own = SpeakerNormaliser.fit(x), x[:4].copy()
     own[:, 1] = np.nan
-    found = made.enrolled(own)
-    whole = made.enrolled(x[:4])
+    found = made.enroll(own)
+    whole = made.enroll(x[:4])
     assert found.mean[1] == made.population.mean[1]
     assert found.std[1] == made.population.std[1]
     assert np.array_equal(found.mean[[0, 2]], whole.mean[[0, 2]])
@@ -191,7 +191,7 @@ def test_missing_cells_count_for_their_column_alone() -> None:
 
 def test_a_column_that_was_constant_is_never_scaled_by_a_voice() -> None:
     made = SpeakerNormaliser.fit(np.full((10, 1), 3.0))
-    assert made.enrolled(np.array([[3.0], [5.0]])).std[0] == 0
+    assert made.enroll(np.array([[3.0], [5.0]])).std[0] == 0
 
 
 def test_a_speaker_normaliser_and_an_enrolment_survive_json() -> None:
@@ -199,7 +199,7 @@ def test_a_speaker_normaliser_and_an_enrolment_survive_json() -> None:
     made = SpeakerNormaliser.fit(x, shrinkage=3)
     again = SpeakerNormaliser.from_dict(json.loads(json.dumps(made.to_dict())))
     np.testing.assert_array_equal(again.transform(x, speakers), made.transform(x, speakers))
-    enrolment = made.enrolled(x[:7])
+    enrolment = made.enroll(x[:7])
     told = normaliser_from_dict(json.loads(json.dumps(enrolment.to_dict())))
     np.testing.assert_array_equal(told.transform(x), enrolment.transform(x))
 

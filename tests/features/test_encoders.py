@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from emovox.errors import AudioValueError, ConfigError, MissingExtraError
-from emovox.features import checkpoints, encoders, feature_set
+from emovox.features import encoders, find_feature_set
 
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers", minversion="5")
@@ -54,7 +54,7 @@ def test_layers_are_those_of_transformers(zoo: Path, name: str) -> None:
     n = -(-x.size // 320) if name == "whisper" else len(last)
 
     def frames(layer: Any) -> Floats:
-        return feature_set(f"encoder:{zoo / name}", {"layer": layer, "pooling": "frames"})(x)
+        return find_feature_set(f"encoder:{zoo / name}", {"layer": layer, "pooling": "frames"})(x)
 
     for index in range(LAYERS):
         assert frames(index) == pytest.approx(states[index][:n], abs=1e-6), index
@@ -70,7 +70,7 @@ def test_layers_are_those_of_transformers(zoo: Path, name: str) -> None:
 @pytest.mark.parametrize("name", MAKERS)
 def test_pooling(zoo: Path, name: str) -> None:
     x, family = sound(), json.loads((zoo / name / "config.json").read_text())["model_type"]
-    sets = {p: feature_set(f"encoder:{zoo / name}", {"pooling": p}) for p in encoders.POOLINGS}
+    sets = {p: find_feature_set(f"encoder:{zoo / name}", {"pooling": p}) for p in encoders.POOLINGS}
     frames = sets["frames"](x)
     assert sets["frames"].kind == "frames"
     assert sets["frames"].hop_s == 0.02
@@ -92,7 +92,7 @@ def test_pooling(zoo: Path, name: str) -> None:
 
 @pytest.mark.parametrize("name", MAKERS)
 def test_alone_as_in_a_batch(zoo: Path, name: str) -> None:
-    entry = encoders.opened(zoo / name, pooling="frames")
+    entry = encoders.find_embedding(zoo / name, pooling="frames")
     sounds = [sound(s, seed=i) for i, s in enumerate((0.4, 0.7, 0.4, 0.25, 0.7, 0.55, 0.01))]
     alone = [encoders.compute(x, RATE, embedding=entry) for x in sounds]
     for size in (1, 3, 8):
@@ -103,16 +103,18 @@ def test_alone_as_in_a_batch(zoo: Path, name: str) -> None:
 
 
 def test_what_hears_its_padding_is_not_padded(zoo: Path) -> None:
-    pads = {name: encoders.opened(zoo / name).pads for name in MAKERS}
+    pads = {name: encoders.find_embedding(zoo / name).pads for name in MAKERS}
     assert {name for name, may in pads.items() if may} == {"wav2vec2-layer", "hubert-layer"}
     lengths = [8000, 6000, 8000, 7000]
-    batches = {name: list(encoders._batches(lengths, encoders.opened(zoo / name), 3)) for name in MAKERS}
+    batches = {
+        name: list(encoders._batches(lengths, encoders.find_embedding(zoo / name), 3)) for name in MAKERS
+    }
     assert batches["wav2vec2"] == batches["data2vec"] == batches["wavlm-layer"] == [[1], [3], [0, 2]]
     assert batches["hubert-layer"] == batches["whisper"] == [[1, 3, 0], [2]]
 
 
 def test_whisper_hears_long_sound_in_pieces(zoo: Path) -> None:
-    entry = encoders.opened(zoo / "whisper", pooling="frames")  # hears 1 s
+    entry = encoders.find_embedding(zoo / "whisper", pooling="frames")  # hears 1 s
     x = sound(2.3)
     frames = encoders.compute(x, RATE, embedding=entry)
     assert frames.shape == (115, SIZE)
@@ -121,7 +123,7 @@ def test_whisper_hears_long_sound_in_pieces(zoo: Path) -> None:
 
 
 def test_whisper_drops_the_frames_of_silence(zoo: Path) -> None:
-    given = feature_set(f"encoder:{zoo / 'whisper'}", {"layer": 1})
+    given = find_feature_set(f"encoder:{zoo / 'whisper'}", {"layer": 1})
     states, _ = reference(zoo / "whisper", sound(0.5))
     assert given(sound(0.5)) == pytest.approx(states[1][:25].mean(0), abs=1e-6)
     assert np.abs(given(sound(0.5)) - states[1].mean(0)).max() > 1e-3
@@ -130,25 +132,25 @@ def test_whisper_drops_the_frames_of_silence(zoo: Path) -> None:
 @pytest.mark.parametrize("name", ["wav2vec2", "wavlm-layer", "data2vec"])
 def test_too_short_is_missing(zoo: Path, name: str) -> None:
     for pooling, shape in (("mean", (SIZE,)), ("mean_std", (2 * SIZE,)), ("max", (SIZE,))):
-        row = feature_set(f"encoder:{zoo / name}", {"pooling": pooling})(sound()[:144])
+        row = find_feature_set(f"encoder:{zoo / name}", {"pooling": pooling})(sound()[:144])
         assert row.shape == shape
         assert np.isnan(row).all()
-    entry = encoders.opened(zoo / name, pooling="frames")
+    entry = encoders.find_embedding(zoo / name, pooling="frames")
     shortest = next(n for n in range(1, 1000) if entry.n_frames(n))
     assert encoders.compute(sound()[: shortest - 1], RATE, embedding=entry).shape == (0, SIZE)
     assert encoders.compute(sound()[:shortest], RATE, embedding=entry).shape == (1, SIZE)
 
 
 def test_sound_that_is_none_is_refused(zoo: Path) -> None:
-    entry = encoders.opened(zoo / "wav2vec2")
+    entry = encoders.find_embedding(zoo / "wav2vec2")
     for bad in (np.zeros((2, 8000), np.float32), np.full(8000, np.nan, np.float32)):
-        with pytest.raises(AudioValueError, match="sound 1"):
+        with pytest.raises(AudioValueError, match="recording 1"):
             encoders.embed([sound(), bad], entry)
     assert encoders.embed([], entry) == []
 
 
 def test_a_pickled_set_gives_the_same(zoo: Path) -> None:
-    given = feature_set(f"encoder:{zoo / 'hubert'}", {"layer": 2})
+    given = find_feature_set(f"encoder:{zoo / 'hubert'}", {"layer": 2})
     again = pickle.loads(pickle.dumps(given))
     assert again.digest == given.digest
     assert np.array_equal(again(sound()), given(sound()))
@@ -161,12 +163,12 @@ def test_a_pickled_set_gives_the_same(zoo: Path) -> None:
 def test_the_digest_goes_by_content(zoo: Path, tmp_path: Path) -> None:
     copy = Path(shutil.copytree(zoo / "wav2vec2", tmp_path / "elsewhere"))
     name = f"encoder:{copy}"
-    digest = feature_set(name).digest
-    assert digest == feature_set(f"encoder:{zoo / 'wav2vec2'}").digest  # wherever it lies
+    digest = find_feature_set(name).digest
+    assert digest == find_feature_set(f"encoder:{zoo / 'wav2vec2'}").digest  # wherever it lies
     others = ({"layer": 1}, {"layer": "last"}, {"pooling": "max"}, {"pooling": "frames"})
-    assert len({digest, *(feature_set(name, o).digest for o in others)}) == 5
-    assert feature_set(name, {"layer": -1}).digest == feature_set(name, {"layer": "last"}).digest
-    before = feature_set(name)(sound())
+    assert len({digest, *(find_feature_set(name, o).digest for o in others)}) == 5
+    assert find_feature_set(name, {"layer": -1}).digest == find_feature_set(name, {"layer": "last"}).digest
+    before = find_feature_set(name)(sound())
     for file, changed in (
         ("model.safetensors", lambda b: b[:-4] + b"\0\0\0\x3f"),
         ("preprocessor_config.json", lambda b: b.replace(b'"do_normalize": true', b'"do_normalize": false')),
@@ -175,36 +177,37 @@ def test_the_digest_goes_by_content(zoo: Path, tmp_path: Path) -> None:
         old = (copy / file).read_bytes()
         assert changed(old) != old
         (copy / file).write_bytes(changed(old))
-        assert feature_set(name).digest != digest, file
+        assert find_feature_set(name).digest != digest, file
         if file != "model.safetensors":
-            assert not np.array_equal(feature_set(name)(sound()), before), file
+            assert not np.array_equal(find_feature_set(name)(sound()), before), file
         (copy / file).write_bytes(old)
-    assert feature_set(name).digest == digest
-    assert np.array_equal(feature_set(name)(sound()), before)
+    assert find_feature_set(name).digest == digest
+    assert np.array_equal(find_feature_set(name)(sound()), before)
 
 
 def test_the_reference_makes_the_same_set(zoo: Path) -> None:
-    given = feature_set(f"encoder:{zoo / 'wavlm'}", {"layer": 1, "download": True})
+    given = find_feature_set(f"encoder:{zoo / 'wavlm'}", {"layer": 1, "download": True})
     told = json.loads(json.dumps(given.reference()))
     assert told["overrides"] == {"layer": 1}  # whoever opens a model does not fetch for that
-    assert feature_set(told["set"], told["overrides"]).digest == told["digest"]
+    assert find_feature_set(told["set"], told["overrides"]).digest == told["digest"]
 
 
 def test_weights_in_several_files(zoo: Path, tmp_path: Path) -> None:
     transformers.AutoModel.from_pretrained(zoo / "hubert").save_pretrained(tmp_path, max_shard_size="20KB")
-    shutil.copy(zoo / "hubert" / checkpoints.EAR, tmp_path)
+    shutil.copy(zoo / "hubert" / encoders.PREPROCESSOR, tmp_path)
     assert len(list(tmp_path.glob("model-*.safetensors"))) > 1
-    split, whole = (feature_set(f"encoder:{folder}") for folder in (tmp_path, zoo / "hubert"))
+    split, whole = (find_feature_set(f"encoder:{folder}") for folder in (tmp_path, zoo / "hubert"))
     assert np.array_equal(split(sound()), whole(sound()))
     next(tmp_path.glob("model-*.safetensors")).unlink()
     with pytest.raises(ConfigError, match="pickled weights are not read"):
-        feature_set(f"encoder:{tmp_path}")
+        find_feature_set(f"encoder:{tmp_path}")
 
 
 def broken(folder: Path, **changes: bytes | None) -> str:
     for name, content in changes.items():
         path = (
-            folder / {"weights": "model.safetensors", "config": "config.json", "ear": checkpoints.EAR}[name]
+            folder
+            / {"weights": "model.safetensors", "config": "config.json", "ear": encoders.PREPROCESSOR}[name]
         )
         if content is None:
             path.unlink()
@@ -217,19 +220,19 @@ def broken(folder: Path, **changes: bytes | None) -> str:
     ("changes", "message"),
     [
         ({"weights": None}, "pickled weights are not read"),
-        ({"ear": None}, "no preprocessor_config.json"),
-        ({"config": None}, "no config.json"),
-        ({"config": b"{"}, "this is no JSON"),
+        ({"ear": None}, "preprocessor_config.json is missing"),
+        ({"config": None}, "config.json is missing"),
+        ({"config": b"{"}, "not JSON"),
         ({"config": b"[]"}, "expected a JSON object"),
         ({"config": b'{"model_type": "bert"}'}, "of the type 'bert'; expected wav2vec2, hubert"),
-        ({"ear": b'{"sampling_rate": 8000}'}, "at 8000 Hz"),
+        ({"ear": b'{"sampling_rate": 8000}'}, "for 8000 Hz"),
     ],
 )
 def test_checkpoints_that_cannot_be_used(zoo: Path, tmp_path: Path, changes: Any, message: str) -> None:
     folder = Path(shutil.copytree(zoo / "wav2vec2", tmp_path / "model"))
     (folder / "pytorch_model.bin").write_bytes(b"never read")
     with pytest.raises(ConfigError, match=message):
-        feature_set(broken(folder, **changes))
+        find_feature_set(broken(folder, **changes))
 
 
 def test_a_missing_weight_is_no_random_one(zoo: Path, tmp_path: Path) -> None:
@@ -241,7 +244,7 @@ def test_a_missing_weight_is_no_random_one(zoo: Path, tmp_path: Path) -> None:
     assert lost.numel()
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
     with pytest.raises(ConfigError, match=r"lack 1 tensors .*q_proj"):
-        feature_set(f"encoder:{folder}")(sound())
+        find_feature_set(f"encoder:{folder}")(sound())
 
 
 @pytest.mark.parametrize("keep", [0, 7, 100, -1])
@@ -250,7 +253,7 @@ def test_weights_cut_short(zoo: Path, tmp_path: Path, keep: int) -> None:
     weights = (folder / "model.safetensors").read_bytes()
     (folder / "model.safetensors").write_bytes(weights[:keep])
     with pytest.raises(ConfigError, match="cannot be read"):
-        feature_set(f"encoder:{folder}")(sound())
+        find_feature_set(f"encoder:{folder}")(sound())
 
 
 def test_an_adapter_is_refused(zoo: Path, tmp_path: Path) -> None:
@@ -258,7 +261,7 @@ def test_an_adapter_is_refused(zoo: Path, tmp_path: Path) -> None:
     config = json.loads((folder / "config.json").read_text()) | {"add_adapter": True}
     (folder / "config.json").write_text(json.dumps(config))
     with pytest.raises(ConfigError, match="adapter"):
-        feature_set(f"encoder:{folder}")
+        find_feature_set(f"encoder:{folder}")
 
 
 @pytest.mark.parametrize(
@@ -266,14 +269,14 @@ def test_an_adapter_is_refused(zoo: Path, tmp_path: Path) -> None:
 )
 def test_layers_that_there_are_not(zoo: Path, layer: Any) -> None:
     with pytest.raises(ConfigError, match=r"expected an index from 0 to 3, 'last', 'all-mean'"):
-        feature_set(f"encoder:{zoo / 'hubert'}", {"layer": layer})
+        find_feature_set(f"encoder:{zoo / 'hubert'}", {"layer": layer})
 
 
 def test_options_that_there_are_not(zoo: Path) -> None:
     with pytest.raises(ConfigError, match="expected one of mean, mean_std, max, frames"):
-        feature_set(f"encoder:{zoo / 'hubert'}", {"pooling": "median"})
-    with pytest.raises(ConfigError, match="nothing called 'layers'; expected layer, pooling"):
-        feature_set(f"encoder:{zoo / 'hubert'}", {"layers": 1})
+        find_feature_set(f"encoder:{zoo / 'hubert'}", {"pooling": "median"})
+    with pytest.raises(ConfigError, match="no parameter 'layers'; expected layer, pooling"):
+        find_feature_set(f"encoder:{zoo / 'hubert'}", {"layers": 1})
 
 
 # --- the Hub, the extra, and what is loaded -----------------------------------------------------------
@@ -291,13 +294,13 @@ def test_the_cache_of_the_hub_no_network_no_noise(zoo: Path, tmp_path: Path) -> 
 import sys
 import numpy as np
 from emovox.errors import ConfigError
-from emovox.features import encoders, feature_set
+from emovox.features import encoders, find_feature_set
 assert not {"torch", "transformers", "huggingface_hub"} & set(sys.modules)
-given = feature_set("encoder:somebody/small")
+given = find_feature_set("encoder:somebody/small")
 print(given.digest, given(np.ones(8000, np.float32)).shape)
 for overrides in ({}, {"download": True}):
     try:
-        feature_set("encoder:somebody/absent", overrides)
+        find_feature_set("encoder:somebody/absent", overrides)
     except ConfigError as error:
         print(error)
 from transformers.utils import logging
@@ -309,7 +312,7 @@ assert logging.is_progress_bar_enabled() and logging.get_verbosity() == logging.
     )
     assert (done.returncode, done.stderr) == (0, "")
     found, absent, unreachable = done.stdout.splitlines()
-    digest = feature_set(f"encoder:{zoo / 'hubert'}").digest
+    digest = find_feature_set(f"encoder:{zoo / 'hubert'}").digest
     assert found == f"{digest} ({SIZE},)"
     assert "'somebody/absent'" in absent
     assert "download=True fetches it" in absent
@@ -320,4 +323,4 @@ def test_without_the_extra_the_sentence_that_installs_it(zoo: Path, monkeypatch:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     for name in (str(zoo / "hubert"), "somebody/small"):
         with pytest.raises(MissingExtraError, match=r"pip install 'emovox\[ssl\]'"):
-            feature_set(f"encoder:{name}")
+            find_feature_set(f"encoder:{name}")

@@ -17,7 +17,7 @@ import pytest
 from emovox._arrays import Floats
 from emovox.audio import read
 from emovox.errors import ConfigError, MissingExtraError
-from emovox.features import SETS, FeatureSet, feature_set
+from emovox.features import SETS, FeatureSet, find_feature_set
 from emovox.features import opensmile as smile
 
 RATE = 16_000
@@ -69,7 +69,7 @@ def direct(name: str):  # type: ignore[no-untyped-def]
 
 
 def test_the_table_is_known_without_the_library() -> None:
-    assert {name: SETS[name].n_columns for name in smile.SMILE} == SIZES
+    assert {name: SETS[name].n_columns for name in smile.OPENSMILE_SETS} == SIZES
     assert {SETS[name].extra for name in SIZES} == {"opensmile"}
     assert all("no commercial use" in SETS[name].licence for name in SIZES)
 
@@ -77,7 +77,7 @@ def test_the_table_is_known_without_the_library() -> None:
 @needs_opensmile
 @pytest.mark.parametrize("name", SIZES)
 def test_equals_opensmile(name: str) -> None:
-    ours, theirs = feature_set(name), direct(name)
+    ours, theirs = find_feature_set(name), direct(name)
     assert ours.columns == tuple(theirs.feature_names)
     assert len(ours.columns) == len(set(ours.columns)) == SIZES[name]
     for what, x in SOUNDS.items():
@@ -96,7 +96,7 @@ def test_equals_opensmile_on_real_speech(name: str) -> None:
         pytest.skip("EMOVOX_CORPORA is unset, or holds no EMO-DB")
     paths = [*sorted(root.glob("emodb/wav/*"))[::90], *sorted(root.glob("ravdess/**/*.flac"))[::240]]
     assert len(paths) >= 10
-    ours, theirs = feature_set(name), direct(name)
+    ours, theirs = find_feature_set(name), direct(name)
     for path in paths:
         x = read(path)
         assert np.array_equal(ours(x), theirs.process_signal(x, RATE).to_numpy()[0]), path.name
@@ -106,7 +106,7 @@ def test_equals_opensmile_on_real_speech(name: str) -> None:
 @pytest.mark.parametrize("name", SIZES)
 def test_too_short_is_missing(name: str) -> None:
     for n in (1, 100):
-        row = feature_set(name)(voice()[:n])
+        row = find_feature_set(name)(voice()[:n])
         assert row.shape == (SIZES[name],)
         assert np.isnan(row).all()
 
@@ -114,7 +114,7 @@ def test_too_short_is_missing(name: str) -> None:
 @needs_opensmile
 @pytest.mark.parametrize("name", ["IS09_emotion", "eGeMAPSv02", "ComParE_2016"])
 def test_nothing_is_left_from_one_recording_to_the_next(name: str) -> None:
-    given = feature_set(name)
+    given = find_feature_set(name)
     sounds = [*SOUNDS.values(), voice()[:1], voice()[:900]]
     first = [given(x) for x in sounds]
     for order in (np.random.default_rng(seed).permutation(len(sounds)) for seed in range(3)):
@@ -124,7 +124,7 @@ def test_nothing_is_left_from_one_recording_to_the_next(name: str) -> None:
 
 @needs_opensmile
 def test_full_scale_is_clipped_not_wrapped() -> None:
-    given = feature_set("IS09_emotion")
+    given = find_feature_set("IS09_emotion")
     x = voice()
     x[5000:5100] = 1.0
     almost = np.minimum(x, np.float32(32767 / 32768))
@@ -133,7 +133,7 @@ def test_full_scale_is_clipped_not_wrapped() -> None:
 
 @needs_opensmile
 def test_each_thread_has_its_own() -> None:
-    given = feature_set("IS09_emotion")
+    given = find_feature_set("IS09_emotion")
     sounds = [voice(0.3, seed=seed) for seed in range(12)]
     alone = [given(x) for x in sounds]
     with ThreadPoolExecutor(4) as pool:
@@ -142,7 +142,7 @@ def test_each_thread_has_its_own() -> None:
 
 @needs_opensmile
 def test_a_broken_run_is_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
-    given, x = feature_set("IS09_emotion"), voice(0.5)
+    given, x = find_feature_set("IS09_emotion"), voice(0.5)
     good = given(x)
 
     def broken(extractor: object, samples: object) -> None:
@@ -158,7 +158,7 @@ def test_a_broken_run_is_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @needs_opensmile
 def test_another_process_gives_the_same_in_silence(tmp_path: Path) -> None:
-    given = feature_set("IS10_paraling")
+    given = find_feature_set("IS10_paraling")
     (tmp_path / "set").write_bytes(pickle.dumps(given))
     np.save(tmp_path / "x.npy", voice(0.5))
     code = (
@@ -178,25 +178,25 @@ def test_another_process_gives_the_same_in_silence(tmp_path: Path) -> None:
 
 @needs_opensmile
 def test_the_digest_knows_the_version(monkeypatch: pytest.MonkeyPatch) -> None:
-    digests = {feature_set(name).digest for name in SIZES}
+    digests = {find_feature_set(name).digest for name in SIZES}
     assert len(digests) == len(SIZES)
-    before = feature_set("emobase").digest
-    assert before == feature_set("emobase").digest
+    before = find_feature_set("emobase").digest
+    assert before == find_feature_set("emobase").digest
     monkeypatch.setattr("importlib.metadata.version", lambda name: "99")
-    assert feature_set("emobase").digest != before
+    assert find_feature_set("emobase").digest != before
 
 
 def test_without_the_extra_the_sentence_that_installs_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     monkeypatch.setattr(smile, "_open", type("Empty", (), {})())
-    for cached in (smile._core, smile._binding, smile.columns):
+    for cached in (smile._core_folder, smile._binding, smile.columns):
         cached.cache_clear()
     given: FeatureSet = FeatureSet(
         name="emobase",
         kind="vector",
         description="",
         source="",
-        columns=lambda: smile.columns("emobase"),
+        names=lambda: smile.columns("emobase"),
         compute=lambda x, rate: smile.compute(x, rate, name="emobase"),
         depends=smile.depends,
     )
@@ -207,4 +207,4 @@ def test_without_the_extra_the_sentence_that_installs_it(monkeypatch: pytest.Mon
 
 def test_they_take_no_overrides() -> None:
     with pytest.raises(ConfigError, match="no overrides"):
-        feature_set("emobase", {"window": 400})
+        find_feature_set("emobase", {"window": 400})

@@ -18,13 +18,13 @@ import pytest
 import soundfile
 
 from emovox import audio
-from emovox.cli import feature_rows, feature_tables, main
+from emovox.cli import feature_tables, main
 from emovox.datasets import Manifest
 from emovox.datasets.manifest import Utterance
-from emovox.features import SETS, extraction, feature_set
+from emovox.features import SETS, extraction, find_feature_set
 
 RATE = 16_000
-SEED = feature_set("seed-180")
+SEED = find_feature_set("seed-180")
 Run = Callable[..., tuple[int, str, str]]
 
 
@@ -72,7 +72,7 @@ def test_csv_keeps_every_digit(run: Run, clips: list[Path], tmp_path: Path) -> N
     out = tmp_path / "out.csv"
     code, told, _ = run(*clips, "--set", "seed-180", "-o", out)
     assert code == 0
-    assert told == f"3 rows of 180 features of 3 recordings (3 computed, 0 from the store): {out}\n"
+    assert told == f"3 rows of 180 features of 3 recordings (3 computed, 0 from the cache): {out}\n"
     rows = csv_rows(out)
     assert list(rows[0]) == ["file", "start_s", "end_s", *SEED.columns, "error"]
     assert [row["file"] for row in rows] == [str(path) for path in clips]
@@ -131,7 +131,7 @@ def test_two_sets_stand_side_by_side(run: Run, clips: list[Path], tmp_path: Path
     np.testing.assert_array_equal(
         numbers(rows, tuple(f"seed-180.{c}" for c in SEED.columns)), expected(clips)
     )
-    full = feature_set("seed-full", {"clip_s": 0.2})
+    full = find_feature_set("seed-full", {"clip_s": 0.2})
     found = numbers(rows, tuple(f"seed-full.{c}" for c in full.columns))
     np.testing.assert_array_equal(found, np.stack([full(audio.read(path)) for path in clips]))
 
@@ -174,11 +174,11 @@ def test_frames_of_a_long_recording_come_in_pieces(
     long = tmp_path / "long.wav"
     x = np.random.default_rng(0).standard_normal(40 * RATE) * 0.1
     soundfile.write(long, x, RATE)
-    monkeypatch.setattr(feature_rows, "LONG_S", 30.0)
+    monkeypatch.setattr(extraction, "LONG_S", 30.0)
     free = ("--set", "seed-lstm", "--param", "mfcc.top_db=none", "--frames")
     out = tmp_path / "out.npz"
     assert run(clips[0], long, clips[1], *free, "-o", out)[0] == 0
-    chosen = feature_set("seed-lstm", {"mfcc.top_db": None})
+    chosen = find_feature_set("seed-lstm", {"mfcc.top_db": None})
     whole = [chosen(audio.read(path)) for path in (clips[0], long, clips[1])]
     with np.load(out) as found:
         assert np.bincount(found["clip"]).tolist() == [len(frames) for frames in whole]
@@ -196,7 +196,7 @@ def test_frames_of_a_long_recording_come_in_pieces(
 def test_windows_have_a_row_each(
     run: Run, clips: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, many: int
 ) -> None:
-    monkeypatch.setattr(feature_rows, "MANY_VALUES", many)  # one by one they are the same
+    monkeypatch.setattr(extraction, "MANY_VALUES", many)  # one by one they are the same
     out = tmp_path / "out.csv"
     assert run(clips[2], "--set", "seed-180", "--window", "0.3", "--hop", "0.25", "-o", out)[0] == 0
     rows = csv_rows(out)
@@ -298,7 +298,7 @@ def test_a_failed_recording_is_named_once(run: Run, tmp_path: Path) -> None:
     code, told, said = run(broken, "--set", "seed-180", "-o", tmp_path / "out.csv")
     assert code == 1
     assert said.count(str(broken)) == 1
-    assert told.startswith("1 row of 180 features of 1 recording (0 computed, 0 from the store, 1 recording ")
+    assert told.startswith("1 row of 180 features of 1 recording (0 computed, 0 from the cache, 1 recording ")
 
 
 @pytest.mark.parametrize("suffix", ["csv", "npz", "parquet"])
@@ -309,20 +309,20 @@ def test_interrupted_it_leaves_what_was_there(
         pytest.importorskip("pyarrow")
     out = tmp_path / f"out.{suffix}"
     out.write_text("before")
-    plain = extraction.extract
+    plain = extraction.iter_features
 
     def interrupted(*args: Any, **options: Any) -> Any:
         yield next(plain(*args, **options))
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(extraction, "extract", interrupted)
+    monkeypatch.setattr(extraction, "iter_features", interrupted)
     code, _, said = run(*clips, "--set", "seed-180", "-o", out, "--force")
     assert code == 130
     assert "run it again to go on" in said
     assert out.read_text() == "before"
     assert [path.name for path in tmp_path.iterdir() if path.suffix == ".part"] == []
-    monkeypatch.setattr(extraction, "extract", plain)
-    assert "(2 computed, 1 from the store)" in run(*clips, "--set", "seed-180", "-o", out, "--force")[1]
+    monkeypatch.setattr(extraction, "iter_features", plain)
+    assert "(2 computed, 1 from the cache)" in run(*clips, "--set", "seed-180", "-o", out, "--force")[1]
 
 
 @pytest.mark.parametrize("suffix", ["csv", "npz", "parquet"])
@@ -336,9 +336,9 @@ def test_no_half_of_a_file_is_left_on_a_full_disk(
         raise OSError(errno.ENOSPC, "No space left on device")
 
     kind = {
-        "csv": feature_tables.CsvSheet,
-        "npz": feature_tables.NpzSheet,
-        "parquet": feature_tables.ParquetSheet,
+        "csv": feature_tables.CsvTable,
+        "npz": feature_tables.NpzTable,
+        "parquet": feature_tables.ParquetTable,
     }[suffix]
     monkeypatch.setattr(kind, "end", full)
     code, _, said = run(*clips, "--set", "seed-180", "-o", tmp_path / f"out.{suffix}")
@@ -360,7 +360,7 @@ def test_list_names_every_set(run: Run) -> None:
 
 def test_describe_says_what_a_set_is_made_of(run: Run) -> None:
     code, told, _ = run("--describe", "seed-lstm", "--param", "mfcc.n_mfcc=3", "--param", "taper=hamming")
-    changed = feature_set("seed-lstm", {"mfcc.n_mfcc": 3, "taper": "hamming"})
+    changed = find_feature_set("seed-lstm", {"mfcc.n_mfcc": 3, "taper": "hamming"})
     assert code == 0
     for words in ("n_mfcc=3", "taper=hamming", "hop=512", "32 ms", changed.source, changed.digest, "mfcc_03"):
         assert words in told

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 from emovox._arrays import Floats
 from emovox.errors import AudioValueError, ConfigError
-from emovox.features import FEATURES, SETS, FeatureSet, FrameSettings, feature_set
+from emovox.features import FEATURES, SETS, FeatureSet, FrameSettings, find_feature_set
 from emovox.features.blocks import frame_blocks
-from emovox.features.composed import Part, composed
+from emovox.features.feature_set import FeaturePart, compose_set
 
 RATE = 16_000
 LOCAL = ("mel", "log_mel", "mfcc", "chroma", "tonnetz", "contrast", "centroid", "bandwidth", "rolloff")
@@ -36,8 +36,10 @@ def speech(seconds: float = 8.0, seed: int = 0) -> Floats:
 
 
 def frames_set(*families: str, settings: FrameSettings, **parameters: dict[str, Any]) -> FeatureSet:
-    parts = [Part(family=name, settings=settings, parameters=parameters.get(name, {})) for name in families]
-    return composed("test", parts, description="for tests", source="tests")
+    parts = [
+        FeaturePart(family=name, settings=settings, parameters=parameters.get(name, {})) for name in families
+    ]
+    return compose_set("test", parts, description="for tests", source="tests")
 
 
 def cut(x: Floats, lengths: list[int]) -> Iterator[Floats]:
@@ -128,7 +130,7 @@ def test_no_more_is_held_than_a_block_and_its_surroundings() -> None:
 )
 def test_what_needs_the_whole_is_refused_at_once(name, overrides, says) -> None:
     with pytest.raises(ConfigError, match=says):
-        frame_blocks([], feature_set(name, overrides))
+        frame_blocks([], find_feature_set(name, overrides))
 
 
 def test_the_overrides_it_asks_for_are_enough() -> None:
@@ -137,7 +139,7 @@ def test_the_overrides_it_asks_for_are_enough() -> None:
             continue
         overrides = {"mfcc.top_db": None, "clip_s": None}
         overrides |= {"chroma.tuning": 0.0} if name == "seed-hybrid" else {}
-        assert_same(speech(), [2 * RATE], feature_set(name, overrides))
+        assert_same(speech(), [2 * RATE], find_feature_set(name, overrides))
 
 
 @pytest.mark.parametrize("name", list(FEATURES))
@@ -152,7 +154,9 @@ def test_every_family_is_vouched_for_or_refused(name) -> None:
 
 def test_a_family_that_nobody_vouches_for_is_refused(monkeypatch) -> None:
     monkeypatch.setitem(FEATURES, "novel", FEATURES["rms"])
-    with pytest.raises(ConfigError, match=r"'novel', which needs the recording whole; by blocks: mel"):
+    with pytest.raises(
+        ConfigError, match=r"'novel', which needs the whole recording; possible in blocks: mel"
+    ):
         frame_blocks([], frames_set("novel", settings=FrameSettings()))
 
 

@@ -21,13 +21,13 @@ from emovox import audio
 from emovox.datasets import Manifest
 from emovox.datasets.manifest import Utterance
 from emovox.errors import AudioValueError, ConfigError
-from emovox.features import FeatureSet, extraction, feature_set
-from emovox.features.cache import Store, Tally
-from emovox.features.extraction import Clip, Windows, clips_of, table
+from emovox.features import FeatureSet, extraction, find_feature_set
+from emovox.features.cache import CacheStats, FeatureCache
+from emovox.features.extraction import Clip, Windows, extract, list_clips
 
 RATE = 16_000
-SEED = feature_set("seed-180")
-FRAMES = feature_set("seed-lstm", {"mfcc.top_db": None})
+SEED = find_feature_set("seed-180")
+FRAMES = find_feature_set("seed-lstm", {"mfcc.top_db": None})
 
 
 def write(path: Path, seconds: float = 0.4, *, seed: int = 0) -> Path:
@@ -56,7 +56,7 @@ def expected(paths: list[Path], chosen: FeatureSet = SEED) -> np.ndarray:
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_row_is_what_the_set_gives_of_the_clip(clips: list[Path], workers: int) -> None:
     told: list[tuple[int, int]] = []
-    found = table(clips, "seed-180", workers=workers, progress=lambda done, of: told.append((done, of)))
+    found = extract(clips, "seed-180", workers=workers, progress=lambda done, of: told.append((done, of)))
     np.testing.assert_array_equal(found.values, expected(clips))
     assert found.ids == tuple(map(str, clips))
     assert found.columns == SEED.columns
@@ -68,7 +68,7 @@ def test_a_row_is_what_the_set_gives_of_the_clip(clips: list[Path], workers: int
 
 def test_a_clip_that_fails_is_a_row_with_its_error(clips: list[Path], tmp_path: Path) -> None:
     (tmp_path / "empty.wav").touch()
-    found = table([clips[0], tmp_path / "gone.wav", tmp_path / "empty.wav", clips[1]], SEED)
+    found = extract([clips[0], tmp_path / "gone.wav", tmp_path / "empty.wav", clips[1]], SEED)
     assert np.isnan(found.values[1:3]).all()
     np.testing.assert_array_equal(found.values[[0, 3]], expected(clips[:2]))
     assert found.ok.tolist() == [True, False, False, True]
@@ -79,7 +79,7 @@ def test_a_clip_that_fails_is_a_row_with_its_error(clips: list[Path], tmp_path: 
 def test_errors_read_the_same_with_a_store(clips: list[Path], tmp_path: Path) -> None:
     (tmp_path / "noise.wav").write_bytes(b"no sound at all")
     paths = [tmp_path / "gone.wav", tmp_path / "noise.wav", tmp_path]
-    assert table(paths, SEED, store=Store(tmp_path / "s")).errors == table(paths, SEED).errors
+    assert extract(paths, SEED, cache=FeatureCache(tmp_path / "s")).errors == extract(paths, SEED).errors
 
 
 def test_a_manifest_gives_its_ids_and_stretches(clips: list[Path]) -> None:
@@ -88,7 +88,7 @@ def test_a_manifest_gives_its_ids_and_stretches(clips: list[Path]) -> None:
         Utterance(id="c/1", path=clips[4].name, start=0.1, end=0.5, **about),
         Utterance(id="c/2", path=clips[5].name, **about),
     ]
-    found = table(Manifest(clips[0].parent, tuple(rows)), SEED)
+    found = extract(Manifest(clips[0].parent, tuple(rows)), SEED)
     assert found.ids == ("c/1", "c/2")
     x = audio.read(clips[4])
     np.testing.assert_array_equal(found.values[0], SEED(x[1600:8000]))
@@ -96,7 +96,7 @@ def test_a_manifest_gives_its_ids_and_stretches(clips: list[Path]) -> None:
 
 
 def test_stretches_of_paths(clips: list[Path]) -> None:
-    found = table([(clips[5], 0.5, None), (clips[5], None, 0.25), (clips[5], 9.0, 10.0)], SEED)
+    found = extract([(clips[5], 0.5, None), (clips[5], None, 0.25), (clips[5], 9.0, 10.0)], SEED)
     x = audio.read(clips[5])
     np.testing.assert_array_equal(found.values[:2], np.stack([SEED(x[8000:]), SEED(x[:4000])]))
     assert found.ids[0] == f"{clips[5]}#t=0.5"
@@ -106,29 +106,29 @@ def test_stretches_of_paths(clips: list[Path]) -> None:
 
 def test_what_cannot_be_asked_is_refused_at_once(clips: list[Path]) -> None:
     with pytest.raises(ConfigError, match="gives frames"):
-        table(clips, "seed-lstm")
+        extract(clips, "seed-lstm")
     with pytest.raises(ConfigError, match="did you mean 'seed-180'"):
-        table(clips, "seed-18")
+        extract(clips, "seed-18")
     with pytest.raises(ConfigError, match="single path"):
-        table(str(clips[0]), SEED)
+        extract(str(clips[0]), SEED)
     with pytest.raises(ConfigError, match="expected a path"):
-        clips_of([3])  # type: ignore[list-item]
+        list_clips([3])  # type: ignore[list-item]
     with pytest.raises(ConfigError, match="at least one"):
-        extraction.extract([], [])
+        extraction.iter_features([], [])
     with pytest.raises(ConfigError, match="'vector'"):
-        extraction.extract([], ["seed-lstm"], windows=Windows(1.0, 0.5))
+        extraction.iter_features([], ["seed-lstm"], windows=Windows(1.0, 0.5))
     with pytest.raises(ConfigError, match="workers"):
-        extraction.extract([], [SEED], workers=0)
+        extraction.iter_features([], [SEED], workers=0)
 
 
 # ---------------------------------------------------------------------------------------- the store
 
 
 def test_the_second_time_nothing_is_computed(clips: list[Path], tmp_path: Path) -> None:
-    first = table(clips, SEED, store=Store(tmp_path))
-    again = table(clips, SEED, store=Store(tmp_path))
-    assert first.tally == Tally(made=6)
-    assert again.tally == Tally(found=6)
+    first = extract(clips, SEED, cache=FeatureCache(tmp_path))
+    again = extract(clips, SEED, cache=FeatureCache(tmp_path))
+    assert first.stats == CacheStats(made=6)
+    assert again.stats == CacheStats(found=6)
     assert again.values.tobytes() == first.values.tobytes() == expected(clips).tobytes()
 
 
@@ -137,10 +137,11 @@ def test_missing_values_and_frames_come_back_as_they_were(clips: list[Path], tmp
     soundfile.write(silence, np.zeros(8000), RATE)
     both = ["seed-full", "seed-hybrid"]
     runs = [
-        list(extraction.extract(clips_of([silence]), both, store=Store(tmp_path / "s"))) for _ in range(2)
+        list(extraction.iter_features(list_clips([silence]), both, cache=FeatureCache(tmp_path / "s")))
+        for _ in range(2)
     ]
     for (first,), (again,) in [runs]:
-        assert again.tally == Tally(found=2)
+        assert again.stats == CacheStats(found=2)
         assert first.n_samples == again.n_samples == 8000
         assert np.isnan(first.values[0]).any()  # silence has no F0
         for a, b in zip(first.values, again.values, strict=True):
@@ -151,52 +152,52 @@ def test_missing_values_and_frames_come_back_as_they_were(clips: list[Path], tmp
 @pytest.mark.parametrize(
     "change",
     [
-        feature_set("seed-180", {"mfcc.n_mfcc": 13}),
-        feature_set("seed-180", {"hop": 256}),
+        find_feature_set("seed-180", {"mfcc.n_mfcc": 13}),
+        find_feature_set("seed-180", {"hop": 256}),
         replace(SEED, version=SEED.version + 1),
     ],
 )
 def test_another_parameter_or_version_is_another_entry(
     clips: list[Path], tmp_path: Path, change: FeatureSet
 ) -> None:
-    table(clips[:2], SEED, store=Store(tmp_path))
-    other = table(clips[:2], change, store=Store(tmp_path))
-    assert other.tally == Tally(made=2)
+    extract(clips[:2], SEED, cache=FeatureCache(tmp_path))
+    other = extract(clips[:2], change, cache=FeatureCache(tmp_path))
+    assert other.stats == CacheStats(made=2)
     np.testing.assert_array_equal(other.values, expected(clips[:2], change))
 
 
 def test_another_content_is_another_entry(clips: list[Path], tmp_path: Path) -> None:
     file = tmp_path / "clip.wav"
-    for source, tally in ((0, Tally(made=1)), (1, Tally(made=1)), (0, Tally(found=1))):
+    for source, tally in ((0, CacheStats(made=1)), (1, CacheStats(made=1)), (0, CacheStats(found=1))):
         file.write_bytes(clips[source].read_bytes())
-        found = table([file], SEED, store=Store(tmp_path / "s"))
-        assert found.tally == tally
+        found = extract([file], SEED, cache=FeatureCache(tmp_path / "s"))
+        assert found.stats == tally
         np.testing.assert_array_equal(found.values, expected([clips[source]]))
 
 
 def test_another_stretch_or_window_is_another_entry(clips: list[Path], tmp_path: Path) -> None:
-    store = Store(tmp_path)
+    store = FeatureCache(tmp_path)
     stretches = [(clips[5], None, None), (clips[5], 0.1, None), (clips[5], 0.1, 0.4), (clips[5], None, 0.4)]
-    assert table(stretches, SEED, store=store).tally == Tally(made=4)
+    assert extract(stretches, SEED, cache=store).stats == CacheStats(made=4)
     for windows in (Windows(0.4, 0.2), Windows(0.4, 0.1)):
-        (one,) = extraction.extract(clips_of([clips[5]]), [SEED], store=store, windows=windows)
-        assert one.tally == Tally(made=1)
+        (one,) = extraction.iter_features(list_clips([clips[5]]), [SEED], cache=store, windows=windows)
+        assert one.stats == CacheStats(made=1)
 
 
 def test_a_damaged_entry_is_computed_again_and_costs_no_other(clips: list[Path], tmp_path: Path) -> None:
-    table(clips, SEED, store=Store(tmp_path))
+    extract(clips, SEED, cache=FeatureCache(tmp_path))
     file = sorted(tmp_path.rglob("*.evf"))[3]
     file.write_bytes(file.read_bytes()[:-1] + b"\xff")
-    found = table(clips, SEED, store=Store(tmp_path))
-    assert found.tally == Tally(found=5, made=1, corrupt=1)
+    found = extract(clips, SEED, cache=FeatureCache(tmp_path))
+    assert found.stats == CacheStats(found=5, made=1, corrupt=1)
     np.testing.assert_array_equal(found.values, expected(clips))
-    assert table(clips, SEED, store=Store(tmp_path)).tally == Tally(found=6)
+    assert extract(clips, SEED, cache=FeatureCache(tmp_path)).stats == CacheStats(found=6)
 
 
 def test_without_room_everything_is_computed(clips: list[Path], tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    found = table(clips, SEED, store=Store(tmp_path / "file"))
-    assert found.tally == Tally(made=6, unwritten=6)
+    found = extract(clips, SEED, cache=FeatureCache(tmp_path / "file"))
+    assert found.stats == CacheStats(made=6, unwritten=6)
     np.testing.assert_array_equal(found.values, expected(clips))
 
 
@@ -212,10 +213,10 @@ def test_a_file_that_changes_meanwhile_is_not_kept_under_its_old_content(
         return read(path)
 
     monkeypatch.setattr(audio, "read", meddle)
-    table([file], SEED, store=Store(tmp_path / "s"))
+    extract([file], SEED, cache=FeatureCache(tmp_path / "s"))
     monkeypatch.undo()
     file.write_bytes(clips[0].read_bytes())
-    found = table([file], SEED, store=Store(tmp_path / "s"))
+    found = extract([file], SEED, cache=FeatureCache(tmp_path / "s"))
     np.testing.assert_array_equal(found.values, expected(clips[:1]))
 
 
@@ -228,7 +229,7 @@ def test_a_clip_is_decoded_once_for_all_sets(clips: list[Path], monkeypatch: pyt
         return read(path)
 
     monkeypatch.setattr(audio, "read", counted)
-    (one,) = extraction.extract(clips_of(clips[:1]), ["seed-180", "seed-hybrid", "seed-lstm"])
+    (one,) = extraction.iter_features(list_clips(clips[:1]), ["seed-180", "seed-hybrid", "seed-lstm"])
     assert [v.shape[-1] for v in one.values] == [180, 180, 13]
     assert n_read == 1
 
@@ -267,9 +268,9 @@ def test_killed_in_the_middle_nothing_is_lost_and_nothing_wrong(many: list[Path]
     kept = entries(store)
     assert 5 <= len(kept) < len(many)
     assert not output.exists()
-    found = table(many, SEED, store=Store(store))
-    assert found.tally.found >= len(kept)  # its workers may each have ended the clip they were at
-    assert found.tally.found + found.tally.made == len(many)
+    found = extract(many, SEED, cache=FeatureCache(store))
+    assert found.stats.found >= len(kept)  # its workers may each have ended the clip they were at
+    assert found.stats.found + found.stats.made == len(many)
     np.testing.assert_array_equal(found.values, expected(many))
     assert kept.items() <= entries(store).items()
 
@@ -278,7 +279,7 @@ def test_two_processes_on_one_store_end_with_what_one_would_have_written(
     clips: list[Path], tmp_path: Path
 ) -> None:
     alone, shared = tmp_path / "alone", tmp_path / "shared"
-    table(clips, SEED, store=Store(alone))
+    extract(clips, SEED, cache=FeatureCache(alone))
     outputs = [tmp_path / f"{i}.npz" for i in range(2)]
     crew = [subprocess.Popen(command(clips, output, shared), stdout=subprocess.DEVNULL) for output in outputs]
     assert [process.wait(timeout=60) for process in crew] == [0, 0]
@@ -307,7 +308,7 @@ def test_windows_cover_all_sound_whatever_the_blocks(n: int, window: int, hop: i
             yield x[at : at + cuts[i % len(cuts)]]
             at, i = at + cuts[i % len(cuts)], i + 1
 
-    found = [(end - part.size, part) for end, part in extraction._cut(blocks(), windows)]
+    found = list(extraction._cut_windows(blocks(), windows))
     assert [start for start, _ in found] == windows.starts(n)
     for start, part in found:
         np.testing.assert_array_equal(part, x[start : start + window])
@@ -317,7 +318,7 @@ def test_windows_cover_all_sound_whatever_the_blocks(n: int, window: int, hop: i
 def test_rows_of_windows_are_those_of_their_sound(clips: list[Path]) -> None:
     windows = Windows(0.25, 0.1)
     clip = Clip("c", str(clips[5]), start_s=0.05)
-    (one,) = extraction.extract([clip], [SEED], windows=windows)
+    (one,) = extraction.iter_features([clip], [SEED], windows=windows)
     x = audio.read(clips[5])[800:]
     rows = [SEED(x[start : start + 4000]) for start in windows.starts(x.size)]
     assert len(rows) > 3
@@ -333,18 +334,18 @@ def test_windows_that_lose_sound_are_refused(window_s: float, hop_s: float) -> N
 
 def test_frames_in_pieces_are_those_of_the_whole(tmp_path: Path) -> None:
     file = write(tmp_path / "long.wav", 32.0)
-    pieces = list(extraction.frames(Clip("c", str(file), start_s=1.0), FRAMES))
+    pieces = list(extraction.iter_frames(Clip("c", str(file), start_s=1.0), FRAMES))
     assert len(pieces) > 1
     whole = FRAMES(audio.read(file)[RATE:])
     np.testing.assert_allclose(np.concatenate(pieces), whole, rtol=1e-5, atol=1e-4)
     with pytest.raises(ConfigError, match=r"mfcc\.top_db"):
-        extraction.frames(Clip("c", str(file)), feature_set("seed-lstm"))
+        extraction.iter_frames(Clip("c", str(file)), find_feature_set("seed-lstm"))
     with pytest.raises(AudioValueError, match="it lasts 32 s"):
-        list(extraction.frames(Clip("c", str(file), start_s=40.0), FRAMES))
+        list(extraction.iter_frames(Clip("c", str(file), start_s=40.0), FRAMES))
 
 
 def test_the_duration_is_the_clips(clips: list[Path]) -> None:
-    assert extraction.duration_s(Clip("c", str(clips[0]))) == pytest.approx(0.3)
-    assert extraction.duration_s(Clip("c", str(clips[0]), 0.1)) == pytest.approx(0.2)
-    assert extraction.duration_s(Clip("c", "any", 10.0, 20.0)) == 10
-    assert extraction.duration_s(Clip("c", "gone.wav")) is None
+    assert extraction._duration_s(Clip("c", str(clips[0]))) == pytest.approx(0.3)
+    assert extraction._duration_s(Clip("c", str(clips[0]), 0.1)) == pytest.approx(0.2)
+    assert extraction._duration_s(Clip("c", "any", 10.0, 20.0)) == 10
+    assert extraction._duration_s(Clip("c", "gone.wav")) is None

@@ -1,58 +1,26 @@
-"""Each change does what it says, keeps time and level, and comes again from the same seed."""
+"""The augmentation of the default model: each function keeps time and level, and is repeatable."""
 
 from __future__ import annotations
+
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from emovox import augment
-from emovox.augment import AUGMENTATIONS, ChainConfig, chain, channel_chain
+from signals import RATE, delay, draw, level_db, pitch, speech, tone
 
-RATE = 16_000
+sys.path.insert(0, str(Path(__file__).parents[2] / "recipes"))
+
+import channel_chain as chain  # type: ignore[import-not-found]
+
+AUGMENTATIONS, ChainConfig, channel_chain = chain.AUGMENTATIONS, chain.ChainConfig, chain.channel_chain
 KEEPS_LENGTH = sorted(set(AUGMENTATIONS) - {"crop", "speed"})
 
 # How much louder a transform may make the RMS, in dB; the equaliser's tilt and bumps add up.
 LOUDER_DB = {"equalise": 30.0, "gain": 12.0, "noise": 1.3, "reverb": 4.0}
-
-
-def draw(seed: int) -> np.random.Generator:
-    return np.random.default_rng(seed)
-
-
-def speech(seconds: float = 1.5, seed: int = 0) -> np.ndarray:
-    """Bursts of low-pass noise with a hum: something like syllables, with one clear start each."""
-    t = np.arange(round(seconds * RATE)) / RATE
-    bins = np.fft.rfftfreq(len(t), 1 / RATE)
-    spectrum = np.fft.rfft(draw(seed).standard_normal(len(t))) / (1 + (bins / 1500) ** 2)
-    x = np.fft.irfft(spectrum, len(t)) + 0.1 * np.sin(2 * np.pi * 180 * t)
-    x *= np.sin(2 * np.pi * 3 * t) > -0.3
-    return (0.1 * x / x.std()).astype(np.float32)
-
-
-def tone(hz: float, seconds: float = 1.0) -> np.ndarray:
-    return (0.3 * np.sin(2 * np.pi * hz * np.arange(round(seconds * RATE)) / RATE)).astype(np.float32)
-
-
-def pitch(x: np.ndarray) -> float:
-    """Frequency of the strongest partial in Hz, by a parabola through the log spectrum."""
-    power = np.log(np.abs(np.fft.rfft(x * np.hanning(len(x)), 1 << 18)) ** 2 + 1e-12)
-    k = int(power.argmax())
-    a, b, c = power[k - 1 : k + 2]
-    return (k + 0.5 * (a - c) / (a - 2 * b + c)) * RATE / (1 << 18)
-
-
-def delay(x: np.ndarray, y: np.ndarray) -> int:
-    """By how many samples ``y`` comes after ``x``."""
-    size = 2 * len(x)
-    cross = np.fft.irfft(np.fft.rfft(y, size) * np.fft.rfft(x, size).conj(), size)
-    shift = int(cross.argmax())
-    return shift if shift < len(x) else shift - size
-
-
-def level_db(x: np.ndarray) -> float:
-    return float(10 * np.log10(np.mean(x.astype(np.float64) ** 2) + 1e-30))
 
 
 # ------------------------------------------------------------------------------------ all of them
@@ -110,7 +78,7 @@ def test_silence_stays_silence(name: str) -> None:
 def test_every_transform_is_named_once_and_exported() -> None:
     functions = {change.__name__ for change in AUGMENTATIONS.values()}
     assert len(functions) == len(AUGMENTATIONS)
-    assert functions <= set(augment.__all__)
+    assert functions <= set(chain.__all__)
     assert set(ChainConfig.__dataclass_fields__) == set(AUGMENTATIONS)
 
 
@@ -120,14 +88,14 @@ def test_every_transform_is_named_once_and_exported() -> None:
 @given(st.floats(-30, 0), st.floats(0, 30), st.integers(0, 99))
 def test_gain_lies_in_its_range(low_db: float, high_db: float, seed: int) -> None:
     x = speech(0.1)
-    change_db = level_db(augment.gain(x, draw(seed), low_db=low_db, high_db=high_db)) - level_db(x)
+    change_db = level_db(chain.gain(x, draw(seed), low_db=low_db, high_db=high_db)) - level_db(x)
     assert low_db - 1e-3 <= change_db <= high_db + 1e-3
 
 
 @given(st.floats(0.8, 1.25))
 @settings(max_examples=25)
 def test_speed_moves_pitch_and_length_together(factor: float) -> None:
-    y = augment.speed(tone(440), draw(0), low=factor, high=factor)
+    y = chain.speed(tone(440), draw(0), low=factor, high=factor)
     assert 1200 * abs(np.log2(pitch(y) / 440 / factor)) < 10  # cents
     assert len(y) == pytest.approx(RATE / factor, rel=0.01)
 
@@ -136,19 +104,19 @@ def test_a_crop_is_a_stretch_of_the_sound() -> None:
     x = np.arange(3 * RATE, dtype=np.float32)
     lengths = set()
     for seed in range(30):
-        y = augment.crop(x, draw(seed), shortest_s=1.0, least=0.6)
+        y = chain.crop(x, draw(seed), shortest_s=1.0, least=0.6)
         np.testing.assert_array_equal(y, x[int(y[0]) : int(y[0]) + len(y)])
         assert 1.8 * RATE <= len(y) <= 3 * RATE
         lengths.add(len(y))
     assert len(lengths) > 20
-    np.testing.assert_array_equal(augment.crop(x[:RATE], draw(0), shortest_s=1.2), x[:RATE])
+    np.testing.assert_array_equal(chain.crop(x[:RATE], draw(0), shortest_s=1.2), x[:RATE])
 
 
 @given(st.floats(-5, 50), st.integers(0, 99))
 @settings(max_examples=40)
 def test_noise_comes_at_the_asked_ratio(snr_db: float, seed: int) -> None:
     x = speech(0.6)
-    y = augment.add_noise(x, draw(seed), low_db=snr_db, high_db=snr_db)
+    y = chain.add_noise(x, draw(seed), low_db=snr_db, high_db=snr_db)
     added = y.astype(np.float64) - x
     assert level_db(x) - level_db(added) == pytest.approx(snr_db, abs=0.5)
 
@@ -157,7 +125,7 @@ def test_noise_has_many_colours() -> None:
     x = speech(1.0)
     tilts = []
     for seed in range(12):
-        added = augment.add_noise(x, draw(seed), low_db=0, high_db=0).astype(np.float64) - x
+        added = chain.add_noise(x, draw(seed), low_db=0, high_db=0).astype(np.float64) - x
         power = np.abs(np.fft.rfft(added)) ** 2
         tilts.append(10 * np.log10(power[200:400].mean() / power[3200:6400].mean()))  # four octaves apart
     assert min(tilts) < 6  # nearly white
@@ -168,7 +136,7 @@ def test_an_equaliser_is_smooth_and_bounded() -> None:
     click = np.zeros(4096, np.float32)
     click[2048] = 1
     for seed in range(8):
-        response_db = 20 * np.log10(np.abs(np.fft.rfft(augment.equalise(click, draw(seed)))) + 1e-9)
+        response_db = 20 * np.log10(np.abs(np.fft.rfft(chain.equalise(click, draw(seed)))) + 1e-9)
         assert np.abs(np.diff(response_db[13:])).max() < 1.5  # above 50 Hz, from bin to bin
         assert np.abs(response_db).max() < 32
         assert np.ptp(response_db) > 0.5
@@ -179,7 +147,7 @@ def test_a_band_limit_really_removes() -> None:
     click[4096] = 1
     telephones = 0
     for seed in range(30):
-        y = augment.band_limit(click, draw(seed))
+        y = chain.band_limit(click, draw(seed))
         hz = np.fft.rfftfreq(len(y), 1 / RATE)
         response_db = 20 * np.log10(np.abs(np.fft.rfft(y)) + 1e-9)
         assert np.abs(response_db[(hz > 500) & (hz < 2500)]).max() < 1.0
@@ -197,7 +165,7 @@ def test_a_room_rings_behind_the_sound() -> None:
     click = np.zeros(RATE, np.float32)
     click[1000] = 0.5
     for seed in range(5):
-        y = augment.reverberate(click, draw(seed), longest_s=0.4)
+        y = chain.reverberate(click, draw(seed), longest_s=0.4)
         np.testing.assert_allclose(y[:1000], 0, atol=1e-6)  # nothing before its cause
         assert y[1000] == pytest.approx(0.5, abs=1e-5)
         np.testing.assert_allclose(y[1001:1030], 0, atol=1e-6)  # the walls are farther off than 2 ms
@@ -210,7 +178,7 @@ def test_a_room_rings_behind_the_sound() -> None:
 def test_peaks_are_cut_and_nothing_else() -> None:
     x = speech()
     for seed in range(5):
-        y = augment.clip_peaks(x, draw(seed))
+        y = chain.clip_peaks(x, draw(seed))
         rail = np.abs(y).max()
         cut = np.abs(x) > rail
         assert 0.0005 < cut.mean() < 0.051
@@ -223,7 +191,7 @@ def test_mu_law_stays_within_its_steps() -> None:
     x = 0.4 * np.sin(2 * np.pi * 300 * t) * np.hanning(len(t)) + 0.05 * np.sin(2 * np.pi * 1100 * t)
     x = x.astype(np.float32)
     for seed in range(6):
-        y = augment.mu_law(x, draw(seed))
+        y = chain.mu_law(x, draw(seed))
         error = (y - x)[200:-200]  # without the resampler's ends
         # Half a step is at most 1/32 of the value; between samples of 8 kHz neighbours add a little.
         assert np.abs(error).max() < 1.3 * np.abs(x).max() / 32
@@ -232,7 +200,7 @@ def test_mu_law_stays_within_its_steps() -> None:
 
 
 def test_mu_law_is_a_telephone_of_8_khz() -> None:
-    y = augment.mu_law(tone(300) + tone(5500), draw(0))
+    y = chain.mu_law(tone(300) + tone(5500), draw(0))
     power = np.abs(np.fft.rfft(y)) ** 2
     assert power[5400:5600].max() < 1e-3 * power[300]
 
@@ -259,7 +227,7 @@ def test_both_codecs_are_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(chain, "_through_file", told)
     for seed in range(10):
-        y = augment.encode_decode(10 * x, draw(seed))
+        y = chain.encode_decode(10 * x, draw(seed))
         assert np.corrcoef(x, y)[0, 1] > 0.7
         assert level_db(y) - level_db(x) == pytest.approx(20, abs=1)
     assert drawn == {"MP3", "OGG"}

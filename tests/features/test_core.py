@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from emovox.features import SETS, feature_set
+from emovox.features import SETS, find_feature_set
 from emovox.features.core import COLUMNS, LEVEL_COLUMNS, core
 
 RATE = 16_000
@@ -36,7 +36,7 @@ def named(x: np.ndarray) -> dict[str, float]:
 
 
 def test_it_is_a_set() -> None:
-    made = feature_set("emovox-core")
+    made = find_feature_set("emovox-core")
     assert SETS["emovox-core"] is made
     assert (made.kind, made.columns, made.extra) == ("vector", COLUMNS, None)
     assert len(set(COLUMNS)) == len(COLUMNS)

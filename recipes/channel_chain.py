@@ -1,8 +1,8 @@
-"""How the default model was trained: a random chain of functions, each of random strength.
+"""The augmentation of the default model: a random chain of functions, each of random strength.
 
-``channel_chain`` puts every corpus through the same random rooms, bands, codecs and noises, so that a net
-cannot tell corpora apart by how they were recorded. Released weights hang on these functions to the last bit:
-what is to sound otherwise belongs into the transforms beside them. Levels may leave [-1, 1].
+``channel_chain`` applies the same random reverberation, bands, codecs and noises to every corpus, so that a
+net cannot tell corpora apart by how they were recorded. The released weights depend on these functions to
+the last bit; `emovox.augment` has the transforms for new models. Levels may leave [-1, 1].
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import soxr
 
 from emovox._arrays import Floats
 from emovox.audio import SAMPLE_RATE
-from emovox.augment.base import Rng, bins_hz, filtered, with_noise
+from emovox.augment.base import Rng, apply_response, mix_noise, response_hz
 
 __all__ = [
     "AUGMENTATIONS",
@@ -61,22 +61,22 @@ def crop(x: Floats, rng: Rng, *, shortest_s: float = 1.2, least: float = 0.5) ->
 def add_noise(x: Floats, rng: Rng, *, low_db: float = 5.0, high_db: float = 40.0) -> Floats:
     """Add noise of a random colour (power ~ 1/f^0..2), sometimes swelling, at a random SNR in dB."""
     slope = rng.uniform(0.0, 2.0)
-    colour = np.maximum(bins_hz(len(x)), 40.0) ** (-slope / 2)
-    noise = filtered(rng.standard_normal(len(x)), colour)
+    colour = np.maximum(response_hz(len(x)), 40.0) ** (-slope / 2)
+    noise = apply_response(rng.standard_normal(len(x)), colour)
     if rng.random() < 0.3:
         noise *= 1 + 0.8 * np.sin(2 * np.pi * rng.uniform(0.2, 4.0) * np.arange(len(x)) / SAMPLE_RATE)
-    return with_noise(x, noise, rng.uniform(low_db, high_db))
+    return mix_noise(x, noise, rng.uniform(low_db, high_db))
 
 
 def equalise(x: Floats, rng: Rng, *, depth_db: float = 6.0) -> Floats:
     """A smooth random frequency response: a tilt and a few broad bumps, up to about ``depth_db``."""
-    hz = bins_hz(len(x))
+    hz = response_hz(len(x))
     octave = np.log2(np.maximum(hz, 50.0) / 1000.0)
     response_db = rng.uniform(-depth_db, depth_db) / 3 * octave
     for _ in range(3):
         centre, width = rng.uniform(-4, 3), rng.uniform(0.5, 1.5)
         response_db += rng.uniform(-depth_db, depth_db) * np.exp(-0.5 * ((octave - centre) / width) ** 2)
-    return filtered(x, 10 ** (response_db / 20))
+    return apply_response(x, 10 ** (response_db / 20))
 
 
 def band_limit(x: Floats, rng: Rng) -> Floats:
@@ -85,10 +85,10 @@ def band_limit(x: Floats, rng: Rng) -> Floats:
         low, high = 300.0, 3400.0
     else:
         low, high = rng.uniform(20.0, 250.0), rng.uniform(3400.0, 8000.0)
-    hz = np.maximum(bins_hz(len(x)), 1.0)
+    hz = np.maximum(response_hz(len(x)), 1.0)
     rise = 1 / (1 + (low / hz) ** 12)
     fall = 1 / (1 + (hz / high) ** 24)
-    return filtered(x, np.sqrt(rise * fall))
+    return apply_response(x, np.sqrt(rise * fall))
 
 
 def reverberate(x: Floats, rng: Rng, *, longest_s: float = 0.5) -> Floats:

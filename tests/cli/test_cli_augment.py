@@ -11,9 +11,9 @@ import pytest
 import soundfile
 
 from emovox import audio
-from emovox.augment import KINDS, generator, transform
+from emovox.augment import TRANSFORMS, make_rng, make_transform
 from emovox.cli import main
-from test_augment import RATE, speech
+from signals import RATE, speech
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -57,7 +57,7 @@ def test_it_writes_what_the_library_gives(
         assert (code, err) == (0, "")
         assert said.startswith(f"{out}: ")
         x = audio.read(clip)
-        expected = transform(kind, **settings)(x, generator(3, ""))
+        expected = make_transform(kind, **settings)(x, make_rng(3, ""))
         np.testing.assert_allclose(audio.read(out), expected, atol=2e-7)  # 24 bits
         assert not list(tmp_path.glob("*.part"))
 
@@ -84,7 +84,7 @@ def test_what_is_there_stays_unless_forced(run: Run, clip: Path, tmp_path: Path)
         (("-k", "noise", "--snr-db", "lots"), "expected -40 to 100, or two such numbers"),
         (("-k", "noise", "--snr-db"), "--snr-db needs a value"),
         (("-k", "gain", "second.wav"), "got 2 recordings"),
-        (("-k", "babble"), "expected a folder of recordings"),
+        (("-k", "babble"), "expected the path of a folder of recordings"),
         ((), "expected FILE, --kind K and -o FILE"),
     ],
 )
@@ -110,9 +110,9 @@ def test_places_that_cannot_be_written(run: Run, clip: Path, tmp_path: Path) -> 
 def test_the_list_names_all(run: Run) -> None:
     code, out, _ = run("--list")
     assert code == 0
-    for name in KINDS:
+    for name in TRANSFORMS:
         assert f"\n{name} " in f"\n{out}"
     assert "--snr-db 5..40" in out
     rows = json.loads(run("--list", "--format", "json")[1])
-    assert [row["kind"] for row in rows] == list(KINDS)
+    assert [row["kind"] for row in rows] == list(TRANSFORMS)
     assert rows[0]["settings"] == {"snr_db": [5.0, 40.0], "colour": "any"}

@@ -14,10 +14,8 @@ from emovox.errors import AudioValueError, ConfigError
 from emovox.features import FEATURES
 from emovox.features.formants import formants, harmonics
 from emovox.features.frames import ShortTime
-from emovox.features.pitch import f0
-from emovox.features.syllables import nuclei, syllable_rate
+from emovox.features.pitch import VoicedFrames, f0, find_nuclei, syllable_rate
 from emovox.features.voice_quality import hnr, jitter, shimmer
-from emovox.features.voiced import Voiced
 
 RATE = 16_000
 VOWELS = {"a": (730, 1090, 2440), "i": (270, 2290, 3010), "u": (300, 870, 2240), "schwa": (500, 1500, 2500)}
@@ -160,10 +158,10 @@ def test_noise_has_no_syllables() -> None:
 def test_a_shallow_dip_parts_nothing() -> None:
     level = np.array([-60.0, -20, -21.5, -19, -60, -22, -60, -50, -60])
     voiced = np.ones(9, dtype=bool)
-    assert nuclei(level, voiced).tolist() == [3, 5]
-    assert nuclei(level, voiced, dip_db=1.0).tolist() == [1, 3, 5]
-    assert nuclei(level, voiced, threshold_db=2.0).tolist() == [3]
-    assert nuclei(level, voiced & (np.arange(9) != 5)).tolist() == [3]
+    assert find_nuclei(level, voiced).tolist() == [3, 5]
+    assert find_nuclei(level, voiced, dip_db=1.0).tolist() == [1, 3, 5]
+    assert find_nuclei(level, voiced, threshold_db=2.0).tolist() == [3]
+    assert find_nuclei(level, voiced & (np.arange(9) != 5)).tolist() == [3]
 
 
 # --- what all have in common -------------------------------------------------------------------------
@@ -196,7 +194,7 @@ def test_f0_is_found_once_and_can_be_given(name: str) -> None:
     x = voice(150.0, seconds=0.4)
     short = ShortTime(x, RATE)
     own = FEATURES[name](x, RATE, shared=short)
-    assert Voiced.of(short) is Voiced.of(short)
+    assert VoicedFrames.of(short) is VoicedFrames.of(short)
     given_f0 = FEATURES[name](x, RATE, pitch_hz=f0(x, RATE)[:, 0])
     np.testing.assert_allclose(own, given_f0, equal_nan=True, rtol=1e-5)
     none = FEATURES[name](x, RATE, pitch_hz=np.full(short.n_frames, np.nan))

@@ -22,11 +22,11 @@ from emovox.errors import AudioValueError, ConfigError
 from emovox.features import FEATURES, FrameSettings, ShortTime
 from emovox.features.blocks import frame_blocks
 from emovox.features.chroma import estimate_tuning
-from emovox.features.composed import Part, composed
+from emovox.features.feature_set import FeaturePart, compose_set
 from emovox.features.spectral import delta
 
 RATE = 16_000
-EXAMPLES = Path(__file__).parents[1] / "examples"
+EXAMPLES = Path(__file__).parents[2] / "examples"
 SPECTRAL = ("mel", "log_mel", "mfcc", "chroma", "tonnetz", "contrast", "centroid", "bandwidth")
 SPECTRAL += ("rolloff", "flatness", "ssc")
 MINE = (*SPECTRAL, "zcr", "rms")
@@ -248,7 +248,7 @@ def test_the_examples(librosa, path, window) -> None:
     compare_all(librosa, read(path), RATE, WINDOWS[window])
 
 
-def clips_of(corpus: str, n: int) -> list[Path]:
+def list_clips(corpus: str, n: int) -> list[Path]:
     """About ``n`` recordings of a corpus, spread over it."""
     root = Path(os.environ.get("EMOVOX_CORPORA", ""))
     paths = sorted(p for p in (root / corpus).rglob("*") if p.suffix in {".wav", ".flac", ".opus"})
@@ -260,7 +260,7 @@ def clips_of(corpus: str, n: int) -> list[Path]:
 @pytest.mark.corpora
 @pytest.mark.parametrize("corpus", ["emodb", "ravdess", "tess"])
 def test_real_speech(librosa, corpus) -> None:
-    for path in clips_of(corpus, 12):
+    for path in list_clips(corpus, 12):
         compare_all(librosa, read(path), RATE, WINDOWS["ours"])
         compare_all(librosa, read(path), RATE, WINDOWS["librosa"])
 
@@ -340,7 +340,7 @@ def test_any_parameters(librosa, seed, s, parameters) -> None:
 @pytest.mark.corpora
 @pytest.mark.parametrize("corpus", ["emodb", "ravdess"])
 def test_any_parameters_on_real_speech(librosa, corpus) -> None:
-    sounds = [read(path) for path in clips_of(corpus, 20)]
+    sounds = [read(path) for path in list_clips(corpus, 20)]
 
     @given(which=st.integers(0, len(sounds) - 1), s=any_settings(), parameters=any_parameters)
     @hypothesis_settings(max_examples=60, deadline=None)
@@ -353,7 +353,7 @@ def test_any_parameters_on_real_speech(librosa, corpus) -> None:
 @pytest.mark.corpora
 def test_subband_centroids_of_real_speech() -> None:
     psf = pytest.importorskip("python_speech_features")
-    for path in clips_of("ravdess", 12):
+    for path in list_clips("ravdess", 12):
         x = read(path)
         for window, hop, n_fft, n_bands in ((400, 160, 512, 26), (320, 200, 1024, 40)):
             s = FrameSettings(window=window, hop=hop, n_fft=n_fft, centred=False)
@@ -367,9 +367,12 @@ def test_subband_centroids_of_real_speech() -> None:
 @pytest.mark.corpora
 def test_blocks_of_real_speech() -> None:
     names = [name for name in MINE if name != "mfcc"]
-    parts = [Part(family="mfcc", parameters={"deltas": 2}), *(Part(family=name) for name in (*names, *VOICE))]
-    made = composed("all", parts, description="for tests", source="")
-    x = np.concatenate([read(path) for path in clips_of("ravdess", 20)])
+    parts = [
+        FeaturePart(family="mfcc", parameters={"deltas": 2}),
+        *(FeaturePart(family=name) for name in (*names, *VOICE)),
+    ]
+    made = compose_set("all", parts, description="for tests", source="")
+    x = np.concatenate([read(path) for path in list_clips("ravdess", 20)])
     whole = made(x)
     joined = np.concatenate(list(frame_blocks((x[i : i + 50_000] for i in range(0, x.size, 50_000)), made)))
     assert np.array_equal(np.isnan(joined), np.isnan(whole))
@@ -592,7 +595,7 @@ def test_bad_parameters(name, options) -> None:
 
 def test_a_transform_of_another_sound_is_refused() -> None:
     short = ShortTime(voice(), RATE)
-    with pytest.raises(ConfigError, match="this sound"):
+    with pytest.raises(ConfigError, match="these samples"):
         FEATURES["mel"](voice()[:-1], RATE, shared=short)
-    with pytest.raises(ConfigError, match="this sound"):
+    with pytest.raises(ConfigError, match="these samples"):
         FEATURES["mel"](voice(), 8000, shared=short)

@@ -18,23 +18,30 @@ from hypothesis.extra import numpy as hnp
 
 import emovox
 from emovox.errors import ConfigError
-from emovox.features.cache import Entry, Store, Tally, content_hash, default_root, entry_key
+from emovox.features.cache import (
+    CachedFeatures,
+    CacheStats,
+    FeatureCache,
+    cache_key,
+    default_folder,
+    hash_file,
+)
 
-KEY = entry_key("a" * 64, cut="all", digest="d")
+KEY = cache_key("a" * 64, cut="all", digest="d")
 VALUES = hnp.arrays(  # any bits at all, with nan and infinity among them
     np.uint32, st.one_of(st.tuples(st.integers(0, 20)), st.tuples(st.integers(0, 5), st.integers(1, 5)))
 ).map(lambda bits: bits.view(np.float32))
 
 
 def keys(n: int) -> list[str]:
-    return [entry_key(f"{i:064}", cut="all", digest="d") for i in range(n)]
+    return [cache_key(f"{i:064}", cut="all", digest="d") for i in range(n)]
 
 
-def row(value: float = 1.0, n: int = 100) -> Entry:
-    return Entry(np.full(n, value, np.float32), 16_000)
+def row(value: float = 1.0, n: int = 100) -> CachedFeatures:
+    return CachedFeatures(np.full(n, value, np.float32), 16_000)
 
 
-def file_of(store: Store, key: str) -> Path:
+def file_of(store: FeatureCache, key: str) -> Path:
     (found,) = store.root.glob(f"*/{key}*")
     return found
 
@@ -47,15 +54,15 @@ def file_of(store: Store, key: str) -> Path:
 def test_what_is_put_comes_back_bit_by_bit(
     tmp_path_factory: pytest.TempPathFactory, values: np.ndarray, n_samples: int
 ) -> None:
-    store = Store(tmp_path_factory.mktemp("store"))
+    store = FeatureCache(tmp_path_factory.mktemp("store"))
     assert store.get(KEY) is None
-    assert store.put(KEY, Entry(values, n_samples))
-    found = Store(store.root).get(KEY)
+    assert store.put(KEY, CachedFeatures(values, n_samples))
+    found = FeatureCache(store.root).get(KEY)
     assert found is not None
     assert found.n_samples == n_samples
     assert found.values.shape == values.shape
     assert found.values.tobytes() == values.tobytes()
-    assert store.take_tally() == Tally(made=1)
+    assert store.take_stats() == CacheStats(made=1)
 
 
 @pytest.mark.parametrize(
@@ -64,24 +71,24 @@ def test_what_is_put_comes_back_bit_by_bit(
 def test_whatever_features_depend_on_changes_the_key(change: dict[str, str]) -> None:
     given_ = {"content": "a" * 64, "cut": "all", "digest": "d", "channel": "mix"}
     told = given_ | change
-    assert entry_key(told.pop("content"), **told) != KEY
-    assert entry_key(given_.pop("content"), **given_) == KEY
+    assert cache_key(told.pop("content"), **told) != KEY
+    assert cache_key(given_.pop("content"), **given_) == KEY
 
 
 def test_another_release_has_other_keys(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(emovox, "__version__", "99.0")
-    assert entry_key("a" * 64, cut="all", digest="d") != KEY
+    assert cache_key("a" * 64, cut="all", digest="d") != KEY
 
 
 def test_the_content_is_hashed_whatever_the_file_is_called(tmp_path: Path) -> None:
     a, b = tmp_path / "a.wav", tmp_path / "b.wav"
     a.write_bytes(b"sound")
     b.write_bytes(b"sound")
-    assert content_hash(a) == content_hash(b)
+    assert hash_file(a) == hash_file(b)
     about = a.stat()
     a.write_bytes(b"sOund")
     os.utime(a, ns=(about.st_atime_ns, about.st_mtime_ns))  # same name, size and time
-    assert content_hash(a) != content_hash(b)
+    assert hash_file(a) != hash_file(b)
 
 
 # ------------------------------------------------------------------------------------------- damage
@@ -92,11 +99,11 @@ def test_the_content_is_hashed_whatever_the_file_is_called(tmp_path: Path) -> No
 def test_any_bytes_in_an_entrys_place_are_no_entry(
     tmp_path_factory: pytest.TempPathFactory, data: bytes
 ) -> None:
-    store = Store(tmp_path_factory.mktemp("store"))
+    store = FeatureCache(tmp_path_factory.mktemp("store"))
     store.put(KEY, row())
     file_of(store, KEY).write_bytes(data)
     assert store.get(KEY) is None
-    assert store.take_tally() == Tally(made=1, corrupt=1)
+    assert store.take_stats() == CacheStats(made=1, corrupt=1)
     assert store.put(KEY, row(2.0))
     again = store.get(KEY)
     assert again is not None
@@ -108,7 +115,7 @@ def test_any_bytes_in_an_entrys_place_are_no_entry(
 def test_a_flipped_bit_or_a_missing_end_is_noticed(
     tmp_path_factory: pytest.TempPathFactory, place: int, bit: int, cut: bool
 ) -> None:
-    store = Store(tmp_path_factory.mktemp("store"))
+    store = FeatureCache(tmp_path_factory.mktemp("store"))
     store.put(KEY, row())
     file = file_of(store, KEY)
     data = bytearray(file.read_bytes())
@@ -119,11 +126,11 @@ def test_a_flipped_bit_or_a_missing_end_is_noticed(
         data[at] ^= 1 << bit
     file.write_bytes(data)
     assert store.get(KEY) is None
-    assert store.take_tally().corrupt == 1
+    assert store.take_stats().corrupt == 1
 
 
 def test_an_entry_under_another_name_is_none(tmp_path: Path) -> None:
-    store = Store(tmp_path)
+    store = FeatureCache(tmp_path)
     one, other = keys(2)
     store.put(one, row())
     store.put(other, row())
@@ -133,21 +140,21 @@ def test_an_entry_under_another_name_is_none(tmp_path: Path) -> None:
 
 
 def test_a_place_that_cannot_be_read_costs_only_that(tmp_path: Path) -> None:
-    store = Store(tmp_path)
+    store = FeatureCache(tmp_path)
     store.put(KEY, row())
     file = file_of(store, KEY)
     file.unlink()
     file.mkdir()
     assert store.get(KEY) is None
     assert not store.put(KEY, row())
-    assert store.take_tally() == Tally(made=2, corrupt=1, unwritten=1)
+    assert store.take_stats() == CacheStats(made=2, corrupt=1, unwritten=1)
 
 
 # ---------------------------------------------------------------------------------------- full disks
 
 
 def test_a_full_disk_costs_the_entry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    store = Store(tmp_path)
+    store = FeatureCache(tmp_path)
     write = Path.write_bytes
 
     def full(path: Path, data: bytes) -> Any:
@@ -159,40 +166,40 @@ def test_a_full_disk_costs_the_entry(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.undo()
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
     assert store.get(KEY) is None
-    assert store.take_tally() == Tally(made=1, unwritten=1)
+    assert store.take_stats() == CacheStats(made=1, unwritten=1)
 
 
 def test_a_store_that_cannot_be_is_no_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("not a folder")
-    store = Store(tmp_path / "file" / "store")
+    store = FeatureCache(tmp_path / "file" / "store")
     assert not store.put(KEY, row())
     assert store.get(KEY) is None
-    assert store.take_tally().unwritten == 1
+    assert store.take_stats().unwritten == 1
 
 
 # -------------------------------------------------------------------------------------- its bound
 
 
-def aged(store: Store, key: str, age_s: float) -> None:
+def aged(store: FeatureCache, key: str, age_s: float) -> None:
     past = time.time() - age_s
     os.utime(file_of(store, key), (past, past))
 
 
 def test_the_longest_unused_go_first(tmp_path: Path) -> None:
     names = keys(10)
-    store = Store(tmp_path)
+    store = FeatureCache(tmp_path)
     for i, key in enumerate(names):
         store.put(key, row(n=1000))
         aged(store, key, age_s=100_000 - 1000 * i)
     assert store.get(names[0]) is not None  # used just now, so it stays
-    small = Store(tmp_path, max_gb=20e-6)
+    small = FeatureCache(tmp_path, max_gb=20e-6)
     small.trim()
-    there = [i for i, key in enumerate(names) if Store(tmp_path).get(key) is not None]
+    there = [i for i, key in enumerate(names) if FeatureCache(tmp_path).get(key) is not None]
     assert there == [0, 7, 8, 9]
 
 
 def test_a_store_keeps_to_its_bound_while_it_is_written(tmp_path: Path) -> None:
-    store = Store(tmp_path, max_gb=50e-6)
+    store = FeatureCache(tmp_path, max_gb=50e-6)
     for key in keys(60):
         assert store.put(key, row(n=1000))
     size = sum(path.stat().st_size for path in tmp_path.rglob("*.evf"))
@@ -201,7 +208,7 @@ def test_a_store_keeps_to_its_bound_while_it_is_written(tmp_path: Path) -> None:
 
 
 def test_only_its_own_files_are_deleted(tmp_path: Path) -> None:
-    store = Store(tmp_path, max_gb=1e-6)
+    store = FeatureCache(tmp_path, max_gb=1e-6)
     strangers = [tmp_path / "notes.txt", tmp_path / "ab" / "clip.wav", tmp_path / "ab" / "x.evf"]
     (tmp_path / "ab").mkdir()
     for path in strangers:
@@ -213,7 +220,7 @@ def test_only_its_own_files_are_deleted(tmp_path: Path) -> None:
 
 
 def test_what_a_killed_process_left_is_swept(tmp_path: Path) -> None:
-    store = Store(tmp_path)
+    store = FeatureCache(tmp_path)
     store.put(KEY, row())
     old = file_of(store, KEY).with_name(f"{KEY}.evf.123-0.part")
     new = old.with_name(f"{KEY}.evf.124-0.part")
@@ -229,7 +236,7 @@ def test_what_a_killed_process_left_is_swept(tmp_path: Path) -> None:
 @pytest.mark.parametrize("bound", [0, -1, float("nan")])
 def test_a_bound_that_is_none_is_refused(tmp_path: Path, bound: float) -> None:
     with pytest.raises(ConfigError, match="more than 0"):
-        Store(tmp_path, max_gb=bound)
+        FeatureCache(tmp_path, max_gb=bound)
 
 
 # ------------------------------------------------------------------------------------------ sharing
@@ -239,17 +246,17 @@ def test_many_writers_of_one_key_leave_one_whole_entry(tmp_path: Path) -> None:
     stop, wrong = threading.Event(), []
 
     def write() -> None:
-        store = Store(tmp_path)
+        store = FeatureCache(tmp_path)
         while not stop.is_set():
             store.put(KEY, row(n=20_000))
 
     def read() -> None:
-        store = Store(tmp_path)
+        store = FeatureCache(tmp_path)
         while not stop.is_set():
             found = store.get(KEY)
             if found is not None and not np.array_equal(found.values, row(n=20_000).values):
                 wrong.append(found)
-        wrong.extend([None] * store.take_tally().corrupt)
+        wrong.extend([None] * store.take_stats().corrupt)
 
     crew = [threading.Thread(target=one) for one in (write, write, write, read, read)]
     for one in crew:
@@ -263,7 +270,7 @@ def test_many_writers_of_one_key_leave_one_whole_entry(tmp_path: Path) -> None:
 
 
 def test_a_store_goes_to_another_process(tmp_path: Path) -> None:
-    store = Store(tmp_path, max_gb=2)
+    store = FeatureCache(tmp_path, max_gb=2)
     store.put(KEY, row())
     copy = pickle.loads(pickle.dumps(store))
     assert copy.max_bytes == store.max_bytes
@@ -271,11 +278,11 @@ def test_a_store_goes_to_another_process(tmp_path: Path) -> None:
 
 
 def test_the_default_place_is_the_platforms_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert default_root({"EMOVOX_CACHE": "c"}) == Path("c") / "features"
+    assert default_folder({"EMOVOX_CACHE": "c"}) == Path("c") / "features"
     monkeypatch.setattr("sys.platform", "linux")
-    assert default_root({"XDG_CACHE_HOME": "x"}) == Path("x") / "emovox" / "features"
-    assert default_root({}) == Path.home() / ".cache" / "emovox" / "features"
+    assert default_folder({"XDG_CACHE_HOME": "x"}) == Path("x") / "emovox" / "features"
+    assert default_folder({}) == Path.home() / ".cache" / "emovox" / "features"
     monkeypatch.setattr("sys.platform", "darwin")
-    assert default_root({}) == Path.home() / "Library" / "Caches" / "emovox" / "features"
+    assert default_folder({}) == Path.home() / "Library" / "Caches" / "emovox" / "features"
     monkeypatch.setattr("sys.platform", "win32")
-    assert default_root({"LOCALAPPDATA": "L"}) == Path("L") / "emovox" / "features"
+    assert default_folder({"LOCALAPPDATA": "L"}) == Path("L") / "emovox" / "features"
