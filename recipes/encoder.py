@@ -28,7 +28,7 @@ from emovox.evaluation import metrics
 from emovox.evaluation.predictions import Predictions, predict_manifest
 from emovox.inference.recognizer import Recognizer
 from emovox.training.config import Config, NetModel, TrainingConfig
-from emovox.training.experiment_nets import check_net, clip_table, train_net
+from emovox.training.trainers import NetTrainer
 
 MODES = ("frozen", "partial", "full", "lora")
 RATES = {"frozen": 1e-3, "partial": 1e-3, "full": 5e-4, "lora": 5e-4}
@@ -56,14 +56,14 @@ def config_of(
 def fold(manifest: Manifest, number: int, config: Config, out: Path, workers: int = 1) -> Predictions:
     """Teach one fold, write its bundle, ask it about the fold's actors."""
     split = emobox.emobox_split(manifest, number, corpus="ravdess")
-    table = clip_table(manifest, config, training=split.train, workers=workers)
-    if table.errors:
-        raise SystemExit(f"{len(table.errors)} clips cannot be read: {dict(table.errors)}")
+    trainer = NetTrainer(config)
+    inputs = trainer.load(manifest, split, workers=workers)
+    if inputs.errors:
+        raise SystemExit(f"{len(inputs.errors)} clips cannot be read: {dict(inputs.errors)}")
     folder = out / f"{config.name}-{number}"
-    made = train_net(
-        config, manifest, split, table, folder=folder / "training", tell=lambda e: print(e.line(), flush=True)
-    )
-    write_bundle(folder / "bundle", made.model, made.spec, replace=True)
+    fitted = trainer.fit(inputs, folder=folder / "training", notify=lambda line: print(line, flush=True))
+    exported = trainer.export(fitted, inputs)
+    write_bundle(folder / "bundle", exported.model, exported.spec, replace=True)
     return predict_manifest(Recognizer(load_bundle(folder / "bundle")), manifest.select(split.test))
 
 
@@ -105,7 +105,7 @@ def main() -> None:
     if (options.what == "fold") != (options.number is not None) or options.number not in (None, *known):
         parser.error(f"fold takes a number of {known}, folds none")
     config = config_of(options.checkpoint, options.mode, epochs=options.epochs, device=options.device)
-    check_net(config)
+    NetTrainer(config).check()
     manifest = scan("ravdess", options.corpora / "ravdess")[0]
     numbers = known if options.number is None else (options.number,)
     print(json.dumps(folds(manifest, numbers, config, options.out, options.workers)))

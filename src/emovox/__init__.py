@@ -24,11 +24,14 @@ if TYPE_CHECKING:
     from emovox.inference.stream import Stream
     from emovox.labels import EMOTIONS
     from emovox.results import Prediction, Quality, Segment, Window
+    from emovox.training.cross_validation import CrossValidation, cross_validate
+    from emovox.training.run import TrainingRun, train
 
 __version__ = "0.1.0"
 
 __all__ = [
     "EMOTIONS",
+    "CrossValidation",
     "Dataset",
     "EmovoxError",
     "Evaluation",
@@ -38,16 +41,20 @@ __all__ = [
     "Recognizer",
     "Segment",
     "Stream",
+    "TrainingRun",
     "Window",
     "__version__",
+    "cross_validate",
     "evaluate",
     "extract",
     "load",
     "models",
+    "train",
 ]
 
 _HOME = {
     "EMOTIONS": "labels",
+    "CrossValidation": "training.cross_validation",
     "Dataset": "datasets.loading",
     "EmovoxError": "errors",
     "Evaluation": "evaluation.evaluate",
@@ -57,11 +64,14 @@ _HOME = {
     "Recognizer": "inference.recognizer",
     "Segment": "results",
     "Stream": "inference.stream",
+    "TrainingRun": "training.run",
     "Window": "results",
+    "cross_validate": "training.cross_validation",
     "evaluate": "evaluation.evaluate",
     "extract": "features.extraction",
     "load": "bundles.registry",
     "models": "bundles.registry",
+    "train": "training.run",
 }
 
 

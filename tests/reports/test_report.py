@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from emovox.reports import bench_markdown, comparison_html, evaluation_html, evaluation_markdown
+from emovox.reports import cross_validation_html, evaluation_html, evaluation_markdown, overview_markdown
 from emovox.reports.classes import confusion_html, recalls_html
 from emovox.reports.colours import COLOURS
 from emovox.reports.evaluation import evaluation_lines
@@ -214,20 +214,30 @@ def test_words_of_a_ladder_have_their_room() -> None:
 def compared() -> dict[str, Any]:
     """A comparison of three systems, one of which failed."""
     base = {"features": "seed-180", "error": None, "n_columns": [180], "validation_uar": 0.5}
-    test = {"uar": 0.52, "low": 0.47, "high": 0.57, "mean_uar": 0.51}
-    worse = {"uar": 0.3, "low": 0.25, "high": 0.35, "mean_uar": 0.3}
+    confusion = {"labels": ["happy", "sad"], "counts": [[30, 15], [20, 25]]}
+    common = {"n_clips": 90, "n_labels": 4, "confusion": confusion}
+    test = {"uar": 0.52, "low": 0.47, "high": 0.57, "mean_uar": 0.51, **common}
+    worse = {"uar": 0.3, "low": 0.25, "high": 0.35, "mean_uar": 0.3, **common}
     against = {"value": -0.22, "low": -0.31, "high": -0.12, "p": 0.0004}
     systems = [
-        {**base, "model": "knn", "validation_uar": 0.4, "test": worse, "against_chosen": against},
-        {**base, "model": "lda", "test": test, "against_chosen": None},
-        {**base, "model": "mlp", "error": "it failed"},
+        {
+            **base,
+            "name": "knn on seed-180",
+            "model": "knn",
+            "validation_uar": 0.4,
+            "test": worse,
+            "against_chosen": against,
+        },
+        {**base, "name": "lda on seed-180", "model": "lda", "test": test, "against_chosen": None},
+        {**base, "name": "mlp on seed-180", "model": "mlp", "error": "it failed"},
     ]
     one = {
+        "corpus": "toy",
         "protocol": "emobox",
         "stamp": "strict",
         "reasons": ["why"],
         "splits": [{}],
-        "chosen": {"features": "seed-180", "model": "lda"},
+        "chosen": {"name": "lda on seed-180", "features": "seed-180", "model": "lda"},
         "headline": test,
         "each_fold_its_own": None,
         "systems": systems,
@@ -237,7 +247,7 @@ def compared() -> dict[str, Any]:
 
 
 def test_a_comparison_draws_scores_and_differences() -> None:
-    text = comparison_html(compared())
+    text = cross_validation_html(compared())
     scores, gaps = re.findall(r"<svg.*?</svg>", text, re.DOTALL)
     assert (scores.count('class="mark"'), scores.count('class="dot"')) == (1, 1), "the ring is the chosen"
     assert [scores.index(name) for name in ("lda on", "knn on")] == sorted(
@@ -256,43 +266,35 @@ def test_a_comparison_of_few_speakers_has_no_intervals() -> None:
     for one in few["protocols"][0]["systems"][:2]:
         one["test"] = {**one["test"], "low": None, "high": None}
     few["protocols"][0]["systems"][0]["against_chosen"] = None
-    text = comparison_html(few)
+    text = cross_validation_html(few)
     assert text.count("<svg") == 1
     assert "Too few speakers for intervals" in text
     assert lines(text, "range") == []
 
 
-def row(corpus: str, protocol: str, stamp: str, value: float, low: float | None = None) -> dict[str, Any]:
-    interval = {"value": value, "low": low, "high": None if low is None else value + 0.05}
-    return {
-        "corpus": corpus,
-        "protocol": protocol,
-        "stamp": stamp,
-        "reasons": ["why"],
-        "recipe": "vox",
-        "folds": [{}],
-        "n_clips": 10,
-        "uar": interval,
-        "wa": interval,
-        "mean_uar": value,
-    }
+def test_overview_shows_the_gap_between_protocols() -> None:
+    def protocol(corpus: str, name: str, stamp: str, uar: float, low: float | None = None) -> dict[str, Any]:
+        one = compared()["protocols"][0]
+        row = one["systems"][0]
+        test = {**row["test"], "uar": uar, "low": low, "high": None if low is None else uar + 0.05}
+        about = {"corpus": corpus, "protocol": name, "stamp": stamp, "reasons": ["why"], "splits": [{}]}
+        return {**one, **about, "systems": [{**row, "name": "svm", "test": test}]}
 
-
-def test_the_benchmark_puts_strict_before_leaky_and_names_the_gap() -> None:
-    rows = [
-        row("ravdess", "random", "speaker-dependent", 0.703, 0.65),
-        row("ravdess", "emobox", "text-shared", 0.541, 0.48),
-        row("savee", "emobox", "text-shared", 0.6),
+    protocols = [
+        protocol("ravdess", "random", "speaker-dependent", 0.703, 0.65),
+        protocol("ravdess", "emobox", "text-shared", 0.541, 0.48),
+        protocol("savee", "emobox", "text-shared", 0.6),
     ]
-    lines = bench_markdown(rows).splitlines()
-    assert [cell.strip() for cell in lines[0].split("|")[1:-1]] == (
-        ["corpus", "emobox, UAR %", "random, UAR %", "gap"]
-    )
-    assert [cell.strip() for cell in lines[2].split("|")[1:-1]] == (
-        ["ravdess", "54.1 [48.0, 59.1] text-shared", "70.3 [65.0, 75.3] speaker-dependent", "+16.2"]
-    )
-    assert [cell.strip() for cell in lines[3].split("|")[1:-1]] == ["savee", "60.0 text-shared", "–", "–"]
-    assert "gap" not in bench_markdown(rows[1:]).splitlines()[0]
+    lines = overview_markdown({"protocols": protocols}).splitlines()
+    cells = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines[:4]]
+    assert cells[0][:6] == ["system", "corpus", "labels", "emobox, UAR %", "random, UAR %", "gap"]
+    assert cells[2][3:6] == [
+        "54.1 [48.0, 59.1] text-shared",
+        "70.3 [65.0, 75.3] speaker-dependent",
+        "+16.2",
+    ]
+    assert cells[3][1:6] == ["savee", "4", "60.0 text-shared", "–", "–"]
+    assert "gap" not in overview_markdown({"protocols": protocols[1:]}).splitlines()[0]
 
 
 def test_curves_of_a_training_mark_the_epoch_that_is_kept() -> None:

@@ -168,7 +168,7 @@ def test_interrupted_training_resumes(tmp_path: Path) -> None:
 
     stopped = typed("stop", "-o", str(tmp_path / "run"))
     assert stopped.returncode == 130, stopped.stderr
-    assert "to go on add  --resume" in stopped.stderr
+    assert "to resume add  --resume" in stopped.stderr
     assert "Traceback" not in stopped.stderr
     with (tmp_path / "run/training" / CURVES).open() as stream:
         assert len(list(csv.DictReader(stream))) == 2

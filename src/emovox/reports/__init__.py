@@ -6,15 +6,17 @@ page has a file of its own.
 
 from __future__ import annotations
 
-from emovox.reports.bench import bench_markdown, systems_markdown
-from emovox.reports.comparison import comparison_html, comparison_markdown
+from emovox.reports.cross_validation import (
+    cross_validation_html,
+    cross_validation_markdown,
+    overview_markdown,
+)
 from emovox.reports.evaluation import evaluation_html, evaluation_markdown
 
 __all__ = [
-    "bench_markdown",
-    "comparison_html",
-    "comparison_markdown",
+    "cross_validation_html",
+    "cross_validation_markdown",
     "evaluation_html",
     "evaluation_markdown",
-    "systems_markdown",
+    "overview_markdown",
 ]

@@ -45,7 +45,7 @@ __all__ = [
     "difference",
     "find_runs",
     "finish",
-    "held",
+    "list_contents",
     "read_run",
     "start",
     "versions",
@@ -95,7 +95,7 @@ def start(folder: str | Path, config: str, *, force: bool = False) -> Path:
     place = Path(folder)
     if place.exists() and not place.is_dir():
         raise ConfigError(f"{str(place)!r} is a file; expected a folder for the run, new or empty")
-    there = held(place)
+    there = list_contents(place)
     if there and not force:
         raise ConfigError(
             f"{str(place)!r} holds {there[0]}; name another folder, or add --force to replace the run"
@@ -107,7 +107,7 @@ def start(folder: str | Path, config: str, *, force: bool = False) -> Path:
     return place
 
 
-def held(folder: str | Path) -> list[str]:
+def list_contents(folder: str | Path) -> list[str]:
     """Names of what lies in a folder; none where it is missing, or where a config is all there is."""
     place = Path(folder)
     there = sorted(one.name for one in place.iterdir()) if place.is_dir() else []

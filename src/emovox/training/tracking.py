@@ -1,13 +1,12 @@
-"""Runs in MLflow, for those who keep an eye on many of them there (extra ``track``).
+"""Copy runs to MLflow, where their scores can be followed (extra ``track``).
 
-The run folder stays the record; MLflow gets its settings, its scores and the small files beside them.
+The folder of a run stays the record; MLflow gets its settings, its scores and its small files.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -16,83 +15,90 @@ from emovox._telemetry import keep_quiet
 from emovox.errors import MissingExtraError
 from emovox.training.run_folder import BUNDLE_FOLDER, Run
 
-__all__ = ["EXPERIMENT", "check_installed", "is_installed", "track"]
+__all__ = ["EXPERIMENT", "check_location", "is_installed", "log_run", "track_run"]
 
 EXPERIMENT = "emovox"
-"""What runs are filed under."""
+"""Name of the experiment in MLflow."""
 
-_ALLOW = "MLFLOW_ALLOW_FILE_STORE"
-_LARGEST = 20_000_000
-"""Bytes of a file that is copied."""
+_ALLOW_FILES = "MLFLOW_ALLOW_FILE_STORE"
+_MAX_FILE_BYTES = 20_000_000
 
 
 def is_installed() -> bool:
-    """Whether MLflow is here. Nothing is imported."""
+    """Whether MLflow is installed. Nothing is imported."""
     return find_spec("mlflow") is not None
 
 
-def check_installed() -> None:
-    """Refuse to track where MLflow is not.
+def check_location(location: str | None) -> None:
+    """Check, before the work, that MLflow is installed if a location is named.
 
     Raises:
-        MissingExtraError: the extra ``track`` is not there.
+        MissingExtraError: it is not.
     """
-    if not is_installed():
+    if location not in (None, "off") and not is_installed():
         raise MissingExtraError("tracking runs in MLflow", "track")
 
 
-def track(run: Run, place: str | Path) -> str:
-    """Write ``run`` into the MLflow store at ``place``, a folder or the address of a server; its MLflow id.
+def track_run(run: Run, location: str | None, notify: Callable[[str], None]) -> None:
+    """Log a run to MLflow where it is installed or asked for; a failure there is reported and costs no run.
+
+    Args:
+        location: a folder, the address of a server, or ``off``; ``None``: ``mlruns`` beside the run.
+    """
+    if location == "off" or (location is None and not is_installed()):
+        return
+    try:
+        log_run(run, location or run.folder.absolute().parent / "mlruns")
+    except MissingExtraError:
+        raise
+    except Exception as error:  # a server that is down, a full disk: the run itself is complete
+        notify(f"MLflow did not take the run: {error}")
+
+
+def log_run(run: Run, location: str | Path) -> str:
+    """Write a run into the MLflow store at ``location``, a folder or the address of a server; its MLflow id.
 
     Raises:
         MissingExtraError: MLflow is not installed.
     """
-    check_installed()
-    address = str(place) if "://" in str(place) else Path(place).resolve().as_uri()
-    with _file_store_allowed():
-        return _written(run, address)
-
-
-@contextmanager
-def _file_store_allowed() -> Iterator[None]:
-    """MLflow 3 refuses a store of plain files, the only one that needs no database, unless this is set."""
-    before = os.environ.get(_ALLOW)
-    os.environ[_ALLOW] = "true"
-    try:
-        yield
-    finally:
-        if before is None:
-            del os.environ[_ALLOW]
-        else:
-            os.environ[_ALLOW] = before
-
-
-def _written(run: Run, address: str) -> str:
+    check_location(str(location))
     keep_quiet()
     from mlflow import MlflowClient
 
-    client = MlflowClient(tracking_uri=address)
-    known = client.get_experiment_by_name(EXPERIMENT)
-    experiment = client.create_experiment(EXPERIMENT) if known is None else known.experiment_id
-    made = client.create_run(experiment, run_name=run.name, tags={"emovox.folder": str(run.folder)})
-    for key, value in _flat(run.record):
-        if isinstance(value, float):
-            client.log_metric(made.info.run_id, key, value)
+    address = str(location) if "://" in str(location) else Path(location).resolve().as_uri()
+    # MLflow 3 refuses a store of plain files, the only one without a database, unless this is set.
+    before = os.environ.get(_ALLOW_FILES)
+    os.environ[_ALLOW_FILES] = "true"
+    try:
+        client = MlflowClient(tracking_uri=address)
+        known = client.get_experiment_by_name(EXPERIMENT)
+        experiment = client.create_experiment(EXPERIMENT) if known is None else known.experiment_id
+        key = client.create_run(
+            experiment, run_name=run.name, tags={"emovox.folder": str(run.folder)}
+        ).info.run_id
+        for name, value in _flatten(run.record):
+            if isinstance(value, float):
+                client.log_metric(key, name, value)
+            else:
+                client.log_param(key, name, str(value)[:500])
+        for file in sorted(run.folder.iterdir()):
+            if file.is_file() and file.stat().st_size <= _MAX_FILE_BYTES:
+                client.log_artifact(key, str(file))
+        if (run.folder / BUNDLE_FOLDER).is_dir():
+            client.log_artifacts(key, str(run.folder / BUNDLE_FOLDER), BUNDLE_FOLDER)
+        client.set_terminated(key)
+    finally:
+        if before is None:
+            del os.environ[_ALLOW_FILES]
         else:
-            client.log_param(made.info.run_id, key, str(value)[:500])
-    for file in sorted(run.folder.iterdir()):
-        if file.is_file() and file.stat().st_size <= _LARGEST:
-            client.log_artifact(made.info.run_id, str(file))
-    if (run.folder / BUNDLE_FOLDER).is_dir():
-        client.log_artifacts(made.info.run_id, str(run.folder / BUNDLE_FOLDER), BUNDLE_FOLDER)
-    client.set_terminated(made.info.run_id)
-    return str(made.info.run_id)
+            os.environ[_ALLOW_FILES] = before
+    return str(key)
 
 
-def _flat(record: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:
-    """Dotted keys and what stands there; lists and what is missing are left to the files."""
+def _flatten(record: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Dotted keys and values, without lists and missing values: those are in the files."""
     for key, value in record.items():
         if isinstance(value, Mapping):
-            yield from _flat(value, f"{before}{key}.")
+            yield from _flatten(value, f"{prefix}{key}.")
         elif value is not None and not isinstance(value, list | tuple):
-            yield f"{before}{key}", value
+            yield f"{prefix}{key}", value

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from emovox.cli.plot.common import Force, Output, check_output, finish, table_at
-from emovox.cli.training import Labels, Store, Workers, need_classical, opened, tables_of
+from emovox.cli.terminal import say
+from emovox.cli.training import Labels, ProgressBars, Store, Workers, load_tables, require_classical
 from emovox.errors import ConfigError, did_you_mean
+
+if TYPE_CHECKING:
+    from emovox.datasets import Manifest
 
 __all__ = ["importance", "projection"]
 
@@ -66,30 +70,33 @@ def _scored(folder: Path, method: str, workers: int, store: Path | None) -> tupl
     """Scores, title and caption of a run's columns."""
     if method not in _UNITS:
         raise ConfigError(f"no method {method!r} that scores columns; {did_you_mean(method, _UNITS)}")
-    need_classical()
-    from emovox.features import find_feature_set
+    require_classical()
+    from emovox.datasets.loading import Dataset
+    from emovox.datasets.split_plan import make_split
     from emovox.training.classical.selection import score_columns
     from emovox.training.config import read_config
-    from emovox.training.experiment import planned, rows_of
     from emovox.training.run_folder import CONFIG_FILE, read_run
+    from emovox.training.trainers import make_trainer
 
     run = read_run(folder)
     if run.kind != "train":
         raise ConfigError(f"{str(folder)!r} is no model that was trained, but {run.kind or 'nothing'}")
     config = read_config(run.folder / CONFIG_FILE)
-    manifest = opened(config.data, config.labels).manifest
-    split = planned(manifest, config.protocol).splits[0]
+    manifest = Dataset.load(config.data, labels=config.labels).manifest
+    split = make_split(manifest, config.protocol).splits[0]
     _check_same(run.record, split.digest)
-    numbers = find_feature_set(config.features.set, config.features.overrides)
-    table = tables_of(manifest, [numbers], workers=workers, store=store)[numbers.name]
-    rows = rows_of(table, manifest, split.train)
+    with ProgressBars() as progress:
+        inputs = make_trainer(config).load(
+            manifest, split, ids=split.train, workers=workers, store=store, notify=say, progress=progress
+        )
+    rows = inputs.rows(split.train)
     scores = score_columns(rows.x, rows.y, method, seed=config.seed)
     caption = (
-        f"{method} on the {len(rows.ids)} training clips of {', '.join(manifest.corpora)}, {split.name}; no "
-        "test clip was looked at. Columns are judged as they are, not as this model weighs them."
+        f"{method} on the {len(rows.ids)} training clips of {', '.join(manifest.corpora)}, {split.name}; the "
+        "test clips were not used. Columns are scored as they are, not as this model weighs them."
     )
-    title = f"Importance of features: {numbers.name}, {run.name}"
-    return dict(zip(table.columns, map(float, scores), strict=True)), title, caption
+    title = f"Importance of features: {config.features.set}, {run.name}"
+    return dict(zip(inputs.columns, map(float, scores), strict=True)), title, caption
 
 
 def _check_same(record: Mapping[str, Any], digest: str) -> None:
@@ -98,6 +105,15 @@ def _check_same(record: Mapping[str, Any], digest: str) -> None:
             f"the data have changed since the run: its split was {record['split']['digest']}, "
             f"now it is {digest}"
         )
+
+
+def _load(data: list[str], labels: str | None) -> Manifest:
+    from emovox.datasets.loading import Dataset
+
+    dataset = Dataset.load(data, labels=labels or "all")
+    for note in dataset.notes:
+        say(note)
+    return dataset.manifest
 
 
 def projection(
@@ -131,8 +147,8 @@ def projection(
     known_method(method)
     known_scale(scale)
     numbers = find_feature_set(features)
-    manifest = opened(data, labels or "all").manifest
-    table = tables_of(manifest, [numbers], workers=workers, store=store)[numbers.name]
+    manifest = _load(data, labels)
+    table = load_tables(manifest, [numbers], workers=workers, store=store)[numbers.name]
     found = project(table.values[table.ok], method, scale=scale, seed=seed)
     kept = [u for u, ok in zip(manifest, table.ok, strict=True) if ok]
     title = f"{numbers.name} of {', '.join(manifest.corpora)}, by {by}"

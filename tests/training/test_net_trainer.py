@@ -62,7 +62,7 @@ def test_a_search_of_settings_goes_on_and_its_best_is_a_config(
     assert [len(trial["epochs"]) for trial in first] == [2, 2]
     (run / "metrics.json").unlink()  # as if it had been killed before the end
     assert main([*command, *space]) == 0
-    assert "going on" in capsys.readouterr().err
+    assert "resuming" in capsys.readouterr().err
     assert json.loads((run / "trials.json").read_text()) == first
     best = read_config(run / "best.yaml")
     assert best.model.name == "mlp"
@@ -90,41 +90,22 @@ def test_a_bad_config_is_refused(
     assert not (tmp_path / "x").exists()
 
 
-def test_copies_of_training_clips_are_taught_and_no_others(tree: Path) -> None:
-    from emovox.datasets import Dataset
-    from emovox.training.config import read_config
-    from emovox.training.experiment import planned
-    from emovox.training.experiment_nets import clip_sets, clip_table
+def test_clip_sets_hold_augmented_training_clips(tree: Path, tmp_path: Path) -> None:
+    from emovox.datasets.loading import Dataset
+    from emovox.datasets.split_plan import make_split
+    from emovox.training.trainers import NetTrainer, make_clip_sets
 
     steps = ["augment.copies=2", "augment.steps=[{kind: noise, snr_db: 10}]"]
     config = read_config(None, [*NET, *steps, f"data=[{tree}]"])
-    problem = Dataset.load(config.data, labels=config.labels)
-    split = planned(problem.manifest, config.protocol).splits[0]
-    table = clip_table(problem.manifest, config, training=split.train)
-    labels, taught, held = clip_sets(problem.manifest, split, table)
-    assert (len(taught), len(taught.variants)) == (len(split.train), 3)
-    assert held is not None
-    assert len(held.variants) == 1
-    assert set(table.clips) == set(problem.manifest.ids), "copies are no clips of the table"
-    for as_it_is, *changed in zip(*taught.variants, strict=True):
-        assert all(np.abs(copy - as_it_is).max() > 1e-3 for copy in changed)
-        assert np.abs(changed[0] - changed[1]).max() > 1e-3
+    manifest = Dataset.load(config.data).manifest
+    split = make_split(manifest, config.protocol).splits[0]
+    inputs = NetTrainer(config).load(manifest, split, store=tmp_path)
+    labels, training, validation = make_clip_sets(inputs)
+    assert (len(training), len(training.variants)) == (len(split.train), 3)
+    assert validation is not None
+    assert len(validation.variants) == 1
+    assert set(inputs.values) == set(manifest.ids), "augmented clips are no clips of the split"
+    for original, *augmented in zip(*training.variants, strict=True):
+        assert all(np.abs(clip - original).max() > 1e-3 for clip in augmented)
+        assert np.abs(augmented[0] - augmented[1]).max() > 1e-3
     assert labels == ("sad", "angry")
-
-
-def test_a_models_name_says_whether_it_is_a_net(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    from emovox.cli.training import config_of
-    from emovox.training.config import ClassicalModel, NetModel
-
-    def model(name: str | None, *words: str) -> ClassicalModel | NetModel:
-        return config_of(words, None, name, None, None, None, None).model
-
-    file = tmp_path / "svm.yaml"
-    file.write_text("model: {name: svc, params: {C: 10}}\n", encoding="utf-8")
-    assert model("crnn", str(file)) == NetModel(name="crnn"), "C is nothing to a net"
-    assert model("crnn", str(file), "model.params.channels=[4]").params == {"channels": [4]}
-    assert model("svc", str(file)) == ClassicalModel(name="svc", params={"C": 10})
-    assert model("mlp") == ClassicalModel(name="mlp"), "both tables have one"
-    assert model("mlp", "model.kind=net") == NetModel(name="mlp")
-    assert main(["train", "--model", "ltsm", "--data", "x", "-o", str(tmp_path / "run")]) == 2
-    assert "did you mean 'lstm'" in capsys.readouterr().err

@@ -19,7 +19,7 @@ from emovox.cli import main
 from emovox.training.config import read_config
 from voices import toy_corpus, toy_tree
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -193,7 +193,7 @@ def test_a_config_and_changes_and_the_seed_decide_everything(place: Path) -> Non
         (["train", "-o", "x", "--data", "mine", "coverage=90"], "expected a share"),
         (["train", "-o", "x"], "--data PATH"),
         (["train", "-o", "x", "no.yaml"], "there is no config"),
-        (["train", "-o", "x", "seed=1", "no.yaml"], "stands first"),
+        (["train", "-o", "x", "seed=1", "no.yaml"], "comes first"),
         (["train", "-o", "mine", "--data", "mine", "--features", "seed-180"], "--force"),
         (["tune", "-o", "x", "--data", "mine", "--method", "optna"], "did you mean 'optuna'"),
         (["compare", "--models", "knn,ldaa", "--data", "mine"], "did you mean 'lda'"),
@@ -227,7 +227,7 @@ def test_a_test_of_untaught_emotions_is_refused(place: Path, capsys: pytest.Capt
     (place / "toy/few.csv").write_text("\n".join(kept) + "\n")
     args = ["--data", "toy/few.csv", "--features", "seed-180", "--protocol", "speakers/toy-0"]
     assert main(["train", "-o", "x", *args]) == 2
-    assert "the test asks for angry" in capsys.readouterr().err
+    assert "the test has the labels angry" in capsys.readouterr().err
 
 
 def test_a_search_goes_on_and_its_best_is_a_config(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -238,7 +238,7 @@ def test_a_search_goes_on_and_its_best_is_a_config(place: Path, capsys: pytest.C
     first = json.loads(Path("runs/tuned/trials.json").read_text())
     Path("runs/tuned/metrics.json").unlink()  # as if it had been killed before the end
     assert main([*args, "--draws", "3"]) == 0
-    assert "going on" in capsys.readouterr().err
+    assert "resuming" in capsys.readouterr().err
     again = json.loads(Path("runs/tuned/trials.json").read_text())
     assert [trial["params"] for trial in again] == [trial["params"] for trial in first]
     best = read_config("runs/tuned/best.yaml")
@@ -281,25 +281,25 @@ def test_a_search_learns_from_copies_too(place: Path, capsys: pytest.CaptureFixt
     assert not Path("runs/wrong").exists()
 
 
-def test_a_search_that_is_interrupted_keeps_what_it_found(
+def test_interrupted_search_keeps_its_trials(
     place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     pytest.importorskip("optuna")
-    from emovox.cli import tune
+    from emovox.training import tuning
 
     args = ["tune", "--data", "toy/toy.csv", "--features", "seed-180", "--model", "knn", "--mlflow", "off"]
     args += ["--method", "optuna", "--draws", "3", "tune.inner_folds=2", "-o", "runs/stopped"]
 
-    def ctrl_c(trial: object) -> None:
+    def ctrl_c(trial: object) -> str:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr(tune, "_told", ctrl_c)
+        patched.setattr(tuning, "_describe", ctrl_c)
         assert main(args) == 130
     assert len(json.loads(Path("runs/stopped/trials.json").read_text())) == 1
     assert not Path("runs/stopped/metrics.json").exists(), "it is not complete"
     assert main(args) == 0
-    assert "going on" in capsys.readouterr().err
+    assert "resuming" in capsys.readouterr().err
     assert len(json.loads(Path("runs/stopped/trials.json").read_text())) == 3
 
 
@@ -330,15 +330,15 @@ def test_a_comparison_and_its_folder(place: Path, capsys: pytest.CaptureFixture[
 def test_a_stopped_comparison_says_how_to_go_on(
     place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from emovox.training.comparison import cells
+    from emovox.training import folds
 
-    def ctrl_c(cell: object) -> None:
+    def ctrl_c(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(cells, "_work", ctrl_c)
+    monkeypatch.setattr(folds._FoldFitter, "__call__", ctrl_c)
     args = ["--data", "toy/toy.csv", "--features", "seed-180", "--models", "knn", "--protocol", "random"]
     assert main(["compare", *args, "-o", "runs/halted"]) == 130
-    assert "the same command goes on" in capsys.readouterr().err
+    assert "the same command resumes it" in capsys.readouterr().err
     assert not Path("runs/halted/metrics.json").exists()
 
 

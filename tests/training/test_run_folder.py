@@ -98,10 +98,10 @@ def test_the_difference_of_two_runs(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_mlflow_gets_the_run(tmp_path: Path) -> None:
     mlflow = pytest.importorskip("mlflow")
-    from emovox.training.tracking import EXPERIMENT, track
+    from emovox.training.tracking import EXPERIMENT, log_run
 
     done = run(tmp_path / "x", scores={"uar": {"value": 0.5, "low": None}}, name="toy")
-    key = track(done, tmp_path / "mlruns")
+    key = log_run(done, tmp_path / "mlruns")
     kept = [path for path in (tmp_path / "mlruns").rglob("*") if key in path.parts]
     assert any(path.name == run_folder.METRICS_FILE for path in kept), "the record is among the artefacts"
     (uar,) = [path for path in kept if path.name == "scores.uar.value"]

@@ -67,7 +67,7 @@ def test_a_typo_is_refused_with_what_was_meant(change: str, told: str) -> None:
     [
         ("trian: 3\n", "unknown setting 'trian'"),
         ("model: {naem: svc}\n", "did you mean 'model.name'"),
-        ("seed: 1\nseed: 2\n", "'seed' stands twice"),
+        ("seed: 1\nseed: 2\n", "'seed' occurs twice"),
         ("[1, 2]\n", "expected keys and values"),
         ("model: svc\n", "expected keys and values"),
         ("a: &x [*x]\nseed: 1\n", "unknown setting 'a'"),

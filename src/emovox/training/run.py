@@ -1,0 +1,265 @@
+"""Train one model: all that the command ``emovox train`` does.
+
+::
+
+    run = emovox.train(data="corpora/ravdess", features="emovox-core", model="svc", output="runs/svc")
+    run.metrics["scores"]["uar"], run.metrics["stamp"]
+    run.recognizer().predict("clip.wav")
+
+Load the clips, split them, compute features, fit, calibrate, export a bundle, evaluate it on the test part
+through the recogniser that users run, and write the folder of the run.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from emovox.bundles import Score, registry, write_bundle
+from emovox.datasets.loading import Dataset
+from emovox.datasets.manifest import Manifest
+from emovox.datasets.protocols import write_splits
+from emovox.datasets.split_plan import SplitPlan, make_split
+from emovox.errors import ConfigError, ManifestError
+from emovox.evaluation.evaluate import Evaluation, evaluate_split
+from emovox.inference.recognizer import Recognizer
+from emovox.training import run_folder, tracking
+from emovox.training.config import Changes, Config, Source, to_yaml
+from emovox.training.inputs import SplitInputs
+from emovox.training.trainers import ExportedModel, make_config, make_trainer
+
+__all__ = ["TrainingRun", "train"]
+
+CHECKPOINT_FOLDER = "training"
+"""Where the checkpoint and the curves of a net are, in the folder of its run."""
+
+
+@dataclass(frozen=True)
+class TrainingRun:
+    """A finished training: a folder with a bundle, its evaluation and its record."""
+
+    folder: Path
+    config: Config
+    """Every setting that was used."""
+    metrics: Mapping[str, Any]
+    """What ``metrics.json`` holds."""
+    evaluation: Evaluation
+    """Of the bundle on the test part."""
+    n_unread: int = 0
+    """Clips that could not be read."""
+    _temporary: tempfile.TemporaryDirectory[str] | None = None
+    """Keeps a temporary folder as long as the run is in use."""
+
+    @property
+    def bundle(self) -> Path:
+        """The folder of the bundle."""
+        return self.folder / run_folder.BUNDLE_FOLDER
+
+    def recognizer(self, **options: Any) -> Recognizer:
+        """Load the bundle; ``options`` are those of `emovox.load`."""
+        return registry.load(self.bundle, **options)
+
+
+def train(
+    config: Source | Config = None,
+    *,
+    data: str | Path | list[str] | None = None,
+    features: str | None = None,
+    model: str | None = None,
+    labels: str | None = None,
+    protocol: str | None = None,
+    seed: int | None = None,
+    settings: Changes = (),
+    output: str | Path | None = None,
+    force: bool = False,
+    resume: bool = False,
+    workers: int = 1,
+    store: str | Path | None = None,
+    mlflow: str | None = None,
+    notify: Callable[[str], None] = lambda line: None,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> TrainingRun:
+    """Train a model, export it as a bundle, evaluate the bundle, and write the folder of the run.
+
+    Args:
+        config: a YAML file (configs/), nested mappings, a `Config`, or ``None`` for the defaults.
+        data: manifests, tables, trees or folders of corpora (docs/corpora.md).
+        features: a feature set (``emovox features --list``).
+        model: an estimator or a net (docs/training.md).
+        labels: ``all``, ``common`` (to all corpora), ``9``, ``7``, ``6``, ``4``, or emotions with commas.
+        protocol: one split (docs/evaluation.md), such as ``emobox/ravdess/1``.
+        seed: of all that is random.
+        settings: further settings, such as ``{"train.epochs": 3}`` or ``["train.epochs=3"]``.
+        output: folder of the run; temporary unless given.
+        force: replace a run that is there.
+        resume: continue a net whose training in ``output`` was stopped.
+        workers: processes; the result is the same for any number of them.
+        store: cache of features; the user's unless given.
+        mlflow: folder or server of MLflow, or ``off``; where it is installed, ``mlruns`` beside ``output``.
+        notify: called with lines for people.
+        progress: called with (clips done, clips in all) of each pass over the clips.
+
+    Raises:
+        ConfigError: a setting is unknown or impossible, or ``output`` holds something else.
+        ManifestError: the data cannot be read, or the test has labels that the training lacks.
+        ProtocolError: the protocol is unknown, or has several splits.
+        MissingExtraError: the model or its features need an extra that is not installed.
+    """
+    started = time.monotonic()
+    tracking.check_location(mlflow)
+    options = {
+        "data": [str(data)] if isinstance(data, Path) else data,
+        "labels": labels,
+        "protocol": protocol,
+    }
+    settled = make_config(config, settings, features=features, model=model, seed=seed, **options)
+    trainer = make_trainer(settled)
+    trainer.check()
+    dataset = Dataset.load(settled.data, labels=settled.labels)
+    for note in dataset.notes:
+        notify(note)
+    plan = make_split(dataset.manifest, settled.protocol)
+    split = plan.splits[0]
+    notify(
+        f"{split.name}: {len(split.train)} clips train, {len(split.validation)} validate, "
+        f"{len(split.test)} are tested"
+    )
+    trained_labels = set(dataset.manifest.select(split.train).emotions)
+    tested = dataset.manifest.select(split.test)
+    if unknown := [name for name in tested.emotions if name not in trained_labels]:
+        raise ManifestError(
+            f"the test has the labels {', '.join(unknown)}, which no training clip has; to leave those clips "
+            f"out:  --labels {','.join(sorted(trained_labels))}"
+        )
+    trainer = make_trainer(replace(settled, protocol=plan.protocol))
+    settled = trainer.config
+    temporary = None
+    if output is None:
+        temporary = tempfile.TemporaryDirectory(prefix="emovox-run-")
+        output = temporary.name
+    folder = _start(Path(output), to_yaml(settled), force=force, resume=resume)
+    inputs = trainer.load(
+        dataset.manifest, split, workers=workers, store=store, notify=notify, progress=progress
+    )
+    checkpoints = folder / CHECKPOINT_FOLDER
+    try:
+        fitted = trainer.fit(inputs, folder=checkpoints, notify=notify)
+    except KeyboardInterrupt:
+        if checkpoints.exists():
+            notify("stopped, and saved up to the last whole epoch; to resume add  --resume")
+        raise
+    exported = trainer.export(fitted, inputs)
+    for note in exported.notes:
+        notify(note)
+    write_splits(folder / run_folder.SPLIT_FILE, plan.splits)
+    bundle = folder / run_folder.BUNDLE_FOLDER
+    spec = write_bundle(bundle, exported.model, exported.spec, replace=True)
+    evaluation = evaluate_split(
+        registry.load(bundle),
+        tested,
+        within=dataset.manifest,
+        protocol=split.name,
+        splits=plan.splits,
+        settings={
+            "merged": {new: list(old) for new, old in dataset.merged.items()},
+            "left_out": dict(dataset.dropped),
+            "not_read": dataset.n_unread,
+            "selected_columns": list(exported.selected or ()),
+        },
+        workers=workers,
+        notify=notify,
+        progress=progress,
+    )
+    if checkpoints.exists():
+        from emovox.training.neural.curves import read_curves
+
+        evaluation.document["training"] = read_curves(checkpoints)
+    evaluation.write(folder)
+    notify(f"written: {folder / 'evaluation.html'} and evaluation.json, evaluation.md, answers.csv beside it")
+    # The score is known only now, so the spec is written a second time.
+    scored = replace(spec, scores=(_make_score(evaluation.document, tested),))
+    write_bundle(bundle, exported.model, scored, replace=True)
+    record = _make_record(settled, dataset.manifest, plan, inputs, exported, evaluation.document)
+    record["seconds"] = round(time.monotonic() - started, 1)
+    run = run_folder.finish(folder, record)
+    if temporary is None:
+        tracking.track_run(run, mlflow, notify)
+    n_unread = len(inputs.errors) + len(evaluation.predictions.errors)
+    return TrainingRun(folder, settled, run.record, evaluation, n_unread, temporary)
+
+
+def _start(folder: Path, config: str, *, force: bool, resume: bool) -> Path:
+    """Begin a new run, or continue the one that was stopped if its config is the same."""
+    if resume:
+        kept = folder / run_folder.CONFIG_FILE
+        if not kept.is_file() or (folder / run_folder.METRICS_FILE).exists():
+            raise ConfigError(f"{str(folder)!r} holds no run that was stopped; expected one for --resume")
+        if kept.read_text(encoding="utf-8") != config:
+            raise ConfigError(
+                f"{str(kept)!r} differs from the config of this command; resume with that config"
+            )
+    elif force:
+        shutil.rmtree(folder / CHECKPOINT_FOLDER, ignore_errors=True)
+    return run_folder.start(folder, config, force=force or resume)
+
+
+def _make_score(document: Mapping[str, Any], tested: Manifest) -> Score:
+    """The score of an evaluation as a spec holds it; the number of speakers only where all are known."""
+    uar = document["scores"]["uar"]
+    return Score(
+        corpus="+".join(document["data"]["corpora"]),
+        protocol=f"{document['protocol']['name']} ({document['stamp']['stamp']})",
+        metric="uar",
+        value=uar["value"],
+        low=uar["low"],
+        high=uar["high"],
+        n_speakers=uar["n_speakers"] if all(u.known_speaker is not None for u in tested) else None,
+        n_clips=document["data"]["n_clips"],
+    )
+
+
+def _make_record(
+    config: Config,
+    manifest: Manifest,
+    plan: SplitPlan,
+    inputs: SplitInputs,
+    exported: ExportedModel,
+    document: Mapping[str, Any],
+) -> dict[str, Any]:
+    """What ``metrics.json`` says of a training."""
+    split, uar = plan.splits[0], exported.validation_uar
+    return {
+        "kind": "train",
+        "name": config.name,
+        "model": config.model.name,
+        "seed": config.seed,
+        "seconds": 0.0,
+        "features": dict(inputs.reference or {}),
+        "n_columns": len(exported.selected or inputs.columns),
+        "selected_columns": None if exported.selected is None else list(exported.selected),
+        "data": {
+            "digest": run_folder.clips_digest(manifest),
+            "corpora": list(manifest.corpora),
+            "n_clips": len(manifest),
+            "n_speakers": len(manifest.speakers),
+            "unread": [{"id": key, "error": why} for key, why in inputs.errors.items()],
+        },
+        "split": {
+            "name": split.name,
+            "digest": split.digest,
+            "n_train": len(split.train),
+            "n_validation": len(split.validation),
+            "n_test": len(split.test),
+        },
+        "stamp": document["stamp"],
+        "validation_uar": None if uar is None else round(uar, 6),
+        "temperature": round(exported.spec.temperature, 6),
+        "scores": document["scores"],
+        "model_sha256": document["model"]["sha256"],
+        "notes": list(exported.notes),
+    }
