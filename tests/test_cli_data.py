@@ -101,8 +101,8 @@ def test_mistakes(run: Run, tmp_path: Path) -> None:
         ),
         (("prepare", "folder", "--root", tmp_path, "-o", tmp_path / "m.csv", "--label", "x"), "NAME=EMOTION"),
         (
-            ("prepare", "folder", "--root", tmp_path, "-o", tmp_path / "m.csv", "--label", "x=y"),
-            "unknown emotion",
+            ("prepare", "folder", "--root", tmp_path, "-o", tmp_path / "m.csv", "--label", "x= "),
+            "cannot be a label",
         ),
     ):
         code, out, err = run(*argv)

@@ -13,10 +13,13 @@ from hypothesis import strategies as st
 
 from emovox.datasets import CORPORA, Manifest, Utterance, scan
 from emovox.datasets.emobox import EMOBOX, emobox_folds, emobox_rows, emobox_split
+from emovox.datasets.overlap import audit
 from emovox.datasets.splits import (
     STAMPS,
     Split,
     cross_corpus,
+    default_protocol,
+    doubt_speakers,
     loso,
     random_split,
     speaker_kfold,
@@ -54,7 +57,8 @@ def _sound(manifest: Manifest, split: Split) -> None:
     if len(_speakers(manifest, split.train + split.validation)) >= 3:
         assert not _speakers(manifest, split.train) & _speakers(manifest, split.validation)
     shared = _speakers(manifest, split.train + split.validation) & _speakers(manifest, split.test)
-    assert (split.stamp == "speaker-dependent") == bool(shared)
+    near, test = (manifest.select(ids) for ids in ((*split.train, *split.validation), split.test))
+    assert (split.stamp == "speaker-dependent") == bool(shared or doubt_speakers(near, test))
 
 
 # Two roads: EmoBox's paper and file lists say which folds share speakers; the stamp must agree.
@@ -175,6 +179,53 @@ def test_digest_names_the_content(corpora: dict[str, Manifest]) -> None:
     assert len({emobox_split(manifest, n).digest for n in range(1, 6)}) == 5
     # Frozen: a change of the drawing must be a decision, for it changes every published number.
     assert split.digest == "eca34efee2a1ebe7"
+
+
+def of_speakers(*rows: tuple[str, str]) -> Manifest:
+    """Clips of ``(speaker, emotion)``, of a corpus of one's own."""
+    clips = (
+        Utterance(f"c/{n}", f"{n}.wav", "c", f"c-{who}", what, what) for n, (who, what) in enumerate(rows)
+    )
+    return Manifest(Path(), tuple(clips))
+
+
+def test_folders_of_emotions_are_no_speakers() -> None:
+    manifest = of_speakers(*[(emotion, emotion) for emotion in ("happy", "sad", "angry") for _ in range(4)])
+    for split in loso(manifest):
+        assert split.stamp == "speaker-dependent"
+        near = manifest.select((*split.train, *split.validation))
+        doubt = doubt_speakers(near, manifest.select(split.test))
+        assert doubt is not None
+        assert "each of the 3 speakers of c has clips of one label alone" in doubt
+        assert "c-angry 4" in doubt
+        found = audit(manifest, split, hear=False)
+        assert (found.stamp, found.doubt) == ("speaker-dependent", doubt)
+        assert any(line.startswith("  not strict: ") for line in found.lines())
+
+
+def test_one_speaker_per_clip_is_no_speaker() -> None:
+    manifest = of_speakers(*[(str(n), "happy" if n % 2 else "sad") for n in range(12)], ("0", "happy"))
+    split = speaker_kfold(manifest, 3)[0]
+    assert split.stamp == "speaker-dependent"
+    sides = (manifest.select(ids) for ids in ((*split.train, *split.validation), split.test))
+    assert "the 13 clips of c have 12 speakers, nearly one each" in str(doubt_speakers(*sides))
+
+
+def test_speakers_with_several_labels_are_trusted() -> None:
+    manifest = of_speakers(*[(who, what) for who in "abc" for what in ("happy", "sad")], ("d", "sad"))
+    assert {split.stamp for split in loso(manifest)} == {"strict"}
+
+
+def test_a_random_default_is_announced() -> None:
+    told: list[str] = []
+    alone = of_speakers(("unknown", "sad"), ("unknown", "happy"))
+    assert default_protocol(alone, warn=told.append) == "random"
+    assert "warning: the data have no folders or column of parts" in told[0]
+    assert "a quarter of the clips is tested at random" in told[0]
+    assert (
+        default_protocol(of_speakers(("a", "sad"), ("b", "sad")), warn=told.append) == "speaker-kfold/2/0/1"
+    )
+    assert len(told) == 1
 
 
 def test_stamps() -> None:

@@ -455,7 +455,7 @@ def test_foreign_names_that_nobody_compared_are_no_plain_strict(
     toy: Manifest, spec_of: Callable[..., Any]
 ) -> None:
     found = find_stamp(spec_of(corpora=("mine", "emodb")), toy, toy.ids)
-    assert found.stamp == "strict"
+    assert found.stamp == "unverified"
     assert "the recordings were not compared" in found.reasons[1]
     assert found.reasons[1].endswith("mine is no corpus that emovox knows")
     assert len(find_stamp(spec_of(corpora=("emodb",)), toy, toy.ids).reasons) == 1, (
@@ -598,9 +598,12 @@ def test_what_a_corpus_lacks_is_told(tmp_path: Path) -> None:
 
 def test_other_tables_are_read_and_lost_rows_told(toy: Manifest) -> None:
     file = toy.root / "plain.csv"
-    file.write_text(f"path,emotion\n{toy.utterances[0].path},happy\n{toy.utterances[2].path},flummoxed\n")
-    found = Dataset.load(file)
-    assert [u.emotion for u in found.manifest] == ["happy"]
+    names = [u.path for u in toy.utterances[:3]]
+    file.write_text(f"path,emotion\n{names[0]},happy\n{names[1]},flummoxed\n{names[2]},\n")
+    with pytest.raises(ManifestError, match=r"1 of 3 rows .* line 4: it names no emotion.*--drop-unknown"):
+        Dataset.load(file)
+    found = Dataset.load(file, drop_unknown=True)
+    assert [u.emotion for u in found.manifest] == ["happy", "flummoxed"]
     assert found.n_unread == 1
     assert any("flummoxed" in note for note in found.notes)
 
@@ -636,7 +639,7 @@ def test_the_command_prints_the_stamp_and_the_score(
 ) -> None:
     code, out, err = run("--data", toy.root)
     assert (code, err) == (0, "")
-    assert "stamp     strict" in out
+    assert "stamp     unverified" in out
     assert f"UAR       {100 * answers.uar().value:.1f} [" in out
 
 

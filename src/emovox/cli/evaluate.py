@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 import emovox
+from emovox.cli.data.common import DropUnknown
 from emovox.cli.models import Form
 from emovox.cli.outputs import check_writable
 from emovox.cli.predict import Switch
@@ -60,6 +61,7 @@ def evaluate(
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Let -o replace an evaluation.")] = False,
     format: Annotated[Form, typer.Option("--format", "-f", help="How the scores are printed.")] = Form.table,
+    drop_unknown: DropUnknown = False,
     workers: Annotated[int, typer.Option("--workers", min=1, metavar="N", help="Processes to use.")] = 1,
     vad: Annotated[Switch, typer.Option("--vad", help="Voice activity detection.")] = Switch.on,
     robustness: Annotated[
@@ -80,7 +82,7 @@ def evaluate(
 ) -> int:
     """Score a model on labelled clips, and report what the test shares with its training.
 
-    The stamp names what is shared: strict (nothing known), text-shared, speaker-dependent or contaminated.
+    The stamp says what is shared: strict (nothing), unverified, text-shared, speaker-dependent, contaminated.
 
     Exit code: 0 when all worked, 1 when some clips could not be read, 2 when the request cannot be met.
     """
@@ -95,6 +97,7 @@ def evaluate(
             mapping=mapping,
             vad=vad.value,
             robustness=robustness if robustness_clips is None else robustness_clips,
+            drop_unknown=drop_unknown,
             workers=workers,
             notify=say,
             progress=progress,

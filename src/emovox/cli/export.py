@@ -102,7 +102,7 @@ def _clips(spec: Spec, data: Sequence[str], corpus: str | None, protocol: str | 
     from emovox.evaluation.leakage import find_stamp
     from emovox.evaluation.robustness import sample_clips
 
-    dataset = Dataset.load(data, corpus=corpus)
+    dataset = Dataset.load(data, corpus=corpus, drop_unknown=True)
     for line in dataset.notes:
         say(line)
     whole = dataset.manifest

@@ -6,7 +6,8 @@
 
 from __future__ import annotations
 
-from emovox.datasets.corpora import CORPORA, Corpus, Fields, official_keys
+from emovox.datasets.corpora import CORPORA, Corpus, Fields
+from emovox.datasets.emobox import official_keys
 from emovox.datasets.loading import Dataset
 from emovox.datasets.manifest import Manifest, Utterance
 from emovox.datasets.protocols import make_splits

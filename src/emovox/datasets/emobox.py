@@ -14,11 +14,12 @@ from functools import cache
 from importlib.resources import files
 from typing import NamedTuple
 
+from emovox.datasets.corpora import find_corpus
 from emovox.datasets.manifest import Manifest
 from emovox.datasets.splits import VALIDATION_SHARE, Split, draw_validation
 from emovox.errors import ProtocolError
 
-__all__ = ["EMOBOX", "EmoBoxRow", "emobox_folds", "emobox_rows", "emobox_split", "pack_rows"]
+__all__ = ["EMOBOX", "EmoBoxRow", "emobox_folds", "emobox_rows", "emobox_split", "official_keys", "pack_rows"]
 
 EMOBOX: dict[str, int] = {
     "asvpesd": 1,
@@ -74,6 +75,20 @@ def pack_rows(table: list[EmoBoxRow]) -> bytes:
         lines.append("\t".join(cells) + "\n")
         label, fold = row.label, new_fold
     return gzip.compress("".join(lines).encode("utf-8"), compresslevel=9, mtime=0)
+
+
+def official_keys(name: str) -> frozenset[str] | None:
+    """Keys of the clips that ``name`` officially holds, or ``None`` where no list is known.
+
+    They come from the corpus's own rule, or else from EmoBox's list of it.
+
+    Raises:
+        ManifestError: unknown corpus.
+    """
+    corpus = find_corpus(name)
+    if corpus.keys is not None:
+        return corpus.keys()
+    return frozenset(row.key for row in emobox_rows(name)) if name in EMOBOX else None
 
 
 def emobox_folds(corpus: str) -> tuple[int, ...]:

@@ -43,7 +43,12 @@ class Dataset:
 
     @classmethod
     def load(
-        cls, paths: str | Path | Sequence[str | Path], *, corpus: str | None = None, labels: str = "all"
+        cls,
+        paths: str | Path | Sequence[str | Path],
+        *,
+        corpus: str | None = None,
+        labels: str = "all",
+        drop_unknown: bool = False,
     ) -> Dataset:
         """Load all clips of one or several sources.
 
@@ -54,17 +59,19 @@ class Dataset:
                 to keep, or the one it describes, if its format names none.
             labels: ``all``, ``common`` to all corpora, the name of a label map, or emotions separated by
                 commas.
+            drop_unknown: leave out rows of tables and files of trees that have no label, or that cannot be
+                used for another reason; each is in ``notes``.
 
         Raises:
             ConfigError: no path is given.
-            ManifestError: a source cannot be read, or no clip is left.
+            ManifestError: a source cannot be read, a row cannot be used, or no clip is left.
             LabelError: ``labels`` does not fit these clips.
             MissingExtraError: the format of a table needs an extra that is not installed.
         """
         sources = [paths] if isinstance(paths, str | os.PathLike) else list(paths)
         if not sources:
             raise ConfigError("no data are named; expected a manifest, a tree or a corpus: --data PATH")
-        parts = [_load_source(Path(source), corpus) for source in sources]
+        parts = [_load_source(Path(source), corpus, drop_unknown) for source in sources]
         data = cls(
             Manifest.merged(part.manifest for part in parts),
             tuple(note for part in parts for note in part.notes),
@@ -148,7 +155,7 @@ def _count(totals: dict[str, int], more: Mapping[str, int]) -> None:
         totals[name] = totals.get(name, 0) + n
 
 
-def _load_source(place: Path, corpus: str | None) -> Dataset:
+def _load_source(place: Path, corpus: str | None, drop_unknown: bool) -> Dataset:
     """One source: the corpus that is named or that a folder is called after, else a table or tree."""
     if place.is_dir() and (place / "manifest.csv").is_file():
         place = place / "manifest.csv"
@@ -173,8 +180,16 @@ def _load_source(place: Path, corpus: str | None) -> Dataset:
             there = ", ".join(manifest.corpora) or "nothing"
             raise ManifestError(f"{str(place)!r} holds no clip of {corpus!r}, only of {there}")
         manifest = manifest.where(corpus=corpus)
-    notes = () if report.ok else tuple(report.lines())
-    return Dataset(manifest, notes, n_unread=len(report.unknown) + len(report.refused))
+    if (dropped := (*report.unknown, *report.refused)) and not drop_unknown:
+        first = "; ".join(f"{where}: {why}" for where, why in dropped[:3])
+        raise ManifestError(
+            f"{len(dropped)} of {report.n_rows} rows of {str(place)!r} cannot be used: {first}"
+            f"{'; ...' if len(dropped) > 3 else ''}. Correct them; or give labels a meaning:  "
+            f"emovox data convert {place} manifest.csv --label NAME=LABEL; or leave these rows out:  "
+            "--drop-unknown"
+        )
+    notes = () if report.ok and not report.own_labels else tuple(report.lines())
+    return Dataset(manifest, notes, n_unread=len(dropped))
 
 
 def _corpus_named_by(folder: Path) -> str | None:

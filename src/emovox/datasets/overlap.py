@@ -31,7 +31,7 @@ from emovox._arrays import Floats
 from emovox.audio import SAMPLE_RATE, read
 from emovox.audio.stft import log_mel
 from emovox.datasets.manifest import Manifest, Utterance
-from emovox.datasets.splits import Split, recording_of, stamp_of
+from emovox.datasets.splits import Split, doubt_speakers, recording_of, stamp_of
 from emovox.errors import AudioError
 
 __all__ = ["LIKENESS", "Audit", "Copy", "Fingerprint", "audit", "find_copies", "fingerprint", "listen"]
@@ -96,6 +96,9 @@ class Audit:
     named: tuple[tuple[str, str], ...] = ()
     """As ``copies``, where the manifest says so (`emovox.datasets.splits.COPY_OF`) and no ear is needed."""
 
+    doubt: str | None = None
+    """Why the names of speakers do not show who speaks, if they do not."""
+
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON types."""
         return {
@@ -109,7 +112,7 @@ class Audit:
 
     def lines(self, *, most: int = 5) -> Iterator[str]:
         """The findings for people, the first ``most`` of a kind."""
-        yield f"{self.split}: {self.stamp}"
+        yield f"{self.split}: {self.stamp}" + ("" if self.heard else " by the manifest alone")
         kinds: tuple[tuple[str, Sequence[str]], ...] = (
             ("speakers on both sides", self.shared_speakers),
             ("sentences on both sides", self.shared_texts),
@@ -121,8 +124,10 @@ class Audit:
             if names:
                 rest = f" and {len(names) - most} more" if len(names) > most else ""
                 yield f"  {len(names)} {kind}: {', '.join(names[:most])}{rest}"
+        if self.doubt:
+            yield f"  not strict: {self.doubt}"
         if not self.heard:
-            yield "  nobody listened: copies are not known"
+            yield "  the sound was not compared: copies are not known"
 
 
 def fingerprint(x: ArrayLike) -> Fingerprint:
@@ -217,6 +222,7 @@ def audit(
         unheard=tuple(sorted(failed.items())),
         heard=hear or all(key in known for key in near + split.test),
         named=_named(train, test),
+        doubt=doubt_speakers(train, test),
     )
 
 

@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from emovox.audio import AUDIO_SUFFIXES
-from emovox.datasets.corpora import CORPORA, find_corpus, official_keys
+from emovox.datasets.corpora import CORPORA, find_corpus
 from emovox.datasets.corpora.corpus import Corpus, Fields
+from emovox.datasets.emobox import official_keys
 from emovox.datasets.manifest import Manifest
 from emovox.errors import ManifestError
 

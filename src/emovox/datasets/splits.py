@@ -19,10 +19,11 @@ from __future__ import annotations
 import hashlib
 import random
 import re
-from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from emovox.datasets.corpora import CORPORA
 from emovox.datasets.manifest import Manifest, Utterance
 from emovox.errors import ProtocolError
 
@@ -34,6 +35,7 @@ __all__ = [
     "Split",
     "cross_corpus",
     "default_protocol",
+    "doubt_speakers",
     "draw_validation",
     "given",
     "held_out",
@@ -46,8 +48,8 @@ __all__ = [
     "stamp_of",
 ]
 
-STAMPS: tuple[str, ...] = ("strict", "text-shared", "speaker-dependent", "contaminated")
-"""From the best to the worst."""
+STAMPS: tuple[str, ...] = ("strict", "unverified", "text-shared", "speaker-dependent", "contaminated")
+"""From the best to the worst. ``unverified``: other corpora by name, but no recordings were compared."""
 
 COPY_OF = "copy_of"
 """Key in an utterance's ``extra``: the id of the recording that it was made from by augmentation."""
@@ -113,11 +115,38 @@ def stamp_of(manifest: Manifest, train: Iterable[str], test: Iterable[str]) -> s
     left, right = [manifest[key] for key in train], [manifest[key] for key in test]
     if {recording_of(u) for u in left} & {recording_of(u) for u in right}:
         return "contaminated"
-    if {u.speaker for u in left} & {u.speaker for u in right}:
+    if {u.speaker for u in left} & {u.speaker for u in right} or doubt_speakers(left, right):
         return "speaker-dependent"
     if {u.text for u in left if u.text} & {u.text for u in right if u.text}:
         return "text-shared"
     return "strict"
+
+
+def doubt_speakers(train: Iterable[Utterance], test: Iterable[Utterance]) -> str | None:
+    """Why the names of speakers do not show that the two sides have different speakers; ``None``: they do.
+
+    In a corpus of one's own that is on both sides, a name that is a folder of one emotion, or different in
+    every clip, is probably no speaker. The adapters of published corpora are trusted.
+    """
+    train, test = list(train), list(test)
+    both = {u.corpus for u in train} & {u.corpus for u in test} - CORPORA.keys()
+    for corpus in sorted(both):
+        clips = [u for u in (*train, *test) if u.corpus == corpus and u.known_speaker is not None]
+        counts = Counter(u.speaker for u in clips)
+        labels: dict[str, set[str]] = defaultdict(set)
+        for u in clips:
+            labels[u.speaker].add(u.emotion)
+        n_labels = len(set().union(*labels.values()))
+        if len(counts) > max(3, 0.8 * len(clips)):
+            why = f"the {len(clips)} clips of {corpus} have {len(counts)} speakers, nearly one each"
+        elif n_labels > 1 and len(counts) > 1 and all(len(names) == 1 for names in labels.values()):
+            why = f"each of the {len(counts)} speakers of {corpus} has clips of one label alone"
+        else:
+            continue
+        listed = ", ".join(f"{name} {n}" for name, n in counts.most_common(8))
+        rest = f" and {len(counts) - 8} more" if len(counts) > 8 else ""
+        return f"{why}, so the names may not be those of people: {listed}{rest}"
+    return None
 
 
 def recording_of(utterance: Utterance) -> str:
@@ -125,16 +154,31 @@ def recording_of(utterance: Utterance) -> str:
     return utterance.extra.get(COPY_OF, utterance.id)
 
 
-def default_protocol(manifest: Manifest) -> str:
+def default_protocol(manifest: Manifest, *, warn: Callable[[str], None] | None = None) -> str:
     """The protocol when none is named: the data's own parts, else a fifth of the speakers is tested.
 
     Where fewer than two speakers are known, clips are drawn at random; the stamp shows it.
+
+    Args:
+        warn: called with a line when clips are drawn at random.
     """
-    parts = {u.extra.get("part", "") for u in manifest}
-    if "test" in parts and len(parts - {""}) > 1:
+    parts = {u.extra.get("part", "") for u in manifest} - {""}
+    if "test" in parts and len(parts) > 1:
         return "given"
     n_speakers = len(manifest.speakers)
-    return f"speaker-kfold/{min(5, n_speakers)}/0/1" if n_speakers > 1 else "random"
+    if n_speakers > 1:
+        return f"speaker-kfold/{min(5, n_speakers)}/0/1"
+    if warn is not None:
+        found = (
+            f"the data have the part {', '.join(sorted(parts))} alone"
+            if parts
+            else ("the data have no folders or column of parts (train and test)")
+        )
+        warn(
+            f"warning: {found}, and no two speakers are known: a quarter of the clips is tested at random, "
+            "with the same speakers on both sides; name the parts, the speakers, or a protocol"
+        )
+    return "random"
 
 
 # ---------------------------------------------------------------------------------------- strategies

@@ -72,6 +72,7 @@ def evaluate(
     mapping: str | None = None,
     vad: Literal["on", "off"] = "on",
     robustness: bool | int = False,
+    drop_unknown: bool = False,
     workers: int = 1,
     notify: Notify | None = None,
     progress: Advance | None = None,
@@ -89,6 +90,7 @@ def evaluate(
         vad: voice activity detection; has no effect on a recogniser that is passed in.
         robustness: also predict under noise, codecs, reverberation and other changes: on all clips, or on
             that many, drawn evenly over speakers and emotions.
+        drop_unknown: leave out rows without a label, and others that cannot be used.
         workers: processes; the result is the same for any number of them.
         notify: called with lines for people: unread files, merged and dropped labels, clips with errors.
         progress: called with (clips done, clips in all).
@@ -100,7 +102,9 @@ def evaluate(
     """
     notify = notify or (lambda _: None)
     recognizer = model if isinstance(model, Recognizer) else registry.load(model, vad=vad)
-    dataset = data if isinstance(data, Dataset) else Dataset.load(data, corpus=corpus)
+    dataset = (
+        data if isinstance(data, Dataset) else Dataset.load(data, corpus=corpus, drop_unknown=drop_unknown)
+    )
     for line in dataset.notes:
         notify(line)
     whole = dataset.manifest

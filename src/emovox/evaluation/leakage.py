@@ -13,7 +13,7 @@ Names are not trusted where more is known:
   that trained the model: its folder was read under another name, or merged with others.
 - Bundles that `emovox train` writes store hashes of their training and validation clips (``Spec.taught``).
   A test clip among them is ``contaminated`` under any name. Where no hashes are stored and the model was
-  trained on an unknown corpus, the reasons say that nothing was compared.
+  trained on an unknown corpus, nothing was compared: ``unverified``.
 
 A file that was changed has another hash. Whether two corpora hold the same recordings in different files is
 found only by comparing the sound: see `emovox.datasets.overlap`.
@@ -31,7 +31,7 @@ from typing import Any
 from emovox.bundles import Spec
 from emovox.datasets import CORPORA, Manifest, Utterance
 from emovox.datasets.protocols import KINDS, make_splits
-from emovox.datasets.splits import Split, stamp_of
+from emovox.datasets.splits import Split, doubt_speakers, stamp_of
 from emovox.errors import EmovoxError
 from emovox.features.cache import hash_file
 
@@ -90,7 +90,9 @@ def find_stamp(
     shared = [name for name in rows.corpora if name in spec.corpora]
     related = [name for name in rows.corpora if name not in spec.corpora and _owner(name) in owners]
     if not shared and not related:
-        return Stamp("strict", _reasons_for_strict(rows, spec))
+        reasons = _reasons_for_strict(rows, spec)
+        by_name_alone = not spec.taught and any(name not in CORPORA for name in spec.corpora)
+        return Stamp("unverified" if by_name_alone else "strict", reasons)
     manifests = [manifest] if relabelled is None else [manifest, relabelled]
     split, why_not = _remake_split(spec.protocol, manifests, known)
     if split is not None:
@@ -222,6 +224,8 @@ def _stamp_by_split(split: Split, manifest: Manifest, tested: Sequence[str], spe
         return Stamp(stamp, (held_out, "neither a speaker nor a known sentence is shared"))
     if stamp == "text-shared":
         return Stamp(stamp, (held_out, "other speakers say the same sentences in its training part"))
+    if doubt := doubt_speakers(manifest.select(training), manifest.select(tested)):
+        return Stamp(stamp, (held_out, f"it cannot be called strict: {doubt}"))
     speakers = {manifest[key].speaker for key in tested}
     shared = speakers & {manifest[key].speaker for key in training}
     unnamed = [key for key in tested if manifest[key].known_speaker is None]

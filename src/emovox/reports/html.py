@@ -24,7 +24,7 @@ p { margin: .4rem 0 .8rem; max-width: 46rem; }
   border-radius: .3rem; padding: .8rem 1rem; margin: 1.3rem 0; }
 .stamp b { color: var(--tone); text-transform: uppercase; letter-spacing: .05em; }
 .stamp ul { margin: .35rem 0 0; padding-left: 1.1rem; }
-.strict { --tone: var(--green); } .text-shared { --tone: var(--blue); }
+.strict { --tone: var(--green); } .text-shared, .unverified { --tone: var(--blue); }
 .speaker-dependent { --tone: var(--amber); } .contaminated { --tone: var(--red); }
 .figures { display: grid; grid-template-columns: repeat(auto-fit, minmax(8rem, 1fr)); gap: .7rem;
   margin: 1.2rem 0; }

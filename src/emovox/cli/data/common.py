@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 __all__ = [
     "TREES",
     "Corpus",
+    "DropUnknown",
     "FormOption",
     "Labels",
     "Report",
@@ -50,6 +51,10 @@ SpeakerPattern = Annotated[
     typer.Option("--speaker", metavar="REGEX", help="Finds the speaker in a path: its first group."),
 ]
 Corpus = Annotated[str | None, typer.Option("--corpus", metavar="NAME", help="Which corpus this is.")]
+DropUnknown = Annotated[
+    bool,
+    typer.Option("--drop-unknown", help="Leave out rows without a label; otherwise they stop the command."),
+]
 Workers = Annotated[int, typer.Option("--workers", min=1, metavar="N", help="Threads to use.")]
 
 

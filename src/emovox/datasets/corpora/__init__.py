@@ -17,10 +17,9 @@ from emovox.datasets.corpora.ravdess import RAVDESS, RAVDESS_SONG
 from emovox.datasets.corpora.savee import SAVEE
 from emovox.datasets.corpora.tess import TESS
 from emovox.datasets.corpora.urdu import URDU
-from emovox.datasets.emobox import EMOBOX, emobox_rows
 from emovox.errors import ManifestError, did_you_mean
 
-__all__ = ["CORPORA", "Corpus", "Fields", "find_corpus", "official_keys"]
+__all__ = ["CORPORA", "Corpus", "Fields", "find_corpus"]
 
 CORPORA: dict[str, Corpus] = {
     corpus.name: corpus
@@ -41,17 +40,3 @@ def find_corpus(name: str) -> Corpus:
     if name in CORPORA:
         return CORPORA[name]
     raise ManifestError(f"unknown corpus {name!r}; {did_you_mean(str(name).lower(), CORPORA)}")
-
-
-def official_keys(name: str) -> frozenset[str] | None:
-    """Keys of the clips that ``name`` officially holds, or ``None`` where no list is known.
-
-    They come from the corpus's own rule, or else from EmoBox's list of it.
-
-    Raises:
-        ManifestError: unknown corpus.
-    """
-    corpus = find_corpus(name)
-    if corpus.keys is not None:
-        return corpus.keys()
-    return frozenset(row.key for row in emobox_rows(name)) if name in EMOBOX else None
