@@ -32,7 +32,7 @@ from emovox.training.classical.linear import (
 from emovox.training.classical.preprocessing import Imputer, RankScaler, Scaler
 from emovox.training.classical.selection import Selection
 from emovox.training.classical.svm import KernelSVC
-from emovox.training.search import search
+from emovox.training.search import search_classifier
 
 # --- the table ------------------------------------------------------------------------------------
 
@@ -336,7 +336,7 @@ def of(part: NDArray[np.int64], *columns: Any) -> Any:
 def outcome(rows: Any, seed: int = 0) -> tuple[Any, ...]:
     """All that a search with selection and scaling inside learns from rows, as plain values."""
     chosen = make_config("svc", select=Selection("anova", count=5), scaler="standard")
-    found = search(*rows, chosen, draws=4, inner_folds=3, seed=seed)
+    found = search_classifier(*rows, chosen, draws=4, inner_folds=3, seed=seed)
     fitted = fit(*rows, found.best)
     scale = fitted.pipeline.named_steps["scale"]
     seen = tuple((t.params, t.scores) for t in found.trials)
@@ -374,7 +374,7 @@ def test_inner_folds_exclude_held_out_speakers(inner: str, monkeypatch: pytest.M
 
     monkeypatch.setattr(kind, "fit", spy)
     chosen = make_config("logistic-regression", select=Selection("anova", ratio=1.0), scaler="none")
-    search(marked, labels, voices, chosen, draws=2, inner_folds=3)
+    search_classifier(marked, labels, voices, chosen, draws=2, inner_folds=3)
     assert heard == [8] * 6, "two draws on three folds; each was given two thirds of the twelve speakers"
 
 

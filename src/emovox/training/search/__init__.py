@@ -1,22 +1,20 @@
-"""Which settings? Tried on speakers of the training who are held out in turn, by unweighted average recall.
+"""Search of settings on held-out speakers of the training part, by unweighted average recall (UAR).
 
 ::
 
-    found = search(x, emotions, speakers, ClassicalConfig(model="svc"), method="random", draws=20)
+    found = search_classifier(x, emotions, speakers, ClassicalConfig(model="svc"), method="random", draws=20)
     fitted = fit(x, emotions, speakers, found.best)
 
-Three ways: ``random`` judges every draw whole; ``halving`` judges all draws with a part of the means, which
-are speakers for an estimator and epochs for a net, and the better third of them with three times as much,
-until few get all (successive halving, Jamieson and Talwalkar, 2016); ``optuna`` proposes where earlier trials
-were good (TPE), gives up a trial that is worse than the median at the same point, and goes on where an SQLite
-study stopped.
+There are three methods. ``random`` evaluates every draw in full. ``halving`` evaluates all draws with a
+part of the budget (speakers for an estimator, epochs for a net) and the better third of them with three
+times as much (successive halving, Jamieson and Talwalkar, 2016). ``optuna`` proposes settings near earlier
+good ones (TPE), prunes a trial that is below the median at the same point, and resumes an SQLite study.
 
-The search is never given a test clip. The seed decides everything: a search again, or one interrupted and
-resumed, finds the same. `emovox.training.search.nets` searches nets.
+Test clips never take part. The same seed gives the same search, resumed or not.
+`emovox.training.search.nets` searches nets.
 """
 
-from emovox.training.search.rows import Copies, search
-from emovox.training.search.strategies import Method
-from emovox.training.search.trials import SearchResult, Trial
+from emovox.training.search.classifiers import AugmentedRows, search_classifier
+from emovox.training.search.strategies import Method, SearchPlan, SearchResult, Trial
 
-__all__ = ["Copies", "Method", "SearchResult", "Trial", "search"]
+__all__ = ["AugmentedRows", "Method", "SearchPlan", "SearchResult", "Trial", "search_classifier"]

@@ -1,11 +1,12 @@
-"""Which settings of a net? Judged by the UAR on speakers that the training does not hear (extra ``train``).
+"""Search of the settings of a net and its training, scored by UAR on held-out speakers (extra ``train``).
 
 ::
 
     found = search_net(config, [(training, validation)], plan)
-    found.best                                         # the config, with the best settings
+    found.best                                         # the config with the best settings
 
-Every epoch is a point at which Optuna may give a trial up, and successive halving gives fewer epochs first.
+Optuna may prune a trial at every epoch; successive halving trains for fewer epochs first. A name in a space
+is a setting of the net, as in ``model.params``, or of its training, as ``train.learning_rate``.
 """
 
 from __future__ import annotations
@@ -25,152 +26,202 @@ from emovox.errors import ConfigError
 from emovox.nets.registry import make_net
 from emovox.training.classical import make_speaker_folds
 from emovox.training.classical.fitting import number_speakers
-from emovox.training.classical.spaces import Space, endpoints
+from emovox.training.classical.spaces import Choice, Range, Space, endpoints
 from emovox.training.config import Config, NetModel, read_config
 from emovox.training.neural.clips import ClipSet
 from emovox.training.neural.curves import Epoch
 from emovox.training.neural.trainer import fit_net
-from emovox.training.search.strategies import Plan, run
-from emovox.training.search.trials import GivenUp, SearchResult, Trial
+from emovox.training.search.strategies import SearchPlan, SearchResult, ShouldPrune, Trial, run_search
 
-__all__ = ["changed", "check_space", "inner_parts", "search_net"]
+__all__ = [
+    "COMMON_SPACE",
+    "NET_SPACES",
+    "apply_params",
+    "check_space",
+    "find_net_space",
+    "make_inner_parts",
+    "search_net",
+]
 
 _TRAIN = "train."
-_FEWEST = 3
-"""Epochs after which a net tells anything."""
+_MIN_EPOCHS = 3
+"""Fewer epochs say nothing about a net."""
+
+COMMON_SPACE: Space = {
+    "dropout": Range(0.0, 0.6),
+    "head": Choice((0, 64, 128)),
+    "train.learning_rate": Range(3e-4, 1e-2, log=True),
+    "train.batch_size": Choice((16, 32, 64)),
+    "train.weight_decay": Range(1e-4, 0.3, log=True),
+}
+"""Of every net."""
+
+_POOLING = Choice(("attention", "statistics", "mean"))
+_RECURRENT: Space = {
+    "hidden": Range(32, 192, log=True, whole=True),
+    "n_layers": Range(1, 3, whole=True),
+    "pooling": Choice((*_POOLING.values, "last")),
+}
+_CHANNELS = Choice(((32, 64), (64, 64), (64, 128), (64, 128, 128)))
+
+NET_SPACES: Mapping[str, Space] = {
+    "mlp": {"layers": Choice(((64,), (128,), (128, 128), (256, 128)))},
+    "lstm": _RECURRENT,
+    "bilstm": _RECURRENT,
+    "gru": _RECURRENT,
+    "cnn1d": {"channels": _CHANNELS, "kernel": Choice((3, 5, 7, 9)), "pooling": _POOLING},
+    "cnn2d": {"channels": Choice(((16, 32), (16, 32, 64), (32, 64, 64))), "pooling": _POOLING},
+    "clstm": {
+        "channels": Choice(((32,), (64,), (64, 64))),
+        "kernel": Choice((3, 5, 7)),
+        "hidden": Range(32, 128, log=True, whole=True),
+        "bidirectional": Choice((False, True)),
+    },
+    "crnn": {
+        "channels": Choice(((16,), (16, 32), (32, 32))),
+        "hidden": Range(32, 128, log=True, whole=True),
+        "bidirectional": Choice((False, True)),
+    },
+    "tcn": {
+        "channels": Choice((32, 64, 96)),
+        "kernel": Choice((3, 5)),
+        "n_blocks": Range(3, 7, whole=True),
+        "pooling": _POOLING,
+    },
+    "conformer": {
+        "channels": Choice((48, 64, 96)),
+        "n_blocks": Range(1, 3, whole=True),
+        "kernel": Choice((7, 15, 31)),
+        "pooling": _POOLING,
+    },
+}
+"""Net -> its space, in addition to `COMMON_SPACE`."""
+
+
+def find_net_space(name: str) -> Space:
+    """Return the default space of a net; `COMMON_SPACE` for nets that are not in the table."""
+    return {**NET_SPACES.get(name, {}), **COMMON_SPACE}
 
 
 def search_net(
     config: Config,
     parts: Sequence[tuple[ClipSet, ClipSet]],
-    plan: Plan,
+    plan: SearchPlan,
     *,
-    tell: Callable[[Trial], None] = lambda trial: None,
+    on_trial: Callable[[Trial], None] = lambda trial: None,
 ) -> SearchResult[Config]:
     """Search settings of ``config.model`` and ``config.train``.
 
     Args:
+        config: the net and its training.
         parts: training and held-out clips; each trial is trained on each, and scored by the mean of its UARs
-            on the held-out ones, at the best epoch.
-        plan: its space has the names of `emovox.training.search.net_spaces`.
-        tell: called after each trial.
+            on the held-out clips at the best epoch.
+        plan: space, method and number of draws.
+        on_trial: called after each trial.
 
     Raises:
-        ConfigError: a setting of the space is unknown or impossible.
-        KeyboardInterrupt: interrupted before one trial was complete.
+        ConfigError: a setting of the space is unknown or out of range.
+        KeyboardInterrupt: interrupted before a trial was complete.
     """
     check_space(config, plan.space)
-    return run(_Judge(config, tuple(parts)), plan, lambda params: changed(config, params), tell)
+    objective = _NetObjective(config, tuple(parts))
+    return run_search(objective, plan, lambda params: apply_params(config, params), on_trial)
 
 
-def inner_parts(
+def make_inner_parts(
     clips: ClipSet, speakers: Sequence[str | None], n_folds: int, seed: int
 ) -> list[tuple[ClipSet, ClipSet]]:
-    """A training's clips in speaker-disjoint parts, each held out once.
+    """Part training clips into speaker-disjoint folds, each held out once.
 
     Raises:
         ConfigError: there are too few speakers.
     """
     folds = make_speaker_folds(clips.labels, number_speakers(speakers), n_folds, seed)
-    return [(clips.select(training), clips.select(held)) for training, held in folds]
+    return [(clips.select(training), clips.select(held_out)) for training, held_out in folds]
 
 
-def changed(config: Config, params: Mapping[str, Any]) -> Config:
-    """The config with other settings, named as in a space.
+def apply_params(config: Config, params: Mapping[str, Any]) -> Config:
+    """Return the config with other settings, named as in a space.
 
     Raises:
         ConfigError: a value is out of its range.
     """
-    taught = {name.removeprefix(_TRAIN): v for name, v in params.items() if name.startswith(_TRAIN)}
-    made = {name: _plain(v) for name, v in params.items() if not name.startswith(_TRAIN)}
-    model = replace(config.model, params={**config.model.params, **made})
-    return replace(config, model=model, train=replace(config.train, **taught))
+    train = {name.removeprefix(_TRAIN): v for name, v in params.items() if name.startswith(_TRAIN)}
+    net = {name: v for name, v in params.items() if not name.startswith(_TRAIN)}
+    net = {name: list(v) if isinstance(v, tuple) else v for name, v in net.items()}  # as YAML has it
+    model = replace(config.model, params={**config.model.params, **net})
+    return replace(config, model=model, train=replace(config.train, **train))
 
 
 def check_space(config: Config, space: Space) -> None:
-    """See before the work that all values can be met.
+    """Check that every value of a space is valid, before any training.
 
     Raises:
-        ConfigError: one cannot, or is of no setting.
+        ConfigError: a setting is unknown or a value out of its range.
     """
     if not isinstance(config.model, NetModel):
         raise ConfigError(f"model.kind is {config.model.kind!r}; expected net")
-    for name, one in space.items():
-        for value in endpoints(one):
+    for name, values in space.items():
+        for value in endpoints(values):
             if name.startswith(_TRAIN):
-                read_config(None, [f"{name}={json.dumps(value)}"])  # which knows types, and the nearest name
+                read_config(None, [f"{name}={json.dumps(value)}"])  # checks the type, too
             else:
-                _net(changed(config, {name: value}), n_in=1, n_labels=2)
+                _make_net(apply_params(config, {name: value}), n_in=1, n_labels=2)
 
 
-def _net(config: Config, *, n_in: int, n_labels: int) -> torch.nn.Module:
+def _make_net(config: Config, *, n_in: int, n_labels: int) -> torch.nn.Module:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         return make_net(config.model.name, config.model.params, n_in=n_in, n_labels=n_labels)
 
 
 @dataclass(frozen=True, slots=True)
-class _Judge:
-    """The clips on which every trial is trained and judged."""
+class _NetObjective:
+    """Clips on which every trial is trained and evaluated; implements `Objective`."""
 
     config: Config
     parts: tuple[tuple[ClipSet, ClipSet], ...]
 
     @property
     def name(self) -> str:
-        """Names the clips and the rest of the settings."""
-        clips = [one.digest for part in self.parts for one in part]
-        told = (asdict(self.config.model), asdict(self.config.train), self.config.seed, clips)
-        return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
+        digests = [clips.digest for part in self.parts for clips in part]
+        settings = (asdict(self.config.model), asdict(self.config.train), self.config.seed, digests)
+        return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
 
     @property
-    def grace(self) -> int:
-        """A fifth of the epochs of one training."""
+    def n_warmup_steps(self) -> int:
         return max(2, self.config.train.epochs // 5)
 
-    def trial(self, number: int, params: Mapping[str, Any], share: float, given_up: GivenUp) -> Trial:
+    def evaluate(
+        self, number: int, params: Mapping[str, Any], budget: float, should_prune: ShouldPrune
+    ) -> Trial:
         """Train on each part in turn, with a share of the epochs."""
         started, scores, reached = time.monotonic(), list[float](), list[float]()
-        config = changed(self.config, params)
-        n_epochs = min(config.train.epochs, max(_FEWEST, round(share * config.train.epochs)))
+        config = apply_params(self.config, params)
+        n_epochs = min(config.train.epochs, max(_MIN_EPOCHS, round(budget * config.train.epochs)))
         config = replace(config, train=replace(config.train, epochs=n_epochs))
-        for training, held in self.parts:
-            watch = _Watch(tuple(scores), len(scores) * n_epochs, given_up)
-            net = _net(config, n_in=training.n_columns, n_labels=training.corpus_labels.shape[1])
-            fitted = fit_net(net, training, held, config.train, seed=config.seed, should_stop=watch)
+        is_pruned = False
+        for training, held_out in self.parts:
+            best, earlier, first_step = 0.0, tuple(scores), len(scores) * n_epochs
+
+            def should_stop(epoch: Epoch) -> bool:
+                nonlocal best, is_pruned
+                best = max(best, epoch.uar or 0.0)
+                mean = float(np.mean([*earlier, best]))  # noqa: B023
+                is_pruned = should_prune(first_step + epoch.number, mean)  # noqa: B023
+                return is_pruned
+
+            net = _make_net(config, n_in=training.n_columns, n_labels=training.corpus_labels.shape[1])
+            fitted = fit_net(net, training, held_out, config.train, seed=config.seed, should_stop=should_stop)
             scores.append(fitted.uar or 0.0)
             reached += accumulate((epoch.uar or 0.0 for epoch in fitted.epochs), max)
-            if watch.is_over:
+            if is_pruned:
                 break
         return Trial(
             number,
             params,
             tuple(scores),
             time.monotonic() - started,
-            complete=share >= 1 and not watch.is_over,
+            complete=budget >= 1 and not is_pruned,
             epochs=tuple(reached),
         )
-
-
-@dataclass(slots=True)
-class _Watch:
-    """Hands what a trial has reached to whoever may give it up."""
-
-    before: tuple[float, ...]
-    """Scores of the parts that are done."""
-    point: int
-    """How many epochs those might have taken."""
-    given_up: GivenUp
-    best: float = 0.0
-    is_over: bool = False
-
-    def __call__(self, epoch: Epoch) -> bool:
-        self.best = max(self.best, epoch.uar or 0.0)
-        mean = float(np.mean([*self.before, self.best]))
-        self.is_over = self.given_up(self.point + epoch.number, mean)
-        return self.is_over
-
-
-def _plain(value: Any) -> Any:
-    """Lists instead of tuples, as YAML has them."""
-    return list(value) if isinstance(value, tuple) else value

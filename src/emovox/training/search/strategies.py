@@ -1,33 +1,127 @@
-"""In which order are settings tried, and which are given up: by chance, by halving, as Optuna proposes."""
+"""Search strategies over any objective: random, successive halving, Optuna; their trials and results."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, Literal, TypeVar, get_args
+from typing import Any, Generic, Literal, Protocol, TypeVar, get_args
 
 import numpy as np
 
 from emovox.errors import ConfigError, MissingExtraError
-from emovox.training.classical.spaces import Choice, Range, Space, draw
-from emovox.training.search.trials import Judge, SearchResult, Trial
+from emovox.training.classical.spaces import Choice, Space, draw
 
-__all__ = ["Method", "Plan", "run"]
+__all__ = ["Method", "Objective", "SearchPlan", "SearchResult", "ShouldPrune", "Trial", "run_search"]
 
 Method = Literal["random", "halving", "optuna"]
 
 Best = TypeVar("Best")
 
-_KEPT = 3
-"""Successive halving keeps one draw in so many, and gives it so many times the means."""
+ShouldPrune = Callable[[int, float], bool]
+"""``(step, UAR so far) -> whether to stop the trial``."""
+
+_HALVING_FACTOR = 3
+"""Successive halving keeps one draw in so many, and gives it so many times the budget."""
+
+_N_STARTUP_TRIALS = 8
+"""Random trials before Optuna's sampler."""
+
+_N_BEFORE_PRUNING = 4
+"""Trials that the median needs."""
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """Parameters and their scores."""
+
+    number: int
+    params: Mapping[str, Any]
+    scores: tuple[float, ...]
+    """UAR, 0 to 1, of each inner fold; fewer if it was pruned."""
+    seconds: float
+    complete: bool
+    """Evaluated in full; only such a trial can be the best."""
+    n_speakers: int | None = None
+    """In the largest training part; ``None`` for a net."""
+    epochs: tuple[float, ...] = ()
+    """Of a net: the best UAR so far after each epoch."""
+
+    @property
+    def score(self) -> float | None:
+        """Mean UAR over the folds; ``None`` without any."""
+        return float(np.mean(self.scores)) if self.scores else None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain types, a row of a table."""
+        return {
+            "number": self.number,
+            "params": dict(self.params),
+            "score": self.score,
+            "scores": list(self.scores),
+            "n_speakers": self.n_speakers,
+            "epochs": list(self.epochs),
+            "seconds": round(self.seconds, 3),
+            "complete": self.complete,
+        }
+
+    @classmethod
+    def from_dict(cls, row: Mapping[str, Any]) -> Trial:
+        """Create the trial that `to_dict` returned."""
+        values: dict[str, Any] = {field.name: row[field.name] for field in fields(cls)}
+        return cls(**values | {name: tuple(values[name]) for name in ("scores", "epochs")})
+
+
+@dataclass(frozen=True, slots=True)
+class SearchResult(Generic[Best]):
+    """Trials of a search and the best of them."""
+
+    best: Best
+    """The searched config with the best parameters."""
+    params: Mapping[str, Any]
+    """The best parameters alone."""
+    trials: tuple[Trial, ...]
+    """In the order of evaluation."""
+    interrupted: bool = False
+    """Whether Ctrl-C ended the search early."""
+
+    @property
+    def score(self) -> float:
+        """Mean UAR of the best on the inner folds; optimistic, since it selected the parameters."""
+        return max(t.score for t in self.trials if t.complete and t.score is not None)
+
+    @property
+    def curve(self) -> tuple[float | None, ...]:
+        """The best complete score after each trial."""
+        curve: list[float | None] = []
+        for trial in self.trials:
+            scores = [*curve[-1:], trial.score if trial.complete else None]
+            curve.append(max((score for score in scores if score is not None), default=None))
+        return tuple(curve)
+
+
+class Objective(Protocol):
+    """Trains with some parameters and scores the result."""
+
+    @property
+    def name(self) -> str:
+        """Identify everything that a score depends on except the parameters."""
+
+    @property
+    def n_warmup_steps(self) -> int:
+        """Steps before which no trial is pruned."""
+
+    def evaluate(
+        self, number: int, params: Mapping[str, Any], budget: float, should_prune: ShouldPrune
+    ) -> Trial:
+        """Evaluate with a share of the full budget, 0 to 1; complete with all of it and unless pruned."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
-    """How a search goes.
+class SearchPlan:
+    """Settings of a search.
 
     Raises:
         ConfigError: a setting is out of range, or there is nothing to search.
@@ -36,8 +130,9 @@ class Plan:
     space: Space
     method: Method = "random"
     draws: int = 20
+    """Trials, or draws of `halving`."""
     study: str | Path | None = None
-    """An SQLite file, for ``optuna``; trials that it holds are not made again."""
+    """SQLite file of ``optuna``, from which the search resumes."""
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -48,154 +143,139 @@ class Plan:
         if not self.space:
             raise ConfigError("there are no parameters to search: give a space")
         if self.study is not None and self.method != "optuna":
-            raise ConfigError(f"only optuna keeps a study; {self.method!r} is made again from its seed")
+            raise ConfigError(f"only optuna keeps a study; {self.method!r} is repeated from its seed")
 
 
-def run(
-    judge: Judge, plan: Plan, made: Callable[[Mapping[str, Any]], Best], tell: Callable[[Trial], None]
+def run_search(
+    objective: Objective,
+    plan: SearchPlan,
+    make_best: Callable[[Mapping[str, Any]], Best],
+    on_trial: Callable[[Trial], None],
 ) -> SearchResult[Best]:
-    """Try what the plan says; the defaults come first, so that no search is worse than none.
+    """Search by the plan; the defaults are tried first, so that no search is worse than none.
 
     Args:
-        made: puts parameters into what is searched.
-        tell: called after each trial.
+        objective: evaluates parameters.
+        plan: space, method and number of draws.
+        make_best: parameters -> what was searched with them.
+        on_trial: called after each trial.
 
     Raises:
         MissingExtraError: ``optuna`` is not installed.
-        KeyboardInterrupt: interrupted before one trial was complete.
+        KeyboardInterrupt: interrupted before a trial was complete.
     """
     trials: list[Trial] = []
 
-    def keep(trial: Trial) -> None:
+    def record(trial: Trial) -> None:
         trials.append(trial)
-        tell(trial)
+        on_trial(trial)
 
+    strategy = {"random": _search_random, "halving": _search_halving, "optuna": _search_optuna}[plan.method]
+    interrupted = False
     try:
-        _WAYS[plan.method](judge, plan, keep)
+        strategy(objective, plan, record)
     except KeyboardInterrupt:
-        if not any(one.complete for one in trials):
+        if not any(trial.complete for trial in trials):
             raise
-        return SearchResult.of(trials, made, interrupted=True)
-    return SearchResult.of(trials, made, interrupted=False)
+        interrupted = True
+    best = max((trial for trial in trials if trial.complete), key=lambda trial: trial.score or 0.0)
+    return SearchResult(make_best(best.params), best.params, tuple(trials), interrupted)
 
 
-_Keep = Callable[[Trial], None]
+def _draw_all(plan: SearchPlan) -> list[tuple[int, dict[str, Any]]]:
+    """Number and parameters of each draw; the first is the defaults."""
+    rng = np.random.default_rng(plan.seed)
+    return list(enumerate([{}, *(draw(plan.space, rng) for _ in range(plan.draws - 1))]))
 
 
-def _never(point: int, value: float) -> bool:
+def _never_prune(step: int, score: float) -> bool:
     return False
 
 
-def _draws(plan: Plan) -> list[dict[str, Any]]:
-    """The defaults, and the rest by chance."""
-    rng = np.random.default_rng(plan.seed)
-    return [{}, *(draw(plan.space, rng) for _ in range(plan.draws - 1))]
+def _search_random(objective: Objective, plan: SearchPlan, record: Callable[[Trial], None]) -> None:
+    for number, params in _draw_all(plan):
+        record(objective.evaluate(number, params, 1.0, _never_prune))
 
 
-def _random(judge: Judge, plan: Plan, keep: _Keep) -> None:
-    for number, params in enumerate(_draws(plan)):
-        keep(judge.trial(number, params, 1.0, _never))
+def _search_halving(objective: Objective, plan: SearchPlan, record: Callable[[Trial], None]) -> None:
+    remaining = _draw_all(plan)
+    # At most two rounds before the last, the first with a ninth of the budget; none with a single draw.
+    n_rounds = min(2, int(np.log(max(1, plan.draws)) / np.log(_HALVING_FACTOR)))
+    for n_left in range(n_rounds, 0, -1):
+        trials = []
+        for number, params in remaining:
+            trials.append(objective.evaluate(number, params, 1 / _HALVING_FACTOR**n_left, _never_prune))
+            record(trials[-1])
+        ranked = sorted(trials, key=lambda trial: -(trial.score or 0.0))
+        kept = {0, *(trial.number for trial in ranked[: -(-len(trials) // _HALVING_FACTOR)])}
+        remaining = [(number, params) for number, params in remaining if number in kept]
+    for number, params in remaining:
+        record(objective.evaluate(number, params, 1.0, _never_prune))
 
 
-def _halving(judge: Judge, plan: Plan, keep: _Keep) -> None:
-    left = list(enumerate(_draws(plan)))
-    for n_more in range(_rounds(plan.draws), 0, -1):
-        judged = []
-        for number, params in left:
-            judged.append(judge.trial(number, params, 1 / _KEPT**n_more, _never))
-            keep(judged[-1])
-        better = sorted(judged, key=lambda one: -(one.score or 0.0))[: -(-len(judged) // _KEPT)]
-        left = [(n, params) for n, params in left if n == 0 or n in {one.number for one in better}]
-    for number, params in left:
-        keep(judge.trial(number, params, 1.0, _never))
-
-
-def _rounds(draws: int) -> int:
-    """Rounds before the last: at most two, then with a ninth of the means, and none with a single draw."""
-    return min(2, int(np.log(max(1, draws)) / np.log(_KEPT)))
-
-
-# -------------------------------------------------------------------------------------------- optuna
-
-
-_STARTUP = 8
-"""Trials by chance before the sampler has something to go by."""
-
-_BEFORE_PRUNING = 4
-"""Trials whose median is worth comparing with."""
-
-
-def _optuna(judge: Judge, plan: Plan, keep: _Keep) -> None:
+def _search_optuna(objective: Objective, plan: SearchPlan, record: Callable[[Trial], None]) -> None:
     try:
         import optuna
     except ImportError as error:
         raise MissingExtraError("the search 'optuna'", "classical") from error
-    loud = optuna.logging.get_verbosity()
+    # A study of other clips, settings or values is another study in the same file.
+    space = sorted((name, repr(values)) for name, values in plan.space.items())
+    identity = hashlib.sha256(repr((objective.name, space, plan.seed)).encode()).hexdigest()[:16]
+    verbosity = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(optuna.logging.ERROR)
+    storage = None
     try:
-        kept = optuna.create_study(
-            study_name=_study_name(judge, plan),
-            storage=None if plan.study is None else f"sqlite:///{Path(plan.study).absolute()}",
+        if plan.study is not None:
+            storage = optuna.storages.RDBStorage(f"sqlite:///{Path(plan.study).absolute()}")
+        study = optuna.create_study(
+            study_name=identity,
+            storage=storage,
             direction="maximize",
-            pruner=optuna.pruners.MedianPruner(_BEFORE_PRUNING, n_warmup_steps=judge.grace),
+            pruner=optuna.pruners.MedianPruner(_N_BEFORE_PRUNING, n_warmup_steps=objective.n_warmup_steps),
             load_if_exists=True,
         )
-        done = [t for t in kept.trials if t.state.name in ("COMPLETE", "PRUNED")][: plan.draws]
-        for one in done:
-            keep(Trial.from_dict(one.user_attrs["trial"]))
+        done = [t for t in study.trials if t.state.name in ("COMPLETE", "PRUNED")][: plan.draws]
+        for finished in done:
+            record(Trial.from_dict(finished.user_attrs["trial"]))
         for number in range(len(done), plan.draws):
-            # A sampler of its own for each trial: one that is resumed draws what the uninterrupted one drew.
-            kept.sampler = optuna.samplers.TPESampler(seed=plan.seed + number, n_startup_trials=_STARTUP)
-            keep(_asked(judge, plan.space, kept, number))
+            # One sampler per trial, so that a resumed search draws what the uninterrupted one drew.
+            study.sampler = optuna.samplers.TPESampler(
+                seed=plan.seed + number, n_startup_trials=_N_STARTUP_TRIALS
+            )
+            record(_run_optuna_trial(objective, plan.space, study, number))
     finally:
-        optuna.logging.set_verbosity(loud)
+        optuna.logging.set_verbosity(verbosity)
+        if storage is not None:  # Python 3.13 warns of an SQLite connection that is left open
+            storage.remove_session()
+            storage.engine.dispose()
 
 
-def _asked(judge: Judge, space: Space, study: Any, number: int) -> Trial:
-    """One trial of a study: given up when it is below the median of the others at the same point."""
-    asked = study.ask()
-    params = {name: _suggested(asked, name, one) for name, one in space.items()} if number else {}
-
-    def given_up(point: int, value: float) -> bool:
-        asked.report(value, point)
-        return bool(asked.should_prune())
-
-    try:
-        trial = judge.trial(number, params, 1.0, given_up)
-    except BaseException:  # Ctrl-C too: it must not stay in the study as one that runs
-        study.tell(asked, state=_state("FAIL"))
-        raise
-    asked.set_user_attr("trial", trial.to_dict())
-    if trial.complete:
-        study.tell(asked, trial.score)
-    else:
-        study.tell(asked, state=_state("PRUNED"))
-    return trial
-
-
-def _state(name: str) -> Any:
+def _run_optuna_trial(objective: Objective, space: Space, study: Any, number: int) -> Trial:
     from optuna.trial import TrialState
 
-    return TrialState[name]
+    suggestion = study.ask()
+    params: dict[str, Any] = {}
+    for name, values in space.items() if number else ():
+        if isinstance(values, Choice):
+            by_text = {json.dumps(value): value for value in values.values}
+            params[name] = by_text[suggestion.suggest_categorical(name, list(by_text))]
+        elif values.whole:
+            params[name] = suggestion.suggest_int(name, int(values.low), int(values.high), log=values.log)
+        else:
+            params[name] = suggestion.suggest_float(name, values.low, values.high, log=values.log)
 
+    def should_prune(step: int, score: float) -> bool:
+        suggestion.report(score, step)
+        return bool(suggestion.should_prune())
 
-def _suggested(asked: Any, name: str, one: Range | Choice) -> Any:
-    if isinstance(one, Choice):
-        values = {json.dumps(value): value for value in one.values}
-        return values[asked.suggest_categorical(name, list(values))]
-    if one.whole:
-        return asked.suggest_int(name, int(one.low), int(one.high), log=one.log)
-    return asked.suggest_float(name, one.low, one.high, log=one.log)
-
-
-def _study_name(judge: Judge, plan: Plan) -> str:
-    """Names all that a trial's score depends on, so that a study of other clips is another study."""
-    space = sorted((name, repr(one)) for name, one in plan.space.items())
-    return hashlib.sha256(repr((judge.name, space, plan.seed)).encode()).hexdigest()[:16]
-
-
-_WAYS: Mapping[Method, Callable[[Judge, Plan, _Keep], None]] = {
-    "random": _random,
-    "halving": _halving,
-    "optuna": _optuna,
-}
+    try:
+        trial = objective.evaluate(number, params, 1.0, should_prune)
+    except BaseException:  # also Ctrl-C: the study must not keep it as a running trial
+        study.tell(suggestion, state=TrialState.FAIL)
+        raise
+    suggestion.set_user_attr("trial", trial.to_dict())
+    if trial.complete:
+        study.tell(suggestion, trial.score)
+    else:
+        study.tell(suggestion, state=TrialState.PRUNED)
+    return trial

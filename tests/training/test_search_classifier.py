@@ -1,4 +1,4 @@
-"""Searching parameters: reproducible, resumable, interruptible, and never worse than the defaults within."""
+"""`search_classifier`: reproducible, resumable, interruptible, and never worse than the defaults."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ import pytest
 
 pytest.importorskip("sklearn")
 
-import emovox.training.search.rows
+import emovox.training.search.classifiers
 from emovox.errors import ConfigError
 from emovox.training.classical import ClassicalConfig, FittedClassifier
 from emovox.training.classical.spaces import Choice, Range, draw
-from emovox.training.search import Copies, Method, SearchResult, Trial, search
+from emovox.training.search import AugmentedRows, Method, SearchResult, Trial, search_classifier
 
 
 def clips() -> tuple[np.ndarray, list[str], list[str]]:
@@ -29,7 +29,7 @@ def clips() -> tuple[np.ndarray, list[str], list[str]]:
 
 
 def found(method: Method = "random", data: Any = None, **changes: Any) -> SearchResult[Any]:
-    return search(
+    return search_classifier(
         *(data or clips()),
         ClassicalConfig(model="logistic-regression"),
         method=method,
@@ -37,17 +37,17 @@ def found(method: Method = "random", data: Any = None, **changes: Any) -> Search
     )
 
 
-def told(result: SearchResult[Any]) -> list[Any]:
+def summarize(result: SearchResult[Any]) -> list[Any]:
     """What a search found, without the clock."""
     return [result.best, [(t.number, t.params, t.scores, t.complete, t.n_speakers) for t in result.trials]]
 
 
 @pytest.mark.parametrize("method", ["random", "halving", "optuna"])
-def test_a_seed_decides_all(method: Method) -> None:
+def test_same_seed_gives_same_search(method: Method) -> None:
     if method == "optuna":
         pytest.importorskip("optuna")
     one = found(method)
-    assert told(one) == told(found(method))
+    assert summarize(one) == summarize(found(method))
     assert [t.params for t in one.trials] != [t.params for t in found(method, seed=1).trials]
     assert one.trials[0].params == {}, "the defaults first"
     defaults = next(t for t in one.trials if t.number == 0 and t.complete)
@@ -59,7 +59,7 @@ def test_a_seed_decides_all(method: Method) -> None:
     assert one.best.calibrate, "only the search goes without"
 
 
-def test_random_judges_every_draw_on_all_folds() -> None:
+def test_random_evaluates_all_folds() -> None:
     result = found(inner_folds=4)
     assert len(result.trials) == 9
     assert {len(t.scores) for t in result.trials} == {4}
@@ -67,13 +67,13 @@ def test_random_judges_every_draw_on_all_folds() -> None:
     assert len({str(t.params) for t in result.trials}) == 9
 
 
-def test_copies_are_learnt_from_beside_their_rows_and_judge_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_augmented_rows_follow_their_source(monkeypatch: pytest.MonkeyPatch) -> None:
     x, y, speakers = clips()
     x[:, 0] = np.arange(180)  # so that a row says which it is
     of = np.repeat(np.arange(0, 180, 2), 2)  # two copies of every second row
     changed = x[of] + np.eye(12, dtype=np.float32)[0] * 1000
-    fits, judged = 0, set()
-    fit, predict = emovox.training.search.rows.fit, FittedClassifier.predict
+    fits, evaluated = 0, set()
+    fit, predict = emovox.training.search.classifiers.fit, FittedClassifier.predict
 
     def fitted(
         rows: np.ndarray, labels: list[str], names: list[str], config: ClassicalConfig
@@ -87,25 +87,25 @@ def test_copies_are_learnt_from_beside_their_rows_and_judge_nothing(monkeypatch:
         return fit(rows, labels, names, config)
 
     def predicted(self: FittedClassifier, rows: np.ndarray) -> Any:
-        judged.update(rows[:, 0].astype(int))
+        evaluated.update(rows[:, 0].astype(int))
         return predict(self, rows)
 
-    monkeypatch.setattr(emovox.training.search.rows, "fit", fitted)
+    monkeypatch.setattr(emovox.training.search.classifiers, "fit", fitted)
     monkeypatch.setattr(FittedClassifier, "predict", predicted)
-    found(data=(x, y, speakers), copies=Copies(changed, of), draws=3)
+    found(data=(x, y, speakers), augmented=AugmentedRows(changed, of), draws=3)
     assert fits == 9
-    assert judged == set(range(180)), "every row was held out, and no copy"
+    assert evaluated == set(range(180)), "every row was held out, and no copy"
 
 
-def test_a_study_without_copies_is_another_study(tmp_path: Path) -> None:
+def test_augmented_rows_change_the_study(tmp_path: Path) -> None:
     pytest.importorskip("optuna")
     study, x = tmp_path / "study.db", clips()[0]
     plain = found("optuna", study=study, draws=3)
-    more = found("optuna", study=study, draws=3, copies=Copies(x[:90] + 1, np.arange(90)))
+    more = found("optuna", study=study, draws=3, augmented=AugmentedRows(x[:90] + 1, np.arange(90)))
     assert [t.scores for t in more.trials] != [t.scores for t in plain.trials]
 
 
-def test_halving_gives_fewer_draws_more_speakers() -> None:
+def test_halving_uses_more_speakers_for_fewer_draws() -> None:
     result = found("halving", draws=9)
     rounds: dict[int, list[Trial]] = {}
     for trial in result.trials:
@@ -115,15 +115,15 @@ def test_halving_gives_fewer_draws_more_speakers() -> None:
     assert [t.number for t in rounds[sizes[0]]][:3] == [0, 1, 2]
     assert len(rounds[sizes[-1]]) < len(rounds[sizes[0]])
     assert [all(t.complete for t in rounds[n]) for n in sizes][-1]
-    assert not any(t.complete for t in rounds[sizes[0]]), "judged on a part of the speakers, it cannot win"
+    assert not any(t.complete for t in rounds[sizes[0]]), "evaluated on a part of the speakers, it cannot win"
     assert sizes[-1] == 10, "two thirds of fifteen"
 
 
-def test_halving_leaves_some_dozen_clips_where_nobody_knows_who_speaks() -> None:
+def test_halving_keeps_enough_clips() -> None:
     x = clips()[0]
     y = [("sad", "happy")[n % 2] if n % 30 else "angry" for n in range(len(x))]
     config = ClassicalConfig(model="knn")
-    result = search(x, y, [None] * len(y), config, method="halving", draws=9)
+    result = search_classifier(x, y, [None] * len(y), config, method="halving", draws=9)
     fewest = min(t.n_speakers or 0 for t in result.trials)
     assert 48 <= fewest < 120, "each nameless clip counts as a speaker"
     assert all(t.scores for t in result.trials), "and each round has neighbours and classes enough"
@@ -131,11 +131,11 @@ def test_halving_leaves_some_dozen_clips_where_nobody_knows_who_speaks() -> None
 
 def neighbours(values: tuple[int, ...], method: Method = "random", **params: Any) -> SearchResult[Any]:
     config = ClassicalConfig(model="knn", params=params)
-    return search(*clips(), config, method=method, draws=4, space={"n_neighbors": Choice(values)})
+    return search_classifier(*clips(), config, method=method, draws=4, space={"n_neighbors": Choice(values)})
 
 
 @pytest.mark.parametrize("method", ["random", "halving", "optuna"])
-def test_a_trial_that_fails_has_no_score_and_ends_nothing(method: Method) -> None:
+def test_failed_trial_has_no_score(method: Method) -> None:
     if method == "optuna":
         pytest.importorskip("optuna")
     result = neighbours((500,), method)  # more than there are clips: knn fits, and cannot answer
@@ -145,65 +145,65 @@ def test_a_trial_that_fails_has_no_score_and_ends_nothing(method: Method) -> Non
     assert {(t.score, t.complete) for t in failed} == {(None, False)}
 
 
-def test_a_search_whose_defaults_fail_ends_with_their_error() -> None:
-    with pytest.raises(ConfigError, match=r"knn cannot answer: .*n_neighbors"):
+def test_failing_defaults_end_the_search() -> None:
+    with pytest.raises(ConfigError, match=r"knn cannot predict: .*n_neighbors"):
         neighbours((3,), n_neighbors=500)
 
 
-def test_optuna_gives_up_and_resumes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_optuna_prunes_and_resumes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("optuna")
     whole = found("optuna", draws=12)
     assert any(not t.complete and 0 < len(t.scores) < 3 for t in whole.trials), "none was given up"
     file, seen = tmp_path / "study.db", []
     found("optuna", draws=5, study=file)
-    again = found("optuna", draws=12, study=file, tell=seen.append)
-    assert told(again) == told(whole), "resumed, it found something else than uninterrupted"
+    again = found("optuna", draws=12, study=file, on_trial=seen.append)
+    assert summarize(again) == summarize(whole), "resumed, it found something else than uninterrupted"
     assert [t.number for t in seen] == list(range(12))
-    monkeypatch.setattr(emovox.training.search.rows, "fit", None)  # whoever makes one of them again fails
-    assert told(found("optuna", draws=12, study=file)) == told(whole)
+    monkeypatch.setattr(emovox.training.search.classifiers, "fit", None)
+    assert summarize(found("optuna", draws=12, study=file)) == summarize(whole)
 
 
-def test_optuna_stopped_in_the_middle_of_a_trial_resumes_the_same(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_optuna_resumes_after_interrupted_trial(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("optuna")
     stop_after(monkeypatch, 11)
     partial = found("optuna", study=tmp_path / "s.db")
     assert partial.interrupted
     assert 0 < len(partial.trials) < 9
     monkeypatch.undo()
-    assert told(found("optuna", study=tmp_path / "s.db")) == told(found("optuna"))
+    assert summarize(found("optuna", study=tmp_path / "s.db")) == summarize(found("optuna"))
 
 
-def test_a_study_of_other_clips_is_another_study(tmp_path: Path) -> None:
+def test_other_clips_change_the_study(tmp_path: Path) -> None:
     pytest.importorskip("optuna")
     x, y, speakers = clips()
     config = ClassicalConfig(model="lda")
-    one = search(x, y, speakers, config, method="optuna", draws=2, study=tmp_path / "s.db")
-    other = search(x + 1e-3, y, speakers, config, method="optuna", draws=2, study=tmp_path / "s.db")
+    one = search_classifier(x, y, speakers, config, method="optuna", draws=2, study=tmp_path / "s.db")
+    other = search_classifier(
+        x + 1e-3, y, speakers, config, method="optuna", draws=2, study=tmp_path / "s.db"
+    )
     assert one.trials[0].seconds != other.trials[0].seconds
 
 
 def stop_after(monkeypatch: pytest.MonkeyPatch, n_fits: int) -> None:
     """Ctrl-C in the fit after ``n_fits``."""
-    honest, fits = emovox.training.search.rows.fit, []
+    original, fits = emovox.training.search.classifiers.fit, []
 
     def fit(*given: Any) -> Any:
         fits.append(1)
         if len(fits) > n_fits:
             raise KeyboardInterrupt
-        return honest(*given)
+        return original(*given)
 
-    monkeypatch.setattr(emovox.training.search.rows, "fit", fit)
+    monkeypatch.setattr(emovox.training.search.classifiers, "fit", fit)
 
 
-def test_ctrl_c_keeps_what_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_interrupted_search_keeps_trials(monkeypatch: pytest.MonkeyPatch) -> None:
     whole = found()
     stop_after(monkeypatch, 10)
     partial = found()
     assert partial.interrupted
     assert not whole.interrupted
-    assert told(partial)[1] == told(whole)[1][:3]
+    assert summarize(partial)[1] == summarize(whole)[1][:3]
     stop_after(monkeypatch, 1)
     with pytest.raises(KeyboardInterrupt):
         found()
@@ -219,7 +219,7 @@ def test_ctrl_c_keeps_what_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
         ({"study": "x.db"}, "only optuna keeps a study"),
     ],
 )
-def test_impossible_searches_are_refused(changes: dict[str, Any], message: str) -> None:
+def test_invalid_searches_are_refused(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         found(**changes)
 
@@ -227,10 +227,10 @@ def test_impossible_searches_are_refused(changes: dict[str, Any], message: str) 
 def test_too_few_speakers_are_refused() -> None:
     x, y, _ = clips()
     with pytest.raises(ConfigError, match="record more speakers"):
-        search(x, y, ["me"] * len(y), ClassicalConfig(model="lda"))
+        search_classifier(x, y, ["me"] * len(y), ClassicalConfig(model="lda"))
 
 
-def test_ranges_hold() -> None:
+def test_ranges_draw_within_bounds() -> None:
     rng = np.random.default_rng(0)
     wide = [Range(1e-5, 1e-1, log=True).draw(rng) for _ in range(400)]
     assert 1e-5 <= min(wide) < 1e-4

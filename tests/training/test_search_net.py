@@ -19,10 +19,12 @@ from emovox.nets.registry import NETS  # noqa: E402
 from emovox.training.classical.spaces import Choice, Range, Space, read_space  # noqa: E402
 from emovox.training.config import Config, NetModel, TrainingConfig, read_config, to_yaml  # noqa: E402
 from emovox.training.neural.clips import ClipSet  # noqa: E402
-from emovox.training.search import SearchResult, Trial  # noqa: E402
-from emovox.training.search.net_spaces import NET_SPACES, space_of_net  # noqa: E402
-from emovox.training.search.nets import check_space, inner_parts, search_net  # noqa: E402
-from emovox.training.search.strategies import Plan  # noqa: E402
+from emovox.training.search import (  # noqa: E402
+    SearchPlan,
+    SearchResult,
+    Trial,
+)
+from emovox.training.search.nets import NET_SPACES, check_space, find_net_space, make_inner_parts, search_net  # noqa: E402  # noqa: E402
 
 TINY = Config(
     model=NetModel(name="mlp", params={"head": 0, "pooling": "mean"}),
@@ -43,23 +45,23 @@ def clips(n: int, seed: int) -> ClipSet:
     return ClipSet([heard], labels, np.zeros(n, np.int64), np.ones((1, 3), bool))
 
 
-def found(draws: int = 9, tell: Any = lambda trial: None, **plan: Any) -> SearchResult[Config]:
-    way = Plan(space=SPACE, draws=draws, **{"method": "optuna", **plan})
-    return search_net(TINY, [(clips(24, 1), clips(30, 2))], way, tell=tell)
+def found(draws: int = 9, on_trial: Any = lambda trial: None, **plan: Any) -> SearchResult[Config]:
+    way = SearchPlan(space=SPACE, draws=draws, **{"method": "optuna", **plan})
+    return search_net(TINY, [(clips(24, 1), clips(30, 2))], way, on_trial=on_trial)
 
 
-def told(result: SearchResult[Config]) -> Any:
+def summarize(result: SearchResult[Config]) -> Any:
     """What a search found, without the clock, in plain types."""
     rows = [trial.to_dict() | {"seconds": 0} for trial in result.trials]
     return json.loads(json.dumps([to_yaml(result.best), rows]))
 
 
-def test_trials_are_given_up_by_the_epoch_and_a_search_that_is_resumed_finds_the_same(tmp_path: Path) -> None:
+def test_net_search_prunes_and_resumes(tmp_path: Path) -> None:
     whole = found()
     assert whole.trials[0].params == {}, "the defaults first"
-    given_up = [trial for trial in whole.trials if not trial.complete]
-    assert given_up, "none was given up"
-    assert all(2 <= len(trial.epochs) < 6 for trial in given_up)
+    pruned = [trial for trial in whole.trials if not trial.complete]
+    assert pruned, "none was given up"
+    assert all(2 <= len(trial.epochs) < 6 for trial in pruned)
     assert all(len(trial.epochs) == 6 for trial in whole.trials if trial.complete)
     best = next(trial for trial in whole.trials if trial.complete and trial.score == whole.score)
     assert best.params == whole.params
@@ -71,33 +73,31 @@ def test_trials_are_given_up_by_the_epoch_and_a_search_that_is_resumed_finds_the
     }
     seen: list[Trial] = []
     found(4, study=tmp_path / "s.db")
-    again = found(study=tmp_path / "s.db", tell=seen.append)
-    assert told(again) == told(whole)
+    again = found(study=tmp_path / "s.db", on_trial=seen.append)
+    assert summarize(again) == summarize(whole)
     assert [trial.number for trial in seen] == list(range(9))
 
 
-def test_ctrl_c_in_a_training_keeps_the_trials_that_were_done(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_interrupted_net_search_keeps_trials(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import emovox.training.search.nets
 
-    honest, calls = emovox.training.search.nets.fit_net, []
+    original, calls = emovox.training.search.nets.fit_net, []
 
     def fit_net(*given: Any, **named: Any) -> Any:
         calls.append(1)
         if len(calls) == 3:
             raise KeyboardInterrupt
-        return honest(*given, **named)
+        return original(*given, **named)
 
     with monkeypatch.context() as patched:
         patched.setattr(emovox.training.search.nets, "fit_net", fit_net)
         partial = found(4, study=tmp_path / "s.db")
     assert partial.interrupted
     assert len(partial.trials) == 2
-    assert told(found(4, study=tmp_path / "s.db")) == told(found(4))
+    assert summarize(found(4, study=tmp_path / "s.db")) == summarize(found(4))
 
 
-def test_halving_gives_fewer_nets_more_epochs() -> None:
+def test_halving_uses_more_epochs_for_fewer_nets() -> None:
     result = found(method="halving")
     sizes = sorted({len(trial.epochs) for trial in result.trials})
     assert sizes == [3, 6], "the least, then all"
@@ -105,26 +105,26 @@ def test_halving_gives_fewer_nets_more_epochs() -> None:
     assert sum(trial.complete for trial in result.trials) < 9
 
 
-def test_without_validation_clips_speakers_are_held_out_in_turn() -> None:
+def test_inner_parts_are_speaker_disjoint() -> None:
     data, speakers = clips(36, 1), [f"s{n // 6}" for n in range(36)]
-    parts = inner_parts(data, speakers, 3, seed=0)
+    parts = make_inner_parts(data, speakers, 3, seed=0)
     assert len(parts) == 3
     names = {clip.tobytes(): who for clip, who in zip(data.variants[0], speakers, strict=True)}
     for training, held in parts:
         here, there = ({names[clip.tobytes()] for clip in part.variants[0]} for part in (training, held))
         assert here | there == set(speakers)
         assert not here & there
-    plan = Plan(space={"train.learning_rate": Choice((0.01,))}, draws=1)
+    plan = SearchPlan(space={"train.learning_rate": Choice((0.01,))}, draws=1)
     trial = search_net(TINY, parts, plan).trials[0]
     assert len(trial.scores) == 3
     assert len(trial.epochs) == 18
     assert trial.score == pytest.approx(np.mean([trial.epochs[n] for n in (5, 11, 17)]))
 
 
-def test_every_net_on_frames_has_a_space_and_all_of_it_can_be_made() -> None:
+def test_every_net_space_is_valid() -> None:
     assert NET_SPACES.keys() == {name for name, entry in NETS.items() if entry.input == "frames"}
     for name in NET_SPACES:
-        check_space(Config(model=NetModel(name=name)), space_of_net(name))
+        check_space(Config(model=NetModel(name=name)), find_net_space(name))
 
 
 @pytest.mark.parametrize(
@@ -142,12 +142,12 @@ def test_every_net_on_frames_has_a_space_and_all_of_it_can_be_made() -> None:
         ({"hidden": 8}, "expected a list of values"),
     ],
 )
-def test_impossible_spaces_are_refused(space: dict[str, Any], message: str) -> None:
+def test_invalid_spaces_are_refused(space: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         check_space(replace(TINY, model=NetModel(name="gru")), read_space(space))
 
 
-def test_a_space_as_it_is_typed() -> None:
+def test_space_from_command_line() -> None:
     words = ["tune.space.hidden=[8, 16]", "tune.space.train.learning_rate={low: 1e-4, high: 1e-2, log: true}"]
     words += ["tune.space.n_layers={low: 1, high: 3}"]
     assert read_space(read_config(None, ["model.kind=net", *words]).tune.space) == {
