@@ -326,22 +326,22 @@ class EstimatorTrainer:
         tell: Callable[[Trial], None] = lambda trial: None,
     ) -> SearchResult[Config]:
         from emovox.training.classical.spaces import read_space
-        from emovox.training.search import Copies, SearchResult, search
+        from emovox.training.search import AugmentedRows, SearchResult, search_classifier
 
         tune, rows = self.config.tune, inputs.rows(inputs.split.train)
-        found = search(
+        found = search_classifier(
             rows.x,
             rows.y,
             rows.speakers,
             self.classical_config,
-            copies=Copies(*inputs.augmented_rows(rows.ids)) if inputs.augmented else None,
+            augmented=AugmentedRows(*inputs.augmented_rows(rows.ids)) if inputs.augmented else None,
             method=tune.method,
             draws=tune.draws,
             inner_folds=tune.inner_folds,
             space=read_space(tune.space) or None,
             study=study if tune.method == "optuna" else None,
             seed=self.config.seed,
-            tell=tell,
+            on_trial=tell,
         )
         model = replace(self.config.model, params=to_plain(found.best.params))
         best = replace(self.config, model=model)
@@ -488,26 +488,25 @@ class NetTrainer:
         tell: Callable[[Trial], None] = lambda trial: None,
     ) -> SearchResult[Config]:
         from emovox.training.classical.spaces import read_space
-        from emovox.training.search.net_spaces import space_of_net
-        from emovox.training.search.nets import inner_parts, search_net
-        from emovox.training.search.strategies import Plan
+        from emovox.training.search import SearchPlan
+        from emovox.training.search.nets import find_net_space, make_inner_parts, search_net
 
         tune = self.config.tune
         _, training, validation = make_clip_sets(inputs)
         if validation is None:  # without validation clips: folds of the training part, parted by speakers
             read = [key for key in inputs.split.train if key in inputs.values]
             speakers = [inputs.manifest[key].known_speaker for key in read]
-            parts = inner_parts(training, speakers, tune.inner_folds, self.config.seed)
+            parts = make_inner_parts(training, speakers, tune.inner_folds, self.config.seed)
         else:
             parts = [(training, validation)]
-        plan = Plan(
-            space=read_space(tune.space) or space_of_net(self.config.model.name),
+        plan = SearchPlan(
+            space=read_space(tune.space) or find_net_space(self.config.model.name),
             method=tune.method,
             draws=tune.draws,
             study=study if tune.method == "optuna" else None,
             seed=self.config.seed,
         )
-        return search_net(self.config, parts, plan, tell=tell)
+        return search_net(self.config, parts, plan, on_trial=tell)
 
 
 def make_clip_sets(inputs: SplitInputs) -> tuple[tuple[str, ...], ClipSet, ClipSet | None]:
