@@ -565,15 +565,15 @@ def draw_answer(answer: RecordingAnswer) -> bytes | None:
     Raises:
         MissingExtraError: matplotlib is not installed.
     """
-    from emovox.reports.figures import figure_bytes, radar_figure, timeline_figure
+    from emovox.reports.figures import draw_radar, draw_timeline, render_figure
 
     if answer.prediction is None:
         if not answer.segments:
             return None
-        return figure_bytes(timeline_figure(answer.segments, duration_s=answer.duration_s, caption=SHORT))
+        return render_figure(draw_timeline(answer.segments, duration_s=answer.duration_s, caption=SHORT))
     if len(answer.prediction.scores) < 3:
         return None
-    return figure_bytes(radar_figure([answer.prediction]))
+    return render_figure(draw_radar([answer.prediction]))
 
 
 # --- texts ----------------------------------------------------------------------------------------

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from pathlib import Path
 
 import numpy as np
@@ -106,7 +107,7 @@ def test_the_document_and_the_page(corpus: Manifest) -> None:
         assert page.startswith("<!doctype html>")
         assert page.encode()
         assert "<script>" not in page
-        assert "http" not in page.replace("http-equiv", ""), "a page loads nothing"
+        assert not re.search(r"https?://(?!www\.w3\.org/)", page), "a page loads nothing"
         assert page.count("<svg") == page.count("</svg>")
     assert "m/copy" in corpus_html(stats(corpus, heard, failed).to_dict())
 

@@ -27,28 +27,30 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 
 from emovox.reports.figures import (
-    Point,
-    System,
+    LearningPoint,
+    ScoreLine,
     canvas,
-    class_figure,
-    comparison_figure,
-    comparison_systems,
-    confusion_figure,
-    figure_bytes,
-    figure_part,
-    importance_figure,
-    learning_figure,
+    draw_confusion,
+    draw_importance,
+    draw_intervals,
+    draw_learning_curve,
+    draw_projection,
+    draw_radar,
+    draw_search,
+    draw_speakers,
+    draw_spectrogram,
+    draw_system_confusions,
+    draw_timeline,
+    draw_training,
+    draw_waveform,
+    figure_html,
+    inline_svg,
     project,
-    projection_figure,
-    radar_figure,
-    search_figure,
-    spectrogram_figure,
-    timeline_figure,
-    training_figure,
-    waveform_figure,
+    radar,
+    render_figure,
     write_figure,
 )
-from emovox.reports.figures.projection import SCALES
+from emovox.reports.figures.features import SCALES
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "evaluation.json"
 RATE = 16_000
@@ -140,7 +142,7 @@ def test_colours_are_seen_on_white_and_every_emotion_has_one() -> None:
 
 @pytest.mark.parametrize("shares", [False, True])
 def test_cells_are_those_of_the_matrix(document: dict[str, Any], shares: bool) -> None:
-    figure = confusion_figure(document, shares=shares)
+    figure = draw_confusion(document, shares=shares)
     counts = np.array(document["confusion"]["counts"])
     wanted = 100 * counts / counts.sum(1, keepdims=True) if shares else counts
     cells = {t.get_position(): t.get_text() for t in main_axes(figure).texts}
@@ -152,9 +154,8 @@ def test_cells_are_those_of_the_matrix(document: dict[str, Any], shares: bool) -
     assert ("per cent of each row" if shares else "Numbers: clips") in all_words(figure)
 
 
-@pytest.mark.parametrize("draw", [confusion_figure, class_figure])
-def test_no_number_without_its_protocol(document: dict[str, Any], draw: Any) -> None:
-    text = all_words(draw(document))
+def test_confusion_names_its_protocol(document: dict[str, Any]) -> None:
+    text = all_words(draw_confusion(document))
     uar = document["scores"]["uar"]
     assert "protocol speaker-kfold/3" in text
     assert "on hand" in text
@@ -162,39 +163,14 @@ def test_no_number_without_its_protocol(document: dict[str, Any], draw: Any) -> 
     assert f"[{100 * uar['low']:.1f}, {100 * uar['high']:.1f}]" in text
 
 
-def test_bars_are_recalls_with_their_intervals(document: dict[str, Any]) -> None:
-    figure = class_figure(document)
-    axes = main_axes(figure)
-    assert axes.get_xlabel() == "recall, %"
-    for bar, row in zip(axes.patches, document["classes"], strict=True):
-        assert bar.get_width() == pytest.approx(100 * row["recall"])
-        assert to_hex(bar.get_facecolor()).upper() == COLOURS[row["label"]]
-        line = [100 * row["recall_low"], 100 * row["recall_high"]]
-        assert any(list(each.get_xdata()) == pytest.approx(line) for each in axes.lines)
-        assert f"[{line[0]:.1f}, {line[1]:.1f}]" in all_words(figure)
-    chance = next(line for line in axes.lines if line.get_linestyle() == "--")
-    assert chance.get_xdata()[0] == pytest.approx(100 * document["scores"]["chance"])
-
-
-def test_few_speakers_have_no_interval(document: dict[str, Any]) -> None:
-    none = {"recall_low": None, "recall_high": None}
-    few = {**document, "classes": [{**row, **none} for row in document["classes"]]}
-    few["scores"] = {**few["scores"], "uar": {**few["scores"]["uar"], "low": None, "high": None}}
-    text = all_words(class_figure(few))
-    assert "under ten speakers: no interval" in text
-    assert "[" not in text
-    assert len(main_axes(class_figure(few)).lines) == 1  # chance alone
-
-
 def test_nine_emotions_do_not_overlap(document: dict[str, Any]) -> None:
-    for draw in (confusion_figure, class_figure):
-        figure = laid_out(draw(nine(document)))
-        axes = main_axes(figure)
-        assert whole(figure)
-        assert not overlaps([*axes.texts])
-        assert not overlaps(axes.get_yticklabels())
+    figure = laid_out(draw_confusion(nine(document)))
+    axes = main_axes(figure)
+    assert whole(figure)
+    assert not overlaps([*axes.texts])
+    assert not overlaps(axes.get_yticklabels())
     answers = [Prediction("sad", dict.fromkeys(EMOTIONS, 1 / 9), 1 / 9, file=f"{n}.wav") for n in range(5)]
-    figure = laid_out(radar_figure(answers))
+    figure = laid_out(draw_radar(answers))
     assert whole(figure)
     legend = main_axes(figure).get_legend()
     assert not overlaps([*main_axes(figure).texts, *legend.get_texts()])
@@ -204,75 +180,24 @@ def test_nine_emotions_do_not_overlap(document: dict[str, Any]) -> None:
     ("change", "says"),
     [
         ({"kind": "comparison"}, "expected 'evaluation'"),
-        ({"confusion": {"true": [], "answered": ["sad"], "counts": []}}, "no clip was judged"),
-        ({"confusion": {"true": ["sad"], "answered": ["sad"], "counts": [[0]]}}, "no clip was judged"),
+        ({"confusion": {"true": [], "answered": ["sad"], "counts": []}}, "no clip was predicted"),
+        ({"confusion": {"true": ["sad"], "answered": ["sad"], "counts": [[0]]}}, "no clip was predicted"),
     ],
 )
 def test_no_matrix_of_nothing(document: dict[str, Any], change: dict[str, Any], says: str) -> None:
     with pytest.raises(ConfigError, match=says):
-        confusion_figure({**document, **change})
-    silent = {**document, "kind": change.get("kind", "evaluation"), "classes": []}
-    with pytest.raises(ConfigError, match=r"expected 'evaluation'|no clip was judged"):
-        class_figure(silent)
+        draw_confusion({**document, **change})
 
 
 def test_one_class_is_drawn(document: dict[str, Any]) -> None:
     one = {"true": ["sad"], "answered": ["sad"], "counts": [[5]]}
     alone = {**document, "confusion": one, "classes": document["classes"][2:3]}
-    assert "5" in words(confusion_figure(alone))
-    assert any(text.startswith("sad") for text in words(class_figure(alone)))
-
-
-def compared(**changes: Any) -> dict[str, Any]:
-    def row(model: str, uar: float, against: Any) -> dict[str, Any]:
-        test = {"uar": uar, "low": uar - 0.05, "high": uar + 0.05}
-        return {
-            "features": "seed-180",
-            "model": model,
-            "error": None,
-            "test": test,
-            "against_chosen": against,
-        }
-
-    systems = [
-        row("svc", 0.5, {"value": -0.02, "low": -0.1, "high": 0.1, "p": 0.41}),
-        row("lda", 0.52, None),
-        row("knn", 0.3, {"value": -0.22, "low": -0.3, "high": -0.1, "p": 0.0004}),
-        {"features": "seed-180", "model": "mlp", "error": "it failed"},
-    ]
-    one = {"protocol": "emobox", "stamp": "strict", "chosen": {"features": "seed-180", "model": "lda"}}
-    data = {"corpora": ["toy"], "n_clips": 90, "n_speakers": 12, "emotions": {"sad": 45, "happy": 45}}
-    return {"kind": "comparison", "data": data, "protocols": [{**one, "systems": systems}], **changes}
-
-
-def test_systems_stand_in_their_order_with_difference_and_p() -> None:
-    systems, title, caption = comparison_systems(compared())
-    figure = laid_out(comparison_figure(systems, title=title, caption=caption))
-    axes = main_axes(figure)
-    assert [t.get_text().split()[0] for t in axes.get_yticklabels()] == ["lda", "svc", "knn"]
-    text = all_words(figure)
-    for told in ("52.0 [47.0, 57.0]", "-22.0", "< 0.001", "0.410", "protocol emobox", "stamp: strict", "toy"):
-        assert told in text
-    rings = [line for line in axes.lines if line.get_markerfacecolor() == "white"]
-    assert [list(ring.get_xdata()) for ring in rings] == [[52.0]], "the chosen one alone is a ring"
-    assert whole(figure)
-    assert not overlaps(list(axes.texts))
-
-
-def test_comparisons_that_cannot_be_drawn() -> None:
-    with pytest.raises(ConfigError, match=r"no protocol 'loso'.*emobox"):
-        comparison_systems(compared(), "loso")
-    with pytest.raises(ConfigError, match="no protocol ''"):
-        comparison_systems(compared(protocols=[]))
-    with pytest.raises(ConfigError, match="at least one"):
-        comparison_figure([], title="x")
-    alone = comparison_figure([System("a", 0.5, is_reference=True)], title="x")
-    assert "Too few speakers for intervals" in all_words(alone)
+    assert "5" in words(draw_confusion(alone))
 
 
 def test_the_highest_columns_are_named() -> None:
     scores = {f"column_{n}": float(n) for n in range(30)} | {"lost": float("nan")}
-    figure = importance_figure(scores, n=5, unit="F", title="Importance")
+    figure = draw_importance(scores, n=5, unit="F", title="Importance")
     axes = main_axes(figure)
     assert [t.get_text() for t in axes.get_yticklabels()] == [f"column_{n}" for n in (29, 28, 27, 26, 25)]
     assert [bar.get_width() for bar in axes.patches] == [29, 28, 27, 26, 25]
@@ -280,7 +205,7 @@ def test_the_highest_columns_are_named() -> None:
     assert axes.get_xlabel() == "F"
     for nothing in ({}, {"a": float("nan")}):
         with pytest.raises(ConfigError, match=r"0 of \d columns have a score"):
-            importance_figure(nothing, title="x")
+            draw_importance(nothing, title="x")
 
 
 # --- sound ----------------------------------------------------------------------------------------
@@ -292,13 +217,13 @@ def answer(scores: dict[str, float], **fields: Any) -> Prediction:
 
 def test_the_radar_shows_the_probabilities() -> None:
     scores = {"neutral": 0.1, "happy": 0.2, "sad": 0.7}
-    figure = radar_figure([answer(scores)])
+    figure = draw_radar([answer(scores)])
     line = next(line for line in main_axes(figure).lines if len(line.get_xdata()) == 4)
     assert list(line.get_ydata()) == pytest.approx([10, 20, 70, 10])
     assert "clip.wav: sad 70 %" in words(figure)
     assert set(scores) <= set(words(figure))
     unsure = Prediction(None, scores, 0.7, reason="uncertain", file="clip.wav")
-    assert "clip.wav: no answer (uncertain); most likely sad 70 %" in words(radar_figure([unsure]))
+    assert "clip.wav: no label (uncertain); most likely sad 70 %" in words(draw_radar([unsure]))
 
 
 @pytest.mark.parametrize(
@@ -315,7 +240,7 @@ def test_the_radar_shows_the_probabilities() -> None:
 )  # fmt: skip
 def test_radars_that_cannot_be_drawn(answers: list[Prediction], says: str) -> None:
     with pytest.raises(ConfigError, match=says):
-        radar_figure(answers)
+        draw_radar(answers)
 
 
 def test_the_timeline_has_a_lane_an_emotion() -> None:
@@ -326,7 +251,7 @@ def test_the_timeline_has_a_lane_an_emotion() -> None:
         Segment(200.0, 200.3, None, 0.3, scores, reason="uncertain"),
         Segment(1100.0, 1160.0, "happy", 0.9, scores),
     ]
-    figure = timeline_figure(parts, duration_s=1200.0)
+    figure = draw_timeline(parts, duration_s=1200.0)
     axes = main_axes(figure)
     assert [t.get_text() for t in axes.get_yticklabels()] == ["sad", "happy", "not sure"]
     bars = [(b.get_x(), b.get_width(), round(b.get_y() + b.get_height() / 2)) for b in axes.patches]
@@ -336,7 +261,7 @@ def test_the_timeline_has_a_lane_an_emotion() -> None:
     assert axes.get_xlabel() == "time, min"
     for segments, duration_s in ((), 1.0), (parts, 1000.0):
         with pytest.raises(ConfigError, match="inside of it"):
-            timeline_figure(segments, duration_s=duration_s)
+            draw_timeline(segments, duration_s=duration_s)
 
 
 def tone(seconds: float, hz: float = 440.0) -> np.ndarray:
@@ -353,7 +278,7 @@ SEGMENTS = (
 def test_no_peak_of_a_waveform_is_lost() -> None:
     x = np.zeros(5 * RATE, np.float32)
     x[12_345] = 0.9
-    axes = main_axes(waveform_figure(x, start_s=10.0))
+    axes = main_axes(draw_waveform(x, start_s=10.0))
     drawn = axes.collections[0].get_paths()[0].vertices
     assert drawn[:, 1].max() == pytest.approx(0.9)
     assert drawn[drawn[:, 1].argmax(), 0] == pytest.approx(10 + 12_345 / RATE, abs=0.01)
@@ -363,7 +288,7 @@ def test_no_peak_of_a_waveform_is_lost() -> None:
 
 @pytest.mark.parametrize("hz", [150, 1000, 4000])
 def test_a_tone_is_at_its_frequency(hz: int) -> None:
-    axes = spectrogram_figure(tone(2.0, hz)).axes[0]
+    axes = draw_spectrogram(tone(2.0, hz)).axes[0]
     image = axes.images[0]
     level = np.asarray(image.get_array())
     peak = level.mean(axis=1).argmax() + 0.5
@@ -374,7 +299,7 @@ def test_a_tone_is_at_its_frequency(hz: int) -> None:
     assert image.get_extent()[:2] == [0, 2.0]
 
 
-@pytest.mark.parametrize("draw", [waveform_figure, spectrogram_figure])
+@pytest.mark.parametrize("draw", [draw_waveform, draw_spectrogram])
 def test_segments_have_the_colours_of_their_emotions(draw: Any) -> None:
     figure = draw(tone(3.0), SEGMENTS, title="a$b$.wav", caption="by tiny")
     strip = next(axes for axes in figure.axes if len(axes.patches) == 3 and not axes.axison)
@@ -385,12 +310,12 @@ def test_segments_have_the_colours_of_their_emotions(draw: Any) -> None:
     ]
     assert [bar.get_x() for bar in strip.patches] == [0.0, 1.4, 2.0]
     named = [t.get_text() for t in (*strip.texts, *strip.get_legend().get_texts())]
-    assert sorted(named) == ["no answer (uncertain)", "sad", "surprise"]
+    assert sorted(named) == ["no label (uncertain)", "sad", "surprise"]
     assert whole(laid_out(figure))
-    assert b"a$b$.wav" in figure_bytes(figure, ".svg")
+    assert b"a$b$.wav" in render_figure(figure, ".svg")
 
 
-@pytest.mark.parametrize("draw", [waveform_figure, spectrogram_figure])
+@pytest.mark.parametrize("draw", [draw_waveform, draw_spectrogram])
 @pytest.mark.parametrize(
     ("x", "says"),
     [
@@ -406,50 +331,50 @@ def test_sound_that_cannot_be_drawn(draw: Any, x: np.ndarray, says: str) -> None
 
 
 @pytest.mark.usefixtures("coarse")
-@pytest.mark.parametrize("draw", [waveform_figure, spectrogram_figure])
+@pytest.mark.parametrize("draw", [draw_waveform, draw_spectrogram])
 @pytest.mark.parametrize("n", [1, 100, 16_000])
 def test_silence_and_crumbs_are_drawn(draw: Any, n: int) -> None:
-    assert figure_bytes(draw(np.zeros(n, np.float32)))[:4] == b"\x89PNG"
+    assert render_figure(draw(np.zeros(n, np.float32)))[:4] == b"\x89PNG"
 
 
 # --- curves ---------------------------------------------------------------------------------------
 
 
 def test_the_learning_curve_rises_with_its_data() -> None:
-    points = [Point(200, 0.4, 0.3, 0.5), Point(100, 0.3)]
-    axes = main_axes(learning_figure(points, title="x"))
+    points = [LearningPoint(200, 0.4, 0.3, 0.5), LearningPoint(100, 0.3)]
+    axes = main_axes(draw_learning_curve(points, title="x"))
     assert [list(v) for v in axes.lines[0].get_data()] == [[100, 200], [30, 40]]
     assert [list(v) for v in axes.lines[1].get_data()] == [[200, 200], [30, 50]]
-    assert [axes.get_xlabel(), axes.get_ylabel()] == ["clips trained on", "UAR on the test, %"]
+    assert [axes.get_xlabel(), axes.get_ylabel()] == ["training clips", "UAR on the test, %"]
     with pytest.raises(ConfigError, match="two sizes"):
-        learning_figure(points[:1], title="x")
+        draw_learning_curve(points[:1], title="x")
 
 
 def test_a_search_shows_each_trial_and_the_best_so_far() -> None:
     scores = [0.3, 0.5, None, 0.9, 0.4]
     trials = [{"score": s, "complete": n != 3} for n, s in enumerate(scores)]
-    axes = main_axes(search_figure(trials, title="x"))
+    axes = main_axes(draw_search(trials, title="x"))
     lines = {line.get_label(): [list(v) for v in line.get_data()] for line in axes.lines}
     assert lines["trial"] == [[1, 2, 5], [30, 50, 40]]
-    assert lines["given up early"] == [[4], [90]]
+    assert lines["pruned"] == [[4], [90]]
     assert lines["best so far"] == [[1, 2, 5, 5], [30, 50, 50, 50]], "one given up cannot win"
     for nothing in ([], [{"score": None}], [{"score": float("nan")}]):
         with pytest.raises(ConfigError, match="nothing to draw"):
-            search_figure(nothing, title="x")
+            draw_search(nothing, title="x")
 
 
 def test_a_training_shows_losses_and_scores() -> None:
     history = [
         {"epoch": n, "train_loss": 2.0 - n, "validation_uar": u} for n, u in enumerate((0.2, None, 0.4))
     ]
-    top, bottom = training_figure(history, title="x").axes
+    top, bottom = draw_training(history, title="x").axes
     assert [list(v) for v in top.lines[0].get_data()] == [[0, 1, 2], [2, 1, 0]]
     assert [list(v) for v in bottom.lines[0].get_data()] == [[0, 2], [20, 40]], "what is missing is no 0"
     assert (bottom.get_xlabel(), top.get_ylabel(), bottom.get_ylabel()) == ("epoch", "loss, nats", "UAR, %")
     assert top.get_xlim() == bottom.get_xlim()
     for nothing in ([], [{"epoch": 1}], [{"loss": 1.0}], [{"epoch": 1, "loss": None}]):
         with pytest.raises(ConfigError, match="expected epoch or step"):
-            training_figure(nothing, title="x")
+            draw_training(nothing, title="x")
 
 
 # --- projection -----------------------------------------------------------------------------------
@@ -500,7 +425,7 @@ def test_a_projection_in_own_units_is_that_of_the_plain_covariance() -> None:
     values = np.linalg.eigvalsh(np.cov(rows.T))[::-1]
     found = project(rows, scale="none")
     np.testing.assert_allclose(found.explained, values[:2] / values.sum(), rtol=1e-6)
-    text = all_words(projection_figure(found, ["sad"] * 50, title="x"))
+    text = all_words(draw_projection(found, ["sad"] * 50, title="x"))
     assert "4 columns in their own units" in text
     with pytest.raises(ConfigError, match="did you mean 'robust'"):
         project(rows, scale="robst")
@@ -531,29 +456,29 @@ def test_unknown_projections_and_missing_extras(monkeypatch: pytest.MonkeyPatch)
         project(rows, "umap")
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     with pytest.raises(MissingExtraError, match=re.escape("pip install 'emovox[plot]'")):
-        radar_figure([answer({"sad": 0.2, "happy": 0.3, "calm": 0.5})])
+        draw_radar([answer({"sad": 0.2, "happy": 0.3, "calm": 0.5})])
 
 
 def test_every_clip_is_a_point_in_its_groups_colour() -> None:
     found = project(np.random.default_rng(2).standard_normal((40, 5)))
     groups = ["sad"] * 15 + ["happy"] * 20 + [None] * 5
-    figure = projection_figure(found, groups, title="x")
+    figure = draw_projection(found, groups, title="x")
     axes = main_axes(figure)
     drawn = {c.get_label(): c for c in axes.collections}
     assert {name: len(c.get_offsets()) for name, c in drawn.items()} == {
-        "sad (15)": 15, "happy (20)": 20, "not known (5)": 5,
+        "sad (15)": 15, "happy (20)": 20, "unknown (5)": 5,
     }  # fmt: skip
     assert to_hex(drawn["sad (15)"].get_facecolor()[0]).upper() == COLOURS["sad"]
     np.testing.assert_array_equal(drawn["sad (15)"].get_offsets(), found.points[:15])
     assert f"component 1, standard units ({100 * found.explained[0]:.1f} % of the variance)" in words(figure)
     with pytest.raises(ConfigError, match="39 groups for 40 points"):
-        projection_figure(found, groups[1:], title="x")
+        draw_projection(found, groups[1:], title="x")
 
 
 def test_many_speakers_are_drawn_together() -> None:
     found = project(np.random.default_rng(2).standard_normal((60, 5)))
     groups = [f"s{min(n, 24):02}" for n in range(60)]
-    axes = main_axes(projection_figure(found, groups, by="speaker", title="x"))
+    axes = main_axes(draw_projection(found, groups, by="speaker", title="x"))
     assert len(axes.collections) == 12
     assert sum(len(c.get_offsets()) for c in axes.collections) == 60
     looks = {(to_hex(c.get_facecolor()[0]), c.get_paths()[0].vertices.tobytes()) for c in axes.collections}
@@ -569,33 +494,130 @@ def test_a_figure_becomes_a_file_and_always_the_same(
     document: dict[str, Any], tmp_path: Path, suffix: str, magic: bytes
 ) -> None:
     file = tmp_path / f"figure{suffix}"
-    write_figure(confusion_figure(document), file)
+    write_figure(draw_confusion(document), file)
     assert file.read_bytes().startswith(magic)
-    assert file.read_bytes() == figure_bytes(confusion_figure(document), suffix.upper())
+    assert file.read_bytes() == render_figure(draw_confusion(document), suffix.upper())
     assert [path.name for path in tmp_path.iterdir()] == [file.name]
 
 
 @pytest.mark.usefixtures("coarse")
 def test_other_files_are_refused_and_pages_hold_the_picture(document: dict[str, Any], tmp_path: Path) -> None:
-    figure = class_figure(document)
+    figure = draw_confusion(document)
     with pytest.raises(ConfigError, match=r"'.gif'; expected .png"):
         write_figure(figure, tmp_path / "x.gif")
-    part = figure_part(figure, 'of "hand" & <co>')
-    assert 'src="data:image/png;base64,' in part
-    assert 'alt="of &quot;hand&quot; &amp; &lt;co&gt;"' in part
+    part = inline_svg(figure, 'of "hand" & <co>')
+    assert part.startswith('<figure class="wide"><svg viewBox="0 0 ')
+    assert 'aria-label="of &quot;hand&quot; &amp; &lt;co&gt;"' in part
+
+
+def test_page_figures_follow_the_theme() -> None:
+    lines = [ScoreLine("a", 0.5, 0.4, 0.6, "50.0"), ScoreLine("b", 0.3, is_reference=True)]
+    part = figure_html(draw_intervals, lines, axis="UAR, %", description="scores")
+    assert {"var(--ink)", "var(--soft)", "var(--blue)", "var(--red)"} <= set(
+        re.findall(r"var\(--\w+\)", part)
+    )
+    assert not re.search(r"#(1b1f24|59636e|ffffff)", part, re.IGNORECASE)
+    ids = re.findall(r' id="([^"]+)"', part)
+    assert len(ids) == len(set(ids))
+    assert all(f"#{name}" in part for name in ids)
+
+
+def test_figures_are_left_out_without_matplotlib(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(canvas, "find_spec", lambda name: None)
+    assert figure_html(draw_intervals, [ScoreLine("a", 0.5)], axis="UAR, %", description="x") == ""
+
+
+# --- intervals ------------------------------------------------------------------------------------
+
+
+def test_intervals_are_drawn_in_their_order() -> None:
+    lines = [
+        ScoreLine("chosen", 0.52, 0.47, 0.57, "52.0 [47.0, 57.0]", is_reference=True),
+        ScoreLine("gradient-boosting on ComParE_2016", 0.3, 0.25, 0.35, "30.0 [25.0, 35.0]"),
+        ScoreLine("few", 0.4),
+    ]
+    figure = laid_out(draw_intervals(lines, axis="UAR, %", mark=0.52, title="Systems"))
+    axes = main_axes(figure)
+    assert [t.get_text() for t in axes.get_yticklabels()] == [line.name for line in lines]
+    drawn = [[float(v) for v in line.get_xdata()] for line in axes.lines]
+    for found, wanted in zip(drawn, [[52, 52], [47, 57], [52], [25, 35], [30], [40]], strict=True):
+        assert found == pytest.approx(wanted)
+    rings = [line for line in axes.lines if line.get_markerfacecolor() == "white"]
+    assert [list(ring.get_xdata()) for ring in rings] == [[52.0]], "the reference alone is a ring"
+    assert whole(figure)
+    assert not overlaps([*axes.texts, *axes.get_yticklabels()])
+    with pytest.raises(ConfigError, match="at least one"):
+        draw_intervals([], axis="x")
+
+
+def test_every_speaker_is_a_dot_of_its_own() -> None:
+    figure = draw_speakers([0.5, 0.5, 0.5, 0.9], value=0.6, low=0.5, high=0.7)
+    dots, interval, ring = main_axes(figure).lines
+    points = {(float(x), float(y)) for x, y in zip(*dots.get_data(), strict=True)}
+    assert points == {(50, 0), (50, 1), (50, 2), (90, 0)}
+    assert list(interval.get_xdata()) == [50, 70]
+    assert list(ring.get_xdata()) == [60]
+    assert len(main_axes(draw_speakers([0.5], value=0.5)).lines) == 2
+
+
+def compared() -> dict[str, Any]:
+    """A cross-validation of three systems, one of which failed."""
+    matrix = {"labels": ["happy", "sad"], "counts": [[30, 15], [5, 40]]}
+    rows = [
+        {"name": name, "error": None, "test": {"uar": uar, "confusion": matrix}}
+        for name, uar in (("lda on seed-180", 0.778), ("knn on seed-180", 0.5))
+    ]
+    one = {"protocol": "emobox", "stamp": "strict", "systems": [*rows, {"name": "mlp", "error": "failed"}]}
+    data = {"corpora": ["toy"], "n_clips": 90, "n_speakers": 12, "emotions": {"sad": 45, "happy": 45}}
+    return {"kind": "comparison", "data": data, "protocols": [one]}
+
+
+def test_every_system_has_its_confusion_matrix() -> None:
+    figure = laid_out(draw_system_confusions(compared()))
+    assert [axes.get_title() for axes in figure.axes] == [
+        "lda on seed-180: UAR 77.8 %",
+        "knn on seed-180: UAR 50.0 %",
+    ]
+    for axes in figure.axes:
+        assert [t.get_text() for t in axes.texts][:4] == ["30", "15", "5", "40"]
+    assert whole(figure)
+    assert "stamp: strict" in all_words(figure)
+    alone = draw_system_confusions(compared(), system="knn on seed-180", shares=True)
+    assert [t.get_text() for t in main_axes(alone).texts][:4] == ["67", "33", "11", "89"]
+    for options, says in (
+        ({"protocol": "loso"}, "no protocol 'loso'"),
+        ({"system": "knm on seed-180"}, "did"),
+    ):
+        with pytest.raises(ConfigError, match=says):
+            draw_system_confusions(compared(), **options)
+
+
+def test_radar_takes_plain_arrays() -> None:
+    labels = ["happy", "sad", "frustrated"]
+    figure = radar(np.array([[0.2, 0.3, 0.5], [0.1, 0.1, 0.8]]), labels, names=["a", "b"])
+    axes = main_axes(figure)
+    polygons = [list(line.get_ydata()) for line in axes.lines if len(line.get_xdata()) == 4]
+    assert polygons == [pytest.approx([20, 30, 50, 20]), pytest.approx([10, 10, 80, 10])]
+    assert {*labels, "a", "b"} <= set(words(figure))
+    assert main_axes(radar([0.2, 0.3, 0.5], labels)).get_legend() is None
+    for probabilities, says in (([0.2, 0.8], "column per label"), ([2.0, 0.0, 0.0], "from 0 to 1")):
+        with pytest.raises(ConfigError, match=says):
+            radar(probabilities, labels)
+    with pytest.raises(ConfigError, match="three emotions"):
+        radar([0.2, 0.8], labels[:2])
 
 
 def test_letters_that_the_font_lacks_are_no_alarm() -> None:
-    figure = importance_figure({"特徵\n一": 1.0}, title="音.wav")
-    assert figure_bytes(figure)[:4] == b"\x89PNG"
+    figure = draw_importance({"特徵\n一": 1.0}, title="音.wav")
+    assert render_figure(figure)[:4] == b"\x89PNG"
 
 
 def test_nothing_is_imported_before_a_figure_is_drawn() -> None:
     code = (
         "import sys, emovox.reports.figures, emovox.cli.plot\n"
         "assert not {m.split('.')[0] for m in sys.modules} & {'matplotlib', 'umap', 'sklearn'}\n"
-        "from emovox.reports.figures import importance_figure\n"
-        "importance_figure({'a': 1.0}, title='x')\n"
+        "from emovox.reports.figures import draw_importance\n"
+        "draw_importance({'a': 1.0}, title='x')\n"
         "assert 'matplotlib.figure' in sys.modules\n"
         "assert 'matplotlib.pyplot' not in sys.modules"
     )

@@ -1,7 +1,7 @@
-"""Pages made from results: Markdown, and HTML that needs nothing beside itself.
+"""Reports and figures of results: text for terminals, Markdown, HTML pages, and matplotlib figures.
 
-They show documents of plain JSON types and compute no score. ``html`` is the sheet, ``svg`` draws, and a
-page has a file of its own.
+Pages and figures are made from documents of plain JSON types; no score is computed here. A page is one file
+without scripts; its figures are inline SVG and need the extra ``plot``.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from emovox.reports.cross_validation import (
     overview_markdown,
 )
 from emovox.reports.evaluation import evaluation_html, evaluation_markdown
+from emovox.reports.figures.radar import radar
 
 __all__ = [
     "cross_validation_html",
@@ -19,4 +20,5 @@ __all__ = [
     "evaluation_html",
     "evaluation_markdown",
     "overview_markdown",
+    "radar",
 ]

@@ -1,9 +1,9 @@
-"""One colour and one marker an emotion, the same in every picture.
+"""One colour and one marker per emotion, the same in all figures.
 
-The nine colours were searched for by numerical optimisation: any two of them are at least 30 apart (CIE76)
-for normal sight and for the three kinds of colour blindness as Machado, Oliveira and Fernandes (2009)
-simulate them, and each has a contrast of 2.3 or more with white. A test measures it again. The marker tells
-emotions apart where colour cannot, in print for one.
+The nine colours were found by numerical optimisation: any two of them are at least 30 apart (CIE76) for
+normal sight and for the three kinds of colour blindness (simulated as by Machado, Oliveira and Fernandes,
+2009), and each has a contrast of at least 2.3 with white. Markers tell emotions apart without colour, for
+example in print.
 """
 
 from __future__ import annotations
@@ -28,22 +28,22 @@ COLOURS: Mapping[str, str] = MappingProxyType(
         "boredom": "#000000",
     }
 )
-"""Emotion -> its colour."""
+"""Emotion -> colour."""
 
 MARKERS: Mapping[str, str] = MappingProxyType(
     dict(zip(COLOURS, ("o", "h", "^", "v", "s", "D", "P", "*", "X"), strict=True))
 )
-"""Emotion -> its marker, in matplotlib's letters."""
+"""Emotion -> marker, in matplotlib's letters."""
 
 NONE = "#C8CDD2"
-"""Where there is no emotion: no answer, no speech."""
+"""Colour of no label and of no speech."""
 
 _EXTRA_COLOURS = ("#A6761D", "#66A6D9", "#8C564B", "#9AA84F")
 _EXTRA_MARKERS = ("<", ">", "p", "d")
 
 
 def colour(label: str | None) -> str:
-    """Of an emotion; extras of single corpora share four colours, and what is no emotion is pale grey.
+    """Return the colour of an emotion; rare emotions share four colours, other text is pale grey.
 
     >>> colour("happy"), colour(None)
     ('#E39B00', '#C8CDD2')
@@ -53,6 +53,6 @@ def colour(label: str | None) -> str:
 
 
 def marker(label: str | None) -> str:
-    """Of an emotion; extras share four."""
+    """Return the marker of an emotion; rare emotions share four."""
     extra = _EXTRA_MARKERS[EXTRAS.index(label) % len(_EXTRA_MARKERS)] if label in EXTRAS else "."
     return MARKERS.get(str(label), extra)

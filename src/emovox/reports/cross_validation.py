@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from emovox.datasets.splits import STAMPS
-from emovox.reports.html import badge, escape, page, section, table
-from emovox.reports.svg import Rung, ladder
+from emovox.reports.evaluation import NO_FIGURES
+from emovox.reports.figures import ScoreLine, draw_intervals, figure_html, has_matplotlib
+from emovox.reports.html import badge, escape, heat_table, page, section, table
 from emovox.reports.text import MISSING, markdown_table, percent, signed, span
 
 __all__ = ["cross_validation_html", "cross_validation_markdown", "overview_markdown"]
@@ -67,6 +67,8 @@ def overview_markdown(document: Document, times: Times = ()) -> str:
 def cross_validation_html(document: Document, times: Times = ()) -> str:
     """Format the document as a page that needs no other file."""
     parts = [f"<h1>{escape(_title(document))}</h1>"]
+    if not has_matplotlib():
+        parts.append(f'<p class="soft">{escape(NO_FIGURES)}</p>')
     if len(document["protocols"]) > 1:
         parts.append(table(*_overview(document, times)))
     for one in document["protocols"]:
@@ -192,43 +194,41 @@ def _gap(against: Mapping[str, Any]) -> str:
 
 
 def _confusions(one: Mapping[str, Any]) -> Iterator[str]:
-    """The confusion matrix of every system, folded away."""
-    for row in _fitted(one):
+    """Yield the confusion matrix of every system; that of the chosen one is open."""
+    rows = _fitted(one)
+    for row in rows:
         labels, counts = row["test"]["confusion"]["labels"], row["test"]["confusion"]["counts"]
-        cells = [[label, *map(str, line)] for label, line in zip(labels, counts, strict=True) if any(line)]
-        matrix = table(["true \\ predicted", *labels], cells)
-        yield f"<details><summary>Confusion matrix: {escape(row['name'])}</summary>{matrix}</details>"
+        known = [(label, line) for label, line in zip(labels, counts, strict=True) if any(line)]
+        caption = f"{row['name']}, in clips; the deeper the colour, the larger the share of the row."
+        matrix = heat_table(
+            [label for label, _ in known], labels, [line for _, line in known], caption=caption
+        )
+        is_open = " open" if len(rows) == 1 or _is_chosen(row, one) else ""
+        yield f"<details{is_open}><summary>Confusion: {escape(row['name'])}</summary>{matrix}</details>"
 
 
 def _drawings(one: Mapping[str, Any]) -> Iterator[str]:
     """Draw the scores, and the differences from the chosen system, each with its interval."""
-    rows = _fitted(one)
     scores, gaps = [], []
-    for row in rows:
-        name, test, against = row["name"], row["test"], row["against_chosen"]
-        shown = _span(test)
-        ring = _is_chosen(row, one)
+    for row in _fitted(one):
+        test, against, ring = row["test"], row["against_chosen"], _is_chosen(row, one)
         scores.append(
-            Rung(name, test["uar"], test["low"], test["high"], f"{name}: {shown} %", shown, is_ring=ring)
+            ScoreLine(row["name"], test["uar"], test["low"], test["high"], _span(test), is_reference=ring)
         )
         if against:
-            shown = _gap(against)
             low, high = against.get("low"), against.get("high")
-            gaps.append(Rung(name, against["value"], low, high, f"{name}: {shown} points", shown))
-    mark = next((rung.value for rung in scores if rung.is_ring), None)
-    yield _figure(scores, "UAR on the test, %", mark, "Ring: chosen.")
-    yield _figure(gaps, "difference in UAR, points", 0.0, "Against the chosen, on the same clips.")
+            gaps.append(ScoreLine(row["name"], against["value"], low, high, _gap(against)))
+    mark = next((line.value for line in scores if line.is_reference), None)
+    intro = "Ring: chosen. " if mark is not None else ""
+    yield from _draw(scores, "UAR on the test, %", mark, intro)
+    yield from _draw(gaps, "difference in UAR, points", 0.0, "Against the chosen, on the same clips. ")
 
 
-def _figure(rungs: Sequence[Rung], title: str, mark: float | None, caption: str) -> str:
-    if not rungs:
-        return ""
-    # The axis ends at the tenths around everything that is drawn.
-    ends = [v for rung in rungs for v in (rung.value, rung.low, rung.high, mark) if v is not None]
-    low, high = math.floor(10 * min(ends) + 1e-9) / 10, math.ceil(10 * max(ends) - 1e-9) / 10
-    drawing = ladder(rungs, title=title, mark=mark, span=(low, max(high, low + 0.1)))
-    has_intervals = any(rung.low is not None for rung in rungs)
-    caption += (
-        " Lines: 95 % intervals over speakers." if has_intervals else " Too few speakers for intervals."
-    )
-    return f'<figure class="wide">{drawing}<figcaption>{escape(caption)}</figcaption></figure>'
+def _draw(lines: Sequence[ScoreLine], axis: str, mark: float | None, caption: str) -> Iterator[str]:
+    if lines:
+        yield figure_html(draw_intervals, lines, axis=axis, mark=mark, description=axis)
+        has_intervals = any(line.low is not None for line in lines)
+        caption += (
+            "Lines: 95 % intervals over speakers." if has_intervals else "Too few speakers for intervals."
+        )
+        yield f'<p class="soft">{escape(caption)}</p>'

@@ -1,27 +1,39 @@
-"""The pages of one evaluation, out of the document that ``emovox.evaluation.scorecard`` makes."""
+"""The report of an evaluation as lines for a terminal, as Markdown and as an HTML page.
+
+All are made from the document of `emovox.evaluation.scorecard`; no score is computed here.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from emovox.reports.classes import class_table, confusion_html, recalls_html
-from emovox.reports.html import badge, escape, page, section, table
-from emovox.reports.robustness import robustness_html, robustness_lines, robustness_table
-from emovox.reports.svg import Plot, strip
-from emovox.reports.text import MISSING, figure, markdown_table, percent, signed, span
-from emovox.reports.training import training_html, training_told
+from emovox.reports.colours import colour
+from emovox.reports.figures import (
+    ScoreLine,
+    draw_calibration,
+    draw_intervals,
+    draw_speakers,
+    draw_training,
+    figure_html,
+    has_matplotlib,
+)
+from emovox.reports.html import Bar, badge, bar_table, escape, heat_table, page, section, table
+from emovox.reports.text import MISSING, bounds, figure, markdown_table, percent, signed, span
 
-__all__ = ["evaluation_html", "evaluation_lines", "evaluation_markdown"]
+__all__ = ["NO_FIGURES", "evaluation_html", "evaluation_lines", "evaluation_markdown"]
 
 Document = Mapping[str, Any]
+Table = tuple[Sequence[str], Sequence[Sequence[object]]]
+
+NO_FIGURES = "Figures are missing, as matplotlib is not installed (extra plot)."
 
 _FOOT = "Expressed emotion, not what a person feels. Written by emovox"
-_FEW = "Under ten speakers there is no honest interval; the value of each stands in its place."
+_FEW = "There is no interval under ten speakers; the value of each speaker is listed instead."
 
 
 def evaluation_lines(document: Document) -> Iterator[str]:
-    """A few lines for a terminal."""
+    """Yield a few lines for a terminal."""
     scores, stamp = document["scores"], document["stamp"]
     yield _title(document)
     yield f"  stamp     {stamp['stamp']}"
@@ -36,175 +48,211 @@ def evaluation_lines(document: Document) -> Iterator[str]:
     )
     for one in document["groups"]:
         if len(one["rows"]) > 1:
-            told = ", ".join(f"{_known(row['group'])} {percent(row['uar'])}" for row in one["rows"])
-            yield f"  by {one['by']:<8} {told}; gap {percent(one['gap'])}"
+            groups = ", ".join(f"{_name_group(row['group'])} {percent(row['uar'])}" for row in one["rows"])
+            yield f"  by {one['by']:<8} {groups}; gap {percent(one['gap'])}"
     if scores["uar"]["low"] is None and len(document["speakers"]) > 1:
         each = ", ".join(f"{row['speaker']} {percent(row['uar'])}" for row in document["speakers"])
         yield f"  speakers  {each}"
     if "robustness" in document:
-        yield from robustness_lines(document["robustness"])
+        part = document["robustness"]
+        heads, rows = _robustness_table(part)
+        cells = [[str(cell) for cell in row] for row in (heads, *rows)]
+        widths = [max(len(row[n]) for row in cells) for n in range(len(heads))]
+        yield f"  robustness, {_describe_robustness(part)}"
+        for row in cells:
+            numbers = (cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True))
+            yield "    " + "  ".join((row[0].ljust(widths[0]), *numbers))
+        yield from (f"    {note}" for note in part["notes"])
 
 
 def evaluation_markdown(document: Document) -> str:
-    """The page in Markdown."""
+    """Format the report as Markdown."""
     lines = [f"# {_title(document)}", "", f"**Stamp: {document['stamp']['stamp']}**", ""]
     lines += [f"- {reason}" for reason in document["stamp"]["reasons"]]
-    lines += ["", *_block("Scores", _score_heads(), _score_rows(document))]
+    lines += ["", *_block("Scores", _score_table(document))]
     if document["scores"]["uar"]["low"] is None:
         lines += [_FEW, ""]
-    lines += _block("Classes", *class_table(document))
+    lines += _block("Classes", _class_table(document))
     confusion = document["confusion"]
-    rows = [[name, *counts] for name, counts in zip(confusion["true"], confusion["counts"], strict=True)]
-    lines += _block("Confusion (rows true, columns answered)", ["", *confusion["answered"]], rows)
-    for one in _divided(document):
-        lines += [*_block(f"By {one['by']}", *_group_table(one)), _gap(one), ""]
-    lines += [_undivided(document), ""]
-    lines += _block("Splits", *_split_table(document)) if document["splits"] else []
-    lines += _block("Speakers", *_speaker_table(document))
-    lines += _block("Reliability", *_reliability_table(document))
+    counts = [[name, *line] for name, line in zip(confusion["true"], confusion["counts"], strict=True)]
+    lines += _block("Confusion (rows true, columns predicted)", (["", *confusion["answered"]], counts))
+    for one in _divisions(document):
+        lines += [*_block(f"By {one['by']}", _group_table(one)), _describe_gap(one), ""]
+    lines += [_describe_undivided(document), ""]
+    lines += _block("Splits", _split_table(document)) if document["splits"] else []
+    lines += _block("Speakers", _speaker_table(document))
+    lines += _block("Reliability", _reliability_table(document))
     if "robustness" in document:
-        lines += _robustness_block(document["robustness"])
+        part = document["robustness"]
+        lines += _block("Robustness", _robustness_table(part))
+        lines += [f"{_describe_robustness(part)}.", *part["notes"], ""]
     if "training" in document:
-        lines += ["## How it was trained", "", training_told(document["training"]), ""]
-    lines += _block("Of what", ["", ""], _facts(document))
-    errors = document["errors"]
-    lines += (
-        _block("Clips that could not be read (counted as wrong)", ["clip", "error"], _errors(errors))
-        if errors
-        else []
-    )
+        lines += ["## Training", "", _describe_training(document["training"]), ""]
+    lines += _block("Model and data", (["", ""], _facts(document)))
+    if document["errors"]:
+        lines += _block("Clips that could not be read (counted as wrong)", _error_table(document))
     return "\n".join(lines).rstrip() + f"\n\n{_FOOT} {document['emovox']}.\n"
 
 
 def evaluation_html(document: Document) -> str:
-    """The page as one HTML file."""
-    title = _title(document)
+    """Format the report as an HTML page that needs no other file."""
+    title, data = _title(document), document["data"]
+    summary = (
+        f"{data['n_clips']} clips of {data['n_speakers']} speakers, {len(data['emotions'])} emotions. Scores "
+        "in per cent; intervals (95 %) are over speakers."
+    )
+    confusion = document["confusion"]
+    matrix = confusion["true"], confusion["answered"], confusion["counts"]
+    groups = [table(*_group_table(one), foot=_describe_gap(one)) for one in _divisions(document)]
+    facts = "".join(f"<dt>{escape(a)}</dt><dd>{escape(b)}</dd>" for a, b in _facts(document))
     body = [
-        f"<header><h1>{escape(title)}</h1>",
-        f'<p class="soft">{escape(_summary(document))}</p></header>',
+        f'<header><h1>{escape(title)}</h1>\n<p class="soft">{escape(summary)}</p></header>',
+        "" if has_matplotlib() else f'<p class="soft">{escape(NO_FIGURES)}</p>',
         badge(document["stamp"]["stamp"], document["stamp"]["reasons"]),
-        _figures(document),
-        section("Speakers", *_speakers(document)),
-        section("Which emotions are recognised", *recalls_html(document)),
-        section("Which are taken for which", *confusion_html(document["confusion"])),
-        section("Groups", *_groups(document)),
+        _score_tiles(document),
+        section("Speakers", *_speakers_html(document)),
+        section("Recall of each emotion", *_recalls_html(document), table(*_class_table(document))),
+        section(
+            "Confusion",
+            heat_table(*matrix, caption="In clips; the deeper the colour, the larger the share of the row."),
+            heat_table(*matrix, caption="In per cent of each row.", shares=True),
+        ),
+        section(
+            "Groups",
+            f'<div class="row">{"".join(groups)}</div>' if groups else "",
+            f'<p class="soft">{escape(_describe_undivided(document))}</p>',
+        ),
         section("Splits", table(*_split_table(document))) if document["splits"] else "",
-        section("Can the confidence be trusted?", _curves(document)),
-        section("When the sound is worse", *robustness_html(document["robustness"]))
-        if "robustness" in document
+        section("Calibration", *_calibration_html(document)),
+        section("Robustness", *_robustness_html(document["robustness"])) if "robustness" in document else "",
+        section("Training", *_training_html(document["training"])) if "training" in document else "",
+        section("Model and data", f"<dl>{facts}</dl>"),
+        section(
+            "Clips that could not be read",
+            "<p>They count as wrong.</p>",
+            table(*_error_table(document), words=True),
+        )
+        if document["errors"]
         else "",
-        section("How it was trained", *training_html(document["training"])) if "training" in document else "",
-        section("Of what", _definitions(_facts(document))),
-        section("Clips that could not be read", *_unread(document["errors"])),
         f"<footer>{escape(_FOOT)} {escape(document['emovox'])}.</footer>",
     ]
     return page(title, "\n".join(part for part in body if part))
 
 
-# --- words and figures ----------------------------------------------------------------------------
+# --- texts and tables -----------------------------------------------------------------------------
 
 
 def _title(document: Document) -> str:
-    model = document["model"]
-    corpora = ", ".join(document["data"]["corpora"])
+    model, corpora = document["model"], ", ".join(document["data"]["corpora"])
     return f"{model['name']} {model['version']} on {corpora}, protocol {document['protocol']['name']}"
 
 
-def _summary(document: Document) -> str:
-    data = document["data"]
-    return (
-        f"{data['n_clips']} clips of {data['n_speakers']} speakers, {len(data['emotions'])} emotions. Scores "
-        "in per cent; intervals (95 %) are over speakers."
-    )
-
-
 def _span(interval: Mapping[str, Any]) -> str:
-    """A score with its interval."""
     return span(interval["value"], interval["low"], interval["high"])
 
 
-def _known(group: str | None) -> str:
-    return "not known" if group is None else str(group)
+def _block(title: str, content: Table) -> list[str]:
+    return [f"## {title}", "", *markdown_table(*content), ""]
 
 
-def _score_heads() -> list[str]:
-    return ["score", "value", "interval (95 %, over speakers)"]
+def _name_group(group: str | None) -> str:
+    return "unknown" if group is None else str(group)
 
 
-def _score_rows(document: Document) -> list[list[str]]:
+def _score_table(document: Document) -> Table:
     scores = document["scores"]
-
-    def bounds(name: str) -> str:
-        low, high = scores[name]["low"], scores[name]["high"]
-        return MISSING if low is None else f"{percent(low)} to {percent(high)}"
-
     frequent = scores["most_frequent_answer"]
-    return [
-        ["UAR (mean recall of the emotions), %", percent(scores["uar"]["value"]), bounds("uar")],
+    uar, wa = scores["uar"], scores["wa"]
+    return ["score", "value", "interval (95 %, over speakers)"], [
+        ["UAR (mean recall of the emotions), %", percent(uar["value"]), bounds(uar["low"], uar["high"])],
         ["UAR by chance, %", percent(scores["chance"]), ""],
-        ["WA (share of clips that are right), %", percent(scores["wa"]["value"]), bounds("wa")],
+        ["WA (share of correct clips), %", percent(wa["value"]), bounds(wa["low"], wa["high"])],
         ["macro F1, %", percent(scores["macro_f1"]), ""],
         ["weighted F1, %", percent(scores["weighted_f1"]), ""],
         ["AUC, mean of one against the rest", figure(scores["auc"]), ""],
         ["log-loss, nats", figure(scores["log_loss"]), ""],
         ["Brier, 0 to 2", figure(scores["brier"]), ""],
         ["ECE", figure(scores["ece"]), ""],
-        ["answered (the model may abstain), %", percent(scores["coverage"]), ""],
-        ["UAR of what it answered, %", percent(scores["answered_uar"]), ""],
-        ["clips without any answer", str(scores["n_unanswered"]), ""],
-        [f"most frequent answer, {frequent['label']}, %", percent(frequent["share"]), ""],
+        ["labelled (the model may abstain), %", percent(scores["coverage"]), ""],
+        ["UAR of labelled clips, %", percent(scores["answered_uar"]), ""],
+        ["clips without scores", str(scores["n_unanswered"]), ""],
+        [f"most frequent label, {frequent['label']}, %", percent(frequent["share"]), ""],
     ]
 
 
-def _group_table(one: Mapping[str, Any]) -> tuple[list[str], list[list[object]]]:
-    heads = [one["by"], "clips", "speakers", "UAR %", "WA %"]
+def _class_table(document: Document) -> Table:
+    """Return the emotions that occur or were predicted."""
+    heads = ["emotion", "clips", "predicted", "recall %", "interval (95 %)", "precision %", "F1 %", "AUC"]
     return heads, [
-        [_known(row["group"]), row["n_clips"], row["n_speakers"], percent(row["uar"]), percent(row["wa"])]
+        [
+            row["label"],
+            row["n"],
+            row["n_answers"],
+            percent(row["recall"]),
+            bounds(row.get("recall_low"), row.get("recall_high")),
+            percent(row["precision"]) if row["n_answers"] else MISSING,
+            percent(row["f1"]) if row["n"] else MISSING,
+            figure(row["auc"]),
+        ]
+        for row in document["classes"]
+        if row["n"] or row["n_answers"]
+    ]
+
+
+def _divisions(document: Document) -> list[Mapping[str, Any]]:
+    """Return the divisions with more than one group."""
+    return [one for one in document["groups"] if len(one["rows"]) > 1]
+
+
+def _group_table(one: Mapping[str, Any]) -> Table:
+    return [one["by"], "clips", "speakers", "UAR %", "WA %"], [
+        [
+            _name_group(row["group"]),
+            row["n_clips"],
+            row["n_speakers"],
+            percent(row["uar"]),
+            percent(row["wa"]),
+        ]
         for row in one["rows"]
     ]
 
 
-def _divided(document: Document) -> list[Mapping[str, Any]]:
-    """Divisions with more than one group."""
-    return [one for one in document["groups"] if len(one["rows"]) > 1]
-
-
-def _undivided(document: Document) -> str:
-    """What is the same for all clips, or not known of any."""
-    alike = [f"{one['by']} {one['rows'][0]['group']}" for one in document["groups"] if len(one["rows"]) == 1]
-    known = [one["by"] for one in document["groups"]]
-    unknown = [name for name in ("sex", "age", "language") if name not in known]
-    told = [f"The same for all clips: {', '.join(alike)}." if alike else ""]
-    told += [f"Not known: {', '.join(unknown)}." if unknown else ""]
-    return " ".join(part for part in told if part)
-
-
-def _gap(one: Mapping[str, Any]) -> str:
+def _describe_gap(one: Mapping[str, Any]) -> str:
     if one["gap"] is None:
         return "Only one group is known: no gap."
     return f"Gap in UAR, best to worst: {percent(one['gap'])} points."
 
 
-def _split_table(document: Document) -> tuple[list[str], list[list[object]]]:
-    rows: list[list[object]] = [
+def _describe_undivided(document: Document) -> str:
+    """Name what is the same for all clips, or unknown for all."""
+    same = [f"{one['by']} {one['rows'][0]['group']}" for one in document["groups"] if len(one["rows"]) == 1]
+    known = [one["by"] for one in document["groups"]]
+    unknown = [name for name in ("sex", "age", "language") if name not in known]
+    parts = [f"The same for all clips: {', '.join(same)}." if same else ""]
+    parts += [f"Unknown: {', '.join(unknown)}." if unknown else ""]
+    return " ".join(part for part in parts if part)
+
+
+def _split_table(document: Document) -> Table:
+    rows = [
         [row["split"], row["n_clips"], percent(row["uar"]), percent(row["wa"])] for row in document["splits"]
     ]
     n = len(document["splits"])
-    means = [sum(row[key] for row in document["splits"]) / n for key in ("uar", "wa")]
-    return ["split", "clips", "UAR %", "WA %"], [*rows, ["mean", "", *map(percent, means)]]
+    means = [percent(sum(row[key] for row in document["splits"]) / n) for key in ("uar", "wa")]
+    return ["split", "clips", "UAR %", "WA %"], [*rows, ["mean", "", *means]]
 
 
-def _speaker_table(document: Document) -> tuple[list[str], list[list[object]]]:
+def _speaker_table(document: Document) -> Table:
     return ["speaker", "sex", "clips", "UAR %"], [
-        [row["speaker"], _known(row["sex"]), row["n_clips"], percent(row["uar"])]
+        [row["speaker"], _name_group(row["sex"]), row["n_clips"], percent(row["uar"])]
         for row in document["speakers"]
     ]
 
 
-def _reliability_table(document: Document) -> tuple[list[str], list[list[object]]]:
-    return ["confidence", "clips", "mean confidence %", "right %", "over-confident by"], [
+def _reliability_table(document: Document) -> Table:
+    return ["confidence", "clips", "mean confidence %", "correct %", "over-confident by"], [
         [
-            f"{percent(row['low'])} to {percent(row['high'])}",
+            bounds(row["low"], row["high"]),
             row["n"],
             percent(row["confidence"]),
             percent(row["accuracy"]),
@@ -212,6 +260,38 @@ def _reliability_table(document: Document) -> tuple[list[str], list[list[object]
         ]
         for row in document["reliability"]
     ]
+
+
+def _robustness_table(part: Mapping[str, Any]) -> Table:
+    """Return the conditions, the unchanged clips first."""
+    plain = part["plain"]
+    rows = [["unchanged", percent(plain["value"]), _bounds_or_empty(plain), "", "", ""]]
+    for row in part["rows"]:
+        uar, lost = row["uar"], row["lost"]
+        interval = "" if lost["low"] is None else f"{signed(lost['low'])} to {signed(lost['high'])}"
+        name = row["condition"] + (f" ({len(row['errors'])} failed)" if row["errors"] else "")
+        rows.append(
+            [
+                *(name, percent(uar["value"]), _bounds_or_empty(uar)),
+                *(signed(lost["value"]), interval, percent(row["changed"])),
+            ]
+        )
+    heads = ["condition", "UAR %", "interval (95 %)", "lost", "interval of the loss", "changed labels %"]
+    return heads, rows
+
+
+def _bounds_or_empty(interval: Mapping[str, Any]) -> str:
+    return "" if interval["low"] is None else bounds(interval["low"], interval["high"])
+
+
+def _describe_robustness(part: Mapping[str, Any]) -> str:
+    return f"{part['n_clips']} clips of {part['n_speakers']} speakers, seed {part['seed']}"
+
+
+def _describe_training(part: Mapping[str, Any]) -> str:
+    uar = part["epochs"][part["kept"] - 1]["uar"]
+    reached = "" if uar is None else f", UAR {percent(uar)} % on validation clips"
+    return f"{len(part['epochs'])} epochs; the weights of epoch {part['kept']} are kept{reached}."
 
 
 def _facts(document: Document) -> list[list[str]]:
@@ -224,68 +304,65 @@ def _facts(document: Document) -> list[list[str]]:
         ["weights", model["weights"]],
         ["clips", counts],
         ["protocol", f"{protocol['name']} ({', '.join(sorted(digests)) or 'all clips'})"],
-        ["could answer", ", ".join(document["settings"]["labels"])],
+        ["labels", ", ".join(document["settings"]["labels"])],
     ]
     for name, value in document["settings"].items():
         if name != "labels" and value:
-            rows.append([name.replace("_", " "), _told(value)])
+            rows.append([name.replace("_", " "), _format_setting(value)])
     return rows
 
 
-def _told(value: object) -> str:
-    """A setting in words."""
+def _format_setting(value: object) -> str:
     if isinstance(value, Mapping):
-        return ", ".join(f"{key}: {_told(item)}" for key, item in value.items())
+        return ", ".join(f"{key}: {_format_setting(item)}" for key, item in value.items())
     return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
-def _robustness_block(part: Mapping[str, Any]) -> list[str]:
-    told = [f"{part['n_clips']} clips of {part['n_speakers']} speakers.", *part["notes"]]
-    return [*_block("When the sound is worse", *robustness_table(part)), *told, ""]
+def _error_table(document: Document) -> Table:
+    return ["clip", "error"], [[row["id"], row["error"]] for row in document["errors"]]
 
 
-def _errors(errors: Sequence[Mapping[str, str]]) -> list[list[object]]:
-    return [[row["id"], row["error"]] for row in errors]
+# --- parts of the page ----------------------------------------------------------------------------
 
 
-def _block(title: str, heads: Sequence[str], rows: Sequence[Sequence[object]]) -> list[str]:
-    return [f"## {title}", "", *markdown_table(heads, rows), ""]
+def _caption(text: str) -> str:
+    return f'<p class="soft">{escape(text)}</p>'
 
 
-# --- HTML -----------------------------------------------------------------------------------------
-
-
-def _figures(document: Document) -> str:
+def _score_tiles(document: Document) -> str:
     scores = document["scores"]
-    told = [
-        ("UAR", percent(scores["uar"]["value"]), _bounds(scores["uar"])),
-        ("WA", percent(scores["wa"]["value"]), _bounds(scores["wa"])),
+
+    def note(interval: Mapping[str, Any]) -> str:
+        none = f"{interval['n_speakers']} speakers: no interval"
+        return none if interval["low"] is None else bounds(interval["low"], interval["high"])
+
+    tiles = [
+        ("UAR", percent(scores["uar"]["value"]), note(scores["uar"])),
+        ("WA", percent(scores["wa"]["value"]), note(scores["wa"])),
         ("macro F1", percent(scores["macro_f1"]), ""),
-        ("ECE", figure(scores["ece"]), "how far confidence is from truth"),
-        ("answered", percent(scores["coverage"]), f"UAR of those {percent(scores['answered_uar'])}"),
-        ("chance", percent(scores["chance"]), "UAR of a blind guess"),
+        ("ECE", figure(scores["ece"]), "mean error of the confidence"),
+        ("labelled", percent(scores["coverage"]), f"UAR of those {percent(scores['answered_uar'])}"),
+        ("chance", percent(scores["chance"]), "UAR of guessing"),
     ]
     cells = "".join(
-        f"<div><span>{escape(name)}</span><b>{escape(value)}</b><span>{escape(note) or '&nbsp;'}</span></div>"
-        for name, value, note in told
+        f"<div><span>{escape(name)}</span><b>{escape(value)}</b><span>{escape(text) or '&nbsp;'}</span></div>"
+        for name, value, text in tiles
     )
-    rest = table(_score_heads(), _score_rows(document))
+    rest = table(*_score_table(document))
     return f'<div class="figures">{cells}</div>\n<details><summary>All scores</summary>{rest}</details>'
 
 
-def _bounds(interval: Mapping[str, Any]) -> str:
-    if interval["low"] is None:
-        return f"{interval['n_speakers']} speakers: no interval"
-    return f"{percent(interval['low'])} to {percent(interval['high'])}"
-
-
-def _speakers(document: Document) -> Iterator[str]:
+def _speakers_html(document: Document) -> Iterator[str]:
     uar = document["scores"]["uar"]
-    dots = [(row["uar"], row["speaker"]) for row in document["speakers"] if row["uar"] is not None]
-    drawing = strip(
-        dots, title="UAR of each speaker, %", value=uar["value"], low=uar["low"], high=uar["high"]
+    scores = [row["uar"] for row in document["speakers"] if row["uar"] is not None]
+    yield figure_html(
+        draw_speakers,
+        scores,
+        value=uar["value"],
+        low=uar["low"],
+        high=uar["high"],
+        description="UAR of each speaker, in per cent",
     )
-    yield f'<figure class="wide">{drawing}</figure>'
     if uar["low"] is None:
         yield f"<p>{escape(_FEW)}</p>"
         yield table(*_speaker_table(document))
@@ -293,69 +370,89 @@ def _speakers(document: Document) -> Iterator[str]:
         yield f"<details><summary>Each speaker</summary>{table(*_speaker_table(document))}</details>"
 
 
-def _groups(document: Document) -> Iterator[str]:
-    tables = [table(*_group_table(one), foot=_gap(one)) for one in _divided(document)]
-    if tables:
-        yield f'<div class="row">{"".join(tables)}</div>'
-    yield f'<p class="soft">{escape(_undivided(document))}</p>'
+def _recalls_html(document: Document) -> Iterator[str]:
+    rows = [row for row in document["classes"] if row["recall"] is not None]
+    if rows:
+        bars = []
+        for row in rows:
+            low, high = row.get("recall_low"), row.get("recall_high")
+            text = span(row["recall"], low, high)
+            bars.append(
+                Bar(f"{row['label']} ({row['n']})", row["recall"], text, colour(row["label"]), low, high)
+            )
+        yield bar_table(["emotion (clips)", "recall", "%"], bars, mark=document["scores"]["chance"])
+        has_intervals = any(bar.low is not None for bar in bars)
+        lines = "Lines: 95 % intervals over speakers." if has_intervals else "Too few speakers for intervals."
+        yield _caption(f"Share of the clips of an emotion that were recognised. {lines} Broken line: chance.")
 
 
-def _curves(document: Document) -> str:
+def _calibration_html(document: Document) -> Iterator[str]:
     if not document["reliability"]:
-        return "<p>No clip got an answer.</p>"
-    honest = (
-        "Reliability. Bars: how often answers of that confidence are right; dots: at their mean confidence. "
-        f"Honest confidence lies on the broken line. ECE {figure(document['scores']['ece'])}."
+        yield "<p>No clip has scores.</p>"
+        return
+    yield figure_html(
+        draw_calibration, document, description="Reliability diagram, and the curve of risk and coverage"
     )
-    risk = (
-        "Risk and coverage: the share of wrong answers when only the surest are given. The ring is where the "
-        f"model abstains by itself. Area {figure(document['risk_coverage']['aurc'])}."
+    yield _caption(
+        "Left, reliability: how often labels of that confidence are correct; dots are at the mean "
+        "confidence, the larger the more clips. A calibrated model is on the broken line. "
+        f"ECE {figure(document['scores']['ece'])}."
     )
-    return (
-        f'<div class="pair"><figure>{_reliability(document)}<figcaption>{honest}</figcaption></figure>'
-        f"<figure>{_risk_coverage(document)}<figcaption>{risk}</figcaption></figure></div>"
+    yield _caption(
+        "Right, risk and coverage: the share of wrong labels when only the most confident are given. Ring: "
+        f"the model's own abstention. Area {figure(document['risk_coverage']['aurc'])}."
     )
+    yield f"<details><summary>Reliability table</summary>{table(*_reliability_table(document))}</details>"
 
 
-def _reliability(document: Document) -> str:
-    bins = [row for row in document["reliability"] if row["n"]]
-    plot = Plot("confidence, %", "right, %")
-    plot.bars(
-        (
-            row["low"],
-            row["high"],
-            row["accuracy"],
-            f"{row['n']} clips, {percent(row['accuracy'])} % right at {percent(row['confidence'])} %",
+def _robustness_html(part: Mapping[str, Any]) -> Iterator[str]:
+    scored = [("unchanged", part["plain"]), *((row["condition"], row["uar"]) for row in part["rows"])]
+    lines = [
+        ScoreLine(name, uar["value"], uar["low"], uar["high"], _span(uar), is_reference=not n)
+        for n, (name, uar) in enumerate(scored)
+    ]
+    yield figure_html(
+        draw_intervals,
+        lines,
+        axis="UAR, %",
+        mark=part["plain"]["value"],
+        description="UAR under each condition, in per cent",
+    )
+    yield _caption(f"{_describe_robustness(part)}.")
+    yield table(*_robustness_table(part))
+    yield from (f"<p>{escape(note)}</p>" for note in part["notes"])
+
+
+def _training_html(part: Mapping[str, Any]) -> Iterator[str]:
+    epochs = part["epochs"]
+    yield _caption(_describe_training(part))
+    history = [
+        {
+            "epoch": row["number"],
+            "train loss": row["loss"],
+            "validation loss": row["validation_loss"],
+            "validation uar": row["uar"],
+        }
+        for row in epochs
+    ]
+    if any(row["loss"] is not None or row["uar"] is not None for row in epochs):
+        yield figure_html(
+            draw_training, history, kept=part["kept"], description="Losses and UAR over the epochs"
         )
-        for row in bins
+    yield _caption(
+        "The training loss is the one that was minimised: smoothed, mixed, masked. The validation loss is "
+        "plain cross entropy on validation clips."
     )
-    plot.curve([(0, 0), (1, 1)], "even")
-    most = max(row["n"] for row in bins)
-    plot.dots(
-        (row["confidence"], row["accuracy"], 2.5 + 4 * (row["n"] / most) ** 0.5, f"{row['n']} clips")
-        for row in bins
-    )
-    return plot.svg("Reliability diagram: accuracy against confidence")
-
-
-def _risk_coverage(document: Document) -> str:
-    curve = document["risk_coverage"]
-    top = max((point["risk"] for point in curve["points"]), default=1.0)
-    top = next(edge for edge in (0.1, 0.25, 0.5, 0.75, 1.0) if top <= edge + 1e-9)
-    plot = Plot("answered, % of clips", "wrong, % of answers", y_range=(0.0, top))
-    plot.curve([(point["coverage"], point["risk"]) for point in curve["points"]])
-    now = curve["now"]
-    if now["risk"] is not None and now["risk"] <= top:
-        told = f"{percent(now['coverage'])} % answered, {percent(now['risk'])} % of them wrong"
-        plot.dots([(now["coverage"], now["risk"], 5.0, told)], "mark")
-    return plot.svg("Share of wrong answers against the share of clips that are answered")
-
-
-def _definitions(rows: Sequence[Sequence[str]]) -> str:
-    return "<dl>" + "".join(f"<dt>{escape(a)}</dt><dd>{escape(b)}</dd>" for a, b in rows) + "</dl>"
-
-
-def _unread(errors: Sequence[Mapping[str, str]]) -> Iterator[str]:
-    if errors:
-        yield "<p>They count as wrong.</p>"
-        yield table(["clip", "error"], _errors(errors), words=True)
+    heads = ["epoch", "loss", "validation loss", "validation UAR %", "learning rate", "seconds"]
+    rows = [
+        [
+            row["number"],
+            figure(row["loss"], 4),
+            figure(row["validation_loss"], 4),
+            percent(row["uar"]),
+            MISSING if row["learning_rate"] is None else f"{row['learning_rate']:.2e}",
+            figure(row["seconds"], 1),
+        ]
+        for row in epochs
+    ]
+    yield f"<details><summary>Each epoch</summary>{table(heads, rows)}</details>"

@@ -1,11 +1,12 @@
-"""The sheet that all pages are written on: one file, no script, light and dark, printable."""
+"""Parts of HTML pages: one file without scripts, light and dark, printable."""
 
 from __future__ import annotations
 
 import html
 from collections.abc import Sequence
+from dataclasses import dataclass
 
-__all__ = ["badge", "escape", "heat_table", "page", "section", "table"]
+__all__ = ["Bar", "badge", "bar_table", "escape", "heat_table", "page", "section", "table"]
 
 _CSS = """
 :root { color-scheme: light dark; --paper: #fff; --ink: #1b1f24; --soft: #59636e; --line: #d5dbe1;
@@ -49,23 +50,16 @@ tfoot td { color: var(--soft); border-bottom: 0; }
 .heat td { background: rgb(var(--heat) / var(--deep, 0)); }
 .heat thead th { text-align: center; } .heat tbody th { padding-right: .9rem; border: 0; }
 .row { display: flex; flex-wrap: wrap; gap: 0 3.5rem; }
-.pair { display: grid; grid-template-columns: repeat(auto-fit, minmax(19rem, 1fr)); gap: 1.6rem;
-  align-items: start; }
-figure { margin: .3rem 0 1rem; } svg { display: block; width: 100%; height: auto; max-width: 30rem; }
-svg.long { max-width: 58rem; min-width: 34rem; } svg.sized { max-width: calc(1.3px * var(--wide));
-  min-width: calc(.67px * var(--wide)); }
-svg text { fill: var(--soft); font: 12px system-ui, -apple-system, "Segoe UI", Roboto, "Noto Sans",
-  sans-serif; }
-svg .axis { stroke: var(--soft); fill: none; } svg .grid { stroke: var(--line); fill: none; }
-svg .curve { stroke: var(--blue); stroke-width: 2; fill: none; stroke-linejoin: round; }
-svg .second { stroke: var(--amber); stroke-width: 2; stroke-dasharray: 7 3; fill: none; }
-svg .even { stroke: var(--soft); stroke-dasharray: 4 4; fill: none; }
-svg .bar { fill: var(--blue); fill-opacity: .28; } svg .dot { fill: var(--blue); }
-svg .mark { fill: var(--paper); stroke: var(--red); stroke-width: 2; } svg .marked { fill: var(--red); }
-svg .range { stroke: var(--blue); stroke-width: 2; } svg .filled { stroke: var(--soft); stroke-width: .7; }
-svg .under { stroke: var(--paper); stroke-width: 4; } svg .over { stroke: var(--ink); stroke-width: 1.8; }
-svg .named { text-anchor: end; fill: var(--ink); } svg .shown { fill: var(--ink); font-variant-numeric:
-  tabular-nums; }
+figure { margin: .3rem 0 1rem; } figure svg { display: block; width: 100%; min-width: 26rem; height: auto; }
+figure svg text { font-family: system-ui, -apple-system, "Segoe UI", Roboto, "Noto Sans", sans-serif
+  !important; }
+.bars th, .bars td { text-align: left; }
+.bars .bar { width: 18rem; min-width: 12rem; padding: 0; border-left: 1px solid var(--soft); }
+.bars .bar div { position: relative; height: 1.15rem; }
+.bars i, .bars s, .bars u { position: absolute; display: block; }
+.bars i { inset: 0 auto 0 0; background: var(--blue); border: 1px solid var(--line); border-left: 0; }
+.bars s { top: .45rem; height: .25rem; background: var(--ink); outline: 1px solid var(--paper); }
+.bars u { top: -.35rem; bottom: -.35rem; border-left: 1px dashed var(--soft); }
 dl { display: grid; grid-template-columns: max-content 1fr; gap: .15rem 1.1rem; margin: .4rem 0;
   font-size: .93rem; }
 dt { color: var(--soft); } dd { margin: 0; overflow-wrap: anywhere; }
@@ -76,19 +70,19 @@ footer { margin-top: 3rem; border-top: 1px solid var(--line); padding-top: .8rem
 @media print { :root { --paper: #fff; --ink: #000; --soft: #444; --line: #bbb; --wash: #fff; --blue: #1f5fa8;
   --heat: 31 95 168; --green: #1a7f4b; --amber: #8a5700; --red: #b3261e; }
   body { padding: 0; max-width: none; font-size: 10.5pt; } * { print-color-adjust: exact; }
-  .wide { overflow: visible; } svg.long, svg.sized { min-width: 0; }
+  .wide { overflow: visible; } figure svg { min-width: 0; }
   details::details-content { content-visibility: visible; }
   section, figure, table, .stamp { break-inside: avoid; } h2 { break-after: avoid; } }
 """
 
 
 def escape(value: object) -> str:
-    """Text that is only text, also inside an attribute; what is not valid Unicode is shown as its code."""
+    """Escape text for HTML, also inside an attribute; invalid Unicode is shown as its code."""
     return html.escape(str(value).encode("utf-8", "backslashreplace").decode())
 
 
 def page(title: str, body: str) -> str:
-    """A whole document around ``body``, which is HTML."""
+    """Return a whole document around ``body``, which is HTML."""
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
@@ -97,21 +91,21 @@ def page(title: str, body: str) -> str:
 
 
 def section(title: str, *parts: str) -> str:
-    """A heading and what stands below it; nothing when there is nothing."""
+    """Return a heading and its content; empty where there is no content."""
     inner = "\n".join(part for part in parts if part)
     return f"<section>\n<h2>{escape(title)}</h2>\n{inner}\n</section>" if inner else ""
 
 
 def badge(stamp: str, reasons: Sequence[str]) -> str:
-    """The stamp, and why."""
-    told = "".join(f"<li>{escape(reason)}</li>" for reason in reasons)
-    return f'<div class="stamp {escape(stamp)}"><b>{escape(stamp)}</b><ul>{told}</ul></div>'
+    """Return the stamp with its reasons."""
+    items = "".join(f"<li>{escape(reason)}</li>" for reason in reasons)
+    return f'<div class="stamp {escape(stamp)}"><b>{escape(stamp)}</b><ul>{items}</ul></div>'
 
 
 def table(
     heads: Sequence[str], rows: Sequence[Sequence[object]], *, foot: str = "", words: bool = False
 ) -> str:
-    """A table whose first column names the rows; ``words``: the others hold words, not figures."""
+    """Return a table whose first column names the rows; ``words``: the others hold text, not numbers."""
     head = "".join(f'<th scope="col">{escape(name)}</th>' for name in heads)
     body = "\n".join(
         f'<tr><th scope="row">{escape(row[0])}</th>'
@@ -135,10 +129,10 @@ def heat_table(
     caption: str,
     shares: bool = False,
 ) -> str:
-    """Counts on a ground as deep as their share of the row; the diagonal in bold.
+    """Return a table of counts, coloured by their share of the row, the diagonal in bold.
 
     Args:
-        shares: show the share in per cent; the count stays where it is pointed at.
+        shares: show the share in per cent; the count is in the tooltip.
     """
     head = "".join(f'<th scope="col">{escape(name)}</th>' for name in columns)
     body = "\n".join(
@@ -152,7 +146,7 @@ def heat_table(
     )
     return (
         f'<div class="wide"><table class="heat"><caption>{escape(caption)}</caption>'
-        f'<thead><tr><th scope="col">true ↓ answered →</th>{head}<th scope="col">clips</th></tr></thead>'
+        f'<thead><tr><th scope="col">true ↓ predicted →</th>{head}<th scope="col">clips</th></tr></thead>'
         f"<tbody>\n{body}\n</tbody></table></div>"
     )
 
@@ -161,6 +155,45 @@ def _heat(n: int, whole: int, *, right: bool, shares: bool) -> str:
     share = n / whole if whole else 0.0
     classes = " ".join(name for name, is_so in (("deep", share > 0.8), ("right", right)) if is_so)
     kind = f' class="{classes}"' if classes else ""
-    told = f"{n} clips" if shares else f"{share:.1%}"
+    tip = f"{n} clips" if shares else f"{share:.1%}"
     text = (f"{100 * share:.0f}" if shares else str(n)) if n else "·"
-    return f'<td{kind} style="--deep:{share:.3f}" title="{told}">{text}</td>'
+    return f'<td{kind} style="--deep:{share:.3f}" title="{tip}">{text}</td>'
+
+
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """A row of `bar_table`; lengths are fractions of the whole width."""
+
+    name: str
+    value: float
+    text: str
+    colour: str = ""
+    """As ``#rrggbb``; the page's blue by default."""
+    low: float | None = None
+    high: float | None = None
+
+
+def bar_table(heads: Sequence[str], bars: Sequence[Bar], *, mark: float | None = None) -> str:
+    """Return a table with a bar in each row, its interval as a line, and a broken line at ``mark``.
+
+    Args:
+        heads: of the columns of names, bars and texts.
+    """
+    rows = []
+    for bar in bars:
+        ground = f";background:{escape(bar.colour)}" if bar.colour else ""
+        parts = [f'<i style="width:{100 * bar.value:.1f}%{ground}"></i>']
+        if bar.low is not None and bar.high is not None:
+            parts.append(f'<s style="left:{100 * bar.low:.1f}%;width:{100 * (bar.high - bar.low):.1f}%"></s>')
+        if mark is not None:
+            parts.append(f'<u style="left:{100 * mark:.1f}%"></u>')
+        rows.append(
+            f'<tr><th scope="row">{escape(bar.name)}</th><td class="bar"><div>{"".join(parts)}</div></td>'
+            f"<td>{escape(bar.text)}</td></tr>"
+        )
+    head = "".join(f'<th scope="col">{escape(name)}</th>' for name in heads)
+    body = "\n".join(rows)
+    return (
+        f'<div class="wide"><table class="bars"><thead><tr>{head}</tr></thead><tbody>\n{body}\n'
+        "</tbody></table></div>"
+    )

@@ -1,17 +1,17 @@
-"""Numbers as people read them, and tables in Markdown."""
+"""Numbers formatted for people, and tables in Markdown."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-__all__ = ["MISSING", "figure", "markdown_table", "percent", "signed", "span"]
+__all__ = ["MISSING", "bounds", "figure", "markdown_table", "percent", "signed", "span"]
 
 MISSING = "–"
-"""Stands where there is no figure."""
+"""Shown where there is no number."""
 
 
 def percent(value: float | None) -> str:
-    """A fraction in per cent with one digit, without the sign.
+    """Format a fraction in per cent with one digit, without the sign.
 
     >>> percent(0.5894), percent(None)
     ('58.9', '–')
@@ -20,7 +20,7 @@ def percent(value: float | None) -> str:
 
 
 def signed(value: float | None) -> str:
-    """A difference of fractions in points.
+    """Format a difference of fractions in points.
 
     >>> signed(0.1612)
     '+16.1'
@@ -29,7 +29,7 @@ def signed(value: float | None) -> str:
 
 
 def span(value: float | None, low: float | None, high: float | None) -> str:
-    """A score with its interval, in per cent.
+    """Format a score with its interval, in per cent.
 
     >>> span(0.5, 0.25, 0.75), span(0.5, None, None)
     ('50.0 [25.0, 75.0]', '50.0')
@@ -42,12 +42,21 @@ def span(value: float | None, low: float | None, high: float | None) -> str:
 
 
 def figure(value: float | None, digits: int = 3) -> str:
-    """A plain number."""
+    """Format a number with fixed digits."""
     return MISSING if value is None else f"{value:.{digits}f}"
 
 
+def bounds(low: float | None, high: float | None) -> str:
+    """Format an interval, in per cent.
+
+    >>> bounds(0.25, 0.75), bounds(None, None)
+    ('25.0 to 75.0', '–')
+    """
+    return MISSING if low is None or high is None else f"{percent(low)} to {percent(high)}"
+
+
 def markdown_table(heads: Sequence[str], rows: Sequence[Sequence[object]]) -> list[str]:
-    """Lines of a table; the first column to the left, all others to the right."""
+    """Return the lines of a table, the first column left-aligned, all others right-aligned."""
     table = [[_cell(cell) for cell in row] for row in (heads, *rows)]
     widths = [max(3, *(len(row[n]) for row in table)) for n in range(len(heads))]
     lines = [

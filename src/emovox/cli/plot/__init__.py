@@ -1,7 +1,4 @@
-"""``emovox plot KIND``: figures of results, recordings and features (extra ``plot``).
-
-One file a matter, joined here; what they share is in ``common``.
-"""
+"""``emovox plot KIND``: figures of results, recordings and features (extra ``plot``)."""
 
 from __future__ import annotations
 
@@ -21,8 +18,6 @@ app = typer.Typer(
     context_settings={"help_option_names": ["--help", "-h"]},
 )
 app.command()(results.confusion)
-app.command()(results.classes)
-app.command()(results.comparison)
 app.command()(results.learning)
 app.command()(results.search)
 app.command()(results.training)

@@ -1,4 +1,4 @@
-"""What all figures share: where they are written, and where results are found."""
+"""Options of all `emovox plot` commands, the output of figures, and the input of results."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from emovox.errors import ConfigError
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["PAGE", "Force", "Output", "check_output", "document_at", "finish", "table_at"]
+__all__ = ["PAGE", "Force", "Output", "check_output", "find_file", "read_document", "read_table", "write"]
 
 PAGE = ".html"
-"""A figure as a page of its own, which needs nothing beside itself."""
+"""Suffix of a figure as an HTML page that needs no other file."""
 
 Output = Annotated[
     Path, typer.Option("--output", "-o", metavar="FILE", help="A .png, .svg, .pdf, or .html page.")
@@ -30,7 +30,7 @@ Force = Annotated[bool, typer.Option("--force", help="Let -o replace a file that
 
 
 def check_output(output: Path, *, force: bool) -> None:
-    """Refuse, before the work, what cannot be written or would be destroyed."""
+    """Refuse, before the work, a file that cannot be written or would be overwritten."""
     from emovox.reports.figures import SUFFIXES
 
     known = (*SUFFIXES, PAGE)
@@ -39,26 +39,26 @@ def check_output(output: Path, *, force: bool) -> None:
     check_new(output, force=force)
 
 
-def finish(figure: Figure, output: Path, description: str) -> int:
-    """Write the figure, whole or not at all."""
-    from emovox.reports.figures import figure_part, write_figure
+def write(figure: Figure, output: Path, description: str) -> int:
+    """Write the figure, whole or not at all, and return the exit code."""
+    from emovox.reports.figures import inline_svg, write_figure
     from emovox.reports.html import page
 
     if output.suffix.lower() != PAGE:
         write_figure(figure, output)
     else:
-        write_text(output, page(description, figure_part(figure, description)))
+        write_text(output, page(description, inline_svg(figure, description)))
     say(f"written: {output}")
     return 0
 
 
-def document_at(path: Path, name: str, made_by: str) -> dict[str, Any]:
-    """The JSON document at ``path``, or called ``name`` in that folder.
+def read_document(path: Path, names: Sequence[str], made_by: str) -> dict[str, Any]:
+    """Read the JSON document at ``path``, or the first of ``names`` in that folder.
 
     Raises:
         ConfigError: there is none, or it cannot be read.
     """
-    file = _file(path, [name], made_by)
+    file = find_file(path, names, made_by)
     try:
         document = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
@@ -68,15 +68,22 @@ def document_at(path: Path, name: str, made_by: str) -> dict[str, Any]:
     return document
 
 
-def table_at(path: Path, names: Sequence[str], made_by: str) -> list[dict[str, Any]]:
-    """Rows of a table: a JSON list, JSON lines, or CSV, whose cells become numbers or ``None``.
+def read_table(path: Path, names: Sequence[str], made_by: str) -> list[dict[str, Any]]:
+    """Read the rows of a JSON list, of JSON lines, or of CSV, whose cells become numbers or ``None``.
 
     Raises:
         ConfigError: there is none, or it cannot be read.
     """
-    file = _file(path, names, made_by)
+    file = find_file(path, names, made_by)
     try:
-        rows = _rows(file.read_text(encoding="utf-8-sig"), file.suffix.lower())
+        text = file.read_text(encoding="utf-8-sig")
+        if file.suffix.lower() == ".json":
+            rows = json.loads(text)
+        elif file.suffix.lower() == ".jsonl":
+            rows = [json.loads(line) for line in text.splitlines() if line.strip()]
+        else:
+            table = csv.DictReader(text.splitlines(), strict=True)
+            rows = [{key: _parse_cell(value) for key, value in row.items()} for row in table]
     except (OSError, ValueError, csv.Error) as error:
         raise ConfigError(f"{file} cannot be read: {error}") from error
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
@@ -84,7 +91,12 @@ def table_at(path: Path, names: Sequence[str], made_by: str) -> list[dict[str, A
     return rows
 
 
-def _file(path: Path, names: Sequence[str], made_by: str) -> Path:
+def find_file(path: Path, names: Sequence[str], made_by: str) -> Path:
+    """Return ``path``, or the first of ``names`` in that folder.
+
+    Raises:
+        ConfigError: there is none.
+    """
     if path.is_file():
         return path
     for name in names:
@@ -94,20 +106,8 @@ def _file(path: Path, names: Sequence[str], made_by: str) -> Path:
     raise ConfigError(f"{str(path)!r}: {what}; expected what {made_by} writes")
 
 
-def _rows(text: str, suffix: str) -> Any:
-    if suffix == ".json":
-        return json.loads(text)
-    if suffix == ".jsonl":
-        return [json.loads(line) for line in text.splitlines() if line.strip()]
-    rows = csv.DictReader(text.splitlines(), strict=True)
-    return [{key: _cell(value) for key, value in row.items()} for row in rows]
-
-
-def _cell(text: str | None) -> Any:
-    """A number, ``None`` where there is nothing, or text."""
-    if not text:
-        return None
+def _parse_cell(text: str | None) -> Any:
     try:
-        return float(text)
+        return float(text) if text else None
     except ValueError:
         return text

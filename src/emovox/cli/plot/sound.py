@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from emovox.cli.plot.common import Force, Output, check_output, finish
+from emovox.cli.plot.common import Force, Output, check_output, write
 from emovox.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -24,10 +24,10 @@ ModelName = Annotated[
     str, typer.Option("--model", metavar="BUNDLE", help="A name from `emovox models`, or a folder.")
 ]
 Segments = Annotated[
-    bool, typer.Option("--segments/--no-segments", help="Colour the stretches by their expressed emotion.")
+    bool, typer.Option("--segments/--no-segments", help="Colour segments by their expressed emotion.")
 ]
-Start = Annotated[float, typer.Option("--start-s", min=0.0, metavar="S", help="Begin there.")]
-End = Annotated[float | None, typer.Option("--end-s", metavar="S", help="End there; else with the sound.")]
+Start = Annotated[float, typer.Option("--start-s", min=0.0, metavar="S", help="Start of the part.")]
+End = Annotated[float | None, typer.Option("--end-s", metavar="S", help="End of the part; else the end.")]
 
 
 def radar(
@@ -39,9 +39,9 @@ def radar(
     ] = None,
     force: Force = False,
 ) -> int:
-    """How the probabilities of one clip or several spread over the emotions."""
+    """Draw the probabilities of one clip or several as a radar chart."""
     from emovox.bundles import registry
-    from emovox.reports.figures import radar_figure
+    from emovox.reports.figures import draw_radar
     from emovox.reports.figures.radar import MOST_CLIPS
 
     check_output(output, force=force)
@@ -50,7 +50,7 @@ def radar(
     recognizer = registry.load(model)
     answers = [recognizer.predict(clip, labels=labels) for clip in clips]
     title = f"Probabilities by {recognizer.name} {recognizer.spec.version}"
-    return finish(radar_figure(answers, title=title), output, title)
+    return write(draw_radar(answers, title=title), output, title)
 
 
 def waveform(
@@ -62,10 +62,10 @@ def waveform(
     end_s: End = None,
     force: Force = False,
 ) -> int:
-    """Samples along the time, over the colours of the expressed emotions."""
-    from emovox.reports.figures import waveform_figure
+    """Draw samples over time, on the colours of the expressed emotions."""
+    from emovox.reports.figures import draw_waveform
 
-    return _drawn(waveform_figure, clip, output, model, segments, start_s, end_s, force)
+    return _draw(draw_waveform, clip, output, model, segments, start_s, end_s, force)
 
 
 def spectrogram(
@@ -77,13 +77,13 @@ def spectrogram(
     end_s: End = None,
     force: Force = False,
 ) -> int:
-    """Energy of 96 mel bands along the time, below the expressed emotions."""
-    from emovox.reports.figures import spectrogram_figure
+    """Draw the energy of 96 mel bands over time, below the expressed emotions."""
+    from emovox.reports.figures import draw_spectrogram
 
-    return _drawn(spectrogram_figure, clip, output, model, segments, start_s, end_s, force)
+    return _draw(draw_spectrogram, clip, output, model, segments, start_s, end_s, force)
 
 
-def _drawn(
+def _draw(
     figure: Callable[..., Figure],
     clip: str,
     output: Path,
@@ -94,14 +94,14 @@ def _drawn(
     force: bool,
 ) -> int:
     check_output(output, force=force)
-    x = _cut(clip, start_s, end_s)
-    found, told = _judged(x, model) if segments else ([], "")
+    x = _read_part(clip, start_s, end_s)
+    found, caption = _predict(x, model) if segments else ([], "")
     title = Path(clip).name
-    return finish(figure(x, found, title=title, caption=told, start_s=start_s), output, title)
+    return write(figure(x, found, title=title, caption=caption, start_s=start_s), output, title)
 
 
-def _cut(clip: str, start_s: float, end_s: float | None) -> Floats:
-    """The stretch, ``(n,)`` at 16 kHz; no more of the recording is kept than can be drawn."""
+def _read_part(clip: str, start_s: float, end_s: float | None) -> Floats:
+    """Read a part ``(n,)`` at 16 kHz; no more of the recording is kept than can be drawn."""
     import numpy as np
 
     from emovox import audio
@@ -120,13 +120,13 @@ def _cut(clip: str, start_s: float, end_s: float | None) -> Floats:
             break
     x = np.concatenate(parts)
     if not x.size:
-        raise ConfigError(f"{clip} lasts {done / rate:.1f} s; nothing of it is left after {start_s:g} s")
+        raise ConfigError(f"{clip} lasts {done / rate:.1f} s; nothing is left after {start_s:g} s")
     if x.size > LONGEST_S * rate:
-        raise ConfigError(f"{clip} is longer than {LONGEST_S:g} s; name a stretch with --start-s and --end-s")
+        raise ConfigError(f"{clip} is longer than {LONGEST_S:g} s; name a part with --start-s and --end-s")
     return x
 
 
-def _judged(x: Floats, model: str) -> tuple[list[Segment], str]:
+def _predict(x: Floats, model: str) -> tuple[list[Segment], str]:
     from emovox import audio
     from emovox.bundles import registry
 

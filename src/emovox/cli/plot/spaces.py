@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from emovox.cli.plot.common import Force, Output, check_output, finish, table_at
+from emovox.cli.plot.common import Force, Output, check_output, read_table, write
 from emovox.cli.terminal import say
 from emovox.cli.training import Labels, ProgressBars, Store, Workers, load_tables, require_classical
 from emovox.errors import ConfigError, did_you_mean
@@ -34,8 +34,8 @@ def importance(
     store: Store = None,
     force: Force = False,
 ) -> int:
-    """Which features matter most, judged on the run's training clips alone."""
-    from emovox.reports.figures import importance_figure
+    """Draw the most important features, scored on the training clips of a run alone."""
+    from emovox.reports.figures import draw_importance
 
     check_output(output, force=force)
     if source.is_file():
@@ -44,7 +44,7 @@ def importance(
     else:
         scores, title, caption = _scored(source, method, workers, store)
         unit = _UNITS[method]
-    return finish(importance_figure(scores, n=n, unit=unit, title=title, caption=caption), output, title)
+    return write(draw_importance(scores, n=n, unit=unit, title=title, caption=caption), output, title)
 
 
 _UNITS: Mapping[str, str] = {
@@ -56,7 +56,7 @@ _UNITS: Mapping[str, str] = {
 
 
 def _read(file: Path) -> dict[str, float]:
-    rows = table_at(file, [], "a table of importance")
+    rows = read_table(file, [], "a table of importance")
     try:
         return {
             str(row["column"]): float("nan" if row["importance"] is None else row["importance"])
@@ -137,15 +137,15 @@ def projection(
     store: Store = None,
     force: Force = False,
 ) -> int:
-    """How clips lie in the space of their features: a point a clip."""
+    """Draw clips in the plane of their features: a point per clip."""
     from emovox.features import find_feature_set
-    from emovox.reports.figures import project, projection_figure
-    from emovox.reports.figures.projection import known_method, known_scale
+    from emovox.reports.figures import draw_projection, project
+    from emovox.reports.figures.features import check_method, check_scale
 
     check_output(output, force=force)
     _check_by(by)
-    known_method(method)
-    known_scale(scale)
+    check_method(method)
+    check_scale(scale)
     numbers = find_feature_set(features)
     manifest = _load(data, labels)
     table = load_tables(manifest, [numbers], workers=workers, store=store)[numbers.name]
@@ -154,7 +154,7 @@ def projection(
     title = f"{numbers.name} of {', '.join(manifest.corpora)}, by {by}"
     caption = f"{len(manifest.speakers)} speakers; no model, nothing was trained."
     groups = [getattr(u, by) or None for u in kept]
-    return finish(projection_figure(found, groups, by=by, title=title, caption=caption), output, title)
+    return write(draw_projection(found, groups, by=by, title=title, caption=caption), output, title)
 
 
 def _check_by(by: str) -> None:

@@ -1,47 +1,62 @@
-"""Figures made of results: pure functions that return a `matplotlib.figure.Figure` (extra ``plot``).
+"""Figures of results and recordings: functions that return a `matplotlib.figure.Figure` (extra ``plot``).
 
 ::
 
-    figure = confusion_figure(document, shares=True)     # of emovox.evaluation.scorecard
+    figure = draw_confusion(document, shares=True)       # of emovox.evaluation.scorecard
     write_figure(figure, "confusion.svg")                # .png, .svg, .pdf
-    page = figure_part(figure, "confusion matrix")       # a part of an HTML page
 
-Matplotlib is imported when a figure is drawn, never before. One file a question; ``canvas`` is the sheet.
+Matplotlib is imported when a figure is drawn, never before.
 """
 
 from __future__ import annotations
 
-from emovox.reports.figures.canvas import SUFFIXES, figure_bytes, figure_part, write_figure
-from emovox.reports.figures.classes import class_figure
-from emovox.reports.figures.comparison import System, comparison_figure, comparison_systems
-from emovox.reports.figures.confusion import confusion_figure
-from emovox.reports.figures.curves import Point, learning_figure, search_figure, training_figure
-from emovox.reports.figures.importance import importance_figure
-from emovox.reports.figures.projection import Projection, project, projection_figure
-from emovox.reports.figures.radar import radar_figure
-from emovox.reports.figures.sound import spectrogram_figure, waveform_figure
-from emovox.reports.figures.timeline import timeline_figure
+from emovox.reports.figures.canvas import (
+    SUFFIXES,
+    figure_html,
+    has_matplotlib,
+    inline_svg,
+    render_figure,
+    write_figure,
+)
+from emovox.reports.figures.confusion import draw_confusion, draw_system_confusions
+from emovox.reports.figures.curves import (
+    LearningPoint,
+    draw_calibration,
+    draw_histogram,
+    draw_learning_curve,
+    draw_search,
+    draw_training,
+)
+from emovox.reports.figures.features import Projection, draw_importance, draw_projection, project
+from emovox.reports.figures.intervals import ScoreLine, draw_intervals, draw_speakers
+from emovox.reports.figures.radar import draw_radar, radar
+from emovox.reports.figures.sound import draw_spectrogram, draw_timeline, draw_waveform
 
 __all__ = [
     "SUFFIXES",
-    "Point",
+    "LearningPoint",
     "Projection",
-    "System",
-    "class_figure",
-    "comparison_figure",
-    "comparison_systems",
-    "confusion_figure",
-    "figure_bytes",
-    "figure_part",
-    "importance_figure",
-    "learning_figure",
+    "ScoreLine",
+    "draw_calibration",
+    "draw_confusion",
+    "draw_histogram",
+    "draw_importance",
+    "draw_intervals",
+    "draw_learning_curve",
+    "draw_projection",
+    "draw_radar",
+    "draw_search",
+    "draw_speakers",
+    "draw_spectrogram",
+    "draw_system_confusions",
+    "draw_timeline",
+    "draw_training",
+    "draw_waveform",
+    "figure_html",
+    "has_matplotlib",
+    "inline_svg",
     "project",
-    "projection_figure",
-    "radar_figure",
-    "search_figure",
-    "spectrogram_figure",
-    "timeline_figure",
-    "training_figure",
-    "waveform_figure",
+    "radar",
+    "render_figure",
     "write_figure",
 ]

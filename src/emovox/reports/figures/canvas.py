@@ -1,15 +1,17 @@
-"""The sheet that figures are drawn on: light ground, few lines. It becomes a file, or a part of a page.
+"""The common style of all figures, and their output as a file or as inline SVG of an HTML page.
 
-Figures are plain `matplotlib.figure.Figure` objects. Nothing here, or beside it, touches pyplot, so there is
-no state, no window and no backend to choose.
+Figures are plain `matplotlib.figure.Figure` objects. Nothing here uses pyplot, so there is no global state,
+no window and no backend to choose.
 """
 
 from __future__ import annotations
 
-import base64
 import io
+import re
 import textwrap
 import warnings
+from collections.abc import Callable, Mapping
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,36 +24,51 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 __all__ = [
+    "BLUE",
     "DPI",
     "INK",
     "LINE",
+    "RED",
     "SOFT",
     "SUFFIXES",
-    "figure_bytes",
-    "figure_part",
+    "escape_text",
+    "figure_html",
+    "has_matplotlib",
+    "inline_svg",
     "label_axes",
-    "number",
-    "panel",
-    "plain",
-    "sheet",
+    "make_axes",
+    "make_figure",
+    "render_figure",
     "write_figure",
 ]
 
 INK, SOFT, LINE = "#1B1F24", "#59636E", "#D5DBE1"
-"""Of words, of words that explain, and of lines: those of the pages."""
+"""Colours of text, of secondary text and of lines: those of the pages."""
+
+BLUE, RED = "#1F5FA8", "#B3261E"
 
 DPI = 150
-"""Pixels an inch of a PNG; letters of 9 points are 19 pixels high."""
+"""Pixels per inch of a PNG; letters of 9 points are 19 pixels high."""
 
 SUFFIXES = (".png", ".svg", ".pdf")
-"""What a figure can be written as."""
+"""File formats of figures."""
 
-_LETTERS_AN_INCH = 15.5
+_LETTERS_PER_INCH = 15.5
 """Of the caption, 7.5 points high."""
 
+_PAGE_COLOURS: Mapping[str, str] = {
+    INK: "var(--ink)",
+    SOFT: "var(--soft)",
+    LINE: "var(--line)",
+    BLUE: "var(--blue)",
+    RED: "var(--red)",
+    "#FFFFFF": "var(--paper)",
+}
+"""Colours that follow the light or dark theme of a page."""
 
-def sheet(width_in: float, height_in: float, *, title: str, caption: str = "") -> Figure:
-    """An empty figure of that size in inches, with its title above and its caption below.
+
+def make_figure(width_in: float, height_in: float, *, title: str = "", caption: str = "") -> Figure:
+    """Make an empty figure of this size in inches, its title above and its caption below.
 
     Raises:
         MissingExtraError: matplotlib is not installed.
@@ -65,18 +82,19 @@ def sheet(width_in: float, height_in: float, *, title: str, caption: str = "") -
     FigureCanvasAgg(figure)
     engine: Any = figure.get_layout_engine()
     engine.set(w_pad=0.07, h_pad=0.09)
-    letters = int(width_in * _LETTERS_AN_INCH)
-    words: Any = {"x": 0.012, "ha": "left"}
-    figure.suptitle(
-        textwrap.fill(plain(title), int(letters * 0.7)), color=INK, fontsize=11, weight="bold", **words
-    )
+    letters = int(width_in * _LETTERS_PER_INCH)
+    left: Any = {"x": 0.012, "ha": "left"}
+    if title:
+        text = textwrap.fill(escape_text(title), int(letters * 0.7))
+        figure.suptitle(text, color=INK, fontsize=11, weight="bold", **left)
     if caption:
-        figure.supxlabel(textwrap.fill(plain(caption), letters), color=SOFT, fontsize=7.5, **words)
+        text = textwrap.fill(escape_text(caption), letters)
+        figure.supxlabel(text, color=SOFT, fontsize=7.5, **left)
     return figure
 
 
-def panel(figure: Figure, *place: Any, grid: str = "", **settings: Any) -> Axes:
-    """Axes without a frame above and to the right; ``grid`` is ``x``, ``y``, ``both`` or nothing."""
+def make_axes(figure: Figure, *place: Any, grid: str = "", **settings: Any) -> Axes:
+    """Add axes without a frame above and to the right; ``grid`` is ``x``, ``y``, ``both`` or empty."""
     axes: Any = figure.add_subplot(*place, **settings)
     axes.set_axisbelow(True)
     if grid:
@@ -90,34 +108,23 @@ def panel(figure: Figure, *place: Any, grid: str = "", **settings: Any) -> Axes:
 
 
 def label_axes(axes: Axes, x: str, y: str) -> None:
-    """What stands along the axes, with its unit."""
-    axes.set_xlabel(plain(x), fontsize=9, color=INK)
-    axes.set_ylabel(plain(y), fontsize=9, color=INK)
+    """Label both axes, with units."""
+    axes.set_xlabel(escape_text(x), fontsize=9, color=INK)
+    axes.set_ylabel(escape_text(y), fontsize=9, color=INK)
 
 
-def plain(text: object) -> str:
-    """Text that is only text: matplotlib takes what is between two dollars for a formula.
+def escape_text(text: object) -> str:
+    """Escape dollar signs, between which matplotlib sets formulas, and replace unprintable characters.
 
-    >>> plain("a$b$c")
+    >>> escape_text("a$b$c")
     'a\\\\$b\\\\$c'
     """
     shown = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in str(text))
     return shown.replace("$", r"\$")
 
 
-def number(value: Any, what: str) -> float:
-    """A finite number out of a document.
-
-    Raises:
-        ConfigError: it is none.
-    """
-    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < float("inf"):
-        raise ConfigError(f"{what} is {value!r}; expected a number")
-    return float(value)
-
-
-def figure_bytes(figure: Figure, suffix: str = ".png") -> bytes:
-    """The figure as a PNG, SVG or PDF file; the same bytes for the same figure, words in it being words.
+def render_figure(figure: Figure, suffix: str = ".png") -> bytes:
+    """Render the figure as a PNG, SVG or PDF file: the same bytes for the same figure, text as text.
 
     Raises:
         ConfigError: another suffix.
@@ -131,33 +138,58 @@ def figure_bytes(figure: Figure, suffix: str = ".png") -> bytes:
     file = io.BytesIO()
     style: Any = {"svg.fonttype": "none", "svg.hashsalt": "emovox", "pdf.fonttype": 42}
     with rc_context(style), warnings.catch_warnings():
-        # A letter that the font lacks, in the name of a file, is drawn as a box: nothing to be alarmed at.
+        # A file name may hold letters that the font lacks; they are drawn as boxes.
         warnings.filterwarnings("ignore", message="Glyph .* missing from")
         figure.savefig(file, format=kind[1:], dpi=DPI, metadata=stamp)
     return file.getvalue()
 
 
 def write_figure(figure: Figure, file: str | Path) -> None:
-    """Write the figure into a file named ``.png``, ``.svg`` or ``.pdf``, whole or not at all.
+    """Write the figure into a ``.png``, ``.svg`` or ``.pdf`` file, whole or not at all.
 
     Raises:
         ConfigError: another suffix.
     """
     path = Path(file)
-    content = figure_bytes(figure, path.suffix)
+    content = render_figure(figure, path.suffix)
     with replaced(path) as half:
         half.write_bytes(content)
 
 
-def figure_part(figure: Figure, description: str) -> str:
-    """The figure as a part of an HTML page (see `emovox.reports.html`), which stays one file.
+def has_matplotlib() -> bool:
+    """Return whether figures can be drawn."""
+    return find_spec("matplotlib") is not None
+
+
+def figure_html(draw: Callable[..., Figure], *arguments: Any, description: str, **options: Any) -> str:
+    """Draw a figure as part of an HTML page; empty where matplotlib is not installed.
 
     Args:
-        description: for those who cannot see it.
+        draw: function that returns the figure, and its arguments.
+        description: for people who cannot see it.
     """
-    picture = base64.b64encode(figure_bytes(figure)).decode("ascii")
-    wide = round(figure.get_figwidth() * 96)
-    return (
-        f'<figure><img src="data:image/png;base64,{picture}" alt="{escape(description)}" '
-        f'width="{wide}" style="max-width:100%;height:auto"></figure>'
+    if not has_matplotlib():
+        return ""
+    figure = draw(*arguments, **options)
+    figure.patch.set_alpha(0)
+    svg = inline_svg(figure, description)
+    for colour, variable in _PAGE_COLOURS.items():
+        svg = re.sub(re.escape(colour), variable, svg, flags=re.IGNORECASE)
+    return svg
+
+
+def inline_svg(figure: Figure, description: str) -> str:
+    """Return the figure as inline SVG in a ``figure`` element, in its own colours on white."""
+    text = render_figure(figure, ".svg").decode()
+    svg = text[text.index("<svg") :].rstrip()
+    svg = re.sub(r"<metadata>.*?</metadata>|<!--.*?-->\n?", "", svg, flags=re.DOTALL)
+    # Names of groups repeat in the next figure of the page; only those that are referred to are kept.
+    used = set(re.findall(r"#([\w-]+)", svg))
+    svg = re.sub(r' id="([^"]+)"', lambda m: m[0] if m[1] in used else "", svg)
+    svg = svg.replace("xlink:href", "href")
+    box = re.search(r'viewBox="[^"]*"', svg)
+    start = (
+        f'<svg {box[0] if box else ""} style="max-width:{round(figure.get_figwidth() * 96)}px" role="img" '
+        f'aria-label="{escape(description)}">'
     )
+    return f'<figure class="wide">{start}{svg[svg.index(">") + 1 :]}</figure>'
