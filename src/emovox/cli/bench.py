@@ -13,6 +13,7 @@ import typer
 
 from emovox._files import write_text
 from emovox.cli.compare import check_folder
+from emovox.cli.data.common import DropUnknown
 from emovox.cli.models import Form
 from emovox.cli.terminal import say
 from emovox.cli.training import (
@@ -41,6 +42,7 @@ def bench(
         ),
     ],
     data: Data = None,
+    drop_unknown: DropUnknown = False,
     root: Annotated[
         Path, typer.Option("--root", metavar="DIR", help="The folder of the corpora, one folder each.")
     ] = Path(),
@@ -101,7 +103,12 @@ def bench(
     configs: dict[str, Any] = {}
     if settings or any(_is_config(word) for word in files):
         _check_files(files)
-        configs = {Path(file).stem: make_config(file, settings, data=data, seed=seed) for file in files}
+        configs = {
+            Path(file).stem: make_config(
+                file, settings, data=data, seed=seed, drop_unknown=drop_unknown or None
+            )
+            for file in files
+        }
     elif data:
         raise ConfigError(
             "--data is for configs; a corpus is named as it is:  emovox bench CORPUS --root DIR"

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from emovox.cli.data.common import DropUnknown
 from emovox.cli.models import Form
 from emovox.cli.outputs import check_writable
 from emovox.cli.terminal import say
@@ -42,6 +43,7 @@ def compare(
     ] = None,
     data: Data = None,
     labels: Labels = None,
+    drop_unknown: DropUnknown = False,
     protocol: Annotated[
         str | None, typer.Option("--protocol", metavar="P,P", help="See docs/evaluation.md.")
     ] = None,
@@ -78,6 +80,7 @@ def compare(
     options = {
         "data": data,
         "labels": labels,
+        "drop_unknown": drop_unknown or None,
         "protocols": None if protocol is None else split_protocols(protocol),
         "features": _split(features),
         "models": _split(models),

@@ -194,7 +194,7 @@ def _list_manifest(data: Path) -> list[_Input]:
     from emovox.datasets.loading import Dataset
     from emovox.features.extraction import list_clips
 
-    found = Dataset.load(data)
+    found = Dataset.load(data, drop_unknown=True)
     for line in found.notes:
         say(line)
     rows = zip(found.manifest, list_clips(found.manifest), strict=True)

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from emovox.cli.data.common import DropUnknown
 from emovox.cli.evaluate import print_scores
 from emovox.cli.models import Form
 from emovox.cli.outputs import check_writable
@@ -38,6 +39,7 @@ def train(
     model: ModelName = None,
     data: Data = None,
     labels: Labels = None,
+    drop_unknown: DropUnknown = False,
     protocol: Protocol = None,
     force: Force = False,
     resume: Annotated[
@@ -67,6 +69,7 @@ def train(
             features=features,
             model=model,
             labels=labels,
+            drop_unknown=drop_unknown,
             protocol=protocol,
             seed=seed,
             settings=settings,

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from emovox.cli.data.common import DropUnknown
 from emovox.cli.outputs import check_writable
 from emovox.cli.terminal import say
 from emovox.cli.training import (
@@ -36,6 +37,7 @@ def tune(
     model: ModelName = None,
     data: Data = None,
     labels: Labels = None,
+    drop_unknown: DropUnknown = False,
     protocol: Protocol = None,
     method: Annotated[
         str | None, typer.Option("--method", metavar="M", help="random, halving or optuna.")
@@ -69,6 +71,7 @@ def tune(
             features=features,
             model=model,
             labels=labels,
+            drop_unknown=drop_unknown or None,
             protocol=protocol,
             seed=seed,
             settings=settings,

@@ -9,7 +9,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from emovox.datasets.manifest import Manifest
@@ -62,6 +62,7 @@ class SplitPlan:
                 f"the speakers of {len(nameless)} of the {len(self.manifest)} clips are unknown, so the same "
                 "speakers may be on both sides"
             )
+        reasons.extend(dict.fromkeys(f"not strict: {one.doubt}" for one in self.audits if one.doubt))
         if not all(one.heard for one in self.audits):
             reasons.append("the clips were not compared by sound")
         return tuple(reasons) or ("nothing known is shared",)
@@ -113,8 +114,13 @@ def plan_splits(
     return plan
 
 
-def make_split(manifest: Manifest, protocol: str | None = None) -> SplitPlan:
+def make_split(
+    manifest: Manifest, protocol: str | None = None, *, warn: Callable[[str], None] | None = None
+) -> SplitPlan:
     """Plan the one split of ``protocol``; of `default_protocol` unless given.
+
+    Args:
+        warn: called with a line when no protocol is given and clips are drawn at random.
 
     Raises:
         ProtocolError: there is no such protocol, or it has several splits; the message names the first.
@@ -125,7 +131,7 @@ def make_split(manifest: Manifest, protocol: str | None = None) -> SplitPlan:
             f"all {len(manifest)} clips express {', '.join(manifest.emotions)}; expected at least two "
             "emotions to tell apart"
         )
-    name = protocol or default_protocol(manifest)
+    name = protocol or default_protocol(manifest, warn=warn)
     plan = plan_splits(manifest, name, allow=("missing",))
     if len(plan.splits) > 1:
         raise ProtocolError(

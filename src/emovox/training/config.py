@@ -208,6 +208,8 @@ class Config:
     """Manifests, tables, trees or folders of corpora."""
     labels: str = "all"
     """``all``, ``common`` (to all corpora), a label map (9, 7, 6, 4), or emotions with commas between."""
+    drop_unknown: bool = False
+    """Leave out rows of the data without a label, and others that cannot be used; else they stop the run."""
     protocol: str | None = None
     """Names one split; ``None``: the data's own parts, else a fifth of the speakers is tested."""
     features: FeatureConfig = field(default_factory=FeatureConfig)
@@ -243,6 +245,7 @@ class ComparisonConfig:
 
     data: tuple[str, ...] = ()
     labels: str = "all"
+    drop_unknown: bool = False
     protocols: tuple[str, ...] = ("emobox",)
     features: tuple[str, ...] = ("emovox-core",)
     models: tuple[str, ...] = ("all",)

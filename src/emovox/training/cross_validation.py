@@ -342,7 +342,7 @@ class _Planner:
         datasets: dict[tuple[tuple[str, ...], str], Manifest] = {}
         for config in (system.trainer.config for system in systems):
             if (config.data, config.labels) not in datasets:
-                dataset = Dataset.load(config.data, labels=config.labels)
+                dataset = Dataset.load(config.data, labels=config.labels, drop_unknown=config.drop_unknown)
                 for note in dataset.notes:
                     self._notify(note)
                 datasets[config.data, config.labels] = dataset.manifest
@@ -397,7 +397,7 @@ class _Planner:
         self._progress(done, total)
 
     def _listen(self, data: tuple[str, ...]) -> dict[str, Fingerprint]:
-        manifest = Dataset.load(data).manifest
+        manifest = Dataset.load(data, drop_unknown=True).manifest
         corpus = "+".join(manifest.corpora)
         self._notify(f"{corpus}: comparing {len(manifest)} clips by sound")
         prints, failed = listen(manifest)

@@ -72,6 +72,7 @@ def train(
     features: str | None = None,
     model: str | None = None,
     labels: str | None = None,
+    drop_unknown: bool = False,
     protocol: str | None = None,
     seed: int | None = None,
     settings: Changes = (),
@@ -92,6 +93,7 @@ def train(
         features: a feature set (``emovox features --list``).
         model: an estimator or a net (docs/training.md).
         labels: ``all``, ``common`` (to all corpora), ``9``, ``7``, ``6``, ``4``, or emotions with commas.
+        drop_unknown: leave out rows of the data without a label; otherwise they stop the run.
         protocol: one split (docs/evaluation.md), such as ``emobox/ravdess/1``.
         seed: of all that is random.
         settings: further settings, such as ``{"train.epochs": 3}`` or ``["train.epochs=3"]``.
@@ -115,15 +117,16 @@ def train(
     options = {
         "data": [str(data)] if isinstance(data, Path) else data,
         "labels": labels,
+        "drop_unknown": drop_unknown or None,
         "protocol": protocol,
     }
     settled = make_config(config, settings, features=features, model=model, seed=seed, **options)
     trainer = make_trainer(settled)
     trainer.check()
-    dataset = Dataset.load(settled.data, labels=settled.labels)
+    dataset = Dataset.load(settled.data, labels=settled.labels, drop_unknown=settled.drop_unknown)
     for note in dataset.notes:
         notify(note)
-    plan = make_split(dataset.manifest, settled.protocol)
+    plan = make_split(dataset.manifest, settled.protocol, warn=notify)
     split = plan.splits[0]
     notify(
         f"{split.name}: {len(split.train)} clips train, {len(split.validation)} validate, "

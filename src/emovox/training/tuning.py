@@ -83,10 +83,12 @@ def tune(
     searched = {"tune.method": method, "tune.draws": draws}
     trainer = make_trainer(make_config(config, settings, **options, **searched))
     trainer.check()
-    dataset = Dataset.load(trainer.config.data, labels=trainer.config.labels)
+    dataset = Dataset.load(
+        trainer.config.data, labels=trainer.config.labels, drop_unknown=trainer.config.drop_unknown
+    )
     for note in dataset.notes:
         notify(note)
-    plan = make_split(dataset.manifest, trainer.config.protocol)
+    plan = make_split(dataset.manifest, trainer.config.protocol, warn=notify)
     split = plan.splits[0]
     trainer = make_trainer(replace(trainer.config, protocol=plan.protocol))
     settled, folder = trainer.config, Path(output)

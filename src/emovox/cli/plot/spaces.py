@@ -82,7 +82,7 @@ def _scored(folder: Path, method: str, workers: int, store: Path | None) -> tupl
     if run.kind != "train":
         raise ConfigError(f"{str(folder)!r} is no model that was trained, but {run.kind or 'nothing'}")
     config = read_config(run.folder / CONFIG_FILE)
-    manifest = Dataset.load(config.data, labels=config.labels).manifest
+    manifest = Dataset.load(config.data, labels=config.labels, drop_unknown=config.drop_unknown).manifest
     split = make_split(manifest, config.protocol).splits[0]
     _check_same(run.record, split.digest)
     with ProgressBars() as progress:
@@ -110,7 +110,7 @@ def _check_same(record: Mapping[str, Any], digest: str) -> None:
 def _load(data: list[str], labels: str | None) -> Manifest:
     from emovox.datasets.loading import Dataset
 
-    dataset = Dataset.load(data, labels=labels or "all")
+    dataset = Dataset.load(data, labels=labels or "all", drop_unknown=True)
     for note in dataset.notes:
         say(note)
     return dataset.manifest
