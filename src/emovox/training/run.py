@@ -15,6 +15,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 import time
+import weakref
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -52,8 +53,6 @@ class TrainingRun:
     """Of the bundle on the test part."""
     n_unread: int = 0
     """Clips that could not be read."""
-    _temporary: tempfile.TemporaryDirectory[str] | None = None
-    """Keeps a temporary folder as long as the run is in use."""
 
     @property
     def bundle(self) -> Path:
@@ -97,7 +96,7 @@ def train(
         protocol: one split (docs/evaluation.md), such as ``emobox/ravdess/1``.
         seed: of all that is random.
         settings: further settings, such as ``{"train.epochs": 3}`` or ``["train.epochs=3"]``.
-        output: folder of the run; temporary unless given.
+        output: folder of the run; unless given a temporary one, which is removed with the `TrainingRun`.
         force: replace a run that is there.
         resume: continue a net whose training in ``output`` was stopped.
         workers: processes; the result is the same for any number of them.
@@ -141,10 +140,9 @@ def train(
         )
     trainer = make_trainer(replace(settled, protocol=plan.protocol))
     settled = trainer.config
-    temporary = None
+    is_temporary = output is None
     if output is None:
-        temporary = tempfile.TemporaryDirectory(prefix="emovox-run-")
-        output = temporary.name
+        output = tempfile.mkdtemp(prefix="emovox-run-")
     folder = _start(Path(output), to_yaml(settled), force=force, resume=resume)
     inputs = trainer.load(
         dataset.manifest, split, workers=workers, store=store, notify=notify, progress=progress
@@ -190,10 +188,13 @@ def train(
     record = _make_record(settled, dataset.manifest, plan, inputs, exported, evaluation.document)
     record["seconds"] = round(time.monotonic() - started, 1)
     run = run_folder.finish(folder, record)
-    if temporary is None:
-        tracking.track_run(run, mlflow, notify)
     n_unread = len(inputs.errors) + len(evaluation.predictions.errors)
-    return TrainingRun(folder, settled, run.record, evaluation, n_unread, temporary)
+    done = TrainingRun(folder, settled, run.record, evaluation, n_unread)
+    if is_temporary:
+        weakref.finalize(done, shutil.rmtree, folder, ignore_errors=True)
+    else:
+        tracking.track_run(run, mlflow, notify)
+    return done
 
 
 def _start(folder: Path, config: str, *, force: bool, resume: bool) -> Path:
