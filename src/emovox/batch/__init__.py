@@ -1,11 +1,11 @@
-"""Many recordings, many processes, many machines.
+"""Process many recordings in a resumable run, on this machine or on a cluster.
 
-``crew`` does many items in several processes, which `Recognizer.predict_many` and the commands use. Above it,
-``drive`` does a ``job``: it judges what a ``plan`` names, in shards, by one of the ``engines``, and goes on
-after whatever stopped it; ``merge`` makes one file of it::
+A `BatchJob` names recordings, a task and a folder; `run_job` divides the recordings into shards, processes
+them with an engine and resumes after any interruption; `merge_run` makes one file of all rows::
 
-    task = answer_task("default")
-    run_job(Job("calls/", "out", task), engine("local"), workers=4)
+    job = BatchJob("calls/", "out", make_prediction_task("default"))
+    status = run_job(job, make_engine("local"), workers=4)
+    merge_run("out", status.record, "out/rows.parquet")
 """
 
 from __future__ import annotations
@@ -14,39 +14,41 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from emovox.batch.drive import Pace, Status, run_job, status
-    from emovox.batch.engines import engine
-    from emovox.batch.job import Job
-    from emovox.batch.ledger import read_ledger
-    from emovox.batch.tasks import answer_task, feature_task
+    from emovox.batch.engines import make_engine
+    from emovox.batch.merge import merge_run
+    from emovox.batch.run_folder import BatchJob, read_record
+    from emovox.batch.runner import BatchProgress, BatchStatus, read_status, run_job
+    from emovox.batch.tasks import make_feature_task, make_prediction_task
 
 __all__ = [
-    "Job",
-    "Pace",
-    "Status",
-    "answer_task",
-    "engine",
-    "feature_task",
-    "read_ledger",
+    "BatchJob",
+    "BatchProgress",
+    "BatchStatus",
+    "make_engine",
+    "make_feature_task",
+    "make_prediction_task",
+    "merge_run",
+    "read_record",
+    "read_status",
     "run_job",
-    "status",
 ]
 
-_HOME = {
-    "Job": "job",
-    "Pace": "drive",
-    "Status": "drive",
-    "answer_task": "tasks",
-    "engine": "engines",
-    "feature_task": "tasks",
-    "read_ledger": "ledger",
-    "run_job": "drive",
-    "status": "drive",
+_MODULES = {
+    "BatchJob": "run_folder",
+    "BatchProgress": "runner",
+    "BatchStatus": "runner",
+    "make_engine": "engines",
+    "make_feature_task": "tasks",
+    "make_prediction_task": "tasks",
+    "merge_run": "merge",
+    "read_record": "run_folder",
+    "read_status": "runner",
+    "run_job": "runner",
 }
 
 
 def __getattr__(name: str) -> Any:
-    """What a run needs is loaded when it is asked for: `predict_many` needs the crew alone."""
-    if name in _HOME:
-        return getattr(import_module(f"emovox.batch.{_HOME[name]}"), name)
+    """Load modules on first use, so that ``emovox --help`` stays fast."""
+    if name in _MODULES:
+        return getattr(import_module(f"emovox.batch.{_MODULES[name]}"), name)
     raise AttributeError(f"module 'emovox.batch' has no attribute {name!r}")

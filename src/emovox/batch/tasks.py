@@ -1,8 +1,7 @@
-"""What is done with each recording: its expressed emotion, whole or along the time, or its features.
+"""The tasks of a run: predict the expressed emotion of recordings, compute timelines, or compute features.
 
-A task is small and picklable, and says what its rows hold and what they depend on. A worker opens it once,
-which loads the model, and gets the function that turns an item into rows. No row says when or by whom it was
-made: whoever does it again gets the same.
+A task is small and picklable, and states the columns of its rows and all that they depend on. A worker loads
+it once and gets the function that turns an item into rows. Rows do not depend on time or worker.
 """
 
 from __future__ import annotations
@@ -18,9 +17,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 
 from emovox.audio import SAMPLE_RATE
-from emovox.batch import places
-from emovox.batch.listing import Item, shown
-from emovox.batch.parts import Fields, Row
+from emovox.batch import storage
+from emovox.batch.inputs import BatchItem, public_name
+from emovox.batch.outputs import BatchRow, Fields
 from emovox.errors import BundleCorruptError, ConfigError, EmovoxError
 from emovox.inference.options import Request, Sound, answers
 
@@ -29,13 +28,20 @@ if TYPE_CHECKING:
     from emovox.features.extraction import Clip
     from emovox.inference.recognizer import Recognizer
 
-__all__ = ["AnswerTask", "FeatureTask", "Judge", "Task", "answer_task", "feature_task"]
+__all__ = [
+    "BatchTask",
+    "FeatureTask",
+    "ItemFunction",
+    "PredictionTask",
+    "make_feature_task",
+    "make_prediction_task",
+]
 
-Judge: TypeAlias = Callable[[Item, str], tuple[list[Row], float]]
+ItemFunction: TypeAlias = Callable[[BatchItem, str], tuple[list[BatchRow], float]]
 """Of an item and the place it lies at: its rows, and how many seconds of sound they are about."""
 
 
-class Task(Protocol):
+class BatchTask(Protocol):
     """What is done with each recording."""
 
     @property
@@ -45,7 +51,7 @@ class Task(Protocol):
     def record(self) -> dict[str, Any]:
         """All that its rows depend on, as plain JSON types."""
 
-    def opened(self) -> Judge:
+    def load(self) -> ItemFunction:
         """Load what is needed; called once in each worker.
 
         Raises:
@@ -57,7 +63,7 @@ class Task(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class AnswerTask:
+class PredictionTask:
     """``predict`` or, when the request is for a timeline, ``timeline``."""
 
     request: Request
@@ -80,7 +86,7 @@ class AnswerTask:
         return {**times, **said, **scores, **quality}
 
     def record(self) -> dict[str, Any]:
-        """As `Task.record`."""
+        """As `BatchTask.record`."""
         asked = self.request
         return {
             "task": "timeline" if asked.timeline else "predict",
@@ -91,8 +97,8 @@ class AnswerTask:
             **({"window_s": asked.window_s, "hop_s": asked.hop_s} if asked.timeline else {}),
         }
 
-    def opened(self) -> Judge:
-        """As `Task.opened`."""
+    def load(self) -> ItemFunction:
+        """As `BatchTask.load`."""
         from emovox.bundles import registry
 
         model = registry.load(self.model, vad=self.vad)
@@ -105,9 +111,9 @@ class AnswerTask:
         return partial(_answered, model, self.request)
 
 
-def answer_task(
+def make_prediction_task(
     model: str = "default", request: Request | None = None, *, vad: Literal["on", "off"] = "on"
-) -> AnswerTask:
+) -> PredictionTask:
     """The task that asks a model.
 
     Raises:
@@ -128,14 +134,16 @@ def answer_task(
     spec = loaded.spec
     by_name = found.parent == registry.EMBEDDED or model.startswith("hf://")
     where = model if by_name else str(found.absolute())
-    return AnswerTask(asked, where, f"{spec.name} {spec.version}", spec.sha256, tuple(labels), vad)
+    return PredictionTask(asked, where, f"{spec.name} {spec.version}", spec.sha256, tuple(labels), vad)
 
 
-def _answered(model: Recognizer, request: Request, item: Item, place: str) -> tuple[list[Row], float]:
+def _answered(
+    model: Recognizer, request: Request, item: BatchItem, place: str
+) -> tuple[list[BatchRow], float]:
     sound, begin_s = _sound(item, place)
     rows, audio_s = [], 0.0
     for answer, _ in answers(model, sound, request):
-        row = replace(answer, file=shown(item.file)).to_dict()
+        row = replace(answer, file=public_name(item.file)).to_dict()
         audio_s = max(audio_s, row["end_s"] or 0.0)
         for name in ("start_s", "end_s") if begin_s else ():
             row[name] = None if row[name] is None else round(row[name] + begin_s, 3)
@@ -143,10 +151,10 @@ def _answered(model: Recognizer, request: Request, item: Item, place: str) -> tu
     return rows, audio_s
 
 
-def _sound(item: Item, place: str) -> tuple[Sound, float]:
+def _sound(item: BatchItem, place: str) -> tuple[Sound, float]:
     """What is to be judged, and where in the recording it begins."""
     if item.start_s is None and item.end_s is None:
-        return places.source(place), 0.0
+        return storage.audio_source(place), 0.0
     from emovox.features.extraction import read_clips
 
     with _here(place) as path:
@@ -156,7 +164,7 @@ def _sound(item: Item, place: str) -> tuple[Sound, float]:
         return one.values[0], item.start_s or 0.0
 
 
-def _clip(item: Item, path: str) -> Clip:
+def _clip(item: BatchItem, path: str) -> Clip:
     from emovox.features.extraction import Clip
 
     return Clip(item.key, path, item.start_s, item.end_s)
@@ -165,12 +173,12 @@ def _clip(item: Item, path: str) -> Clip:
 @contextmanager
 def _here(place: str) -> Iterator[str]:
     """A path of this machine: that of the place, or of a copy while it is needed."""
-    if places.is_local(place):
-        yield str(places.local_path(place))
+    if storage.is_local(place):
+        yield str(storage.local_path(place))
         return
     with tempfile.TemporaryDirectory(prefix="emovox-") as folder:
         copy = Path(folder) / "recording"
-        copy.write_bytes(places.read(place))
+        copy.write_bytes(storage.read_bytes(place))
         yield str(copy)
 
 
@@ -198,15 +206,15 @@ class FeatureTask:
         return [f"{one.name}.{name}" if several else name for one in self.sets for name in one.columns]
 
     def record(self) -> dict[str, Any]:
-        """As `Task.record`."""
+        """As `BatchTask.record`."""
         return {"task": "features", "sets": [one.reference() for one in self.sets]}
 
-    def opened(self) -> Judge:
-        """As `Task.opened`."""
+    def load(self) -> ItemFunction:
+        """As `BatchTask.load`."""
         return _Describer(self.sets, self._columns())
 
 
-def feature_task(sets: Sequence[FeatureSet]) -> FeatureTask:
+def make_feature_task(sets: Sequence[FeatureSet]) -> FeatureTask:
     """The task that computes features.
 
     Raises:
@@ -233,7 +241,7 @@ class _Describer:
         # With one worker it takes a clip when it is asked for the next answer, and not before.
         self._told = iter_features(iter(self._given.popleft, None), sets)
 
-    def __call__(self, item: Item, place: str) -> tuple[list[Row], float]:
+    def __call__(self, item: BatchItem, place: str) -> tuple[list[BatchRow], float]:
         from emovox.audio import SAMPLE_RATE
 
         with _here(place) as path:
@@ -245,5 +253,5 @@ class _Describer:
         cells = zip(self._columns, (value for row in one.values for value in row.tolist()), strict=True)
         numbers = {name: value if isfinite(value) else None for name, value in cells}
         return [
-            {"file": shown(item.file), "start_s": begin_s, "end_s": begin_s + audio_s, **numbers}
+            {"file": public_name(item.file), "start_s": begin_s, "end_s": begin_s + audio_s, **numbers}
         ], audio_s

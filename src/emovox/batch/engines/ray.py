@@ -23,7 +23,7 @@ from itertools import chain, islice
 from typing import Any
 
 from emovox._parallel import Outcome, attempt, check_workers
-from emovox.batch.engines.base import Factory, Shard, ShardDone
+from emovox.batch.engines import Shard, ShardResult, WorkerFactory
 from emovox.errors import EmovoxError, MissingExtraError
 
 __all__ = ["RayEngine", "cluster", "loaded"]
@@ -68,15 +68,15 @@ class RayEngine:
         self._address = address
 
     def run(
-        self, factory: Factory, shards: Iterable[Shard], *, workers: int
-    ) -> Generator[Outcome[Shard, ShardDone]]:
+        self, factory: WorkerFactory, shards: Iterable[Shard], *, workers: int
+    ) -> Generator[Outcome[Shard, ShardResult]]:
         """As `Engine.run`. Of more workers than the cluster has cores, the last wait until it has grown."""
         check_workers(workers)
         return self._run(factory, iter(shards), workers)
 
     def _run(
-        self, factory: Factory, shards: Iterator[Shard], workers: int
-    ) -> Generator[Outcome[Shard, ShardDone]]:
+        self, factory: WorkerFactory, shards: Iterator[Shard], workers: int
+    ) -> Generator[Outcome[Shard, ShardResult]]:
         first = list(islice(shards, workers))
         if not first:
             return
@@ -88,7 +88,7 @@ class RayEngine:
                 crew.stop()
 
 
-def _outcomes(crew: _Crew, shards: Iterator[Shard]) -> Iterator[Outcome[Shard, ShardDone]]:
+def _outcomes(crew: _Crew, shards: Iterator[Shard]) -> Iterator[Outcome[Shard, ShardResult]]:
     is_over = False
     while True:
         while crew.is_free and not (is_over and not crew.again):
@@ -109,12 +109,12 @@ def _outcomes(crew: _Crew, shards: Iterator[Shard]) -> Iterator[Outcome[Shard, S
 class _Worker:
     """The life of an actor."""
 
-    def begin(self, factory: Factory) -> str | None:
+    def begin(self, factory: WorkerFactory) -> str | None:
         """Load the model; in words, why that cannot be."""
         self._work, error = attempt(lambda make: make(), factory)
         return error
 
-    def do(self, shard: Shard) -> tuple[ShardDone | None, str | None]:
+    def do(self, shard: Shard) -> tuple[ShardResult | None, str | None]:
         """``(value, None)`` or ``(None, error)``."""
         assert self._work is not None
         return attempt(self._work, shard)
@@ -123,7 +123,7 @@ class _Worker:
 class _Crew:
     """Actors, what each of them is at, and who is free."""
 
-    def __init__(self, ray: Any, factory: Factory, size: int) -> None:
+    def __init__(self, ray: Any, factory: WorkerFactory, size: int) -> None:
         self._ray, self._factory = ray, factory
         # A worker that is lost is replaced here, not by Ray: its shard may be what has killed it.
         self._kind = ray.remote(_Worker).options(num_cpus=1, max_restarts=0, max_task_retries=0)
@@ -154,7 +154,7 @@ class _Crew:
         actor = self._free.pop()
         self._at[actor.do.remote(shard)] = (actor, shard)
 
-    def take(self) -> Outcome[Shard, ShardDone] | None:
+    def take(self) -> Outcome[Shard, ShardResult] | None:
         """Wait until something happens; ``None`` when a worker is ready, or was replaced."""
         ready, _ = self._ray.wait(list(self._at), timeout=None if self._was_ready else _START_S)
         if not ready:
@@ -176,7 +176,7 @@ class _Crew:
             raise EmovoxError(f"a worker could not start: {refusal}")
         self._was_ready, self._n_stillborn = True, 0
 
-    def _lost(self, shard: Shard | None, why: str) -> Outcome[Shard, ShardDone] | None:
+    def _lost(self, shard: Shard | None, why: str) -> Outcome[Shard, ShardResult] | None:
         if shard is None:
             self._n_stillborn += 1
             if self._n_stillborn == _STARTS:

@@ -10,40 +10,40 @@ from typing import Any
 
 import pytest
 
-from emovox.batch.ledger import Ledger
-from emovox.batch.listing import Item
-from emovox.batch.merge import Merged, merge
-from emovox.batch.parts import Fields, Row, attempts_of, part_file, read_part, write_part
-from emovox.batch.plan import read_shard, write_plan
+from emovox.batch.inputs import BatchItem
+from emovox.batch.merge import MergeResult, merge_run
+from emovox.batch.outputs import BatchRow, Fields, list_attempts, part_file, read_part, write_part
+from emovox.batch.run_folder import RunRecord
+from emovox.batch.shards import read_shard, write_shards
 from emovox.errors import BatchError
 
 FIELDS: Fields = {"file": "text", "taste": "text"}
 
 
-def begun(folder: Path, names: list[str], *, form: str = "jsonl", fields: Fields = FIELDS) -> Ledger:
+def begun(folder: Path, names: list[str], *, form: str = "jsonl", fields: Fields = FIELDS) -> RunRecord:
     """A run of two recordings a shard, nothing of it done yet."""
-    plan = write_plan(map(Item, names), str(folder), shard_size=2)
+    plan = write_shards(map(BatchItem, names), str(folder), shard_size=2)
     task: Mapping[str, Any] = {"task": "toy"}
-    return Ledger.new(task=task, fields=fields, plan=plan, form=form, root="", source="", column=None)
+    return RunRecord.new(task=task, fields=fields, plan=plan, form=form, root="", source="", column=None)
 
 
-def row(item: Item, error: str | None = None, *, n: int = 0, attempt: int = 1) -> Row:
+def row(item: BatchItem, error: str | None = None, *, n: int = 0, attempt: int = 1) -> BatchRow:
     said = {"taste": f"sweet {n}"} if error is None else {"error": error, "attempts": attempt}
     return {"key": item.key, "n": n, "file": item.file, **said}
 
 
-def put(folder: Path, ledger: Ledger, number: int, attempt: int, rows: list[Row]) -> Path:
+def put(folder: Path, ledger: RunRecord, number: int, attempt: int, rows: list[BatchRow]) -> Path:
     place = part_file(str(folder), number, attempt, ledger.form)
     write_part(place, rows, ledger.fields, ledger.form)
     return Path(place)
 
 
-def merged(folder: Path, ledger: Ledger) -> list[Row]:
-    merge(str(folder), ledger, str(folder / "rows.jsonl"))
+def merged(folder: Path, ledger: RunRecord) -> list[BatchRow]:
+    merge_run(str(folder), ledger, str(folder / "rows.jsonl"))
     return [json.loads(line) for line in (folder / "rows.jsonl").read_text().splitlines()]
 
 
-def done(folder: Path, *names: str) -> tuple[Ledger, list[list[Item]]]:
+def done(folder: Path, *names: str) -> tuple[RunRecord, list[list[BatchItem]]]:
     ledger = begun(folder, list(names))
     shards = [read_shard(str(folder), number) for number in range(ledger.plan.n_shards)]
     for number, items in enumerate(shards):
@@ -55,9 +55,9 @@ def test_a_later_attempt_without_the_first_counts_as_nothing(tmp_path: Path) -> 
     ledger, shards = done(tmp_path, "a", "b", "c")
     for attempt in (2, 4):
         put(tmp_path, ledger, 0, attempt, [row(shards[0][0])])
-    assert attempts_of(str(tmp_path), "jsonl") == {0: [1, 2], 1: [1]}
+    assert list_attempts(str(tmp_path), "jsonl") == {0: [1, 2], 1: [1]}
     Path(part_file(str(tmp_path), 0, 1, "jsonl")).unlink()
-    assert attempts_of(str(tmp_path), "jsonl") == {1: [1]}, "the shard is to be done"
+    assert list_attempts(str(tmp_path), "jsonl") == {1: [1]}, "the shard is to be done"
     with pytest.raises(BatchError, match="1 of 2 shards are not done"):
         merged(tmp_path, ledger)
 
@@ -66,7 +66,7 @@ def test_a_part_that_lacks_a_recording_is_not_merged(tmp_path: Path) -> None:
     ledger, shards = done(tmp_path, "a", "b", "c", "d", "e")
     (tmp_path / "rows.jsonl").write_text("before")
     put(tmp_path, ledger, 1, 1, [row(shards[1][0], n=n) for n in (0, 1)])
-    with pytest.raises(BatchError, match=r"1 shards hold .* \(1 are missing\): 000001; remove the parts"):
+    with pytest.raises(BatchError, match=r"1 shards have .* \(1 are missing\): 000001; remove the parts"):
         merged(tmp_path, ledger)
     assert (tmp_path / "rows.jsonl").read_text() == "before"
     put(tmp_path, ledger, 1, 1, [row(item) for item in shards[1]])
@@ -98,8 +98,8 @@ def test_wide_rows_and_many_attempts_take_little_memory(tmp_path: Path, attempts
     pytest.importorskip("pyarrow")
     columns = [f"x{i}" for i in range(600)]
     fields = {"file": "text", **dict.fromkeys(columns, "float32")}
-    plan = write_plan((Item(f"{i:03d}") for i in range(300)), str(tmp_path), shard_size=300)
-    ledger = Ledger.new(task={}, fields=fields, plan=plan, form="parquet", root="", source="", column=None)
+    plan = write_shards((BatchItem(f"{i:03d}") for i in range(300)), str(tmp_path), shard_size=300)
+    ledger = RunRecord.new(task={}, fields=fields, plan=plan, form="parquet", root="", source="", column=None)
     items = read_shard(str(tmp_path), 0)
     for attempt in range(1, attempts + 1):
         cells = [{name: float(i) for i, name in enumerate(columns)} for _ in items]
@@ -109,10 +109,10 @@ def test_wide_rows_and_many_attempts_take_little_memory(tmp_path: Path, attempts
     tracemalloc.start()
     try:
         n = sum(1 for _ in read_part(part_file(str(tmp_path), 0, 1, "parquet"), "parquet"))
-        found = merge(str(tmp_path), ledger, str(tmp_path / "rows.jsonl"))
+        found = merge_run(str(tmp_path), ledger, str(tmp_path / "rows.jsonl"))
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
     assert n == 300
-    assert found == Merged(300, 0)
+    assert found == MergeResult(300, 0)
     assert peak < 3.5e6 * attempts, peak  # 300 such rows at once are 8 MB

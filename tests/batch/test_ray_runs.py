@@ -19,10 +19,19 @@ import numpy as np
 import pytest
 import soundfile
 
-from emovox.batch import Job, Pace, answer_task, engine, places, read_ledger, run_job, status
-from emovox.batch.listing import Item
-from emovox.batch.merge import merge
-from emovox.batch.parts import Fields, Row
+from emovox.batch import (
+    BatchJob,
+    BatchProgress,
+    make_engine,
+    make_prediction_task,
+    read_record,
+    read_status,
+    run_job,
+    storage,
+)
+from emovox.batch.inputs import BatchItem
+from emovox.batch.merge import merge_run
+from emovox.batch.outputs import BatchRow, Fields
 from stores import BUCKET, s3_server
 
 if find_spec("ray") is None:
@@ -65,11 +74,11 @@ def calls(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def rows(job: Job, tmp_path: Path, suffix: str = "parquet") -> bytes:
+def rows(job: BatchJob, tmp_path: Path, suffix: str = "parquet") -> bytes:
     """What `merge` writes."""
-    ledger = read_ledger(job.output)
+    ledger = read_record(job.output)
     assert ledger is not None
-    merge(job.output, ledger, str(tmp_path / f"merged.{suffix}"))
+    merge_run(job.output, ledger, str(tmp_path / f"merged.{suffix}"))
     return (tmp_path / f"merged.{suffix}").read_bytes()
 
 
@@ -79,8 +88,13 @@ def test_ray_gives_the_rows_of_this_machine_byte_for_byte(
 ) -> None:
     found = []
     for name, workers in (("local", 1), ("local", 2), ("ray", 2)):
-        job = Job(str(calls), str(tmp_path / f"{name}{workers}"), answer_task(str(tiny_bundle)), shard_size=4)
-        done = run_job(job, engine(name), workers=workers)
+        job = BatchJob(
+            str(calls),
+            str(tmp_path / f"{name}{workers}"),
+            make_prediction_task(str(tiny_bundle)),
+            shard_size=4,
+        )
+        done = run_job(job, make_engine(name), workers=workers)
         assert (done.n_done, done.n_failed, done.is_complete) == (17, 1, True)
         found.append(rows(job, tmp_path))
     assert found[0] == found[1] == found[2]
@@ -93,18 +107,22 @@ def test_plan_recordings_and_output_in_a_store(
 ) -> None:
     folder = f"{BUCKET}/{name}"
     for file in calls.iterdir():
-        places.write(f"{folder}/calls/{file.name}", file.read_bytes())
+        storage.write_bytes(f"{folder}/calls/{file.name}", file.read_bytes())
     table = "file\n" + "".join(f"calls/{file.name}\n" for file in calls.iterdir()) + "calls/absent.wav\n"
-    places.write(f"{folder}/plan.csv", table.encode())
-    job = Job(
-        f"{folder}/plan.csv", f"{folder}/out", answer_task(str(tiny_bundle)), form="jsonl", shard_size=4
+    storage.write_bytes(f"{folder}/plan.csv", table.encode())
+    job = BatchJob(
+        f"{folder}/plan.csv",
+        f"{folder}/out",
+        make_prediction_task(str(tiny_bundle)),
+        form="jsonl",
+        shard_size=4,
     )
-    done = run_job(job, engine(name), workers=2)
+    done = run_job(job, make_engine(name), workers=2)
     assert (done.n_done, done.n_failed) == (18, 2), "one bad file costs no other"
     there = [json.loads(line) for line in rows(job, tmp_path, "jsonl").splitlines()]
-    assert status(job.output).is_complete
-    here = Job(str(calls), str(tmp_path / "here"), job.task, form="jsonl", shard_size=4)
-    run_job(here, engine("local"), workers=1)
+    assert read_status(job.output).is_complete
+    here = BatchJob(str(calls), str(tmp_path / "here"), job.task, form="jsonl", shard_size=4)
+    run_job(here, make_engine("local"), workers=1)
     known = {
         json.loads(line)["file"]: json.loads(line) for line in rows(here, tmp_path, "jsonl").splitlines()
     }
@@ -114,7 +132,9 @@ def test_plan_recordings_and_output_in_a_store(
             assert "no such file" in row["error"]
         elif name_of != "broken.wav":
             assert {**row, "file": ""} == {**known[str(calls / name_of)], "file": ""}
-    everything = b"".join(places.read(place) for place in places.walk(folder, suffixes=(".json", ".jsonl")))
+    everything = b"".join(
+        storage.read_bytes(place) for place in storage.list_files(folder, suffixes=(".json", ".jsonl"))
+    )
     assert b"a-secret-of-the-tests" not in everything
 
 
@@ -131,21 +151,21 @@ class Slow:
     def record(self) -> dict[str, Any]:
         return {"task": "slow"}
 
-    def opened(self) -> Callable[[Item, str], tuple[list[Row], float]]:
+    def load(self) -> Callable[[BatchItem, str], tuple[list[BatchRow], float]]:
         return partial(slowly, self)
 
 
-def slowly(task: Slow, item: Item, place: str) -> tuple[list[Row], float]:
+def slowly(task: Slow, item: BatchItem, place: str) -> tuple[list[BatchRow], float]:
     time.sleep(task.rest_s)
     if "deadly" in item.file:
         os.kill(os.getpid(), signal.SIGSEGV)
     return [{"file": item.file, "size": len(place)}], 1.0
 
 
-def job_of(tmp_path: Path, name: str, *more: str) -> Job:
+def job_of(tmp_path: Path, name: str, *more: str) -> BatchJob:
     plan = tmp_path / "plan.txt"
     plan.write_text("".join(f"/calls/{one}\n" for one in (*(f"{n}.wav" for n in range(60)), *more)))
-    return Job(str(plan), str(tmp_path / name), Slow(), form="jsonl", shard_size=5)
+    return BatchJob(str(plan), str(tmp_path / name), Slow(), form="jsonl", shard_size=5)
 
 
 def actors() -> list[int]:
@@ -157,17 +177,17 @@ def actors() -> list[int]:
 @pytest.mark.usefixtures("ray")
 def test_actors_that_are_killed_in_the_middle_cost_nothing(tmp_path: Path) -> None:
     whole = job_of(tmp_path, "whole")
-    run_job(whole, engine("local"), workers=1)
+    run_job(whole, make_engine("local"), workers=1)
     job = job_of(tmp_path, "killed")
     n_told = 0
 
-    def watch(pace: Pace) -> None:
+    def watch(pace: BatchProgress) -> None:
         nonlocal n_told
         n_told += 1
         if n_told in (3, 6, 9):
             os.kill(actors()[0], signal.SIGKILL)
 
-    done = run_job(job, engine("ray"), workers=2, watch=watch)
+    done = run_job(job, make_engine("ray"), workers=2, on_progress=watch)
     assert n_told >= 10
     assert (done.n_done, done.n_failed) == (60, 0)
     assert rows(job, tmp_path, "jsonl") == rows(whole, tmp_path, "jsonl")
@@ -176,7 +196,7 @@ def test_actors_that_are_killed_in_the_middle_cost_nothing(tmp_path: Path) -> No
 @pytest.mark.usefixtures("ray")
 def test_a_recording_that_ends_its_actor_is_one_row_with_an_error(tmp_path: Path) -> None:
     job = job_of(tmp_path, "deadly", "deadly.wav")
-    done = run_job(job, engine("ray"), workers=2)
+    done = run_job(job, make_engine("ray"), workers=2)
     assert (done.n_done, done.n_failed) == (61, 1)
     found = [json.loads(line) for line in rows(job, tmp_path, "jsonl").splitlines()]
     assert [row["file"] for row in found if "error" in row] == ["/calls/deadly.wav"]
@@ -187,8 +207,8 @@ DRIVER = """
 import sys
 from pathlib import Path
 from test_batch_ray import job_of
-from emovox.batch import engine, run_job
-done = run_job(job_of(Path(sys.argv[1]), "driven"), engine("ray"), workers=2)
+from emovox.batch import make_engine, run_job
+done = run_job(job_of(Path(sys.argv[1]), "driven"), make_engine("ray"), workers=2)
 print(done.n_done, done.n_failed)
 """
 
@@ -211,7 +231,7 @@ def test_a_driver_that_is_killed_in_the_middle_goes_on(tmp_path: Path) -> None:
     told, errors = start(tmp_path).communicate(timeout=300)
     assert told == "60 0\n", errors
     whole = job_of(tmp_path, "whole")
-    run_job(whole, engine("local"), workers=1)
+    run_job(whole, make_engine("local"), workers=1)
     assert rows(job, tmp_path, "jsonl") == rows(whole, tmp_path, "jsonl")
 
 

@@ -21,17 +21,15 @@ from uuid import uuid4
 import pytest
 
 from emovox._parallel import Outcome, attempt
-from emovox.batch import places
-from emovox.batch.drive import Pace, run_job, status
-from emovox.batch.engines import LocalEngine, Shard, ShardDone
-from emovox.batch.job import Job
-from emovox.batch.journal import Journal
-from emovox.batch.ledger import read_ledger
-from emovox.batch.listing import Item
-from emovox.batch.lock import STALE_S, locked
-from emovox.batch.merge import merge
-from emovox.batch.parts import Fields, Row, read_part, write_part
-from emovox.batch.plan import read_shard, write_plan
+from emovox.batch import storage
+from emovox.batch.engines import LocalEngine, Shard, ShardResult
+from emovox.batch.inputs import BatchItem
+from emovox.batch.merge import merge_run
+from emovox.batch.outputs import BatchRow, Fields, read_part, write_part
+from emovox.batch.run_folder import BatchJob, lock_folder, read_record
+from emovox.batch.runner import BatchProgress, read_status, run_job
+from emovox.batch.shards import read_shard, write_shards
+from emovox.batch.worker import MAX_CRASHES, Journal
 from emovox.errors import AudioDecodeError, BatchError, ConfigError, PlaceError
 
 # ------------------------------------------------------------------------------------------ a toy task
@@ -51,11 +49,11 @@ class Toy:
     def record(self) -> dict[str, Any]:
         return {"task": "toy", "taste": self.taste}
 
-    def opened(self) -> Callable[[Item, str], tuple[list[Row], float]]:
+    def load(self) -> Callable[[BatchItem, str], tuple[list[BatchRow], float]]:
         return partial(toy, self)
 
 
-def toy(task: Toy, item: Item, place: str) -> tuple[list[Row], float]:
+def toy(task: Toy, item: BatchItem, place: str) -> tuple[list[BatchRow], float]:
     with (Path(task.folder) / "judged.txt").open("a") as stream:
         stream.write(f"{item.key}\n")
     if "segfault" in item.file:
@@ -76,19 +74,19 @@ class Here:
     name = "here"
 
     def run(
-        self, factory: Callable[[], Callable[[Shard], ShardDone]], shards: Iterable[Shard], *, workers: int
-    ) -> Iterator[Outcome[Shard, ShardDone]]:
+        self, factory: Callable[[], Callable[[Shard], ShardResult]], shards: Iterable[Shard], *, workers: int
+    ) -> Iterator[Outcome[Shard, ShardResult]]:
         work = factory()
         for shard in shards:
             value, error = attempt(work, shard)
             yield Outcome(shard, value, error)
 
 
-def job(tmp_path: Path, *names: str, **changes: Any) -> Job:
+def job(tmp_path: Path, *names: str, **changes: Any) -> BatchJob:
     listed = tmp_path / "plan.txt"
     if names:
         listed.write_text("".join(f"/calls/{name}\n" for name in names))
-    made = Job(str(listed), str(tmp_path / "out"), Toy(str(tmp_path)), form="jsonl", shard_size=3)
+    made = BatchJob(str(listed), str(tmp_path / "out"), Toy(str(tmp_path)), form="jsonl", shard_size=3)
     return replace(made, **changes)
 
 
@@ -97,11 +95,11 @@ def judged(tmp_path: Path) -> list[str]:
     return [Path(line).name for line in file.read_text().split()] if file.exists() else []
 
 
-def merged(tmp_path: Path, asked: Job, suffix: str = "jsonl") -> bytes:
+def merged(tmp_path: Path, asked: BatchJob, suffix: str = "jsonl") -> bytes:
     file = tmp_path / f"merged.{suffix}"
-    ledger = read_ledger(asked.output)
+    ledger = read_record(asked.output)
     assert ledger is not None
-    merge(asked.output, ledger, str(file))
+    merge_run(asked.output, ledger, str(file))
     return file.read_bytes()
 
 
@@ -115,10 +113,10 @@ MANY = (*(f"{i}.wav" for i in range(17)), "stereo.wav", "refused.wav", "bug.wav"
 # ------------------------------------------------------------------------------------------ rows and parts
 
 
-def test_every_recording_is_a_row_whatever_becomes_of_it(tmp_path: Path) -> None:
+def test_every_recording_has_a_row(tmp_path: Path) -> None:
     asked = job(tmp_path, *MANY, "0.wav")
     seen: list[tuple[int, int, int]] = []
-    found = run_job(asked, Here(), watch=lambda p: seen.append((p.n_done, p.n_todo, p.n_twice)))
+    found = run_job(asked, Here(), on_progress=lambda p: seen.append((p.n_done, p.n_todo, p.n_twice)))
     assert (found.n_done, found.n_failed, found.is_complete) == (20, 2, True)
     assert seen[0] == (0, 20, 1)
     assert seen[-1] == (20, 20, 1)
@@ -138,7 +136,7 @@ def test_every_recording_is_a_row_whatever_becomes_of_it(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("form", ["jsonl", "parquet"])
-def test_the_merged_file_is_the_same_whoever_worked(tmp_path: Path, form: str) -> None:
+def test_workers_do_not_change_rows(tmp_path: Path, form: str) -> None:
     pytest.importorskip("pyarrow")
     files = {
         kind: [
@@ -159,7 +157,7 @@ def test_the_merged_file_is_the_same_whoever_worked(tmp_path: Path, form: str) -
     assert len(rows_of(files["jsonl"][0])) == 21
 
 
-def test_parquet_and_json_lines_hold_the_same(tmp_path: Path) -> None:
+def test_parquet_equals_jsonl(tmp_path: Path) -> None:
     parquet = pytest.importorskip("pyarrow.parquet")
     lines = job(tmp_path, *MANY)
     table = replace(lines, form="parquet", output=str(tmp_path / "table"))
@@ -192,22 +190,22 @@ def test_rows_of_every_kind_come_back_from_a_part(tmp_path: Path) -> None:
             list(read_part(place, form))
 
 
-def test_a_merge_of_more_parts_than_fit_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_merge_in_several_passes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = job(tmp_path, *MANY, shard_size=1)
     run_job(asked, Here())
     whole = merged(tmp_path, asked)
-    monkeypatch.setattr("emovox.batch.merge._AT_ONCE", 3)
+    monkeypatch.setattr("emovox.batch.merge._MAX_OPEN", 3)
     assert merged(tmp_path, asked) == whole
     assert sorted(path.name for path in tmp_path.iterdir() if path.name.startswith(".")) == []
 
 
-def test_a_run_that_is_not_complete_is_not_merged(tmp_path: Path) -> None:
+def test_incomplete_run_is_not_merged(tmp_path: Path) -> None:
     asked = job(tmp_path, *MANY)
     run_job(asked, Here())
-    ledger = read_ledger(asked.output)
+    ledger = read_record(asked.output)
     assert ledger is not None
     with pytest.raises(ConfigError, match="ends with"):
-        merge(asked.output, ledger, "rows.csv")
+        merge_run(asked.output, ledger, "rows.csv")
     next((tmp_path / "out/parts").iterdir()).unlink()
     with pytest.raises(BatchError, match="1 of 7 shards are not done"):
         merged(tmp_path, asked)
@@ -229,7 +227,7 @@ class Tripping(Here):
             yield outcome
 
 
-def test_what_is_done_is_not_done_again(tmp_path: Path) -> None:
+def test_resume_skips_finished(tmp_path: Path) -> None:
     whole = job(tmp_path, *MANY, output=str(tmp_path / "whole"))
     run_job(whole, Here())
     (tmp_path / "judged.txt").unlink()
@@ -237,7 +235,7 @@ def test_what_is_done_is_not_done_again(tmp_path: Path) -> None:
     for after in (2, 1):
         with pytest.raises(KeyboardInterrupt):
             run_job(asked, Tripping(after))
-    so_far = status(asked.output)
+    so_far = read_status(asked.output)
     assert not so_far.is_complete
     before = list(judged(tmp_path))
     found = run_job(asked, Here())
@@ -249,7 +247,7 @@ def test_what_is_done_is_not_done_again(tmp_path: Path) -> None:
     assert len(judged(tmp_path)) == again
 
 
-def test_a_run_goes_on_by_renewed_addresses(tmp_path: Path) -> None:
+def test_resume_with_renewed_signatures(tmp_path: Path) -> None:
     asked = job(tmp_path)
     listed = Path(asked.plan)
 
@@ -264,7 +262,7 @@ def test_a_run_goes_on_by_renewed_addresses(tmp_path: Path) -> None:
     assert all("Signature=1" in file for file in first)
     sign(2)
     before = len((tmp_path / "judged.txt").read_text().split())
-    n_done = status(asked.output).n_done
+    n_done = read_status(asked.output).n_done
     assert run_job(asked, Here()).n_done == 9
     assert {item.file for item in read_shard(asked.output, 2)} == {
         file.replace("Date=1", "Date=2").replace("Signature=1", "Signature=2") for file in first
@@ -279,7 +277,7 @@ def test_a_run_goes_on_by_renewed_addresses(tmp_path: Path) -> None:
         run_job(asked, Here())
 
 
-def test_only_what_failed_is_tried_again(tmp_path: Path) -> None:
+def test_retry_failed(tmp_path: Path) -> None:
     asked = job(tmp_path, "a.wav", "fickle1.wav", "b.wav", "refused.wav", "c.wav", "fickle2.wav")
     assert run_job(asked, Here()).n_failed == 3
     (tmp_path / "judged.txt").unlink()
@@ -303,11 +301,11 @@ def test_only_what_failed_is_tried_again(tmp_path: Path) -> None:
     )
 
 
-def test_a_recording_that_ends_its_process_costs_itself(tmp_path: Path) -> None:
+def test_fatal_recording(tmp_path: Path) -> None:
     names = ("a.wav", "segfault1.wav", "b.wav", "segfault2.wav", "c.wav")
     asked = job(tmp_path, *names, shard_size=5)
-    paces: list[Pace] = []
-    found = run_job(asked, LocalEngine(), workers=2, watch=paces.append)
+    paces: list[BatchProgress] = []
+    found = run_job(asked, LocalEngine(), workers=2, on_progress=paces.append)
     assert (found.n_done, found.n_failed) == (5, 2)
     assert paces[-1].n_lost == 4
     rows = rows_of(merged(tmp_path, asked))
@@ -317,38 +315,38 @@ def test_a_recording_that_ends_its_process_costs_itself(tmp_path: Path) -> None:
     assert counts == [1, 2, 1, 2, 1], "the others' rows were in the journal"
 
 
-def test_an_innocent_recording_may_be_interrupted_often(tmp_path: Path) -> None:
+def test_interrupted_recordings_are_retried(tmp_path: Path) -> None:
     file = tmp_path / "journal/0.jsonl"
     for session in "abcd":  # each run was stopped at it
         with Journal(file, session=session, run="r") as journal:
-            assert not journal.is_deadly("k")
+            assert journal.n_crashes("k") < MAX_CRASHES
             journal.begin("k")
     for expected in (False, True):
         with Journal(file, session="d", run="r") as journal:
             journal.begin("other")
             journal.end("other", [], 0.0)
-            assert journal.is_deadly("k") == expected
+            assert (journal.n_crashes("k") >= MAX_CRASHES) == expected
             journal.begin("k")
 
 
-def test_a_journal_whose_last_line_is_half_there(tmp_path: Path) -> None:
+def test_incomplete_journal_line(tmp_path: Path) -> None:
     file = tmp_path / "0.jsonl"
     with Journal(file, session="a", run="r") as journal:
         journal.end("k", [{"file": "k"}], 1.0)
     file.write_bytes(file.read_bytes() + b'["done", "half", [{"fi')
     with Journal(file, session="b", run="r") as journal:
-        assert journal.done("k") == ([{"file": "k"}], 1.0)
-        assert journal.done("half") is None
+        assert journal.result("k") == ([{"file": "k"}], 1.0)
+        assert journal.result("half") is None
         journal.end("next", [], 0.0)
     with Journal(file, session="c", run="r") as journal:
-        assert journal.done("next") == ([], 0.0)
+        assert journal.result("next") == ([], 0.0)
 
 
 @pytest.mark.parametrize("where", ["watch", "problem"])
-def test_nobody_works_on_when_a_run_was_broken_off(tmp_path: Path, where: str) -> None:
+def test_no_worker_after_an_error(tmp_path: Path, where: str) -> None:
     asked = job(tmp_path, *(f"slow{i}.wav" for i in range(60)))
 
-    def watch(pace: Pace) -> None:
+    def watch(pace: BatchProgress) -> None:
         if pace.n_done and where == "watch":
             raise KeyboardInterrupt
         if pace.n_done:  # the next part cannot be written
@@ -357,7 +355,7 @@ def test_nobody_works_on_when_a_run_was_broken_off(tmp_path: Path, where: str) -
                     (tmp_path / f"out/parts/{number:06d}-1.jsonl").mkdir()
 
     with pytest.raises(KeyboardInterrupt if where == "watch" else BatchError) as caught:
-        run_job(asked, LocalEngine(), workers=2, watch=watch)
+        run_job(asked, LocalEngine(), workers=2, on_progress=watch)
     assert multiprocessing.active_children() == []
     assert caught.tb is not None, "the traceback, which knows of the workers, is still there"
 
@@ -374,7 +372,7 @@ def test_nobody_works_on_when_a_run_was_broken_off(tmp_path: Path, where: str) -
         (lambda j: Path(j.plan).write_text("/calls/a.wav\n") and j, "the plan: other recordings"),
     ],
 )
-def test_runs_are_not_mixed(tmp_path: Path, change: Callable[[Job], Job], said: str) -> None:
+def test_runs_are_not_mixed(tmp_path: Path, change: Callable[[BatchJob], BatchJob], said: str) -> None:
     asked = job(tmp_path, "a.wav", "b.wav")
     run_job(asked, Here())
     with pytest.raises(BatchError, match="mixed") as caught:
@@ -382,7 +380,7 @@ def test_runs_are_not_mixed(tmp_path: Path, change: Callable[[Job], Job], said: 
     assert said in str(caught.value)
 
 
-def test_another_emovox_does_not_go_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_other_version_does_not_resume(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = job(tmp_path, "a.wav")
     run_job(asked, Here())
     monkeypatch.setattr("emovox.__version__", "99.0")
@@ -390,16 +388,16 @@ def test_another_emovox_does_not_go_on(tmp_path: Path, monkeypatch: pytest.Monke
         run_job(asked, Here())
 
 
-def test_what_is_not_said_again_is_as_it_was(tmp_path: Path) -> None:
+def test_resume_keeps_settings(tmp_path: Path) -> None:
     run_job(job(tmp_path, "a.wav", "b.wav"), Here())
-    assert run_job(job(tmp_path, form=None, shard_size=None), Here()).ledger.plan.shard_size == 3
+    assert run_job(job(tmp_path, form=None, shard_size=None), Here()).record.plan.shard_size == 3
 
 
-def test_relative_names_belong_to_their_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_relative_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "plan.txt").write_text("calls/a.wav\n")
     monkeypatch.chdir(tmp_path)
     asked = job(tmp_path)
-    assert run_job(asked, Here()).ledger.root == str(tmp_path)
+    assert run_job(asked, Here()).record.root == str(tmp_path)
     (tmp_path / "else").mkdir()
     monkeypatch.chdir(tmp_path / "else")
     with pytest.raises(BatchError, match="the current folder"):
@@ -407,32 +405,32 @@ def test_relative_names_belong_to_their_folder(tmp_path: Path, monkeypatch: pyte
 
 
 @pytest.mark.parametrize("ledger", [b"", b"[]", b'{"schema": 99}', b'{"schema": 1}'])
-def test_a_ledger_that_is_none_is_refused(tmp_path: Path, ledger: bytes) -> None:
+def test_damaged_record(tmp_path: Path, ledger: bytes) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "out/run.json").write_bytes(ledger)
     with pytest.raises(BatchError, match=r"run\.json"):
         run_job(job(tmp_path, "a.wav"), Here())
 
 
-def test_parts_without_a_ledger_are_nobodys(tmp_path: Path) -> None:
+def test_parts_without_record(tmp_path: Path) -> None:
     asked = job(tmp_path, "a.wav")
     run_job(asked, Here())
     (tmp_path / "out/run.json").unlink()
-    with pytest.raises(BatchError, match="no ledger"):
+    with pytest.raises(BatchError, match="no record"):
         run_job(asked, Here())
     with pytest.raises(BatchError, match="no run"):
-        status(asked.output)
+        read_status(asked.output)
 
 
-def test_a_second_run_is_refused_and_a_dead_one_is_not_in_the_way(tmp_path: Path) -> None:
-    code = "import sys, time; from emovox.batch.lock import STALE_S, locked\n"
-    code += "with locked(sys.argv[1]): print(1, flush=True); time.sleep(60)"
+def test_lock(tmp_path: Path) -> None:
+    code = "import sys, time; from emovox.batch.run_folder import lock_folder\n"
+    code += "with lock_folder(sys.argv[1]): print(1, flush=True); time.sleep(60)"
     asked = job(tmp_path, "a.wav")
     holder = subprocess.Popen([sys.executable, "-c", code, asked.output], stdout=subprocess.PIPE)
     assert holder.stdout is not None
     try:
         holder.stdout.readline()
-        with pytest.raises(BatchError, match=f"another run works in this folder .process {holder.pid} "):
+        with pytest.raises(BatchError, match=f"another run uses this folder .process {holder.pid} "):
             run_job(asked, Here())
         assert judged(tmp_path) == []
     finally:
@@ -440,9 +438,9 @@ def test_a_second_run_is_refused_and_a_dead_one_is_not_in_the_way(tmp_path: Path
         holder.communicate()
     assert run_job(asked, Here()).is_complete
     with (
-        locked(asked.output),
+        lock_folder(asked.output),
         pytest.raises(BatchError, match=f"process {os.getpid()}"),
-        locked(asked.output),
+        lock_folder(asked.output),
     ):
         pass
 
@@ -455,7 +453,7 @@ def everything(folder: Path) -> dict[str, bytes]:
 
 
 @pytest.mark.parametrize("name", ["plan/a.wav", "plan/000000.jsonl.bak", "lock", "notes.txt", "parts/a.wav"])
-def test_a_folder_with_other_things_is_left_as_it_is(tmp_path: Path, name: str) -> None:
+def test_folder_with_other_files(tmp_path: Path, name: str) -> None:
     asked = job(tmp_path, "a.wav")
     file = tmp_path / "out" / name
     file.parent.mkdir(parents=True)
@@ -465,18 +463,18 @@ def test_a_folder_with_other_things_is_left_as_it_is(tmp_path: Path, name: str) 
     assert everything(tmp_path / "out") == {name: b"precious"}
 
 
-def test_what_lies_beside_shards_that_were_left_stays(tmp_path: Path) -> None:
+def test_leftovers_keep_other_files(tmp_path: Path) -> None:
     for name in ("000000.jsonl", "mine.wav", ".spool-x/0a", ".spool-y/mine.wav"):
         file = tmp_path / "plan" / name
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_bytes(b"precious")
-    write_plan([Item("a")], str(tmp_path), shard_size=1)
+    write_shards([BatchItem("a")], str(tmp_path), shard_size=1)
     found = everything(tmp_path / "plan")
     assert found.pop("000000.jsonl") == b'["a"]\n'
     assert found == {"mine.wav": b"precious", ".spool-y/mine.wav": b"precious"}
 
 
-def test_a_plan_that_was_cut_off_is_made_anew(tmp_path: Path) -> None:
+def test_interrupted_planning(tmp_path: Path) -> None:
     asked = job(tmp_path, "a.wav", "b.wav")
     for name in ("plan/000009.jsonl", "plan/.spool-abc/0f", "plan/000001.jsonl.77.part", "lock"):
         file = tmp_path / "out" / name
@@ -486,14 +484,14 @@ def test_a_plan_that_was_cut_off_is_made_anew(tmp_path: Path) -> None:
     assert [file.name for file in (tmp_path / "out/plan").iterdir()] == ["000000.jsonl"]
 
 
-def test_an_output_that_is_a_file_is_refused(tmp_path: Path) -> None:
+def test_output_is_a_file(tmp_path: Path) -> None:
     asked = job(tmp_path, "a.wav")
     run_job(asked, Here())
     with pytest.raises(BatchError, match="a file; expected the folder"):
         run_job(replace(asked, output=f"{asked.output}/run.json"), Here())
 
 
-def test_a_refused_plan_leaves_nothing(tmp_path: Path) -> None:
+def test_refused_plan_leaves_nothing(tmp_path: Path) -> None:
     asked = job(tmp_path, "a.wav")
     Path(asked.plan).write_text("\n")
     with pytest.raises(ConfigError, match="no recording"):
@@ -504,14 +502,14 @@ def test_a_refused_plan_leaves_nothing(tmp_path: Path) -> None:
 # ------------------------------------------------------------------------------------------ another run's
 
 
-def interrupted_journal(asked: Job) -> Path:
+def interrupted_journal(asked: BatchJob) -> Path:
     """Begin a run that is stopped while it has a shard in hand; its journal stays."""
 
     class Stopping(Toy):
-        def opened(self) -> Callable[[Item, str], tuple[list[Row], float]]:
-            judge, seen = super().opened(), list[Item]()
+        def load(self) -> Callable[[BatchItem, str], tuple[list[BatchRow], float]]:
+            judge, seen = super().load(), list[BatchItem]()
 
-            def stops(item: Item, place: str) -> tuple[list[Row], float]:
+            def stops(item: BatchItem, place: str) -> tuple[list[BatchRow], float]:
                 seen.append(item)
                 if len(seen) > 1:
                     raise KeyboardInterrupt
@@ -527,14 +525,14 @@ def interrupted_journal(asked: Job) -> Path:
 
 
 @pytest.mark.parametrize("lies", ["here", "there"])
-def test_rows_of_another_run_are_not_taken_up(tmp_path: Path, store: str, lies: str) -> None:
+def test_journals_of_other_runs(tmp_path: Path, store: str, lies: str) -> None:
     asked = job(tmp_path, "a.wav", "b.wav")
     if lies == "there":
         asked = replace(asked, output=f"{store}/out")
     journal = interrupted_journal(asked)
     assert b"sweet" in journal.read_bytes()
     for name in ("run.json", "plan/000000.jsonl", "lock"):
-        places.remove(f"{asked.output}/{name}")
+        storage.remove(f"{asked.output}/{name}")
     sour = replace(asked, task=Toy(str(tmp_path), "sour"))
     run_job(sour, Here())
     assert {row["taste"] for row in rows_of(merged(tmp_path, sour))} == {"sour"}
@@ -543,23 +541,23 @@ def test_rows_of_another_run_are_not_taken_up(tmp_path: Path, store: str, lies: 
         assert f"-{os.getuid()}-" in journal.parent.name
 
 
-def test_a_journal_of_another_run_is_replaced(tmp_path: Path) -> None:
+def test_journal_of_other_run(tmp_path: Path) -> None:
     file = tmp_path / "0.jsonl"
     with Journal(file, session="a", run="one") as journal:
         journal.end("k", [{"file": "k"}], 1.0)
     with Journal(file, session="a", run="two") as journal:
-        assert journal.done("k") is None
+        assert journal.result("k") is None
     assert b"file" not in file.read_bytes()
 
 
 @pytest.mark.parametrize("left", [b'["ru', b'["run", "r"]\n["beg', b'["run", "r"]', b"\0\0\0"])
-def test_a_journal_that_was_cut_off_goes_on(tmp_path: Path, left: bytes) -> None:
+def test_truncated_journal(tmp_path: Path, left: bytes) -> None:
     file = tmp_path / "0.jsonl"
     file.write_bytes(left)
     with Journal(file, session="a", run="r") as journal:
         journal.end("k", [], 2.0)
     with Journal(file, session="b", run="r") as journal:
-        assert journal.done("k") == ([], 2.0)
+        assert journal.result("k") == ([], 2.0)
 
 
 def test_a_journal_is_closed_before_it_is_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -581,7 +579,7 @@ def test_a_foreign_file_among_journals_is_no_trouble(tmp_path: Path) -> None:
 
 
 def test_another_model_is_named_first(tmp_path: Path) -> None:
-    def of(name: str, sha256: str) -> Job:
+    def of(name: str, sha256: str) -> BatchJob:
         class Modelled(Toy):
             def record(self) -> dict[str, Any]:
                 return {"task": "toy", "labels": [name], "model": {"name": name, "sha256": sha256}}
@@ -600,7 +598,7 @@ def test_another_model_is_named_first(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("left", [b"", b'["/calls/a.wav"]\n', b'["/calls/a.wav"]\n["/ca'])
-def test_a_shard_that_was_cut_off_is_told(tmp_path: Path, left: bytes) -> None:
+def test_truncated_shard(tmp_path: Path, left: bytes) -> None:
     asked = job(tmp_path, "a.wav", "b.wav", "c.wav", "d.wav")
     with pytest.raises(KeyboardInterrupt):
         run_job(asked, Tripping(0))
@@ -608,10 +606,10 @@ def test_a_shard_that_was_cut_off_is_told(tmp_path: Path, left: bytes) -> None:
         part.unlink()
     (tmp_path / "out/plan/000000.jsonl").write_bytes(left)
     with pytest.raises(
-        BatchError, match=r"000000\.jsonl: (\d recordings, expected 3|damaged).*begin the run anew"
+        BatchError, match=r"000000\.jsonl: (\d recordings, expected 3|damaged).*start the run anew"
     ):
         run_job(asked, Here())
-    assert not status(asked.output).is_complete
+    assert not read_status(asked.output).is_complete
 
 
 @pytest.mark.skipif(not hasattr(os, "sync"), reason="each shard is waited for there")
@@ -663,75 +661,46 @@ def store(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> str:
     return f"memory://{uuid4().hex}"
 
 
-def test_a_run_may_lie_in_a_store(tmp_path: Path, store: str) -> None:
-    places.write(f"{store}/calls.csv", b"path\na.wav\nrefused.wav\n/b.wav\ns3://c/d.wav\na.wav\n")
+def test_run_in_a_store(tmp_path: Path, store: str) -> None:
+    storage.write_bytes(f"{store}/calls.csv", b"path\na.wav\nrefused.wav\n/b.wav\ns3://c/d.wav\na.wav\n")
     asked = job(tmp_path, plan=f"{store}/calls.csv", output=f"{store}/out", shard_size=2)
     with pytest.raises(KeyboardInterrupt):
         run_job(asked, Tripping(1))
     found = run_job(asked, Here())
-    assert (found.n_done, found.n_failed, found.ledger.plan.n_twice) == (4, 1, 1)
-    assert merge(asked.output, found.ledger, f"{store}/rows.jsonl") == (4, 1)
-    rows = rows_of(places.read(f"{store}/rows.jsonl"))
+    assert (found.n_done, found.n_failed, found.record.plan.n_twice) == (4, 1, 1)
+    assert merge_run(asked.output, found.record, f"{store}/rows.jsonl") == (4, 1)
+    rows = rows_of(storage.read_bytes(f"{store}/rows.jsonl"))
     assert [row["file"] for row in rows] == [
         "/b.wav",
         f"{store}/a.wav",
         f"{store}/refused.wav",
         "s3://c/d.wav",
     ]
-    assert not places.exists(f"{store}/out/lock"), "it goes with the run"
     assert not list(tmp_path.glob("emovox-journal-*/*"))
 
 
-def test_a_lock_in_a_store_is_refreshed_and_grows_stale(store: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("emovox.batch.lock.REFRESH_S", 0.1)
-    with locked(store):
-        first = json.loads(places.read(f"{store}/lock"))["at"]
-        with (
-            pytest.raises(BatchError, match=rf"process {os.getpid()} on .* or was killed less than"),
-            locked(store),
-        ):
-            pass
-        time.sleep(0.3)
-        assert json.loads(places.read(f"{store}/lock"))["at"] > first
-    assert not places.exists(f"{store}/lock")
-    left = {"host": "gone", "pid": 1, "token": "x", "at": time.time() - STALE_S - 1}
-    places.write(f"{store}/lock", json.dumps(left).encode())
-    with locked(store):
-        assert json.loads(places.read(f"{store}/lock"))["pid"] == os.getpid()
+def test_two_runs_in_a_store(tmp_path: Path, store: str) -> None:
+    """A store has no lock: two runs at a time do some shards twice, with the same rows."""
+    asked = job(tmp_path, *MANY, output=f"{store}/out")
+    whole = job(tmp_path, output=str(tmp_path / "whole"))
+    run_job(whole, Here())
 
-
-def test_a_lock_that_somebody_took_over_stops_the_run(
-    tmp_path: Path, store: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("emovox.batch.lock.REFRESH_S", 0.05)
-    theirs = json.dumps({"host": "other", "pid": 7, "token": "theirs", "at": time.time()}).encode()
-
-    class Robbed(Here):
+    class Doubled(Here):
         def run(self, factory: Any, shards: Iterable[Shard], *, workers: int) -> Iterator[Any]:
-            for outcome in super().run(factory, shards, workers=workers):
-                places.write(f"{store}/out/lock", theirs)
-                time.sleep(0.4)
+            for number, outcome in enumerate(super().run(factory, shards, workers=workers)):
+                if number == 1:
+                    assert run_job(asked, Here()).is_complete
                 yield outcome
 
-    with pytest.raises(BatchError, match="took it over"):
-        run_job(job(tmp_path, *MANY, output=f"{store}/out"), Robbed())
-    assert places.read(f"{store}/out/lock") == theirs, "neither refreshed nor removed"
-
-
-def test_a_store_that_does_not_answer_is_no_other_run(store: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    def silent(place: str) -> Any:
-        raise PlaceError(f"{place}: cannot be read: timed out")
-
-    monkeypatch.setattr("emovox.batch.lock.places.opened", silent)
-    with pytest.raises(PlaceError, match="timed out"), locked(store):
-        pass
+    assert run_job(asked, Doubled()).is_complete
+    assert merged(tmp_path, asked) == merged(tmp_path, whole)
 
 
 # ------------------------------------------------------------------------------------------ a full disk
 
 
 @pytest.mark.parametrize("where", ["part", "journal"])
-def test_a_full_disk_stops_cleanly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str) -> None:
+def test_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str) -> None:
     asked = job(tmp_path, *MANY)
     written = 0
 
@@ -742,14 +711,14 @@ def test_a_full_disk_stops_cleanly(tmp_path: Path, monkeypatch: pytest.MonkeyPat
             raise OSError(errno.ENOSPC, "No space left on device")
         return real(*given, **named)
 
-    name = "emovox.batch.places.writing.replaced" if where == "part" else "emovox.batch.journal.Journal.end"
+    name = "emovox.batch.storage.replaced" if where == "part" else "emovox.batch.worker.Journal.end"
     real = Journal.end if where == "journal" else __import__("emovox._files", fromlist=["replaced"]).replaced
     run_job(replace(asked, output=str(tmp_path / "whole")), Here())
     with monkeypatch.context() as patch:
         with pytest.raises(KeyboardInterrupt):
             run_job(asked, Tripping(1))
         patch.setattr(name, full)
-        with pytest.raises(BatchError, match=r"the disk is full.*the same command goes on"):
+        with pytest.raises(BatchError, match=r"the disk is full.*the same command resumes"):
             run_job(asked, Here())
     assert all(path.name.endswith(".jsonl") for path in (tmp_path / "out/parts").iterdir())
     assert run_job(asked, Here()).is_complete
@@ -780,7 +749,7 @@ def filled(folder: Path, *, leave: int) -> Path:
     return ballast
 
 
-def test_a_disk_that_is_really_full(tmp_path: Path, small_disk: Path) -> None:
+def test_real_full_disk(tmp_path: Path, small_disk: Path) -> None:
     names = [f"{i:04}-{'x' * 80}.wav" for i in range(600)]
     asked = job(tmp_path, *names, output=str(small_disk / "out"), shard_size=50)
     ballast = filled(small_disk, leave=100_000)
@@ -792,7 +761,7 @@ def test_a_disk_that_is_really_full(tmp_path: Path, small_disk: Path) -> None:
     ballast = filled(small_disk, leave=60_000)
     with pytest.raises(BatchError, match="the disk is full"):
         run_job(asked, LocalEngine(), workers=2)
-    done = status(asked.output)
+    done = read_status(asked.output)
     assert 0 < done.n_shards_done < 12
     assert sum(len(list(read_part(str(part), "jsonl"))) for part in (small_disk / "out/parts").iterdir()) == (
         done.n_done
@@ -808,7 +777,7 @@ DRIVER = """
 import sys
 from pathlib import Path
 sys.path.insert(0, {tests!r})
-from test_batch_run import LocalEngine, job, run_job
+from test_runner import LocalEngine, job, run_job
 if __name__ == "__main__":
     run_job(job(Path({folder!r})), LocalEngine(), workers=2)
 """
@@ -817,7 +786,7 @@ if __name__ == "__main__":
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="asks /proc for children")
 @pytest.mark.slow
 @pytest.mark.parametrize("victim", ["worker", "driver"])
-def test_kill_9_costs_nothing(tmp_path: Path, victim: str) -> None:
+def test_kill_9(tmp_path: Path, victim: str) -> None:
     names = [f"slow{i}.wav" for i in range(60)]
     whole = job(tmp_path, *names, output=str(tmp_path / "whole"))
     run_job(whole, Here())
@@ -831,7 +800,7 @@ def test_kill_9_costs_nothing(tmp_path: Path, victim: str) -> None:
     os.kill(process.pid if victim == "driver" else child_of(process.pid), signal.SIGKILL)
     code = process.wait(timeout=120)
     assert code == (-signal.SIGKILL if victim == "driver" else 0)
-    n_done = status(str(tmp_path / "out")).n_done
+    n_done = read_status(str(tmp_path / "out")).n_done
     assert 0 < n_done < 60 if victim == "driver" else n_done == 60
     assert run_job(job(tmp_path), Here()).n_failed == 0
     assert merged(tmp_path, job(tmp_path)) == merged(tmp_path, whole)

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from emovox.batch.engines import Shard, ShardDone, engine
+from emovox.batch.engines import Shard, ShardResult, make_engine
 from emovox.errors import ConfigError, EmovoxError
 
 if find_spec("ray") is None:  # to import it here would be to import it otherwise than the engine does
@@ -39,10 +39,10 @@ class Toil:
     fates: tuple[tuple[int, str], ...] = ()
     rest_s: float = 0.0
 
-    def __call__(self) -> Callable[[Shard], ShardDone]:
+    def __call__(self) -> Callable[[Shard], ShardResult]:
         return self.work
 
-    def work(self, shard: Shard) -> ShardDone:
+    def work(self, shard: Shard) -> ShardResult:
         is_first = not list(self.folder.glob(f"{shard.number}-*"))
         (self.folder / f"{shard.number}-{time.time_ns()}").write_text(str(os.getpid()))
         time.sleep(self.rest_s)
@@ -53,7 +53,7 @@ class Toil:
                 os.kill(os.getpid(), signal.SIGKILL)
             case "stumbles" if is_first:
                 os._exit(3)
-        return ShardDone(shard, n_items=2, n_failed=0, n_rows=3, audio_s=0.5)
+        return ShardResult(shard, n_items=2, n_failed=0, n_rows=3, audio_s=0.5)
 
     def pids(self) -> list[int]:
         """Of whom did what, in the order of time."""
@@ -67,14 +67,14 @@ def _when(file: Path) -> int:
 class Broken:
     """A factory that cannot load its model."""
 
-    def __call__(self) -> Callable[[Shard], ShardDone]:
+    def __call__(self) -> Callable[[Shard], ShardResult]:
         raise EmovoxError("there is no such model")
 
 
 class Stillborn:
     """A factory that takes its process with it."""
 
-    def __call__(self) -> Callable[[Shard], ShardDone]:
+    def __call__(self) -> Callable[[Shard], ShardResult]:
         os._exit(1)
 
 
@@ -97,9 +97,9 @@ def shards(n: int) -> Iterator[Shard]:
 @pytest.mark.usefixtures("ray")
 def test_every_shard_is_done_once_by_both_workers(tmp_path: Path) -> None:
     toil = Toil(tmp_path, rest_s=0.02)
-    outcomes = list(engine("ray").run(toil, shards(40), workers=2))
+    outcomes = list(make_engine("ray").run(toil, shards(40), workers=2))
     assert {one.item.number for one in outcomes} == set(range(40))
-    assert all(one.value == ShardDone(one.item, 2, 0, 3, 0.5) and one.error is None for one in outcomes)
+    assert all(one.value == ShardResult(one.item, 2, 0, 3, 0.5) and one.error is None for one in outcomes)
     assert len(outcomes) == len(toil.pids()) == 40
     assert len(set(toil.pids())) == 2
     assert os.getpid() not in toil.pids()
@@ -114,7 +114,7 @@ def test_shards_are_read_when_somebody_is_free(tmp_path: Path) -> None:
             read.append(shard.number)
             yield shard
 
-    outcomes = engine("ray").run(Toil(tmp_path), noted(), workers=2)
+    outcomes = make_engine("ray").run(Toil(tmp_path), noted(), workers=2)
     assert not read, "nothing is read before it is asked for"
     for n_out in range(1, 6):
         next(outcomes)
@@ -126,7 +126,7 @@ def test_shards_are_read_when_somebody_is_free(tmp_path: Path) -> None:
 @pytest.mark.usefixtures("ray")
 def test_what_a_shard_does_costs_that_shard(tmp_path: Path) -> None:
     toil = Toil(tmp_path, fates=((3, "fails"), (5, "dies"), (6, "stumbles")))
-    outcomes = {one.item.number: one for one in engine("ray").run(toil, shards(12), workers=2)}
+    outcomes = {one.item.number: one for one in make_engine("ray").run(toil, shards(12), workers=2)}
     assert {number for number, one in outcomes.items() if one.error} == {3, 5}
     assert outcomes[3].error == "ValueError: no such thing"
     assert str(outcomes[5].error).startswith("3 workers that had it were lost")
@@ -138,7 +138,7 @@ def test_what_a_shard_does_costs_that_shard(tmp_path: Path) -> None:
 def test_an_actor_that_is_killed_in_the_middle_is_replaced(tmp_path: Path) -> None:
     toil = Toil(tmp_path, rest_s=0.1)
     outcomes = []
-    for one in engine("ray").run(toil, shards(30), workers=2):
+    for one in make_engine("ray").run(toil, shards(30), workers=2):
         outcomes.append(one)
         if len(outcomes) in (5, 15):
             os.kill(toil.pids()[-1], signal.SIGKILL)
@@ -150,15 +150,15 @@ def test_an_actor_that_is_killed_in_the_middle_is_replaced(tmp_path: Path) -> No
 
 def test_workers_that_cannot_start_stop_the_run(ray: Any) -> None:
     with pytest.raises(EmovoxError, match="could not start: there is no such model"):
-        list(engine("ray").run(Broken(), shards(4), workers=2))
+        list(make_engine("ray").run(Broken(), shards(4), workers=2))
     with pytest.raises(EmovoxError, match="3 workers in a row could not start"):
-        list(engine("ray").run(Stillborn(), shards(4), workers=1))
+        list(make_engine("ray").run(Stillborn(), shards(4), workers=1))
     wait_for(lambda: ray.available_resources().get("CPU") == 2, "their cores are given back")
 
 
 @pytest.mark.usefixtures("ray")
 def test_more_workers_than_cores_wait_and_keep_nobody_from_ending(tmp_path: Path) -> None:
-    outcomes = list(engine("ray").run(Toil(tmp_path), shards(12), workers=6))
+    outcomes = list(make_engine("ray").run(Toil(tmp_path), shards(12), workers=6))
     assert {one.item.number for one in outcomes if one.value} == set(range(12))
 
 
@@ -175,27 +175,27 @@ def test_nobody_is_ready_in_time(ray: Any, tmp_path: Path, monkeypatch: pytest.M
     other: Any = Other.remote()
     ray.get(other.ping.remote())
     with pytest.raises(EmovoxError, match=r"no worker was ready after .*2 are 0 free"):
-        list(engine("ray").run(Toil(tmp_path), shards(2), workers=1))
+        list(make_engine("ray").run(Toil(tmp_path), shards(2), workers=1))
     ray.kill(other)
     wait_for(lambda: ray.available_resources().get("CPU") == 2, "their cores are given back")
 
 
 @pytest.mark.usefixtures("ray")
 def test_no_shards_and_no_workers(tmp_path: Path) -> None:
-    assert list(engine("ray").run(Toil(tmp_path), iter(()), workers=2)) == []
+    assert list(make_engine("ray").run(Toil(tmp_path), iter(()), workers=2)) == []
     with pytest.raises(ConfigError, match="workers is 0"):
-        engine("ray").run(Toil(tmp_path), shards(2), workers=0)
+        make_engine("ray").run(Toil(tmp_path), shards(2), workers=0)
 
 
 OWN = """
 import os, signal, subprocess, sys
 from pathlib import Path
 from test_engine_ray import Toil, shards
-from emovox.batch.engines import engine
+from emovox.batch.engines import make_engine
 assert "ray" not in sys.modules
 before, folders = dict(os.environ), set(Path("/tmp").glob("emovox-ray-*"))
 toil = Toil(Path(sys.argv[1]), fates=((2, "dies"),), rest_s=0.05)
-outcomes = engine("ray").run(toil, shards(6), workers=2)
+outcomes = make_engine("ray").run(toil, shards(6), workers=2)
 first = next(outcomes)
 listening = subprocess.run(["ss", "-ltnpH"], capture_output=True, text=True).stdout
 ours = [line for line in listening.splitlines() if "ray" in line or "gcs" in line]
@@ -254,9 +254,9 @@ def test_a_cluster_by_its_address(ray: Any, tmp_path: Path) -> None:
 import sys
 from pathlib import Path
 from test_engine_ray import Toil, shards
-from emovox.batch.engines import engine
+from emovox.batch.engines import make_engine
 toil = Toil(Path(sys.argv[1]))
-print(sum(o.error is None for o in engine("ray", address=sys.argv[2]).run(toil, shards(6), workers=2)))
+print(sum(o.error is None for o in make_engine("ray", address=sys.argv[2]).run(toil, shards(6), workers=2)))
 """
     done = run_python(code, str(tmp_path), address, loopback=True)
     assert (done.stdout, done.stderr) == ("6\n", "")
@@ -269,10 +269,10 @@ def test_no_cluster_there(tmp_path: Path) -> None:
 import sys
 from pathlib import Path
 from test_engine_ray import Toil, shards
-from emovox.batch.engines import engine
+from emovox.batch.engines import make_engine
 from emovox.errors import EmovoxError
 try:
-    next(engine("ray", address="127.0.0.1:1025").run(Toil(Path(sys.argv[1])), shards(6), workers=2))
+    next(make_engine("ray", address="127.0.0.1:1025").run(Toil(Path(sys.argv[1])), shards(6), workers=2))
 except EmovoxError as error:
     print(error)
 """
@@ -283,7 +283,7 @@ except EmovoxError as error:
 def test_the_engine_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(EmovoxError, match=r"pip install 'emovox\[distributed\]'"):
-        engine("ray")
+        make_engine("ray")
 
 
 # --- helpers --------------------------------------------------------------------------------------

@@ -1,10 +1,9 @@
-"""``emovox batch``: planned, stopped, gone on with, merged, as a person types it."""
+"""``emovox batch`` as typed by a user: run, interrupt, resume, merge."""
 
 from __future__ import annotations
 
 import json
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -39,7 +38,7 @@ def rows_of(file: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
 
 
-def test_rows_are_those_of_predict(
+def test_rows_equal_predict(
     tiny_bundle: Path, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out, merged, rows = tmp_path / "out", tmp_path / "rows.jsonl", tmp_path / "predict.jsonl"
@@ -59,7 +58,7 @@ def test_rows_are_those_of_predict(
     assert "9 of 9 recordings done, 2 failed" in said.out
     assert "--retry-failed" in said.err
     assert main(["batch", "merge", str(out), "-o", str(merged)]) == 0
-    assert "9 rows (2 of recordings that failed)" in capsys.readouterr().out
+    assert "9 rows (2 of failed recordings)" in capsys.readouterr().out
     assert main(["predict", str(folder), "--model", str(tiny_bundle), "-o", str(rows)]) == 1
     ours, theirs = rows_of(merged), rows_of(rows)
     for row in ours:
@@ -73,7 +72,26 @@ def test_rows_are_those_of_predict(
     assert [row["attempts"] for row in rows_of(merged) if "error" in row] == [2, 2]
 
 
-def test_rows_are_those_of_a_timeline(tiny_bundle: Path, folder: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("form", ["jsonl", "parquet"])
+def test_answers_are_merged_and_named(
+    tiny_bundle: Path, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], form: str
+) -> None:
+    if form == "parquet":
+        pytest.importorskip("pyarrow")
+    out, merged = tmp_path / "out", tmp_path / f"merged.{form}"
+    argv = ["batch", "predict", str(folder), "-o", str(out), "--model", str(tiny_bundle), "--format", form]
+    assert main([*argv, "--no-merge"]) == 1
+    said = capsys.readouterr().out.splitlines()
+    assert said[-1] == f"answers: {out / 'parts'} (1 file); one file of them: emovox batch merge"
+    assert not (out / f"rows.{form}").exists()
+    assert main(argv) == 1
+    assert capsys.readouterr().out.splitlines()[-1] == f"answers: {out / f'rows.{form}'} (9 rows)"
+    assert main(["batch", "merge", str(out), "-o", str(merged)]) == 0
+    assert (out / f"rows.{form}").read_bytes() == merged.read_bytes()
+    assert main(argv) == 1  # complete, and said again
+
+
+def test_rows_equal_timeline(tiny_bundle: Path, folder: Path, tmp_path: Path) -> None:
     out, merged, rows = tmp_path / "out", tmp_path / "rows.jsonl", tmp_path / "predict.jsonl"
     asked = ["--model", str(tiny_bundle), "--hop-s", "0.5", "--window-s", "1.5"]
     argv = [str(folder), "-o", str(out), *asked, "--format", "jsonl"]
@@ -84,7 +102,7 @@ def test_rows_are_those_of_a_timeline(tiny_bundle: Path, folder: Path, tmp_path:
     assert ours == rows_of(rows)
 
 
-def test_rows_are_features(folder: Path, tmp_path: Path) -> None:
+def test_rows_equal_features(folder: Path, tmp_path: Path) -> None:
     parquet = pytest.importorskip("pyarrow.parquet")
     out, merged = tmp_path / "out", tmp_path / "rows.parquet"
     assert main(["batch", "features", str(folder), "-o", str(out), "--set", "seed-180"]) == 1
@@ -99,7 +117,7 @@ def test_rows_are_features(folder: Path, tmp_path: Path) -> None:
     assert [error is None for error in read["error"].to_pylist()] == expected.ok.tolist()
 
 
-def test_stretches_are_judged_as_they_are_alone(tiny_bundle: Path, folder: Path, tmp_path: Path) -> None:
+def test_time_spans(tiny_bundle: Path, folder: Path, tmp_path: Path) -> None:
     plan, out, merged = folder / "calls.csv", tmp_path / "out", tmp_path / "rows.jsonl"
     plan.write_text("file,start,end\n8.wav,0.5,1.75\n8.wav,,\n6.wav,1,\n8.wav,60,61\n")
     try:
@@ -117,21 +135,6 @@ def test_stretches_are_judged_as_they_are_alone(tiny_bundle: Path, folder: Path,
     assert (six["start_s"], six["end_s"]) == (1.0, 1.75)
     assert (beyond["start_s"], beyond["end_s"]) == (60.0, 61.0)
     assert "no sound from 60 s" in beyond["error"]
-
-
-def test_a_dry_run_writes_nothing(
-    tiny_bundle: Path, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    argv = ["batch", "predict", str(folder), "-o", str(tmp_path / "out"), "--model", str(tiny_bundle)]
-    assert main([*argv, "--dry-run", "--workers", "4"]) == 0
-    said = capsys.readouterr().out
-    assert "9 recordings, 1 part of up to 500" in said
-    assert re.search(r"measured on 9 of them \(2 failed\): [\d.,]+ recordings/s", said)
-    assert "4 workers" in said
-    assert main([*argv, "--dry-run", "--speed", "0.5"]) == 0
-    assert "1 worker: 0:18" in capsys.readouterr().out
-    assert list(tmp_path.iterdir()) == []
-    assert main([*argv, "--speed", "3"]) == 2
 
 
 def test_a_status_says_how_far_it_is(
@@ -159,7 +162,6 @@ def test_a_status_says_how_far_it_is(
         (["predict", "nowhere", "-o", "out"], "no such file, folder or pattern"),
         (["predict", ".", "-o", "out", "--model", "none"], "neither a known model"),
         (["predict", ".", "-o", "out", "--engine", "rays"], "did you mean 'ray'"),
-        (["predict", ".", "-o", "out", "--dry-run", "--engine", "rays"], "did you mean 'ray'"),
         (["predict", ".", "-o", "out", "--address", "auto"], "--engine ray"),
         (["predict", ".", "-o", "out", "--channels", "left"], "--channels"),
         (["predict", ".", "-o", "out", "--labels", "glee"], "glee"),
@@ -183,27 +185,6 @@ def test_a_request_that_cannot_be_met_says_why(
     assert said in capsys.readouterr().err
 
 
-def test_a_dry_run_in_which_all_fails_promises_nothing(
-    tmp_path: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
-    (tmp_path / "calls.txt").write_text("".join(f"/nowhere/{i}.wav\n" for i in range(5)))
-    argv = ["batch", "predict", str(tmp_path / "calls.txt"), "-o", str(tmp_path / "out"), "--dry-run"]
-    assert main([*argv, "--format", "jsonl"]) == 0
-    said = capfd.readouterr().out
-    assert "cannot be told: 5 recordings tried, and each failed; the first: " in said
-    assert "recordings/s" not in said
-
-
-def test_a_dry_run_refuses_a_form_that_cannot_be_written(
-    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setitem(sys.modules, "pyarrow", None)
-    argv = ["batch", "features", str(folder), "-o", str(tmp_path / "out"), "--set", "seed-180", "--dry-run"]
-    assert main([*argv, "--speed", "1"]) == 2
-    assert "--format jsonl" in capsys.readouterr().err
-    assert main([*argv, "--speed", "1", "--format", "jsonl"]) == 0
-
-
 def test_a_plan_that_matches_nothing_leaves_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -219,7 +200,7 @@ def test_one_is_not_many(folder: Path, tmp_path: Path, capsys: pytest.CaptureFix
     assert main(["batch", "features", *argv]) == 1
     said = capsys.readouterr()
     assert "1 of 1 recording done, 1 failed" in said.out
-    assert "1 recording failed, a row with its error" in said.err
+    assert "1 recording failed: its row has the error" in said.err
     assert main(["batch", "merge", out, "-o", str(tmp_path / "rows.jsonl")]) == 0
     assert "1 row (1 of " in capsys.readouterr().out
     assert main(["batch", "features", *argv]) == 1
@@ -242,7 +223,7 @@ def test_ctrl_c_keeps_what_is_done(tiny_bundle: Path, folder: Path, tmp_path: Pa
     os.killpg(process.pid, signal.SIGINT)
     _, said = process.communicate(timeout=120)
     assert process.returncode == 130
-    assert "interrupted; what is done is kept, and the same command goes on" in said
+    assert "interrupted; finished work is kept, and the same command resumes" in said
     assert "Traceback" not in said
     assert 0 < len(list(parts.glob("*.jsonl"))) < 100
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
@@ -256,7 +237,7 @@ def test_ctrl_c_keeps_what_is_done(tiny_bundle: Path, folder: Path, tmp_path: Pa
 def test_what_the_driver_needs_is_light() -> None:
     """Neither a worker nor the driver of a run on JSON lines loads what only tables of features need."""
     code = (
-        "import sys, emovox.cli.batch, emovox.batch.drive, emovox.batch.merge, emovox.batch.estimate;"
+        "import sys, emovox.cli.batch, emovox.batch.runner, emovox.batch.merge, emovox.batch.worker;"
         "print(*[m for m in ('pyarrow', 'pandas', 'ray', 'fsspec', 'torch', 'scipy') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
