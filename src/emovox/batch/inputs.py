@@ -194,12 +194,12 @@ def _make_item(file: str, cells: _Cells) -> BatchItem:
 
 def _parse_seconds(cell: Any) -> float | None:
     """``None`` for an empty cell; raises ValueError for what is not a time."""
-    from emovox.datasets.formats.assembly import seconds
+    from emovox.datasets.formats.columns import parse_seconds
 
     text = "" if cell is None else str(cell).strip()
     if text.lower() in ("", "nan", "none", "null", "nat", "<na>"):
         return None
-    found = seconds(text)
+    found = parse_seconds(text)
     if not 0 <= found < float("inf"):
         raise ValueError(f"{text} s")
     return found
@@ -207,16 +207,16 @@ def _parse_seconds(cell: Any) -> float | None:
 
 def _find_columns(plan: str, names: Iterable[str], column: str | None) -> tuple[str, str | None, str | None]:
     """Return the columns of names, starts and ends."""
-    from emovox.datasets.formats.tables import column_of
+    from emovox.datasets.formats.columns import find_column
 
     header = list(names)
-    found = column_of(header, "path") if column is None else column if column in header else None
+    found = find_column(header, "path") if column is None else column if column in header else None
     if found is None:
         missing = "for recordings" if column is None else repr(column)
         raise ManifestError(
             f"{plan} has no column {missing}; name one of {', '.join(header[:20])} with --column"
         )
-    return found, column_of(header, "start"), column_of(header, "end")
+    return found, find_column(header, "start"), find_column(header, "end")
 
 
 def _read_csv(stream: BinaryIO, plan: str, column: str | None) -> Iterator[_Cells]:
