@@ -15,10 +15,10 @@ import numpy as np
 import pytest
 from hypothesis import settings
 
-from emovox._telemetry import keep_quiet
+from emovox._telemetry import disable_telemetry
 from emovox.bundles import Abstain, Input, Licence, Spec, write_bundle
 
-keep_quiet()  # tests of foreign libraries load them first
+disable_telemetry()  # tests of foreign libraries load them first
 
 # A busy machine is no failure; what must be fast is measured where it is tested.
 settings.register_profile("emovox", deadline=None)

@@ -62,9 +62,7 @@ OPTIONAL = FRAMEWORKS | {
 }
 
 
-KNOWN: set[str] = {
-    "emovox.bundles.registry -> emovox.inference.recognizer",
-}
+KNOWN: set[str] = set()
 """Imports that still go up: each is to be mended and taken from here."""
 
 

@@ -186,7 +186,7 @@ def test_vad_off_judges_what_vad_would_not(run: Run, tmp_path: Path) -> None:
 
 
 def names(*arguments: str | Path, recursive: bool = False) -> list[str]:
-    found = sources.expand(map(str, arguments), recursive=recursive)
+    found = sources.find_recordings(map(str, arguments), recursive=recursive)
     assert [source for source in found if source.problem] == []
     return [Path(source.name).name for source in found]
 
@@ -248,8 +248,8 @@ def test_a_dead_link_is_a_row_and_not_skipped(run: Run, tmp_path: Path) -> None:
         code, out, _ = run(argument, "--format", "jsonl")
         dead, loop, whole = lines(out)
         assert code == 1
-        assert "leads nowhere" in dead["error"]
-        assert "leads nowhere" in loop["error"]
+        assert "a link to nothing" in dead["error"]
+        assert "a link to nothing" in loop["error"]
         assert whole["end_s"] > 0
     assert "did you mean" not in run(tmp_path / "dead.wav")[1]
 
@@ -415,8 +415,8 @@ def test_a_request_that_cannot_be_met_spoils_no_file(run: Run, tmp_path: Path) -
         (["predict"], "PATH"),
         (["predict", "--formt", "json", "x.wav"], "--format"),
         (["predict", "--format", "jsn", "x.wav"], "jsonl"),
-        (["predict", "--channels", "left", "x.wav"], "mix, each"),
-        (["predict", "--channels", "-1", "x.wav"], "mix, each"),
+        (["predict", "--channels", "left", "x.wav"], "'mix', 'each'"),
+        (["predict", "--channels", "-1", "x.wav"], "'mix', 'each'"),
         (["predict", "--top", "0", "x.wav"], "--top"),
         (["predict", "--workers", "0", "x.wav"], "--workers"),
         (["predict", "--vad", "maybe", "x.wav"], "--vad"),
@@ -689,7 +689,7 @@ def test_faults_of_the_system_name_what_was_asked_for(
     for place in ("/r/x.csv", "/r/x.csv.host-12.part", "/r/x.csv/.merge-ab_1", None):
         error = OSError(13, "Permission denied", *([] if place is None else [place]))
         monkeypatch.setattr(
-            "emovox.cli.predict.expand", lambda *_, error=error, **__: (_ for _ in ()).throw(error)
+            "emovox.cli.predict.find_recordings", lambda *_, error=error, **__: (_ for _ in ()).throw(error)
         )
         assert main(["predict", str(SPEECH)]) == 2
         said = capfd.readouterr().err.strip().removeprefix("emovox: ")

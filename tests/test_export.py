@@ -12,7 +12,7 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("onnxscript")
 
 from emovox.bundles import Abstain, Input, Licence, Spec, load_bundle, write_bundle  # noqa: E402
-from emovox.bundles.onnx_session import Graph  # noqa: E402
+from emovox.bundles.onnx_session import OnnxModel  # noqa: E402
 from emovox.errors import BundleError, ConfigError  # noqa: E402
 from emovox.inference.recognizer import Recognizer  # noqa: E402
 from emovox.nets.vox import Vox, VoxConfig  # noqa: E402
@@ -62,8 +62,8 @@ def model(net: Vox) -> bytes:
 
 
 @pytest.fixture(scope="module")
-def graph(model: bytes) -> Graph:
-    return Graph(model, name="tiny", n_labels=len(LABELS))
+def graph(model: bytes) -> OnnxModel:
+    return OnnxModel(model, name="tiny", n_labels=len(LABELS))
 
 
 def answered(net: Vox, sounds: list[np.ndarray]) -> np.ndarray:
@@ -78,12 +78,12 @@ def answered(net: Vox, sounds: list[np.ndarray]) -> np.ndarray:
 
 
 @pytest.mark.parametrize("seconds", [0.3, 0.5, 1.0, 3.0, 7.77, 20.0])
-def test_one_clip(net: Vox, graph: Graph, seconds: float) -> None:
+def test_one_clip(net: Vox, graph: OnnxModel, seconds: float) -> None:
     x = voice(seconds, 11)
     np.testing.assert_allclose(graph([x]), answered(net, [x]), atol=1e-4)
 
 
-def test_sixteen_clips_of_all_lengths(net: Vox, graph: Graph) -> None:
+def test_sixteen_clips_of_all_lengths(net: Vox, graph: OnnxModel) -> None:
     sounds = [voice(s, 20 + k) for k, s in enumerate(np.geomspace(0.3, 20, 16))]
     found = graph(sounds)
     np.testing.assert_allclose(found, answered(net, sounds), atol=1e-4)
@@ -93,12 +93,12 @@ def test_sixteen_clips_of_all_lengths(net: Vox, graph: Graph) -> None:
 
 
 @pytest.mark.parametrize("n", [1, 2, 399, 640, 1601])
-def test_scraps_and_silence(net: Vox, graph: Graph, n: int) -> None:
+def test_scraps_and_silence(net: Vox, graph: OnnxModel, n: int) -> None:
     for x in (np.zeros(n, np.float32), voice(0.2, 5)[:n]):
         np.testing.assert_allclose(graph([x]), answered(net, [x]), atol=1e-4)
 
 
-def test_gain_does_not_matter_in_the_graph(graph: Graph) -> None:
+def test_gain_does_not_matter_in_the_graph(graph: OnnxModel) -> None:
     x = voice(1.5, 3)
     np.testing.assert_allclose(graph([x * np.float32(0.01)]), graph([x]), atol=1e-3)
 

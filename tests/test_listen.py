@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 import os
-import pty
 import signal
 import subprocess
 import sys
@@ -26,7 +25,6 @@ from devices import FakeLibrary, Pulse
 from emovox.audio.microphone import Microphone
 from emovox.bundles import write_bundle
 from emovox.cli import main
-from emovox.cli.keys import pressed_keys
 from emovox.cli.live import Bars
 from emovox.disclaimer import SHORT
 from emovox.inference.adaptation import Profile
@@ -163,35 +161,6 @@ def test_the_end_that_somebody_asks_for(
     assert segments[-1]["end_s"] > soundfile.info(file).duration - 2
 
 
-class Hands(io.StringIO):
-    """Someone who presses a key, and takes a while for the next."""
-
-    def __init__(self, *lines: str) -> None:
-        super().__init__()
-        self._lines = list(lines)
-
-    def readline(self, size: int = -1, /) -> str:
-        time.sleep(0.25)
-        return self._lines.pop(0) if self._lines else ""
-
-
-def test_push_to_talk(run: Run, tmp_path: Path, tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "said-1.wav").write_bytes(b"")
-    monkeypatch.setattr(sys, "stdin", Hands("\n", "\n", "\n"))  # the end of the input ends the second take
-    code, out, err = run("--push-to-talk", "--json", "--save", tmp_path / "said.wav")
-    assert code == 0, err
-    files = [tmp_path / f"said-{n}.wav" for n in (2, 3)]
-    model = emovox.load(tiny_bundle)
-    assert rows(out, "prediction") == [replace(model.predict(f), file=None).to_dict() for f in files]
-    assert rows(out, "segment") == [row for f in files for row in timeline(f, tiny_bundle)]
-    assert (tmp_path / "said-1.wav").read_bytes() == b""
-    assert not (tmp_path / "said.wav").exists()
-    monkeypatch.setattr(sys, "stdin", Hands("\n", "q\n"))
-    code, out, _ = run("--push-to-talk", "--seconds", 2)
-    assert code == 0
-    assert [line.split()[:3] for line in out.splitlines()[1:]] == [["take", "1", "2.00"]]
-
-
 def test_what_is_refused_before_anything_is_heard(run: Run, library: FakeLibrary, tmp_path: Path) -> None:
     there = tmp_path / "there.wav"
     there.write_bytes(b"x")
@@ -199,11 +168,10 @@ def test_what_is_refused_before_anything_is_heard(run: Run, library: FakeLibrary
         (("--save", there), "add --force"),
         (("--save", tmp_path / "x.mp3"), ".wav or .flac"),
         (("--save", tmp_path / "no" / "x.wav"), "folder that exists"),
-        (("--push-to-talk", "--adapt"), "--profile"),
         (("--labels", "hangry"), "hangry"),
         (("--hop-s", "100"), "hop"),
         (("--device", "mc"), "did you mean 'mic'"),
-        (("--adapt",), "speaker normaliser"),
+        (("--adapt",), "cannot use a voice profile"),
     ):
         code, out, err = run("--seconds", 1, *options)
         assert (code, out) == (2, "")
@@ -255,24 +223,6 @@ def test_bars(monkeypatch: pytest.MonkeyPatch) -> None:
     assert max(map(len, lines)) < 12
     monkeypatch.setenv("TERM", "dumb")
     assert not Bars(["happy"])._is_shown
-
-
-def test_single_keys_of_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
-    import termios
-
-    hand, end = pty.openpty()
-    with os.fdopen(end, "r") as keyboard:
-        monkeypatch.setattr(sys, "stdin", keyboard)
-        before = termios.tcgetattr(end)
-        with pressed_keys() as pressed:
-            assert pressed() == []
-            os.write(hand, b" Q")
-            deadline_s, found = time.monotonic() + 5, []
-            while len(found) < 2 and time.monotonic() < deadline_s:
-                found += pressed()
-            assert found == [" ", "q"]  # without Enter
-        assert termios.tcgetattr(end) == before
-    os.close(hand)
 
 
 def test_without_the_extra(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

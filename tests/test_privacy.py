@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from emovox._telemetry import SWITCHES, keep_quiet
+from emovox._telemetry import SWITCHES, disable_telemetry
 
 
 def environ(home: Path, **more: str) -> dict[str, str]:
@@ -35,6 +35,6 @@ def test_what_the_user_says_stays(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in SWITCHES:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "1")
-    keep_quiet()
+    disable_telemetry()
     assert os.environ["ORT_DISABLE_TELEMETRY"] == "1"
     assert os.environ["RAY_USAGE_STATS_ENABLED"] == "1"

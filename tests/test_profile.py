@@ -19,7 +19,7 @@ from conftest import LABELS, tiny_features_onnx, tiny_spec
 from emovox.bundles import Bundle, Features, Input, Normaliser, Population, load_bundle, write_bundle
 from emovox.errors import AudioError, BundleCorruptError, ConfigError, ProfileError
 from emovox.features import find_feature_set
-from emovox.inference.adaptation import MAX_PROFILE_BYTES, Enrolment, Profile
+from emovox.inference.adaptation import MAX_PROFILE_BYTES, Profile, RunningStatistics
 from emovox.inference.recognizer import Recognizer
 from emovox.results import Window
 from test_recognizer import DARK, pause, talk, voice
@@ -134,7 +134,7 @@ def test_it_holds_the_statistics_of_the_rows(me: Profile) -> None:
 
 def test_file_by_file_is_all_at_once(model: Recognizer, me: Profile) -> None:
     parts = [model.enroll([x], sample_rate=RATE) for x in SPEECH]
-    together = parts[2].merged(parts[0]).merged(parts[1])
+    together = parts[2].merge(parts[0]).merge(parts[1])
     assert (together.n_clips, together.counts) == (me.n_clips, me.counts)
     np.testing.assert_allclose(np.array(together.mean, float), np.array(me.mean, float), rtol=1e-12)
     np.testing.assert_allclose(
@@ -148,7 +148,7 @@ ROWS = st.lists(st.lists(st.floats(-1e6, 1e6) | st.just(float("nan")), min_size=
 @given(first=ROWS, then=ROWS)
 def test_sums_are_the_statistics_whatever_is_missing(first: list[Any], then: list[Any]) -> None:
     features = Features(set="x", digest="0" * 16)
-    sums, other = Enrolment("m 1", features), Enrolment("m 1", features)
+    sums, other = RunningStatistics("m 1", features), RunningStatistics("m 1", features)
     for into, rows in ((sums, first), (other, then)):
         for row in rows:
             into.push(np.array(row, np.float32), 1.0)
@@ -315,7 +315,7 @@ def test_a_wrong_profile_is_refused_and_the_key_is_named(
 def test_the_wildest_profile_that_is_taken_gives_an_answer(model: Recognizer, me: Profile) -> None:
     wild = {"mean": [1e18, -1e18] * 90, "variance": [1e36, 0.0] * 90, "counts": [1] * 180}
     profile = Profile.from_json(json.dumps(json.loads(me.to_json()) | wild))
-    answer = model.predict(SPEECH[0], sample_rate=RATE, profile=profile.merged(me))
+    answer = model.predict(SPEECH[0], sample_rate=RATE, profile=profile.merge(me))
     assert sum(answer.scores.values()) == pytest.approx(1)
 
 
@@ -386,12 +386,12 @@ def test_a_profile_of_other_features_is_refused(model: Recognizer, me: Profile) 
     other = replace(me, features=replace(me.features, digest="0" * 16))
     fewer = replace(me, counts=me.counts[1:], mean=me.mean[1:], variance=me.variance[1:])
     for profile in (other, fewer):
-        with pytest.raises(ProfileError, match="enroll the voice again with this model"):
+        with pytest.raises(ProfileError, match="enroll again with this model"):
             model.predict(SPEECH[0], sample_rate=RATE, profile=profile)
-        with pytest.raises(ProfileError, match="enroll the voice again"):
+        with pytest.raises(ProfileError, match="enroll again"):
             model.stream(sample_rate=RATE, adapt=True, profile=profile)
     with pytest.raises(ProfileError, match="enroll both with the same model"):
-        me.merged(other)
+        me.merge(other)
 
 
 def test_a_population_of_other_columns_is_refused() -> None:

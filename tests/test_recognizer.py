@@ -531,7 +531,7 @@ def test_wrong_arguments_are_refused_at_once(model: Recognizer) -> None:
     for rate in (0, 16, 16_000.5, None):
         with pytest.raises(AudioValueError):
             model.stream(sample_rate=rate)
-    with pytest.raises(ConfigError, match="expected many"):
+    with pytest.raises(ConfigError, match="expected several"):
         model.predict_many("clip.wav")
     with pytest.raises(ConfigError, match="workers"):
         model.predict_many(["a"], workers=0)

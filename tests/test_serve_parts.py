@@ -298,7 +298,7 @@ def test_several_processes_answer_and_count_together(tiny_bundle: Path, tmp_path
 def test_a_process_opens_its_counts_before_the_first_request(tmp_path: Path) -> None:
     code = """
 from pathlib import Path
-from emovox.serve.metrics import Metrics
+from emovox.server.metrics import Metrics
 
 def opened():
     return sorted(str(each.resolve()) for each in Path("/proc/self/fd").iterdir() if each.resolve().exists())

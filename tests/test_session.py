@@ -233,7 +233,7 @@ def refused(session: Session, frame: str | bytes) -> Refusal:
         ('{"type": "start", "rate": 0}', 1007, "rate"),
         ('{"type": "start", "rate": 16000, "encoding": "pcm-16"}', 1007, "'pcm16'"),
         ('{"type": "start", "rate": 16000, "windows": 3}', 1007, "'window'"),
-        ('{"type": "start", "rate": 16000, "window": 300}', 1007, "judges"),
+        ('{"type": "start", "rate": 16000, "window": 300}', 1007, "takes 0.5 to 10 s"),
         ('{"type": "start", "rate": 16000, "hop": 0.01}', 1007, "hop"),
         ('{"type": "start", "rate": 16000, "hop": 0.2}', 1007, "15 times; expected at most 12"),
         ('{"type": "start", "rate": 16000, "hop": 0.1, "window": 1.5}', 1007, "15 times"),

@@ -26,9 +26,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import emovox
-from emovox.bundles import registry
 from emovox.disclaimer import NOTICE, SHORT
 from emovox.errors import AudioTooLongError, BotError, ConfigError
+from emovox.inference.recognizer import load as load_model
 from emovox.results import Prediction, Segment
 from telegrams import TOKEN, Telegram, command_entities
 
@@ -127,7 +127,7 @@ def telegram() -> Iterator[Telegram]:
 
 def make_bot(telegram: Telegram, bundle: Path | str, **options: Any) -> TelegramBot:
     settings = BotSettings(**options)
-    return TelegramBot(TOKEN, partial(registry.load, bundle), settings, base_url=telegram.url)
+    return TelegramBot(TOKEN, partial(load_model, bundle), settings, base_url=telegram.url)
 
 
 @contextmanager
@@ -491,7 +491,7 @@ def test_token_hidden_in_logs(
 @pytest.mark.parametrize("token", ["", "12", "12:", "12:a/b", "12:ab\n", "12:a?b=c", f"{TOKEN} "])
 def test_malformed_token(token: str) -> None:
     with pytest.raises(ConfigError) as caught:
-        TelegramBot(token, partial(registry.load, "default"), BotSettings())
+        TelegramBot(token, partial(load_model, "default"), BotSettings())
     assert not token.strip() or token.strip() not in str(caught.value)
 
 
@@ -529,9 +529,7 @@ def test_odd_messages(content: dict[str, Any]) -> None:
     faults: list[object] = []
 
     async def run() -> None:
-        bot = TelegramBot(
-            TOKEN, partial(registry.load, "default"), BotSettings(), base_url="http://127.0.0.1:9"
-        )
+        bot = TelegramBot(TOKEN, partial(load_model, "default"), BotSettings(), base_url="http://127.0.0.1:9")
         bot._application._initialized = True  # without a network
         bot._application.bot._bot_user = library.User(1, "E", True, username="emovox_test_bot")
         bot._engine.model = lambda name=None: ("model", emovox.load())  # type: ignore[method-assign]

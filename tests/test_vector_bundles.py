@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 import emovox.features
 from conftest import LABELS, tiny_features_onnx, tiny_spec
 from emovox.bundles import Bundle, Features, Input, Normaliser, Population, Spec, load_bundle, write_bundle
-from emovox.bundles.front import MAX_PARAMETER
+from emovox.bundles.front_end import MAX_PARAMETER
 from emovox.errors import (
     BundleCorruptError,
     BundleError,
@@ -228,7 +228,7 @@ def test_features_that_cannot_be_had(changes: dict[str, Any], error: type[Except
 
 
 def test_a_set_of_another_kind_is_refused() -> None:
-    with pytest.raises(BundleCorruptError, match="wants frames, its features 'seed-180' are vector"):
+    with pytest.raises(BundleCorruptError, match="takes frames, its features 'seed-180' are vector"):
         Bundle(spec_of(wanted(VECTOR), "frames"), tiny_features_onnx(180, frames=True))
 
 

@@ -12,21 +12,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from emovox.inference.windows import (
-    FRAME,
+from emovox.audio import SAMPLE_RATE
+from emovox.inference.segments import (
     GAP_S,
     HYSTERESIS,
     MIN_SEGMENT_S,
-    NEW_SHARE,
-    RATE,
     SMOOTHING_S,
-    Cut,
-    Cutter,
-    Glue,
-    Pool,
+    MeanPool,
+    SegmentBuilder,
     Smoother,
-    held,
+    choose_label,
 )
+from emovox.inference.windows import FRAME, NEW_SHARE, AudioWindow, Windower
 from emovox.results import Segment
 
 LABELS = ("happy", "sad", "angry")
@@ -42,11 +39,13 @@ def speech(n_frames: int, seed: int = 0) -> np.ndarray:
     return np.repeat(rng.random(n_frames // 15 + 1) < 0.6, 15)[:n_frames]
 
 
-def cut_whole(n: int, *, window: int, hop: int, least: int = 0, sizes: Sequence[int] = ()) -> list[Cut]:
+def cut_whole(
+    n: int, *, window: int, hop: int, least: int = 0, sizes: Sequence[int] = ()
+) -> list[AudioWindow]:
     """Cut ``n`` samples, pushed in chunks of ``sizes`` (cycled), with flags as a detector gives them."""
-    cutter = Cutter(window=window, hop=hop, least=least)
+    cutter = Windower(window=window, hop=hop, least=least)
     x, flags = sound(n), speech(-(-n // FRAME))
-    cuts: list[Cut] = []
+    cuts: list[AudioWindow] = []
     at = i = 0
     while at < n:
         end = min(n, at + sizes[i % len(sizes)]) if sizes else n
@@ -56,7 +55,7 @@ def cut_whole(n: int, *, window: int, hop: int, least: int = 0, sizes: Sequence[
     return cuts + cutter.flush(flags[n // FRAME :])
 
 
-def same(a: Cut, b: Cut) -> bool:
+def same(a: AudioWindow, b: AudioWindow) -> bool:
     return (
         (a.start, a.end, a.speech, a.first_frame) == (b.start, b.end, b.speech, b.first_frame)
         and np.array_equal(a.flags, b.flags)
@@ -133,7 +132,7 @@ def test_a_window_too_short_to_judge_leaves_its_sound_to_the_next() -> None:
 
 
 def test_what_is_handed_out_is_no_shared_memory() -> None:
-    cutter = Cutter(window=3200, hop=1600)
+    cutter = Windower(window=3200, hop=1600)
     chunk = sound(3200)
     first, second = cutter.push(chunk, speech(6))
     chunk[:] = -1
@@ -144,7 +143,7 @@ def test_what_is_handed_out_is_no_shared_memory() -> None:
 
 
 def test_the_state_stays_small_for_hours() -> None:
-    cutter = Cutter(window=48_000, hop=16_000)
+    cutter = Windower(window=48_000, hop=16_000)
     block, flags = np.zeros(160_000, np.float32), np.ones(160_000 // FRAME + 1, np.bool_)
     grown = set()
     for i in range(720):
@@ -158,7 +157,7 @@ def test_the_state_stays_small_for_hours() -> None:
 @pytest.mark.parametrize(("window", "hop"), [(10, 11), (10, 0), (0, 0)])
 def test_hops_that_skip_sound_are_refused(window: int, hop: int) -> None:
     with pytest.raises(ValueError, match="hop"):
-        Cutter(window=window, hop=hop)
+        Windower(window=window, hop=hop)
 
 
 # ------------------------------------------------------------------------------------------ scores
@@ -182,7 +181,7 @@ scores3 = st.lists(st.floats(0.01, 1), min_size=3, max_size=3).map(lambda p: np.
 def test_a_label_is_held_unless_clearly_beaten(
     scores: np.ndarray, before: int | None, threshold: float
 ) -> None:
-    label = held(before, scores, threshold)
+    label = choose_label(before, scores, threshold)
     top = int(scores.argmax())
     assert label in (None, before, top)
     if label is None:
@@ -191,17 +190,17 @@ def test_a_label_is_held_unless_clearly_beaten(
         assert scores[top] >= threshold - HYSTERESIS
     else:
         assert scores[before] >= scores[top] - HYSTERESIS
-    assert held(label, scores, threshold) == label  # the same scores again change nothing
+    assert choose_label(label, scores, threshold) == label  # the same scores again change nothing
 
 
-def cell(first: int, flags: Sequence[int], *, goes_on: bool = False) -> Cut:
+def cell(first: int, flags: Sequence[int], *, goes_on: bool = False) -> AudioWindow:
     marks = np.array(flags, np.bool_)
-    return Cut(0, 0, None if goes_on else np.zeros(1, np.float32), 1.0, first, marks)
+    return AudioWindow(0, 0, None if goes_on else np.zeros(1, np.float32), 1.0, first, marks)
 
 
 @given(st.lists(st.tuples(scores3 | st.none(), st.integers(0, 30)), min_size=1, max_size=10))
 def test_the_pool_is_the_mean_weighted_by_speech(windows: list[tuple[np.ndarray | None, int]]) -> None:
-    pool = Pool()
+    pool = MeanPool()
     for scores, n in windows:
         pool.push(cell(0, [1] * n + [0] * 3), scores)
     judged = [(scores, n) for scores, n in windows if scores is not None]
@@ -213,7 +212,7 @@ def test_the_pool_is_the_mean_weighted_by_speech(windows: list[tuple[np.ndarray 
 
 
 def test_the_end_of_the_sound_counts_for_the_last_window() -> None:
-    pool = Pool()
+    pool = MeanPool()
     pool.push(cell(0, [1]), np.array([1.0, 0.0]))
     pool.push(cell(1, [1]), np.array([0.0, 1.0]))
     pool.push(cell(2, [1, 1], goes_on=True), None)
@@ -229,7 +228,7 @@ def test_the_end_of_the_sound_counts_for_the_last_window() -> None:
 def glued(
     cells: Sequence[tuple[np.ndarray | None, Sequence[int]]], *, hop_s: float = 1.0, threshold: float = 0.0
 ) -> list[Segment]:
-    glue = Glue(LABELS, hop_s=hop_s, threshold=threshold)
+    glue = SegmentBuilder(LABELS, hop_s=hop_s, threshold=threshold)
     segments: list[Segment] = []
     at = 0
     for scores, flags in cells:
@@ -248,7 +247,10 @@ UNSURE = np.array([0.34, 0.33, 0.33])
 
 def told(segments: list[Segment]) -> list[tuple[int, int, str | None]]:
     """Segments in frames."""
-    return [(round(s.start_s * RATE / FRAME), round(s.end_s * RATE / FRAME), s.label) for s in segments]
+    return [
+        (round(s.start_s * SAMPLE_RATE / FRAME), round(s.end_s * SAMPLE_RATE / FRAME), s.label)
+        for s in segments
+    ]
 
 
 cell_lists = st.lists(
@@ -281,12 +283,12 @@ def test_segments_are_the_judged_speech_and_nothing_else(
         assert judged[end - 1]
         covered[start:end] += 1
         gaps = np.diff(np.flatnonzero(judged[start:end])) - 1
-        assert not len(gaps) or gaps.max() * FRAME / RATE <= GAP_S + 1e-9
+        assert not len(gaps) or gaps.max() * FRAME / SAMPLE_RATE <= GAP_S + 1e-9
     assert (covered[judged] == 1).all()
     assert (covered <= 1).all()
     for (_, end, label), (start, _, other) in pairwise(segments):
         assert start >= end
-        if (start - end) * FRAME / RATE <= GAP_S:
+        if (start - end) * FRAME / SAMPLE_RATE <= GAP_S:
             assert label != other
 
 
@@ -313,7 +315,7 @@ def test_equal_labels_merge_and_a_change_is_cut_between_the_cells() -> None:
 
 
 def test_a_breath_is_bridged_and_a_pause_is_not() -> None:
-    breath = math.floor(GAP_S * RATE / FRAME)
+    breath = math.floor(GAP_S * SAMPLE_RATE / FRAME)
     assert told(glued([(HAPPY, [1] * 20 + [0] * breath + [1] * 20)])) == [(0, 40 + breath, "happy")]
     pause = breath + 1
     assert told(glued([(HAPPY, [1] * 20 + [0] * pause + [1] * 20)])) == [
@@ -327,7 +329,7 @@ def test_segments_are_trimmed_to_speech() -> None:
 
 
 def test_a_segment_is_given_as_soon_as_it_is_final() -> None:
-    glue = Glue(LABELS, hop_s=1.0)
+    glue = SegmentBuilder(LABELS, hop_s=1.0)
     assert glue.push(cell(0, [1] * 30), HAPPY) == []
     assert [s.label for s in glue.push(cell(30, [1] * 30), SAD)] == ["happy"]
     assert [s.label for s in glue.push(cell(60, [0] * 30), SAD)] == ["sad"]
@@ -335,7 +337,7 @@ def test_a_segment_is_given_as_soon_as_it_is_final() -> None:
 
 
 def test_scraps_do_not_make_segments_of_their_own() -> None:
-    scrap = [1] * (math.ceil(MIN_SEGMENT_S * RATE / FRAME) - 1)
+    scrap = [1] * (math.ceil(MIN_SEGMENT_S * SAMPLE_RATE / FRAME) - 1)
     on = [1] * 30
     assert told(glued([(HAPPY, on), (SAD, scrap), (HAPPY, on)]))[0][:2] == (0, 60 + len(scrap))
     # after a pause, a scrap takes the label of what follows
@@ -349,7 +351,7 @@ def test_hops_shorter_than_a_scrap_still_turn_the_label() -> None:
     segments = told(glued([(HAPPY, small)] * 20 + [(SAD, small)] * 60, hop_s=0.12))
     assert [label for _, _, label in segments] == ["happy", "sad"]
     assert segments[1][0] == segments[0][1]
-    turned_s = (segments[0][1] - 80) * FRAME / RATE
+    turned_s = (segments[0][1] - 80) * FRAME / SAMPLE_RATE
     assert 0 < turned_s < 1.5 * SMOOTHING_S  # the smoothing's delay, and no more
 
 
@@ -377,9 +379,9 @@ def test_silence_forgets_who_spoke() -> None:
 
 
 def test_the_last_segment_ends_with_the_sound() -> None:
-    glue = Glue(LABELS, hop_s=1.0, file="a.wav", channel=1)
+    glue = SegmentBuilder(LABELS, hop_s=1.0, file="a.wav", channel=1)
     glue.push(cell(0, [1] * 10), HAPPY)
     glue.push(cell(10, [1] * 10, goes_on=True), None)
     (segment,) = glue.flush(20 * FRAME - 100)
-    assert segment.end_s == (20 * FRAME - 100) / RATE
+    assert segment.end_s == (20 * FRAME - 100) / SAMPLE_RATE
     assert (segment.file, segment.channel) == ("a.wav", 1)

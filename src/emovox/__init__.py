@@ -14,13 +14,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from emovox.bundles.registry import load, models
+    from emovox.bundles.registry import models
     from emovox.datasets.loading import Dataset
     from emovox.errors import EmovoxError
     from emovox.evaluation.evaluate import Evaluation, evaluate
     from emovox.features.extraction import extract
     from emovox.inference.adaptation import Profile
-    from emovox.inference.recognizer import Recognizer
+    from emovox.inference.recognizer import Recognizer, load
     from emovox.inference.stream import Stream
     from emovox.labels import EMOTIONS
     from emovox.results import Prediction, Quality, Segment, Window
@@ -69,7 +69,7 @@ _HOME = {
     "cross_validate": "training.cross_validation",
     "evaluate": "evaluation.evaluate",
     "extract": "features.extraction",
-    "load": "bundles.registry",
+    "load": "inference.recognizer",
     "models": "bundles.registry",
     "train": "training.run",
 }

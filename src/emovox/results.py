@@ -1,4 +1,4 @@
-"""What the recogniser answers: frozen dataclasses, each with ``to_dict()``.
+"""Results of the recognizer: frozen dataclasses, each with ``to_dict()``.
 
 Times are seconds from the start of the recording. Scores are probabilities of the *expressed*
 emotion and sum to 1. What is missing is ``None``, never 0.
@@ -12,14 +12,28 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-__all__ = ["REASONS", "Prediction", "Quality", "Segment", "Window", "csv_header", "csv_line"]
+__all__ = ["REASONS", "Adaptation", "Prediction", "Quality", "Segment", "Window", "csv_header", "csv_line"]
 
 REASONS: tuple[str, ...] = ("silence", "no_speech", "too_short", "uncertain")
 """Why a prediction may have no label."""
 
 
-def _rounded(scores: Mapping[str, float]) -> dict[str, float]:
+def _round_scores(scores: Mapping[str, float]) -> dict[str, float]:
     return {name: round(float(p), 6) for name, p in scores.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class Adaptation:
+    """How far the model was adapted to the speaker or source of a result."""
+
+    n_clips: int
+    """Clips that its statistics are of."""
+    weight: float
+    """Weight of these statistics against those of the training, 0 to 1."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON types."""
+        return {"n_clips": self.n_clips, "weight": round(self.weight, 4)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,13 +41,13 @@ class Quality:
     """How usable the sound was.
 
     Levels are in dB relative to full scale (a full-scale square wave is 0 dBFS). ``None`` = not known
-    (digital silence has no level; with the voice activity detector off nobody looked for speech).
+    (digital silence has no level; without the voice activity detector speech is not looked for).
     """
 
     level_dbfs: float | None
     peak_dbfs: float | None
     clipped: float
-    """Share of samples that stand at the rail, 0 to 1."""
+    """Share of samples at full scale, 0 to 1."""
     speech_s: float | None
     """Seconds of speech found."""
     warnings: tuple[str, ...] = ()
@@ -58,8 +72,8 @@ class Quality:
 class Prediction:
     """The expressed emotion of one recording (or one channel of it).
 
-    ``label`` is ``None`` when the recogniser abstains; ``reason`` then says why (see ``REASONS``).
-    A file that could not be judged has ``error`` set, and empty ``scores``.
+    ``label`` is ``None`` when the recognizer abstains; ``reason`` then says why (see ``REASONS``).
+    A file that could not be predicted has ``error`` set, and empty ``scores``.
     """
 
     label: str | None
@@ -73,6 +87,8 @@ class Prediction:
     """Channel number from 0, or ``None`` for the mix of all."""
     model: str | None = None
     error: str | None = None
+    adaptation: Adaptation | None = None
+    """``None``: the model was not adapted."""
 
     @property
     def top(self) -> tuple[tuple[str, float], ...]:
@@ -91,14 +107,15 @@ class Prediction:
             "label": self.label,
             "reason": self.reason,
             "confidence": None if self.confidence is None else round(self.confidence, 6),
-            "scores": _rounded(self.scores),
+            "scores": _round_scores(self.scores),
             "quality": None if self.quality is None else self.quality.to_dict(),
+            **({} if self.adaptation is None else {"adaptation": self.adaptation.to_dict()}),
         }
 
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """The raw scores of one hop of a stream, given at once and never revised."""
+    """The raw scores of one hop of a stream, returned at once and never revised."""
 
     start_s: float
     end_s: float
@@ -113,24 +130,25 @@ class Window:
             "start_s": round(self.start_s, 3),
             "end_s": round(self.end_s, 3),
             "speech": round(self.speech, 4),
-            "scores": _rounded(self.scores),
+            "scores": _round_scores(self.scores),
         }
 
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """A stretch of speech with one expressed emotion; final once given."""
+    """A stretch of speech with one expressed emotion; final once returned."""
 
     start_s: float
     end_s: float
     label: str | None
-    """``None`` when the recogniser abstains on this stretch."""
+    """``None`` when the recognizer abstains on this stretch."""
     confidence: float
     scores: Mapping[str, float]
     """Mean of the smoothed scores over the segment."""
     reason: str | None = None
     file: str | None = None
     channel: int | None = None
+    adaptation: Adaptation | None = None
 
     @property
     def duration_s(self) -> float:
@@ -147,7 +165,8 @@ class Segment:
             "label": self.label,
             "reason": self.reason,
             "confidence": round(self.confidence, 6),
-            "scores": _rounded(self.scores),
+            "scores": _round_scores(self.scores),
+            **({} if self.adaptation is None else {"adaptation": self.adaptation.to_dict()}),
         }
 
 
@@ -157,7 +176,7 @@ def csv_header(labels: Sequence[str]) -> str:
 
 
 def csv_line(row: Mapping[str, Any], labels: Sequence[str]) -> str:
-    """What a ``to_dict()`` of a prediction or a segment says, as a line of CSV; an unknown cell is empty."""
+    """One line of CSV for the ``to_dict()`` of a prediction or a segment; an unknown cell is empty."""
     cells = {**row, **{f"{label}_prob": p for label, p in (row.get("scores") or {}).items()}}
     return _csv(["" if cells.get(name) is None else str(cells[name]) for name in _columns(labels)])
 

@@ -163,7 +163,7 @@ def test_a_status_says_how_far_it_is(
         (["predict", ".", "-o", "out", "--model", "none"], "neither a known model"),
         (["predict", ".", "-o", "out", "--engine", "rays"], "did you mean 'ray'"),
         (["predict", ".", "-o", "out", "--address", "auto"], "--engine ray"),
-        (["predict", ".", "-o", "out", "--channels", "left"], "--channels"),
+        (["predict", ".", "-o", "out", "--channels", "left"], "channels is"),
         (["predict", ".", "-o", "out", "--labels", "glee"], "glee"),
         (["predict", ".", "-o", "out"], "names no recording"),
         (["timeline", ".", "-o", "out", "--window-s", "1", "--hop-s", "2"], "hop"),

@@ -14,8 +14,8 @@ pytest.importorskip("sklearn")
 pytest.importorskip("skl2onnx")
 pytest.importorskip("yaml")
 
-from emovox.bundles import registry
 from emovox.cli import main
+from emovox.inference.recognizer import load as load_model
 from emovox.training.config import read_config
 from voices import toy_corpus, toy_tree
 
@@ -90,7 +90,7 @@ def test_copies_under_other_names_are_no_strict_test(place: Path, capsys: pytest
     assert found["reasons"][0].startswith(
         f"{len(again)} of the {len(again)} clips are files that the model was"
     )
-    assert "contaminated" in registry.load(place / "runs/again").spec.scores[0].protocol
+    assert "contaminated" in load_model(place / "runs/again").spec.scores[0].protocol
     assert main(["compare", *args, "--models", "knn", "-o", "runs/compared-again"]) == 0
     (told,) = json.loads(capsys.readouterr().out)["protocols"]
     assert told["stamp"] == "contaminated"
@@ -155,7 +155,7 @@ def test_the_run_says_all_that_it_was_made_of(newcomer: Path) -> None:
     record = json.loads((newcomer / "metrics.json").read_text())
     config = read_config(newcomer / "config.yaml")
     assert (config.protocol, config.features.set) == ("given", "seed-180"), "resolved, not as typed"
-    spec = registry.load(newcomer).spec
+    spec = load_model(newcomer).spec
     assert record["model_sha256"] == spec.sha256
     assert spec.protocol == f"given#{record['split']['digest']}"
     assert spec.scores[0].value == record["scores"]["uar"]["value"]

@@ -12,7 +12,7 @@ import soundfile
 import emovox
 from conftest import tiny_features_onnx, tiny_onnx
 from emovox.bundles import read_spec
-from emovox.bundles.onnx_session import Graph
+from emovox.bundles.onnx_session import OnnxModel
 from emovox.cli import main
 from emovox.errors import ConfigError
 
@@ -35,7 +35,7 @@ def test_int8_is_smaller_and_answers_nearly_the_same() -> None:
     types = {t.data_type for t in onnx.load_from_string(small).graph.initializer if len(t.dims) == 2}
     assert types == {onnx.TensorProto.INT8}
     before, after = (
-        Graph(m, name="m", n_labels=5, kind="vector", n_columns=N_COLUMNS)(rows(40, seed=1))
+        OnnxModel(m, name="m", n_labels=5, kind="vector", n_columns=N_COLUMNS)(rows(40, seed=1))
         for m in (model, small)
     )
     assert 0 < np.abs(before - after).max() < 0.05 * np.abs(before).max()
@@ -45,7 +45,7 @@ def test_frames_are_quantised_with_their_lengths() -> None:
     model = tiny_features_onnx(N_COLUMNS, frames=True)
     clips = [np.stack(rows(n, seed=n)) for n in (5, 9, 30)]
     small = quantise.to_int8(model, clips, kind="frames")
-    graph = Graph(small, name="m", n_labels=5, kind="frames", n_columns=N_COLUMNS)
+    graph = OnnxModel(small, name="m", n_labels=5, kind="frames", n_columns=N_COLUMNS)
     alone = np.concatenate([graph([clip]) for clip in clips])
     assert np.allclose(alone, graph(clips), atol=1e-5), "padding changes nothing"
 

@@ -13,13 +13,14 @@ import pytest
 pytest.importorskip("sklearn")
 pytest.importorskip("skl2onnx")
 
-from emovox.bundles import registry, write_bundle
+from emovox.bundles import write_bundle
 from emovox.datasets.manifest import Manifest
 from emovox.datasets.splits import Split
 from emovox.errors import ConfigError
 from emovox.evaluation.leakage import find_hashed_clips
 from emovox.evaluation.predictions import predict_manifest
 from emovox.features import find_feature_set
+from emovox.inference.recognizer import load as load_model
 from emovox.training.bundle_spec import find_licence
 from emovox.training.classical import fit
 from emovox.training.config import (
@@ -69,7 +70,7 @@ def test_bundle_predicts_what_the_model_predicts(toy: Manifest, inputs: SplitInp
     exported = export(config(), inputs)
     split = inputs.split
     write_bundle(tmp_path / "bundle", exported.model, exported.spec)
-    predictions = predict_manifest(registry.load(tmp_path), toy.select(split.test))  # found in a run's folder
+    predictions = predict_manifest(load_model(tmp_path), toy.select(split.test))  # found in a run's folder
     rows = inputs.rows(split.train)
     fitted = fit(rows.x, rows.y, rows.speakers, EstimatorTrainer(config()).classical_config)
     logits = np.log(fitted.predict_proba(inputs.rows(predictions.ids).x)) / exported.spec.temperature

@@ -16,7 +16,16 @@ other video by PyAV, the extra ``media``. A recording that breaks off is given u
 
 from __future__ import annotations
 
-from emovox.audio.io import AUDIO_SUFFIXES, Channels, Info, blocks, probe, read
+from emovox.audio.io import (
+    AUDIO_SUFFIXES,
+    Channels,
+    Info,
+    blocks,
+    channel_numbers,
+    parse_channels,
+    probe,
+    read,
+)
 from emovox.audio.level import LevelMeter, quality
 from emovox.audio.resampling import Resampler
 from emovox.audio.source import Source
@@ -35,6 +44,8 @@ __all__ = [
     "Resampler",
     "Source",
     "blocks",
+    "channel_numbers",
+    "parse_channels",
     "probe",
     "quality",
     "read",

@@ -17,7 +17,16 @@ from emovox.audio.source import Source, is_array, opened
 from emovox.audio.validation import SAMPLE_RATE
 from emovox.errors import AudioDecodeError, AudioError, AudioTooLongError, AudioValueError
 
-__all__ = ["AUDIO_SUFFIXES", "Channels", "Info", "blocks", "probe", "read"]
+__all__ = [
+    "AUDIO_SUFFIXES",
+    "Channels",
+    "Info",
+    "blocks",
+    "channel_numbers",
+    "parse_channels",
+    "probe",
+    "read",
+]
 
 AUDIO_SUFFIXES: frozenset[str] = frozenset(
     f".{suffix}"
@@ -105,7 +114,7 @@ def blocks(
         ``(1, n)`` float32 in [-1, 1] at 16 kHz, or ``(n_channels, n)`` for ``"each"``. All blocks last
         ``block_s`` seconds but the last. One after the other they are what ``read`` returns, exactly.
     """
-    wanted = _channels(channels)
+    wanted = parse_channels(channels)
     if not (isinstance(block_s, (int, float)) and math.isfinite(block_s) and block_s * SAMPLE_RATE >= 1):
         raise AudioValueError(f"block_s is {block_s!r}; expected seconds, at least one sample long")
     if not is_array(source) and sample_rate is not None:
@@ -125,8 +134,12 @@ def probe(source: Source, *, sample_rate: int | None = None) -> Info:
         return Info(sound.duration_s, sound.sample_rate, sound.n_channels, sound.format)
 
 
-def _channels(channels: Channels) -> Channels:
-    """``"mix"``, ``"each"`` or an int."""
+def parse_channels(channels: Channels) -> Channels:
+    """Return ``"mix"``, ``"each"`` or a channel's number, which may be given as text.
+
+    Raises:
+        AudioValueError: it is none of these.
+    """
     if channels in ("mix", "each"):
         return channels
     if isinstance(channels, str) and channels.isascii() and channels.isdecimal() and len(channels) < 9:
@@ -134,6 +147,17 @@ def _channels(channels: Channels) -> Channels:
     if isinstance(channels, (int, np.integer)) and not isinstance(channels, bool) and channels >= 0:
         return int(channels)
     raise AudioValueError(f"channels is {channels!r}; expected 'mix', 'each' or a channel's number, from 0")
+
+
+def channel_numbers(channels: Channels, n_channels: int) -> tuple[int | None, ...]:
+    """Return the number of each channel that is read, as results name it; ``None`` for the mix.
+
+    >>> channel_numbers("each", 2), channel_numbers("mix", 1), channel_numbers(1, 1)
+    ((0, 1), (None,), (1,))
+    """
+    if channels == "each":
+        return tuple(range(n_channels))
+    return (None if channels == "mix" else int(channels),)
 
 
 @contextmanager

@@ -26,7 +26,17 @@ from emovox._arrays import Bools, Doubles, Floats
 from emovox.audio.validation import SAMPLE_RATE
 from emovox.errors import AudioValueError
 
-__all__ = ["FRAME_S", "GAIN_DB", "HANG_S", "MARGIN_DB", "MEMORY_S", "MODE", "SETTLE_S", "Vad"]
+__all__ = [
+    "FRAME_S",
+    "GAIN_DB",
+    "HANG_S",
+    "MARGIN_DB",
+    "MEMORY_S",
+    "MODE",
+    "SETTLE_S",
+    "SpeechDetector",
+    "Vad",
+]
 
 FRAME_S = 0.03
 """Seconds one flag stands for: the longest frame WebRTC's detector takes."""
@@ -150,3 +160,37 @@ class Vad:
 
     def _is_above_noise(self, energy: float) -> bool:
         return len(self._recent) <= self._settle or energy > self._margin * min(self._recent)
+
+
+class SpeechDetector:
+    """A `Vad` that counts the speech it finds; disabled, it takes all sound for speech."""
+
+    def __init__(self, *, enabled: bool = True) -> None:
+        self._vad = Vad(SAMPLE_RATE) if enabled else None
+        self._frame = round(FRAME_S * SAMPLE_RATE)
+        self._n = 0
+        self._n_speech = 0
+
+    def push(self, x: Floats) -> Bools:
+        """Take samples ``(n,)``; return the flags of the frames that they complete."""
+        before, self._n = self._n, self._n + len(x)
+        if self._vad is None:
+            return np.ones(self._n // self._frame - before // self._frame, np.bool_)
+        return self._count(self._vad.push(x))
+
+    def flush(self) -> Bools:
+        """Return the flag of a last, partial frame, if there is one."""
+        if self._vad is None:
+            return np.ones(1 if self._n % self._frame else 0, np.bool_)
+        return self._count(self._vad.flush())
+
+    def _count(self, flags: Bools) -> Bools:
+        self._n_speech += int(np.count_nonzero(flags))
+        return flags
+
+    @property
+    def speech_s(self) -> float | None:
+        """Seconds of speech so far; ``None`` when it is disabled."""
+        if self._vad is None:
+            return None
+        return min(self._n_speech * FRAME_S, self._n / SAMPLE_RATE)

@@ -14,14 +14,15 @@ from dataclasses import dataclass, replace
 from functools import partial
 from math import isfinite
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from emovox.audio import SAMPLE_RATE
+from emovox.audio import Source as AudioSource
 from emovox.batch import storage
 from emovox.batch.inputs import BatchItem, public_name
 from emovox.batch.outputs import BatchRow, Fields
 from emovox.errors import BundleCorruptError, ConfigError, EmovoxError
-from emovox.inference.options import Request, Sound, answers
+from emovox.inference.options import PredictOptions
 
 if TYPE_CHECKING:
     from emovox.features import FeatureSet
@@ -64,16 +65,15 @@ class BatchTask(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class PredictionTask:
-    """``predict`` or, when the request is for a timeline, ``timeline``."""
+    """``predict`` or ``timeline``, by its options."""
 
-    request: Request
+    options: PredictOptions
     model: str
-    """As zoo.load takes it; a folder by its whole path."""
+    """As `emovox.load` takes it; a folder by its whole path."""
     name: str
     """The model's name and version, for people."""
     sha256: str
     labels: tuple[str, ...]
-    vad: Literal["on", "off"]
 
     @property
     def fields(self) -> Fields:
@@ -82,68 +82,67 @@ class PredictionTask:
         said = {"label": "text", "reason": "text", "confidence": "float"}
         scores = {"scores": dict.fromkeys(self.labels, "float")}
         levels = dict.fromkeys(("level_dbfs", "peak_dbfs", "clipped", "speech_s"), "float")
-        quality = {} if self.request.timeline else {"quality": {**levels, "warnings": "texts"}}
+        quality = {} if self.options.timeline else {"quality": {**levels, "warnings": "texts"}}
         return {**times, **said, **scores, **quality}
 
     def record(self) -> dict[str, Any]:
         """As `BatchTask.record`."""
-        asked = self.request
+        options = self.options
         return {
-            "task": "timeline" if asked.timeline else "predict",
+            "task": "timeline" if options.timeline else "predict",
             "model": {"name": self.name, "sha256": self.sha256},
             "labels": list(self.labels),
-            "channels": asked.channels,
-            "vad": self.vad,
-            **({"window_s": asked.window_s, "hop_s": asked.hop_s} if asked.timeline else {}),
+            "channels": options.channels,
+            "vad": options.vad or "on",
+            **({"window_s": options.window_s, "hop_s": options.hop_s} if options.timeline else {}),
         }
 
     def load(self) -> ItemFunction:
         """As `BatchTask.load`."""
-        from emovox.bundles import registry
+        from emovox.inference.recognizer import load as load_model
 
-        model = registry.load(self.model, vad=self.vad)
+        model = load_model(self.model)
         if model.spec.sha256 != self.sha256:
             raise BundleCorruptError(
                 f"the model {self.model!r} is not the one that this run began with: its sha256 is "
                 f"{model.spec.sha256[:12]}, not {self.sha256[:12]}; has it been replaced, or is another "
                 "emovox installed here?"
             )
-        return partial(_answered, model, self.request)
+        return partial(_predict_item, model, self.options)
 
 
-def make_prediction_task(
-    model: str = "default", request: Request | None = None, *, vad: Literal["on", "off"] = "on"
-) -> PredictionTask:
-    """The task that asks a model.
+def make_prediction_task(model: str = "default", options: PredictOptions | None = None) -> PredictionTask:
+    """Return the task that predicts with a model.
 
     Raises:
         BundleError: there is no such model, or it is damaged.
-        LabelError, ConfigError: the request cannot be met.
+        LabelError, ConfigError: the options cannot be met.
     """
     from emovox.bundles import registry
-    from emovox.labels import canonical_all
+    from emovox.inference.recognizer import load as load_model
 
-    asked = request or Request()
-    if asked.profile is not None or asked.adapt:
-        raise ConfigError("a profile is of one voice, and many recordings are of many; judge them without")
+    options = options or PredictOptions()
+    if options.profile is not None or options.adapt:
+        raise ConfigError("a profile is of one source, and many recordings are of many; leave it out")
     found = registry.find(model)
-    loaded = registry.load(found, vad=vad)  # a model that cannot be opened is refused now, not by each worker
-    labels = loaded.labels if asked.labels is None else canonical_all(asked.labels, loaded.labels)
-    asked = replace(asked, labels=None if asked.labels is None else labels)
-    loaded.stream(sample_rate=SAMPLE_RATE, window_s=asked.window_s, hop_s=asked.hop_s, labels=asked.labels)
+    loaded = load_model(found)  # a model that cannot be opened is refused now, not by each worker
+    labels = tuple(loaded.check(options).labels or ())
+    if options.labels is not None:
+        options = replace(options, labels=labels)
     spec = loaded.spec
     by_name = found.parent == registry.EMBEDDED or model.startswith("hf://")
     where = model if by_name else str(found.absolute())
-    return PredictionTask(asked, where, f"{spec.name} {spec.version}", spec.sha256, tuple(labels), vad)
+    return PredictionTask(options, where, f"{spec.name} {spec.version}", spec.sha256, labels)
 
 
-def _answered(
-    model: Recognizer, request: Request, item: BatchItem, place: str
+def _predict_item(
+    model: Recognizer, options: PredictOptions, item: BatchItem, place: str
 ) -> tuple[list[BatchRow], float]:
     sound, begin_s = _sound(item, place)
+    rate = SAMPLE_RATE if hasattr(sound, "__array__") else None
     rows, audio_s = [], 0.0
-    for answer, _ in answers(model, sound, request):
-        row = replace(answer, file=public_name(item.file)).to_dict()
+    for result, _ in model.results(sound, options, sample_rate=rate):
+        row = replace(result, file=public_name(item.file)).to_dict()
         audio_s = max(audio_s, row["end_s"] or 0.0)
         for name in ("start_s", "end_s") if begin_s else ():
             row[name] = None if row[name] is None else round(row[name] + begin_s, 3)
@@ -151,7 +150,7 @@ def _answered(
     return rows, audio_s
 
 
-def _sound(item: BatchItem, place: str) -> tuple[Sound, float]:
+def _sound(item: BatchItem, place: str) -> tuple[AudioSource, float]:
     """What is to be judged, and where in the recording it begins."""
     if item.start_s is None and item.end_s is None:
         return storage.audio_source(place), 0.0

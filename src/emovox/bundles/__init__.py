@@ -1,20 +1,23 @@
 """Read, verify and write a model bundle: a folder with ``model.onnx`` and ``spec.json``.
 
-The graph takes what ``spec.input.kind`` says, and answers ``logits`` ``(b, n_labels)`` float32, before the
+The graph takes what ``spec.input.kind`` says, and returns ``logits`` ``(b, n_labels)`` float32, before the
 temperature:
 
 - ``waveform``: ``waveform`` ``(b, n)`` float32 (mono, 16 kHz, zero-padded at the end) and ``lengths``
   ``(b,)`` int64 (samples);
-- ``vector``: ``features`` ``(b, d)`` float32, a row a sound, nan where a value is missing;
+- ``vector``: ``features`` ``(b, d)`` float32, one row per sound, nan where a value is missing;
 - ``frames``: ``features`` ``(b, t, d)`` float32 (zero-padded at the end) and ``lengths`` ``(b,)`` int64.
+
+A waveform graph may also take ``offset`` ``(b, d)``, and return ``embedding`` ``(b, d)`` and ``speech``
+``(b,)``: see `emovox.bundles.onnx_session`.
 
 Features are those that ``spec.input.features`` names, ``{set, overrides, digest, columns}``, computed by
 `emovox.features`, whose digest must be the one of the training. The spec says everything else: labels in
 order, windows, temperature, corpora, scores and licences.
 
-A bundle may come from anywhere, so the door is narrow: nothing is unpickled, both files are bounded, the
-sha256 of the model is checked on the very bytes that onnxruntime then gets, and a graph that points outside
-of its own file is refused.
+A bundle may come from anywhere, so it is read strictly: nothing is unpickled, both files are bounded, the
+sha256 of the model is checked on the very bytes that onnxruntime then gets, and a graph that refers to other
+files is refused.
 """
 
 from __future__ import annotations
@@ -25,11 +28,25 @@ from emovox.bundles.bundle import (
     MODEL_FILE,
     SPEC_FILE,
     Bundle,
+    GraphAdaptation,
     load_bundle,
     read_spec,
     write_bundle,
 )
-from emovox.bundles.spec import SCHEMA, Abstain, Features, Input, Licence, Normaliser, Population, Score, Spec
+from emovox.bundles.onnx_session import ModelOutput
+from emovox.bundles.spec import (
+    SCHEMA,
+    Abstain,
+    EmbeddingAdaptation,
+    Features,
+    Input,
+    Licence,
+    Normaliser,
+    Population,
+    Score,
+    Spec,
+    SpeechOutput,
+)
 
 __all__ = [
     "MAX_MODEL_BYTES",
@@ -39,13 +56,17 @@ __all__ = [
     "SPEC_FILE",
     "Abstain",
     "Bundle",
+    "EmbeddingAdaptation",
     "Features",
+    "GraphAdaptation",
     "Input",
     "Licence",
+    "ModelOutput",
     "Normaliser",
     "Population",
     "Score",
     "Spec",
+    "SpeechOutput",
     "load_bundle",
     "read_spec",
     "write_bundle",

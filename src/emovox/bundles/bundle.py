@@ -1,4 +1,4 @@
-"""The folder of a bundle: opened when it is whole, written so that it is never found half."""
+"""The folder of a bundle: verified when it is opened, written whole or not at all."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import hashlib
 import os
 import stat
 from collections.abc import Sequence
-from dataclasses import replace as changed
+from dataclasses import dataclass
+from dataclasses import replace as replace_fields
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
@@ -15,8 +16,8 @@ import numpy as np
 
 from emovox._arrays import Floats
 from emovox._files import replaced
-from emovox.bundles.front import Front, front
-from emovox.bundles.onnx_session import Graph, Kind
+from emovox.bundles.front_end import FeatureFrontEnd, open_front_end
+from emovox.bundles.onnx_session import Kind, ModelOutput, OnnxModel
 from emovox.bundles.spec import Spec
 from emovox.errors import (
     BundleCorruptError,
@@ -25,6 +26,7 @@ from emovox.errors import (
     BundleVersionError,
     ConfigError,
 )
+from emovox.results import Adaptation
 
 if TYPE_CHECKING:
     from emovox.features.normalization import SpeakerNormaliser, StandardNormaliser
@@ -35,6 +37,7 @@ __all__ = [
     "MODEL_FILE",
     "SPEC_FILE",
     "Bundle",
+    "GraphAdaptation",
     "load_bundle",
     "read_spec",
     "write_bundle",
@@ -48,6 +51,16 @@ MAX_SPEC_BYTES = 1 << 20
 
 MAX_MODEL_BYTES = (1 << 31) - 1
 """Protobuf's own limit for one message."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class GraphAdaptation:
+    """What a bundle is given to adapt: a normalizer for its features, or an offset for its embedding."""
+
+    summary: Adaptation
+    standard: StandardNormaliser | None = None
+    offset: Floats | None = None
+    """``(d,)``, subtracted from the embedding."""
 
 
 class Bundle:
@@ -71,17 +84,29 @@ class Bundle:
         self.spec = spec
         self.path = path
         self.threads = threads
-        self._front = _front(spec)
-        self.normaliser = _normaliser(spec, self._front)
-        """How rows are normalised for a voice, in a model that can be told whose it hears; else ``None``."""
-        self.graph = Graph(
+        features = spec.input.features
+        self._front_end = None
+        if features is not None:
+            self._front_end = open_front_end(features, kind=spec.input.kind, name=spec.name, min_s=spec.min_s)
+        self.normalizer = _make_normalizer(spec, self._front_end)
+        """How rows are normalized for a speaker, in a model that adapts so; else ``None``."""
+        self.model = OnnxModel(
             model,
             name=spec.name,
             n_labels=len(spec.labels),
             kind=cast("Kind", spec.input.kind),
-            n_columns=None if self._front is None else len(self._front.columns),
+            n_columns=None if self._front_end is None else len(self._front_end.columns),
             threads=threads,
         )
+        if spec.adaptation is not None and self.model.offset_size != len(spec.adaptation.mean):
+            raise BundleCorruptError(
+                f"spec.json of bundle {spec.name!r} adapts {len(spec.adaptation.mean)} columns, its graph "
+                f"takes an offset of {self.model.offset_size or 'none'}"
+            )
+        if spec.speech is not None and not self.model.has_speech_output:
+            raise BundleCorruptError(
+                f"the graph of bundle {spec.name!r} has no output speech (b,) of float32"
+            )
 
     def __repr__(self) -> str:
         return f"Bundle({self.spec.name!r}, version={self.spec.version!r}, labels={len(self.spec.labels)})"
@@ -93,51 +118,47 @@ class Bundle:
             ``(len(sounds), n_labels)`` float32, before the temperature.
 
         Raises:
-            BundleCorruptError: the graph failed, or answered another shape or something not finite.
+            BundleCorruptError: the graph failed, or returned another shape or something not finite.
         """
-        return self.answers([self.heard(x) for x in sounds])
+        return self.run([self.compute_input(x) for x in sounds]).logits
 
-    def heard(self, sound: Floats) -> Floats:
-        """What is taken of one sound ``(n,)``: itself, or its features ``(d,)`` or ``(t, d)``.
+    def compute_input(self, sound: Floats) -> Floats:
+        """Return what is taken of one sound ``(n,)``: itself, or its features ``(d,)`` or ``(t, d)``.
 
         Raises:
             BundleCorruptError: the features cannot be computed.
         """
-        return sound if self._front is None else self._front(sound)
+        return sound if self._front_end is None else self._front_end(sound)
 
-    def answers(self, heard: Sequence[Floats], voice: StandardNormaliser | None = None) -> Floats:
-        """Run the graph once over what `heard` gave, normalised for ``voice``, or for nobody in particular.
+    def normalize(self, item: Floats, standard: StandardNormaliser | None = None) -> Floats:
+        """Return what the graph gets of an item of `compute_input`: the same, or normalized features."""
+        if self.normalizer is None:
+            return item
+        return (standard or self.normalizer.population).transform(item)
 
-        Returns and raises what `logits` does.
+    def run(self, items: Sequence[Floats], adaptation: GraphAdaptation | None = None) -> ModelOutput:
+        """Run the graph once over items of `compute_input`, adapted or for the training population.
+
+        Raises:
+            BundleCorruptError: as `logits`.
         """
-        return self.graph([self.prepared(row, voice) for row in heard])
-
-    def prepared(self, heard: Floats, voice: StandardNormaliser | None = None) -> Floats:
-        """What the graph gets of what `heard` gave: the same, or normalised for ``voice`` or for nobody."""
-        if self.normaliser is None:
-            return heard
-        return (voice or self.normaliser.population).transform(heard)
+        standard = None if adaptation is None else adaptation.standard
+        offset = None if adaptation is None else adaptation.offset
+        return self.model.run([self.normalize(item, standard) for item in items], offset)
 
 
-def _normaliser(spec: Spec, front: Front | None) -> SpeakerNormaliser | None:
-    if spec.normaliser is None or front is None:
+def _make_normalizer(spec: Spec, front_end: FeatureFrontEnd | None) -> SpeakerNormaliser | None:
+    if spec.normaliser is None or front_end is None:
         return None
     from emovox.features.normalization import SpeakerNormaliser, StandardNormaliser
 
     mean, std = (np.array(x) for x in (spec.normaliser.population.mean, spec.normaliser.population.std))
-    if len(mean) != len(front.columns):
+    if len(mean) != len(front_end.columns):
         raise BundleCorruptError(
             f"the normaliser of bundle {spec.name!r} knows {len(mean)} columns, its features have "
-            f"{len(front.columns)}"
+            f"{len(front_end.columns)}"
         )
     return SpeakerNormaliser(StandardNormaliser(mean, std), spec.normaliser.shrink)
-
-
-def _front(spec: Spec) -> Front | None:
-    """What computes the features, unless the graph hears the sound itself."""
-    if spec.input.features is None:
-        return None
-    return front(spec.input.features, kind=spec.input.kind, name=spec.name, min_s=spec.min_s)
 
 
 def load_bundle(path: str | os.PathLike[str], *, threads: int = 1) -> Bundle:
@@ -152,7 +173,7 @@ def load_bundle(path: str | os.PathLike[str], *, threads: int = 1) -> Bundle:
     """
     folder = Path(path)
     spec = read_spec(folder)
-    model = _bounded(folder / MODEL_FILE, MAX_MODEL_BYTES)
+    model = _read_bounded(folder / MODEL_FILE, MAX_MODEL_BYTES)
     found = hashlib.sha256(model).hexdigest()
     if found != spec.sha256:
         raise BundleCorruptError(
@@ -169,12 +190,16 @@ def read_spec(path: str | os.PathLike[str]) -> Spec:
         BundleError: as `load_bundle`.
     """
     folder = Path(path)
-    if not _is_folder(folder):
+    try:
+        is_folder = stat.S_ISDIR(folder.stat().st_mode)
+    except (OSError, ValueError):  # missing, a loop of links, a NUL in the name
+        is_folder = False
+    if not is_folder:
         raise BundleNotFoundError(
             f"no model bundle at {str(folder)!r}: expected a folder with {MODEL_FILE} and {SPEC_FILE}"
         )
     file = folder / SPEC_FILE
-    text = _bounded(file, MAX_SPEC_BYTES)
+    text = _read_bounded(file, MAX_SPEC_BYTES)
     try:
         return Spec.from_json(text)
     except BundleVersionError as error:
@@ -197,18 +222,19 @@ def write_bundle(path: str | os.PathLike[str], model: bytes, spec: Spec, *, repl
     """
     folder = Path(path)
     created = spec.created or datetime.now(UTC).isoformat(timespec="seconds")
-    spec = changed(spec, sha256=hashlib.sha256(model).hexdigest(), created=created)
+    spec = replace_fields(spec, sha256=hashlib.sha256(model).hexdigest(), created=created)
     Bundle(spec, model)
-    there = [name for name in (SPEC_FILE, MODEL_FILE) if os.path.lexists(folder / name)]
-    if there and not replace:
+    existing = [name for name in (SPEC_FILE, MODEL_FILE) if os.path.lexists(folder / name)]
+    if existing and not replace:
         raise BundleError(
-            f"{folder} already holds {there[0]}: choose another folder, or replace it (replace=True, --force)"
+            f"{folder} already holds {existing[0]}: name another folder, or replace it "
+            "(replace=True, --force)"
         )
     try:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / SPEC_FILE).unlink(missing_ok=True)
-        _put(folder / MODEL_FILE, model)
-        _put(folder / SPEC_FILE, spec.to_json().encode())
+        _write_synced(folder / MODEL_FILE, model)
+        _write_synced(folder / SPEC_FILE, spec.to_json().encode())
     except OSError as error:
         raise BundleError(f"cannot write a bundle to {folder}: {error.strerror or error}") from error
     return spec
@@ -217,15 +243,8 @@ def write_bundle(path: str | os.PathLike[str], model: bytes, spec: Spec, *, repl
 # ---------------------------------------------------------------------------------------------- files
 
 
-def _is_folder(path: Path) -> bool:
-    try:
-        return stat.S_ISDIR(path.stat().st_mode)
-    except (OSError, ValueError):  # missing, a loop of links, a NUL in the name
-        return False
-
-
-def _bounded(file: Path, limit: int) -> bytes:
-    """The bytes of a regular file of at most ``limit`` bytes. Links are followed, caches use them."""
+def _read_bounded(file: Path, limit: int) -> bytes:
+    """Read a regular file of at most ``limit`` bytes. Links are followed, since caches use them."""
     try:
         size = file.stat()
         if not stat.S_ISREG(size.st_mode):  # a FIFO would block for ever
@@ -243,8 +262,8 @@ def _bounded(file: Path, limit: int) -> bytes:
     return data
 
 
-def _put(file: Path, data: bytes) -> None:
-    """Write it, down to the disk, before it gets its name: a reader never meets half a file."""
+def _write_synced(file: Path, data: bytes) -> None:
+    """Write a file to the disk before it gets its name: a reader never finds half a file."""
     with replaced(file) as half, half.open("wb") as stream:
         stream.write(data)
         stream.flush()

@@ -1,40 +1,66 @@
-"""Open a foreign ONNX graph and run it: is it whole, does it keep to itself, does it keep its word?
+"""Open and run an ONNX graph that may come from anywhere: it is checked before onnxruntime reads it.
 
-By the kind of its input it takes
+By the kind of its input a graph takes
 
-- ``waveform``: ``waveform`` ``(b, n)`` float32 and ``lengths`` ``(b,)`` int64;
+- ``waveform``: ``waveform`` ``(b, n)`` float32 and ``lengths`` ``(b,)`` int64, and optionally ``offset``
+  ``(b, d)`` float32, which is subtracted from the embedding before the head;
 - ``vector``: ``features`` ``(b, d)`` float32, nan where one is missing;
 - ``frames``: ``features`` ``(b, t, d)`` float32 and ``lengths`` ``(b,)`` int64;
 
-and answers ``logits`` ``(b, n_labels)`` float32.
+and returns ``logits`` ``(b, n_labels)`` float32, and optionally ``embedding`` ``(b, d)`` float32 (before the
+offset) and ``speech`` ``(b,)`` float32, the logit of the probability that the sound is speech.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from emovox._arrays import Floats
-from emovox._telemetry import keep_quiet
+from emovox._telemetry import disable_telemetry
 from emovox.errors import BundleCorruptError
 
-__all__ = ["Graph", "Kind", "fed"]
+__all__ = ["Kind", "ModelOutput", "OnnxModel", "make_feed"]
 
 Kind = Literal["waveform", "vector", "frames"]
 
 
-class Graph:
+@dataclass(frozen=True, slots=True, eq=False)
+class ModelOutput:
+    """What a graph returns for ``b`` sounds."""
+
+    logits: Floats
+    """``(b, n_labels)``."""
+    embedding: Floats | None = None
+    """``(b, d)``, before the offset; ``None``: the graph has none."""
+    speech: Floats | None = None
+    """``(b,)`` logits; ``None``: the graph has none."""
+
+    def embedding_of(self, item: int) -> Floats | None:
+        """The embedding ``(d,)`` of one sound; ``None``: the graph has none."""
+        return None if self.embedding is None else self.embedding[item]
+
+    def speech_probability(self, item: int) -> float:
+        """The probability that one sound is speech; 1 when the graph does not say."""
+        if self.speech is None:
+            return 1.0
+        return 0.5 + 0.5 * math.tanh(0.5 * float(self.speech[item]))
+
+
+class OnnxModel:
     """A graph in an onnxruntime session. Immutable and safe to share between threads.
 
     Args:
         model: the bytes of an ONNX file, complete in itself.
-        name: what messages call it.
-        n_labels: how many logits it must answer.
-        kind: what it takes.
-        n_columns: how many features, unless it takes the waveform.
+        name: of the bundle, for messages.
+        n_labels: how many logits it must return.
+        kind: of its input.
+        n_columns: how many features it takes, unless it takes the waveform.
         threads: threads that one run may use.
 
     Raises:
@@ -57,38 +83,60 @@ class Graph:
         try:
             _refuse_outside(model)
             self.session = _open(model, threads)
-            _check_inputs(self.session, kind, n_columns)
-            _check_output(self.session, n_labels)
+            self.offset_size = _check_inputs(self.session, kind, n_columns)
+            """Columns of the input ``offset``; ``None``: the graph has none."""
+            self._outputs = _check_outputs(self.session, n_labels, self.offset_size)
         except Exception as error:  # onnxruntime's exceptions share no base class
             raise BundleCorruptError(f"{self._name} cannot be used: {_first_line(error)}") from error
 
+    @property
+    def has_speech_output(self) -> bool:
+        """Whether it says how probable speech is."""
+        return "speech" in self._outputs
+
+    @property
+    def has_embedding(self) -> bool:
+        """Whether it returns an embedding."""
+        return "embedding" in self._outputs
+
     def __call__(self, items: Sequence[Floats]) -> Floats:
+        """Return the logits ``(len(items), n_labels)`` float32 of one run; arguments and errors as `run`."""
+        return self.run(items).logits
+
+    def run(self, items: Sequence[Floats], offset: Floats | None = None) -> ModelOutput:
         """Run once over ``items``: sounds ``(n,)``, rows ``(d,)`` or frames ``(t, d)``, by its kind.
 
-        Each is float32; a sound has at least one sample, frames at least one row.
-
-        Returns:
-            ``(len(items), n_labels)`` float32.
+        Args:
+            items: each float32; a sound has at least one sample, frames at least one row.
+            offset: ``(d,)``, subtracted from every embedding, in a graph that takes one; ``None``: zeros.
 
         Raises:
-            BundleCorruptError: the graph failed, or answered another shape or something not finite.
+            BundleCorruptError: the graph failed, or returned another shape or something not finite.
         """
         if not items:
-            return np.zeros((0, self._n_labels), np.float32)
+            return ModelOutput(np.zeros((0, self._n_labels), np.float32))
+        feed = make_feed(self._kind, items)
+        if self.offset_size is not None:
+            row = np.zeros(self.offset_size, np.float32) if offset is None else offset
+            feed["offset"] = np.tile(row, (len(items), 1))
         try:
-            answer: Floats = self.session.run(["logits"], fed(self._kind, items))[0]
+            found: dict[str, Floats] = dict(
+                zip(self._outputs, self.session.run(self._outputs, feed), strict=True)
+            )
         except Exception as error:  # as above
             raise BundleCorruptError(f"{self._name} failed: {_first_line(error)}") from error
+        output = ModelOutput(found["logits"], found.get("embedding"), found.get("speech"))
         expected = (len(items), self._n_labels)
-        if answer.shape != expected:
-            raise BundleCorruptError(f"{self._name} answers shape {answer.shape}, expected {expected}")
-        if not np.isfinite(answer).all():
-            raise BundleCorruptError(f"{self._name} answers numbers that are not finite")
-        return answer
+        if output.logits.shape != expected:
+            raise BundleCorruptError(f"{self._name} answers shape {output.logits.shape}, expected {expected}")
+        for values in found.values():
+            if len(values) != len(items) or not np.isfinite(values).all():
+                raise BundleCorruptError(f"{self._name} answers numbers that are not finite")
+        return output
 
 
-def fed(kind: Kind, items: Sequence[Floats]) -> dict[str, NDArray[Any]]:
-    """The inputs of one run, by name; what is shorter than the longest is filled with zeros."""
+def make_feed(kind: Kind, items: Sequence[Floats]) -> dict[str, NDArray[Any]]:
+    """Return the inputs of one run, by name; what is shorter than the longest is filled with zeros."""
     if kind == "vector":
         return {"features": np.stack(items)}
     lengths = np.array([len(x) for x in items], np.int64)
@@ -99,9 +147,9 @@ def fed(kind: Kind, items: Sequence[Floats]) -> dict[str, NDArray[Any]]:
 
 
 def _open(model: bytes, threads: int) -> Any:
-    """A session that is quiet, small, and idle when idle."""
-    keep_quiet()
-    import onnxruntime as ort  # here, for reading a spec must not load it
+    """Open a session that prints nothing, is small, and uses no processor while it is not run."""
+    disable_telemetry()
+    import onnxruntime as ort  # here, since reading a spec must not load it
 
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
@@ -115,8 +163,8 @@ def _open(model: bytes, threads: int) -> Any:
     return ort.InferenceSession(model, options, providers=["CPUExecutionProvider"], enable_fallback=0)
 
 
-def _check_inputs(session: Any, kind: Kind, n_columns: int | None) -> None:
-    """The graph's inputs are the ones the contract names, as wide as the features and otherwise free."""
+def _check_inputs(session: Any, kind: Kind, n_columns: int | None) -> int | None:
+    """Check the inputs: those of the kind, as wide as the features, otherwise free. The offset's width."""
     names: dict[Kind, tuple[str, str]] = {
         "waveform": ("waveform", "bn"),
         "vector": ("features", "bd"),
@@ -128,23 +176,42 @@ def _check_inputs(session: Any, kind: Kind, n_columns: int | None) -> None:
     wanted = {name: ("tensor(float)", len(axes))}
     if kind != "vector":
         wanted["lengths"] = ("tensor(int64)", 1)
+    sizes = {port.name: list(port.shape) for port in inputs}
+    offset_size = None
+    if kind == "waveform" and found.get("offset") == ("tensor(float)", 2):
+        del found["offset"]
+        offset_size = sizes["offset"].pop()
+        if not isinstance(offset_size, int):
+            raise BundleCorruptError("the width of its input offset is not fixed")
     if found != wanted:
         raise BundleCorruptError(f"it takes {found}, expected {wanted}")
-    sizes = {port.name: list(port.shape) for port in inputs}
     if kind != "waveform" and (width := sizes[name].pop()) != n_columns:
         raise BundleCorruptError(f"it takes {width} features, spec.json names {n_columns} columns")
     if any(isinstance(size, int) for shape in sizes.values() for size in shape):
         raise BundleCorruptError("it has a fixed batch or length; both must be free")
+    return offset_size
 
 
-def _check_output(session: Any, n_labels: int) -> None:
-    """The graph answers as many logits as there are labels."""
+def _check_outputs(session: Any, n_labels: int, offset_size: int | None) -> list[str]:
+    """Check the outputs: as many logits as labels, an embedding as wide as the offset. Names to ask for."""
     outputs = {port.name: (port.type, port.shape) for port in session.get_outputs()}
     kind, shape = outputs.get("logits", ("nothing", []))
     if kind != "tensor(float)" or len(shape) != 2:
         raise BundleCorruptError(f"it has no output logits (b, n_labels) of float32, but {sorted(outputs)}")
     if shape[1] != n_labels:
         raise BundleCorruptError(f"it answers {shape[1]} logits, spec.json names {n_labels} labels")
+    names = ["logits"]
+    kind, shape = outputs.get("embedding", ("nothing", []))
+    if kind == "tensor(float)" and len(shape) == 2:
+        names.append("embedding")
+        if offset_size not in (None, shape[1]):
+            raise BundleCorruptError(f"its offset has {offset_size} columns, its embedding {shape[1]}")
+    elif offset_size is not None:
+        raise BundleCorruptError("it takes an offset, and has no output embedding (b, d) of float32")
+    kind, shape = outputs.get("speech", ("nothing", []))
+    if kind == "tensor(float)" and len(shape) == 1:
+        names.append("speech")
+    return names
 
 
 def _first_line(error: Exception) -> str:
@@ -172,10 +239,10 @@ _MAX_DEPTH = 64
 
 
 def _refuse_outside(model: bytes) -> None:
-    """Refuse a graph whose tensors lie outside of its own bytes.
+    """Refuse a graph with tensors outside of its own bytes.
 
     onnxruntime would open any file such a tensor names, or read any address of memory (its own
-    ``_ORT_MEM_ADDR_`` location), so this is looked at before it sees the bytes.
+    ``_ORT_MEM_ADDR_`` location), so this is checked before it gets the bytes.
     """
     stack = [("model", memoryview(model), 0)]
     while stack:

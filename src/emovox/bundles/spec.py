@@ -1,4 +1,4 @@
-"""What is known about a model, as ``spec.json`` holds it."""
+"""What is known about a model: the contents of ``spec.json``."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Self
 
 from emovox.audio import SAMPLE_RATE
-from emovox.bundles.record import Record, parsed
+from emovox.bundles.record import Record, parse_json
 from emovox.errors import BundleVersionError
 from emovox.labels import is_label
 
@@ -16,6 +16,7 @@ __all__ = [
     "LARGEST",
     "SCHEMA",
     "Abstain",
+    "EmbeddingAdaptation",
     "Features",
     "Input",
     "Licence",
@@ -23,6 +24,7 @@ __all__ = [
     "Population",
     "Score",
     "Spec",
+    "SpeechOutput",
 ]
 
 SCHEMA = 1
@@ -39,7 +41,7 @@ _KINDS = ("waveform", "frames", "vector")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Features(Record):
-    """Which numbers of the sound the graph wants: a set of `emovox.features`, as its ``reference()`` says."""
+    """The features that the graph takes: a set of `emovox.features`, as its ``reference()`` describes it."""
 
     set: str
     overrides: dict[str, Any] = field(default_factory=dict)
@@ -49,7 +51,7 @@ class Features(Record):
     columns: tuple[str, ...] | None = None
     """Those of the set's columns that the graph takes, in its order; all of them when null."""
 
-    def _agree(self) -> None:
+    def _check(self) -> None:
         if not re.fullmatch(r"[0-9a-f]{8,64}", self.digest):
             raise ValueError(f"digest: {self.digest!r}; expected the hexadecimal digits of a feature set")
         if self.columns is not None and len({*self.columns}) != len(self.columns):
@@ -60,13 +62,13 @@ class Features(Record):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Input(Record):
-    """What the graph wants: the waveform itself, or features of it."""
+    """The input of the graph: the waveform itself, or features of it."""
 
     kind: str
-    """``waveform``; ``vector``, one row of features a recording; or ``frames``, rows along its time."""
+    """``waveform``; ``vector``, one row of features per recording; or ``frames``, rows over time."""
     features: Features | None = None
 
-    def _agree(self) -> None:
+    def _check(self) -> None:
         if self.kind not in _KINDS:
             raise ValueError(f"kind: {self.kind!r} is none of {', '.join(_KINDS)}")
         if self.kind != "waveform" and self.features is None:
@@ -75,13 +77,13 @@ class Input(Record):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Population(Record):
-    """Mean and standard deviation of every column over the voices a model was trained on."""
+    """Mean and standard deviation of every column over the speakers a model was trained on."""
 
     mean: tuple[float, ...]
     std: tuple[float, ...]
     """0 where the column was constant: it is then shifted only."""
 
-    def _agree(self) -> None:
+    def _check(self) -> None:
         if len(self.mean) != len(self.std):
             raise ValueError(f"std: it has {len(self.std)} values, mean has {len(self.mean)}")
         if not all(value == 0 or _LEAST_STD <= value <= LARGEST for value in self.std):
@@ -92,15 +94,15 @@ class Population(Record):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Normaliser(Record):
-    """How the columns are normalised before the graph: by the population, or by the voice of a `Profile`."""
+    """How columns are normalized before the graph: by the population, or by the speaker of a `Profile`."""
 
     kind: str
     """``speaker``."""
     shrink: float
-    """A voice known by n clips has the weight n / (n + shrink), the population the rest."""
+    """A speaker with n clips has the weight n / (n + shrink), the population the rest."""
     population: Population
 
-    def _agree(self) -> None:
+    def _check(self) -> None:
         if self.kind != "speaker":
             raise ValueError(f"kind: {self.kind!r}; expected 'speaker'")
         if not self.shrink > 0:
@@ -108,13 +110,47 @@ class Normaliser(Record):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class EmbeddingAdaptation(Record):
+    """How a graph with an input ``offset`` is adapted to a source: see `emovox.inference.adaptation`."""
+
+    shrinkage: float = 5.0
+    """A source with n clips has the weight n / (n + shrinkage)."""
+    mean: tuple[float, ...]
+    """Mean of the embedding over the training population, ``(d,)``."""
+    neutral_mean: tuple[float, ...] | None = None
+    """Likewise over its neutral clips, ``(d,)``; ``None``: not known."""
+
+    def _check(self) -> None:
+        if not self.shrinkage > 0:
+            raise ValueError(f"shrinkage: {self.shrinkage:g}; expected more than 0")
+        if not self.mean:
+            raise ValueError("mean: it is empty")
+        if self.neutral_mean is not None and len(self.neutral_mean) != len(self.mean):
+            raise ValueError(f"neutral_mean: {len(self.neutral_mean)} values, mean has {len(self.mean)}")
+        if not all(-LARGEST <= value <= LARGEST for value in (*self.mean, *(self.neutral_mean or ()))):
+            raise ValueError(f"mean: expected values from {-LARGEST:g} to {LARGEST:g}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SpeechOutput(Record):
+    """How the output ``speech`` of a graph is read."""
+
+    threshold: float
+    """Below this probability, 0 to 1, a sound is not speech."""
+
+    def _check(self) -> None:
+        if not 0 <= self.threshold <= 1:
+            raise ValueError(f"threshold: {self.threshold} is not a probability, 0 to 1")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Abstain(Record):
-    """When the recogniser gives no label."""
+    """When the recognizer returns no label."""
 
     confidence: float
     """Below this, 0 to 1, the reason is ``uncertain``."""
 
-    def _agree(self) -> None:
+    def _check(self) -> None:
         if not 0 <= self.confidence <= 1:
             raise ValueError(f"confidence: {self.confidence} is not a share, 0 to 1")
 
@@ -135,7 +171,7 @@ class Score(Record):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Licence(Record):
-    """Code and weights are licensed apart."""
+    """Code and weights are licensed separately."""
 
     code: str
     weights: str
@@ -162,19 +198,22 @@ class Spec(Record):
     window_s: float
     hop_s: float
     min_s: float
-    """Sound shorter than this is not judged."""
+    """Sound shorter than this is not predicted."""
     clip_s: float
-    """Sound up to this long is judged in one run, longer sound by windows."""
+    """Sound up to this long is predicted in one run, longer sound by windows."""
     normaliser: Normaliser | None = None
-    """For a vector model that can be told whose voice it hears."""
+    """For a vector model that adapts to a speaker."""
+    adaptation: EmbeddingAdaptation | None = None
+    """For a waveform model whose graph has an input ``offset``."""
+    speech: SpeechOutput | None = None
+    """For a graph with an output ``speech``."""
     temperature: float
     abstain: Abstain
     corpora: tuple[str, ...]
     protocol: str
     taught: str = ""
-    """Marks of the clips that trained or validated it, by their contents (`emovox.evaluation.leakage`);
-    empty
-    where nobody remembers."""
+    """Hashes of the clips that trained or validated it, by their contents (`emovox.evaluation`); empty where
+    they are not known."""
     scores: tuple[Score, ...] = ()
     licence: Licence
     sha256: str = ""
@@ -182,9 +221,9 @@ class Spec(Record):
     created: str = ""
     """ISO 8601, UTC; filled in by `write_bundle` when empty."""
 
-    def _agree(self) -> None:
-        self._agree_on_labels()
-        self._agree_on_times()
+    def _check(self) -> None:
+        self._check_labels()
+        self._check_times()
         if self.schema != SCHEMA:
             raise ValueError(f"schema: {self.schema}, expected {SCHEMA}")
         if not re.fullmatch(r"[a-z0-9][a-z0-9._-]{0,63}", self.name):
@@ -197,14 +236,16 @@ class Spec(Record):
             raise ValueError(f"sample_rate: {self.sample_rate}, expected {SAMPLE_RATE}")
         if not self.temperature > 0:
             raise ValueError(f"temperature: {self.temperature}; expected more than 0")
-        self._agree_on_input()
+        self._check_input()
 
-    def _agree_on_input(self) -> None:
+    def _check_input(self) -> None:
         kind, features = self.input.kind, self.input.features
         if kind == "waveform" and (features or self.normaliser):
             raise ValueError(
                 "input: a waveform model has its front end in the graph, features and normaliser must be null"
             )
+        if kind != "waveform" and self.adaptation is not None:
+            raise ValueError(f"adaptation: it is for waveform models, not for {kind}; expected null")
         if self.normaliser is None or features is None:
             return
         if kind != "vector":
@@ -215,7 +256,7 @@ class Spec(Record):
                 f"normaliser: it knows {n} columns, input.features names {len(features.columns)}"
             )
 
-    def _agree_on_labels(self) -> None:
+    def _check_labels(self) -> None:
         if not self.labels:
             raise ValueError("labels: there is none")
         for label in self.labels:
@@ -226,7 +267,7 @@ class Spec(Record):
             if self.labels.count(label) > 1:
                 raise ValueError(f"labels: {label!r} is named twice")
 
-    def _agree_on_times(self) -> None:
+    def _check_times(self) -> None:
         for name in ("window_s", "hop_s", "min_s", "clip_s"):
             if not 0 < getattr(self, name) <= _MAX_TIME_S:
                 raise ValueError(f"{name}: {getattr(self, name):g}; expected more than 0, at most 3600")
@@ -246,7 +287,7 @@ class Spec(Record):
             BundleVersionError: it was written by a newer emovox.
             ValueError: it is not JSON, or `from_dict` refuses it.
         """
-        values = parsed(text)
+        values = parse_json(text)
         schema = values.get("schema") if isinstance(values, dict) else None
         if isinstance(schema, int) and schema > SCHEMA:
             raise BundleVersionError(
@@ -256,6 +297,15 @@ class Spec(Record):
             raise ValueError("schema: it is missing")
         return cls.from_dict(values)
 
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON types, without the newer keys that a model does not have: older versions read it."""
+        values = super(Spec, self).to_dict()
+        return {
+            name: value
+            for name, value in values.items()
+            if value is not None or name not in ("adaptation", "speech")
+        }
+
     def to_json(self) -> str:
-        """The text of ``spec.json``."""
+        """Return the text of ``spec.json``."""
         return json.dumps(self.to_dict(), indent=1, ensure_ascii=False, allow_nan=False) + "\n"

@@ -8,7 +8,7 @@ from __future__ import annotations
 import gc
 from collections.abc import Sequence
 
-from emovox._telemetry import keep_quiet
+from emovox._telemetry import disable_telemetry
 
 __all__ = ["main"]
 
@@ -19,7 +19,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     0: all worked. 1: some recordings failed, each named on stderr. 2: the request itself cannot be
     met (usage, unknown model). 130: interrupted. 141: the reader of a pipe went away.
     """
-    keep_quiet()  # before any library is loaded
+    disable_telemetry()  # before any library is loaded
     thresholds = gc.get_threshold()
     # Start-up makes many objects and no garbage: collecting as often as usual takes a tenth of it.
     gc.set_threshold(50_000, 20, 20)

@@ -11,10 +11,10 @@ from emovox.cli.data.common import FormOption, show
 from emovox.cli.groups import Group
 from emovox.cli.meter import ProgressMeter, format_count
 from emovox.cli.models import Form
-from emovox.cli.predict import Switch
+from emovox.cli.predict import OnOff
 from emovox.cli.terminal import say
 from emovox.errors import ConfigError
-from emovox.inference.options import Channels, Request
+from emovox.inference.options import PredictOptions
 
 if TYPE_CHECKING:
     from emovox.batch import BatchJob, BatchStatus
@@ -73,7 +73,7 @@ Labels = Annotated[
 ChannelsOption = Annotated[
     str, typer.Option("--channels", metavar="mix|each|N", help="Which channels; N counts from 0.")
 ]
-Vad = Annotated[Switch, typer.Option("--vad", help="Voice activity detection.")]
+Vad = Annotated[OnOff, typer.Option("--vad", help="Voice activity detection.")]
 
 _EPILOG = (
     "Exit code: 0 when all recordings succeeded, 1 when some failed (each is a row with its error), 2 when "
@@ -88,7 +88,7 @@ def predict(
     model: Model = "default",
     labels: Labels = None,
     channels: ChannelsOption = "mix",
-    vad: Vad = Switch.on,
+    vad: Vad = OnOff.on,
     column: Column = None,
     engine: EngineOption = "local",
     address: Address = None,
@@ -101,7 +101,8 @@ def predict(
     """Predict the emotion that each recording of PLAN expresses; one row each, as `emovox predict`."""
     from emovox.batch import BatchJob, make_prediction_task
 
-    task = make_prediction_task(model, Request(_channels(channels), _labels(labels)), vad=vad.value)
+    options = PredictOptions(labels=labels, channels=channels, vad=vad.value)
+    task = make_prediction_task(model, options)
     job = BatchJob(plan, output, task, column, format, shard_size)
     return _run(job, engine, address, workers, retry_failed, not no_merge)
 
@@ -113,7 +114,7 @@ def timeline(
     model: Model = "default",
     labels: Labels = None,
     channels: ChannelsOption = "mix",
-    vad: Vad = Switch.on,
+    vad: Vad = OnOff.on,
     window_s: Annotated[
         float | None, typer.Option("--window-s", min=0.1, metavar="S", help="Length of a window in seconds.")
     ] = None,
@@ -132,10 +133,10 @@ def timeline(
     """Predict over time, for each recording of PLAN; one row per segment of speech."""
     from emovox.batch import BatchJob, make_prediction_task
 
-    request = Request(_channels(channels), _labels(labels), True, window_s, hop_s)
-    job = BatchJob(
-        plan, output, make_prediction_task(model, request, vad=vad.value), column, format, shard_size
+    options = PredictOptions(
+        labels=labels, channels=channels, vad=vad.value, timeline=True, window_s=window_s, hop_s=hop_s
     )
+    job = BatchJob(plan, output, make_prediction_task(model, options), column, format, shard_size)
     return _run(job, engine, address, workers, retry_failed, not no_merge)
 
 
@@ -209,18 +210,6 @@ def status(
 
 
 # --- a run ------------------------------------------------------------------------------------------
-
-
-def _channels(text: str) -> Channels:
-    if text in ("mix", "each"):
-        return text  # type: ignore[return-value]
-    if text.isdecimal():
-        return int(text)
-    raise typer.BadParameter(f"--channels {text!r}: expected mix, each, or a channel's number from 0")
-
-
-def _labels(text: str | None) -> tuple[str, ...] | None:
-    return None if text is None else tuple(text.split(","))
 
 
 def _run(

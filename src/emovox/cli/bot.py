@@ -62,6 +62,7 @@ def telegram(
     SIGTERM ends the bot once the recordings it accepted are answered.
     """
     from emovox.bundles import registry
+    from emovox.inference.recognizer import load as load_model
     from emovox.telegram import BotSettings, TelegramBot, hide_token
 
     token = os.environ.get(TOKEN_VARIABLE, "").strip()
@@ -84,7 +85,7 @@ def telegram(
         for number in (signal.SIGINT, signal.SIGTERM):
             with suppress(NotImplementedError, RuntimeError, ValueError):  # Windows; or not the main thread
                 asyncio.get_running_loop().add_signal_handler(number, stopped.set)
-        bot = TelegramBot(token, partial(registry.load, model), settings, base_url=base_url)
+        bot = TelegramBot(token, partial(load_model, model), settings, base_url=base_url)
         await bot.run(stopped)
 
     with hide_token(token):

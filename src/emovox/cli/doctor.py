@@ -194,10 +194,10 @@ DECODERS: dict[str, _Encoder] = {
 
 def model_state() -> str:
     """``ok`` with the time that one second of sound took, or ``failed: ...``."""
-    from emovox.bundles import registry
+    from emovox.inference.recognizer import load as load_model
 
     try:
-        model = registry.load(vad="off")
+        model = load_model(vad="off")
         start_s = time.perf_counter()
         model.predict(_tone(16_000).repeat(2), sample_rate=16_000)
     except EmovoxError as error:

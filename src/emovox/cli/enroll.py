@@ -1,24 +1,29 @@
-"""``emovox enroll``: learn a voice, as a file of statistics that ``emovox predict --profile`` takes."""
+"""``emovox enroll``: statistics of a speaker or source, for ``emovox predict --profile``."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from emovox.audio import SAMPLE_RATE
 from emovox.cli.outputs import check_new
-from emovox.cli.sources import Source, expand
+from emovox.cli.sources import find_recordings
 from emovox.cli.terminal import Progress, say
 from emovox.errors import EmovoxError
+from emovox.inference.options import PredictOptions
 
 if TYPE_CHECKING:
     from emovox.inference.adaptation import Profile
-    from emovox.inference.recognizer import Recognizer
 
-__all__ = ["enroll"]
+__all__ = ["Emotion", "enroll"]
+
+
+class Emotion(StrEnum):
+    """The emotion of all recordings, if it is known."""
+
+    neutral = "neutral"
 
 
 def enroll(
@@ -32,56 +37,47 @@ def enroll(
     model: Annotated[
         str, typer.Option("--model", metavar="BUNDLE", help="A name from `emovox models`, or a folder.")
     ] = "default",
-    force: Annotated[bool, typer.Option("--force", help="Let -o replace a file that exists.")] = False,
+    emotion: Annotated[
+        Emotion | None, typer.Option("--emotion", help="When all recordings are neutral.")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Let -o replace an existing file.")] = False,
     recursive: Annotated[
-        bool, typer.Option("--recursive", "-r", help="Look in folders below folders too.")
+        bool, typer.Option("--recursive", "-r", help="Also read the folders below folders.")
     ] = False,
 ) -> int:
-    """Learn a voice: statistics of its features, never its sound.
+    """Learn statistics of a speaker or source, never its sound.
 
-    Varied speech teaches most; labels are not needed. Exit code: 0 when all recordings were learnt from, 1
-    when some could not be (the others are), 2 when nothing could, and nothing is written.
+    Varied speech teaches most; labels are not needed. Exit code: 0 when all recordings were usable, 1 when
+    some were not (the profile is of the others), 2 when none was, and nothing is written.
     """
-    from emovox.bundles import registry
+    from emovox.inference.recognizer import load
 
-    sources = expand(paths, recursive=recursive)
-    check_new(output, force=force, read=[source.name for source in sources if source.is_file])
-    recognizer = registry.load(model)
-    recognizer.stream(sample_rate=SAMPLE_RATE, adapt=True)  # a model that can use no profile says so first
-    profile, failed = _learnt(recognizer, sources)
+    recordings = find_recordings(paths, recursive=recursive)
+    check_new(output, force=force, read=[one.name for one in recordings if one.is_file])
+    recognizer = load(model)
+    recognizer.check(PredictOptions(adapt=True))  # a model that cannot be adapted is refused first
+    profile: Profile | None = None
+    n_failed = 0
+    progress = Progress(len(recordings), enabled=len(recordings) > 1)
+    try:
+        for done, recording in enumerate(recordings, 1):
+            try:
+                if not recording.is_file:
+                    raise EmovoxError(recording.problem or "a profile is learnt from files, not from stdin")
+                found = recognizer.enroll(
+                    [recording.name], emotion=None if emotion is None else emotion.value
+                )
+                profile = found if profile is None else profile.merge(found)
+            except (EmovoxError, OSError) as error:
+                progress.hide()
+                say(f"{recording.name}: {str(error).removeprefix(f'{recording.name}: ')}")
+                n_failed += 1
+            progress.at(done)
+    finally:
+        progress.hide()
     if profile is None:
         raise EmovoxError(f"nothing was learnt, so {str(output)!r} is not written")
     profile.save(output)
     learnt = f"{profile.n_clips} clips, {profile.seconds:.1f} s"
     typer.echo(f"{output}: {learnt}; for models on {profile.features.set}, such as {profile.model}")
-    return 1 if failed else 0
-
-
-def _learnt(model: Recognizer, sources: Sequence[Source]) -> tuple[Profile | None, int]:
-    """What all usable recordings teach together, and how many are not usable."""
-    profile: Profile | None = None
-    progress, failed = Progress(len(sources), enabled=len(sources) > 1), 0
-    try:
-        for done, (source, found) in enumerate(_each(model, sources), 1):
-            if isinstance(found, str):
-                progress.hide()
-                say(f"{source.name}: {found.removeprefix(f'{source.name}: ')}")
-                failed += 1
-            else:
-                profile = found if profile is None else profile.merged(found)
-            progress.at(done)
-    finally:
-        progress.hide()
-    return profile, failed
-
-
-def _each(model: Recognizer, sources: Sequence[Source]) -> Iterator[tuple[Source, Profile | str]]:
-    """The profile of each recording, or why there is none."""
-    for source in sources:
-        if not source.is_file:
-            yield source, source.problem or "a profile is learnt from files, not from standard input"
-            continue
-        try:
-            yield source, model.enroll([source.name])
-        except (EmovoxError, OSError) as error:
-            yield source, str(error)
+    return 1 if n_failed else 0

@@ -12,7 +12,7 @@ import emovox
 from emovox.cli.data.common import DropUnknown
 from emovox.cli.models import Form
 from emovox.cli.outputs import check_writable
-from emovox.cli.predict import Switch
+from emovox.cli.predict import OnOff
 from emovox.cli.terminal import clean, progress_bar, say
 from emovox.errors import ConfigError
 
@@ -63,7 +63,7 @@ def evaluate(
     format: Annotated[Form, typer.Option("--format", "-f", help="How the scores are printed.")] = Form.table,
     drop_unknown: DropUnknown = False,
     workers: Annotated[int, typer.Option("--workers", min=1, metavar="N", help="Processes to use.")] = 1,
-    vad: Annotated[Switch, typer.Option("--vad", help="Voice activity detection.")] = Switch.on,
+    vad: Annotated[OnOff, typer.Option("--vad", help="Voice activity detection.")] = OnOff.on,
     robustness: Annotated[
         bool,
         typer.Option(

@@ -118,11 +118,11 @@ def _clips(spec: Spec, data: Sequence[str], corpus: str | None, protocol: str | 
 
 
 def _predict(folder: Path, clips: Manifest) -> Predictions:
-    from emovox.bundles import registry
     from emovox.evaluation.predictions import predict_manifest
+    from emovox.inference.recognizer import load as load_model
 
     with progress_bar() as progress:
-        return predict_manifest(registry.load(folder), clips, progress=progress)
+        return predict_manifest(load_model(folder), clips, progress=progress)
 
 
 def _quantised(content: bytes, bundle: Bundle, clips: Manifest) -> bytes:
@@ -137,7 +137,7 @@ def _quantised(content: bytes, bundle: Bundle, clips: Manifest) -> bytes:
 def _heard(bundle: Bundle, clips: Manifest) -> list[Any]:
     """What the graph is given of each clip, up to the length that is judged in one run."""
     longest = round(bundle.spec.clip_s * SAMPLE_RATE)
-    return [bundle.prepared(bundle.heard(clips.read(u)[:longest])) for u in clips]
+    return [bundle.normalize(bundle.compute_input(clips.read(u)[:longest])) for u in clips]
 
 
 def _described(spec: Spec, clips: _Clips, scores: tuple[Score, ...]) -> Spec:
@@ -182,9 +182,9 @@ def _tell_speed(old: Bundle, new: Bundle, clips: Manifest) -> None:
     spent: dict[int, list[float]] = {0: [], 1: []}
     for item in _heard(old, sample_clips(clips, _TIMED_CLIPS)):
         for which, bundle in enumerate((old, new)):
-            bundle.graph([item])  # warm
+            bundle.model([item])  # warm
             start = time.perf_counter()
-            bundle.graph([item])
+            bundle.model([item])
             spent[which].append(1e3 * (time.perf_counter() - start))
     ms = [float(np.median(spent[which])) for which in (0, 1)]
     typer.echo(f"  speed     {ms[0]:.1f} -> {ms[1]:.1f} ms a clip, one thread, without the features")

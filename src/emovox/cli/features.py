@@ -179,14 +179,14 @@ class _Input:
 
 
 def _list_paths(paths: Sequence[str], *, recursive: bool) -> list[_Input]:
-    from emovox.cli.sources import STDIN, expand
+    from emovox.cli.sources import STDIN, find_recordings
     from emovox.features.extraction import Clip
 
     if STDIN in paths:
         raise typer.BadParameter("standard input cannot be read here; save the recording to a file")
     return [
         _Input((source.name,), Clip(source.name, source.name) if source.is_file else None, source.problem)
-        for source in expand(paths, recursive=recursive)
+        for source in find_recordings(paths, recursive=recursive)
     ]
 
 

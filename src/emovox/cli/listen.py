@@ -1,259 +1,163 @@
-"""``emovox listen``: the expressed emotion of what a microphone hears, while it is heard."""
+"""``emovox listen``: the expressed emotion of live sound from a microphone."""
 
 from __future__ import annotations
 
 import math
+import signal
 import sys
+import threading
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
-from dataclasses import dataclass
-from itertools import count
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from emovox.audio import SAMPLE_RATE
 from emovox.cli.outputs import check_new
-from emovox.cli.predict import Switch
+from emovox.cli.predict import OnOff, load_profile
 from emovox.cli.terminal import clean, say
 from emovox.errors import EmovoxError
-from emovox.labels import canonical_all
+from emovox.inference.options import PredictOptions
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from emovox.audio.microphone import Microphone, Piece
+    from emovox.audio.microphone import Microphone
     from emovox.cli.live import View
-    from emovox.inference.adaptation import Profile
-    from emovox.inference.recognizer import Recognizer
-    from emovox.results import Segment, Window
+    from emovox.inference.stream import Stream
 
 __all__ = ["listen"]
-
-_SUFFIXES = (".wav", ".flac")
-_LONGEST_TAKE_S = 600.0
 
 
 def listen(
     seconds: Annotated[
-        float | None,
-        typer.Option("--seconds", min=0.1, metavar="S", help="End after this time; a take, after its own."),
+        float | None, typer.Option("--seconds", min=0.1, metavar="S", help="End after this time.")
     ] = None,
     device: Annotated[
         str | None,
         typer.Option("--device", metavar="NAME|N", help="Which microphone; else the system's default."),
     ] = None,
     devices: Annotated[bool, typer.Option("--devices", help="List the microphones, and end.")] = False,
-    push_to_talk: Annotated[
-        bool, typer.Option("--push-to-talk", help="Space or Enter begins a take and ends it; q ends.")
+    json: Annotated[
+        bool, typer.Option("--json", help="One JSON object per line: windows, segments.")
     ] = False,
-    json: Annotated[bool, typer.Option("--json", help="A JSON object a line: windows, segments.")] = False,
     save: Annotated[
-        Path | None,
-        typer.Option("--save", metavar="FILE", help="Keep the sound, .wav or .flac; each take is numbered."),
+        Path | None, typer.Option("--save", metavar="FILE", help="Record the sound, .wav or .flac.")
     ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Let --save replace a file that exists.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Let --save replace an existing file.")] = False,
     labels: Annotated[
         str | None, typer.Option("--labels", metavar="A,B", help="Decide among these labels only.")
     ] = None,
     model: Annotated[
         str, typer.Option("--model", metavar="BUNDLE", help="A name from `emovox models`, or a folder.")
     ] = "default",
-    vad: Annotated[Switch, typer.Option("--vad", help="Voice activity detection.")] = Switch.on,
+    vad: Annotated[OnOff, typer.Option("--vad", help="Voice activity detection.")] = OnOff.on,
     window_s: Annotated[
-        float | None, typer.Option("--window-s", min=0.1, metavar="S", help="Seconds judged at once.")
+        float | None, typer.Option("--window-s", min=0.1, metavar="S", help="Seconds of a window.")
     ] = None,
     hop_s: Annotated[
-        float | None, typer.Option("--hop-s", min=0.1, metavar="S", help="Seconds between judgements.")
+        float | None, typer.Option("--hop-s", min=0.1, metavar="S", help="Seconds between windows.")
     ] = None,
     profile: Annotated[
         Path | None,
-        typer.Option("--profile", metavar="FILE", help="Whose voice it is: what `emovox enroll` wrote."),
+        typer.Option("--profile", metavar="FILE", help="The speaker: a file of `emovox enroll`."),
     ] = None,
-    adapt: Annotated[bool, typer.Option("--adapt", help="Learn the voice as it goes.")] = False,
+    adapt: Annotated[bool, typer.Option("--adapt", help="Adapt to the speaker as it goes.")] = False,
 ) -> int:
-    """Listen to a microphone and say which emotion the voice expresses, as it speaks.
+    """Predict the expressed emotion of live sound from a microphone.
 
-    Ctrl-C ends it; what was said last is judged still. A microphone that is unplugged is waited for.
+    Ctrl-C ends it; the last segment is still predicted. A microphone that is disconnected is waited for.
     Needs the extra mic.
 
-    Exit code: 0 when it listened to the end, 2 when the request cannot be met.
+    Exit code: 0 when it ran to the end, 2 when the request cannot be met.
     """
     from emovox.audio.microphone import Microphone
-    from emovox.bundles import registry
+    from emovox.cli.live import JsonView, TableView
+    from emovox.inference.recognizer import load
 
     if devices:
         return _list_devices()
-    if push_to_talk and adapt:
-        raise typer.BadParameter("--adapt learns along one stream; with --push-to-talk give a --profile")
-    _check_file(save, force=force, takes=push_to_talk)
-    recognizer = registry.load(model, vad=vad.value)
-    request = _Request(
-        None if labels is None else canonical_all(labels, recognizer.labels),
-        window_s,
-        hop_s,
-        _profile(profile),
-        adapt,
+    if save is not None:
+        if save.suffix.lower() not in (".wav", ".flac"):
+            raise typer.BadParameter(f"--save {str(save)!r}: expected a name that ends with .wav or .flac")
+        check_new(save, force=force, option="--save")
+    options = PredictOptions(
+        labels=labels,
+        vad=vad.value,
+        profile=load_profile(profile),
+        window_s=window_s,
+        hop_s=hop_s,
+        adapt=adapt,
     )
-    request.stream(recognizer, SAMPLE_RATE)  # what cannot be is refused before the microphone is opened
+    recognizer = load(model)
+    options = recognizer.check(options)  # a wrong option is refused before the microphone is opened
     with ExitStack() as stack:
         microphone = stack.enter_context(Microphone(device))
-        view = _view(recognizer, request, json=json, takes=push_to_talk)
+        if sys.stdout is None:
+            raise EmovoxError("standard output is closed; there is nowhere to write results")
+        view: View = JsonView(sys.stdout) if json else TableView(sys.stdout, tuple(options.labels or ()))
         stack.callback(view.end)
-        ear = _Ear(recognizer, request, microphone, view)
         say(f"listening to {microphone.name}, {microphone.sample_rate} Hz")
-        if push_to_talk:
-            _listen_in_takes(ear, save, seconds or _LONGEST_TAKE_S)
-        else:
-            _listen_on(ear, save, seconds, force=force)
+        stream = recognizer.open_stream(options, sample_rate=microphone.sample_rate)
+        file = None if save is None else _SoundFile(save, microphone.sample_rate, force=force)
+        _run(microphone, stream, view, file, seconds)
         if microphone.n_overflows:
             say(f"the computer was too busy {microphone.n_overflows} times, and sound was lost")
     return 0
 
 
-@dataclass(frozen=True, slots=True)
-class _Request:
-    """What is asked of the sound."""
-
-    labels: tuple[str, ...] | None
-    window_s: float | None
-    hop_s: float | None
-    profile: Profile | None
-    adapt: bool
-
-    def stream(self, recognizer: Recognizer, sample_rate: int) -> Any:
-        return recognizer.stream(
-            sample_rate=sample_rate,
-            window_s=self.window_s,
-            hop_s=self.hop_s,
-            labels=self.labels,
-            profile=self.profile,
-            adapt=self.adapt,
-        )
-
-
-class _Ear:
-    """What the microphone gives, and whether it is there, until somebody asks for the end."""
-
-    def __init__(self, recognizer: Recognizer, request: _Request, microphone: Microphone, view: View) -> None:
-        self.recognizer, self.request = recognizer, request
-        self.sample_rate, self._microphone, self.view = microphone.sample_rate, microphone, view
-        self._n = 0
-        self._is_plugged = True
-
-    def pieces(self, stopped: Callable[[], bool]) -> Iterator[Piece]:
-        """Pieces of sound; the view hears when the microphone goes and comes."""
-        for piece in self._microphone.pieces():
-            if piece.is_plugged is not self._is_plugged:
-                self._is_plugged = piece.is_plugged
-                self.view.plugged(piece.is_plugged, self._n / self.sample_rate)
-            self._n += len(piece.sound)
-            yield piece
-            if stopped():
-                return
-
-
-class _Take:
-    """Sound from a beginning to an end: kept in a file if wanted, judged as it comes.
-
-    Args:
-        longest_s: what comes later is not heard any more.
-    """
-
-    def __init__(self, ear: _Ear, file: Path | None, longest_s: float, *, force: bool = False) -> None:
-        self._ear = ear
-        self._stream = ear.request.stream(ear.recognizer, ear.sample_rate)
-        self._file = None if file is None else _File(file, ear.sample_rate, force=force)
-        self._most = math.inf if longest_s == math.inf else round(longest_s * ear.sample_rate)
-        self._n = 0
-
-    @property
-    def is_full(self) -> bool:
-        return self._n >= self._most
-
-    def push(self, piece: Piece) -> NDArray[Any]:
-        """Take a piece; give what of it was still heard."""
-        sound = piece.sound[: int(min(len(piece.sound), self._most - self._n))]
-        self._n += len(sound)
-        if self._file is not None:
-            self._file.write(sound)
-        self._show(self._stream.push(sound))
-        state = "listening" if piece.is_plugged else "waiting for the microphone"
-        self._ear.view.at(self._n / self._ear.sample_rate, _level_dbfs(sound), state)
-        return sound
-
-    def end(self) -> None:
-        """Close the file, and judge what is left."""
-        if self._file is not None:
-            self._file.close()
-        self._show(self._stream.flush())
-
-    def _show(self, answers: list[Window | Segment]) -> None:
-        for answer in answers:
-            self._ear.view.answer(answer)
-
-
-def _listen_on(ear: _Ear, file: Path | None, seconds: float | None, *, force: bool) -> None:
-    """One stream, to the end."""
-    from emovox.cli.keys import stoppable
-
-    take = _Take(ear, file, seconds or math.inf, force=force)
+def _run(
+    microphone: Microphone, stream: Stream, view: View, file: _SoundFile | None, seconds: float | None
+) -> None:
+    """Push the microphone's sound through the stream until the time is over or a signal ends it."""
+    rate = microphone.sample_rate
+    n, n_max = 0, math.inf if seconds is None else round(seconds * rate)
+    is_connected = True
     try:
-        with stoppable() as stopped:
-            for piece in ear.pieces(stopped):
-                take.push(piece)
-                if take.is_full:
+        with _catch_signals() as stopped:
+            for piece in microphone.pieces():
+                if piece.is_plugged is not is_connected:
+                    is_connected = piece.is_plugged
+                    view.report_device(is_connected, n / rate)
+                sound = piece.sound[: int(min(len(piece.sound), n_max - n))]
+                n += len(sound)
+                if file is not None:
+                    file.write(sound)
+                for result in stream.push(sound):
+                    view.show(result)
+                state = "listening" if is_connected else "waiting for the microphone"
+                view.show_level(n / rate, _level_dbfs(sound), state)
+                if n >= n_max or stopped():
                     break
     finally:
-        take.end()
+        if file is not None:
+            file.close()
+        for result in stream.flush():
+            view.show(result)
 
 
-def _listen_in_takes(ear: _Ear, file: Path | None, longest_s: float) -> None:
-    """A stream and an answer for each take; what is said between them is not kept."""
-    from emovox.cli.keys import pressed_keys, stoppable
+@contextmanager
+def _catch_signals() -> Iterator[Callable[[], bool]]:
+    """Let Ctrl-C, and the signal that ends a service, end the loop in order: the function says whether.
 
-    with stoppable() as stopped, pressed_keys() as pressed:
-        pieces = ear.pieces(stopped)
-        while _wait_for_talk(ear, pieces, pressed):
-            take = _Take(ear, _numbered(file), longest_s)
-            parts: list[NDArray[Any]] = []
-            keys: list[str] = []
-            try:
-                for piece in pieces:
-                    parts.append(take.push(piece))
-                    keys = pressed()
-                    if keys or take.is_full:
-                        break
-            finally:
-                take.end()
-            _judge(ear, parts)
-            if "q" in keys:
-                return
+    A second one interrupts at once. Outside of the main thread no signal arrives.
+    """
+    event = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield event.is_set
+        return
 
+    def handle(number: int, _: object) -> None:
+        if event.is_set():
+            raise KeyboardInterrupt
+        event.set()
 
-def _wait_for_talk(ear: _Ear, pieces: Iterator[Piece], pressed: Callable[[], list[str]]) -> bool:
-    """Whether a take begins; else it is over."""
-    for piece in pieces:
-        keys = pressed()
-        if keys:
-            return "q" not in keys
-        ear.view.at(0.0, _level_dbfs(piece.sound), "Space or Enter begins a take, q ends")
-    return False
-
-
-def _judge(ear: _Ear, parts: list[NDArray[Any]]) -> None:
-    """The answer to a whole take, unless it is empty."""
-    import numpy as np
-
-    sound = np.concatenate(parts) if parts else np.zeros(0, np.int16)
-    if sound.size:
-        request = ear.request
-        ear.view.answer(
-            ear.recognizer.predict(
-                sound, sample_rate=ear.sample_rate, labels=request.labels, profile=request.profile
-            )
-        )
+    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield event.is_set
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _level_dbfs(sound: NDArray[Any]) -> float | None:
@@ -262,57 +166,19 @@ def _level_dbfs(sound: NDArray[Any]) -> float | None:
     return 10 * math.log10(power) if power else None
 
 
-# --- what was typed -------------------------------------------------------------------------------
-
-
-def _view(recognizer: Recognizer, request: _Request, *, json: bool, takes: bool) -> View:
-    from emovox.cli.live import JsonView, TableView
-
-    if sys.stdout is None:
-        raise EmovoxError("standard output is closed; there is nowhere to answer")
-    if json:
-        return JsonView(sys.stdout)
-    return TableView(sys.stdout, request.labels or recognizer.labels, takes=takes)
-
-
-def _profile(file: Path | None) -> Profile | None:
-    if file is None:
-        return None
-    from emovox.inference.adaptation import Profile
-
-    return Profile.load(file)
-
-
 def _list_devices() -> int:
     from emovox.audio.microphone import devices
 
     found = devices()
     if not found:
-        say("no microphone is here, or the sound system does not show one to this user")
+        say("no microphone was found, or the sound system shows none to this user")
     for one in found:
         mark = "*" if one.is_default else " "
         typer.echo(f"{mark} {one.number:>3}  {clean(one.name)}  ({clean(one.host)}, {one.sample_rate} Hz)")
     return 0
 
 
-def _check_file(file: Path | None, *, force: bool, takes: bool) -> None:
-    """Refuse, before anything is heard, a file that cannot be made or would be lost."""
-    if file is None:
-        return
-    if file.suffix.lower() not in _SUFFIXES:
-        raise typer.BadParameter(f"--save {str(file)!r}: expected a name that ends with .wav or .flac")
-    check_new(file, force=force or takes, option="--save")
-
-
-def _numbered(file: Path | None) -> Path | None:
-    """The next name beside ``file`` that is free: ``name-1.wav``, ``name-2.wav``."""
-    if file is None:
-        return None
-    names = (file.with_stem(f"{file.stem}-{n}") for n in count(1))
-    return next(name for name in names if not name.exists())
-
-
-class _File:
+class _SoundFile:
     """A file of 16-bit samples that is being written.
 
     Raises:

@@ -1,4 +1,4 @@
-"""How does listening look while it goes on? Rows and bars for people, JSON lines for machines."""
+"""Views of ``emovox listen``: rows and bars for people, JSON lines for programs."""
 
 from __future__ import annotations
 
@@ -12,41 +12,41 @@ from typing import Any, Protocol, TextIO
 
 from emovox.cli.terminal import LABEL_COLOURS, bar, has_colours, is_watched, pad, paint, say
 from emovox.cli.writers import TableWriter
-from emovox.results import Prediction, Segment, Window
+from emovox.results import Segment, Window
 
 __all__ = ["Bars", "JsonView", "TableView", "View"]
 
 
 class View(Protocol):
-    """Where answers go as they come."""
+    """What shows results as they come."""
 
-    def answer(self, answer: Window | Segment | Prediction) -> None:
-        """Show an answer."""
+    def show(self, result: Window | Segment) -> None:
+        """Show a result."""
 
-    def at(self, at_s: float, level_dbfs: float | None, state: str) -> None:
-        """Show the time, how loud it is now, and a word on what is going on; often called."""
+    def show_level(self, at_s: float, level_dbfs: float | None, state: str) -> None:
+        """Show the time, how loud it is now, and what is happening; called often."""
 
-    def plugged(self, is_plugged: bool, at_s: float) -> None:
-        """Say that the microphone went, or came back."""
+    def report_device(self, is_connected: bool, at_s: float) -> None:
+        """Report that the microphone was disconnected, or is back."""
 
     def end(self) -> None:
-        """Write what stands below; called once."""
+        """Write what comes last; called once."""
 
 
 class JsonView:
-    """A JSON object a line, each with its ``type``: ``window``, ``segment``, ``prediction`` or ``device``."""
+    """A JSON object a line, each with its ``type``: ``window``, ``segment`` or ``device``."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
 
-    def answer(self, answer: Window | Segment | Prediction) -> None:
-        self._line({"type": type(answer).__name__.lower(), **answer.to_dict()})
+    def show(self, result: Window | Segment) -> None:
+        self._line({"type": type(result).__name__.lower(), **result.to_dict()})
 
-    def at(self, at_s: float, level_dbfs: float | None, state: str) -> None:
+    def show_level(self, at_s: float, level_dbfs: float | None, state: str) -> None:
         pass
 
-    def plugged(self, is_plugged: bool, at_s: float) -> None:
-        self._line({"type": "device", "is_plugged": is_plugged, "at_s": round(at_s, 3)})
+    def report_device(self, is_connected: bool, at_s: float) -> None:
+        self._line({"type": "device", "is_plugged": is_connected, "at_s": round(at_s, 3)})
 
     def end(self) -> None:
         pass
@@ -57,36 +57,28 @@ class JsonView:
 
 
 class TableView:
-    """Rows of the table as segments become final, and below them, on a terminal, the bars.
+    """Rows of a table as segments become final, and below them, on a terminal, bars."""
 
-    Args:
-        takes: whether rows are whole takes, rather than stretches of one recording.
-    """
-
-    def __init__(self, stream: TextIO, labels: Sequence[str], *, takes: bool) -> None:
-        self._takes, self._n_takes = takes, 0
-        names = ["take 100"] if takes else ["microphone"]
-        self._table = TableWriter(stream, files=names, labels=labels, spans=not takes)
+    def __init__(self, stream: TextIO, labels: Sequence[str]) -> None:
+        self._table = TableWriter(stream, files=["microphone"], labels=labels, spans=True)
         self._bars = Bars(labels)
 
-    def answer(self, answer: Window | Segment | Prediction) -> None:
-        if isinstance(answer, Window):
-            self._bars.window(answer)
-        elif isinstance(answer, Prediction) or not self._takes:
-            self._n_takes += 1
-            name = f"take {self._n_takes}" if self._takes else "microphone"
+    def show(self, result: Window | Segment) -> None:
+        if isinstance(result, Window):
+            self._bars.window(result)
+        else:
             self._bars.hide()
-            self._table.row(replace(answer, file=name).to_dict())
+            self._table.row(replace(result, file="microphone").to_dict())
 
-    def at(self, at_s: float, level_dbfs: float | None, state: str) -> None:
+    def show_level(self, at_s: float, level_dbfs: float | None, state: str) -> None:
         self._bars.draw(at_s, level_dbfs, state)
 
-    def plugged(self, is_plugged: bool, at_s: float) -> None:
+    def report_device(self, is_connected: bool, at_s: float) -> None:
         self._bars.hide()
         say(
             f"the microphone is back at {at_s:.1f} s"
-            if is_plugged
-            else f"the microphone went at {at_s:.1f} s; waiting for it, Ctrl-C ends"
+            if is_connected
+            else f"the microphone was disconnected at {at_s:.1f} s; waiting for it, Ctrl-C ends"
         )
 
     def end(self) -> None:
@@ -95,10 +87,7 @@ class TableView:
 
 
 class Bars:
-    """The probabilities of the last window as bars on stderr, drawn over each other.
-
-    Silent where nobody would see them.
-    """
+    """The probabilities of the last window as bars on stderr, drawn over each other; only on a terminal."""
 
     REDRAW_S = 0.08
     COLUMNS = 30
@@ -115,32 +104,32 @@ class Bars:
         self._drawn_s = -1.0
 
     def window(self, window: Window) -> None:
-        """The scores to show from now on; none when there was too little speech."""
+        """Show the scores of this window from now on; none when it held too little speech."""
         self._scores, self._drawn_s = window.scores, -1.0
 
     def draw(self, at_s: float, level_dbfs: float | None, state: str) -> None:
-        """Draw it all again, if it is time to."""
+        """Draw all bars again, at most every ``REDRAW_S``."""
         now_s = time.monotonic()
         if not self._is_shown or now_s - self._drawn_s < self.REDRAW_S:
             return
         lines = [self._head(at_s, level_dbfs, state), *map(self._row, self._labels)]
         size = shutil.get_terminal_size()
         lines = lines[: max(1, size.lines - 1)]
-        if max(len(plain) for plain, _ in lines) >= size.columns:  # a line that wraps could not be taken away
+        if max(len(plain) for plain, _ in lines) >= size.columns:  # a line that wraps could not be erased
             lines = [(plain[: size.columns - 1], "") for plain, _ in lines]
         shown = [paint(plain, code, colours=self._colours) for plain, code in lines]
-        self._stream.write(self._erased() + "\n".join(shown))  # at once, so that nothing flickers
+        self._stream.write(self._erase_code() + "\n".join(shown))  # at once, so that nothing flickers
         self._stream.flush()
         self._n_lines, self._drawn_s = len(lines), now_s
 
     def hide(self) -> None:
-        """Take the bars off the screen, so that something may be written there."""
-        self._stream.write(self._erased())
+        """Remove the bars from the screen, so that something else can be written there."""
+        self._stream.write(self._erase_code())
         self._stream.flush()
         self._n_lines, self._drawn_s = 0, -1.0
 
-    def _erased(self) -> str:
-        """What takes the lines off the screen that stand there."""
+    def _erase_code(self) -> str:
+        """The codes that remove the drawn lines from the screen."""
         up = f"\x1b[{self._n_lines - 1}A" if self._n_lines > 1 else ""
         return f"\r{up}\x1b[J" if self._n_lines else ""
 

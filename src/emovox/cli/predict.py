@@ -1,37 +1,48 @@
-"""``emovox predict``: the expressed emotion of recordings, whole or along their time."""
+"""``emovox predict``: the expressed emotion of recordings, whole or over time."""
 
 from __future__ import annotations
 
 import io
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from enum import StrEnum
+from functools import partial
+from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, TextIO
+from typing import TYPE_CHECKING, Annotated, Literal, TextIO, TypeAlias
 
 import typer
 
-from emovox.audio import SAMPLE_RATE
 from emovox.cli.outputs import check_new
-from emovox.cli.rows import rows
-from emovox.cli.sources import Source, expand
+from emovox.cli.sources import STDIN, AudioPath, find_recordings
 from emovox.cli.terminal import Progress, say, uninterrupted
-from emovox.cli.writers import CsvWriter, JsonLinesWriter, JsonWriter, TableWriter, Writer, keep_top
-from emovox.errors import EmovoxError
-from emovox.inference.options import Channels, Request
-from emovox.labels import canonical_all
+from emovox.cli.writers import (
+    CsvWriter,
+    JsonLinesWriter,
+    JsonWriter,
+    ResultRow,
+    TableWriter,
+    Writer,
+    keep_top,
+)
+from emovox.errors import EmovoxError, ProfileError
+from emovox.inference.options import PredictOptions
+from emovox.results import Prediction
 
 if TYPE_CHECKING:
     from emovox.inference.adaptation import Profile
     from emovox.inference.recognizer import Recognizer
 
-__all__ = ["Format", "Switch", "predict"]
+__all__ = ["OnOff", "OutputFormat", "load_profile", "predict"]
+
+_MANY_CLIPS = 20
+"""From so many clips of one folder on, adaptation is worth a hint."""
 
 
-class Format(StrEnum):
-    """How the answer looks."""
+class OutputFormat(StrEnum):
+    """The format of the rows."""
 
     table = "table"
     json = "json"
@@ -39,7 +50,7 @@ class Format(StrEnum):
     csv = "csv"
 
 
-class Switch(StrEnum):
+class OnOff(StrEnum):
     """On or off."""
 
     on = "on"
@@ -52,14 +63,15 @@ def predict(
         typer.Argument(metavar="PATH", help="Recordings, folders, patterns; - for standard input."),
     ],
     format: Annotated[
-        Format | None, typer.Option("--format", "-f", help="Default: by the name given to -o, else table.")
+        OutputFormat | None,
+        typer.Option("--format", "-f", help="Default: by the suffix of -o, else table."),
     ] = None,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write here, not to stdout.")
     ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Let -o replace a file that exists.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Let -o replace an existing file.")] = False,
     timeline: Annotated[
-        bool, typer.Option("--timeline", help="One row a stretch of speech, not one a recording.")
+        bool, typer.Option("--timeline", help="One row per stretch of speech, not per recording.")
     ] = False,
     top: Annotated[
         int | None,
@@ -69,75 +81,152 @@ def predict(
         str | None, typer.Option("--labels", metavar="A,B", help="Decide among these labels only.")
     ] = None,
     channels: Annotated[
-        str, typer.Option("--channels", metavar="mix|each|N", help="What is judged; N counts from 0.")
+        str,
+        typer.Option("--channels", metavar="mix|each|N", help="Which channels; N counts from 0."),
     ] = "mix",
     model: Annotated[
         str, typer.Option("--model", metavar="BUNDLE", help="A name from `emovox models`, or a folder.")
     ] = "default",
     workers: Annotated[int, typer.Option("--workers", min=1, metavar="N", help="Processes to use.")] = 1,
     recursive: Annotated[
-        bool, typer.Option("--recursive", "-r", help="Look in folders below folders too.")
+        bool, typer.Option("--recursive", "-r", help="Also read the folders below folders.")
     ] = False,
-    vad: Annotated[Switch, typer.Option("--vad", help="Voice activity detection.")] = Switch.on,
+    vad: Annotated[OnOff, typer.Option("--vad", help="Voice activity detection.")] = OnOff.on,
     window_s: Annotated[
         float | None,
-        typer.Option("--window-s", min=0.1, metavar="S", help="With --timeline: seconds judged at once."),
+        typer.Option("--window-s", min=0.1, metavar="S", help="With --timeline: seconds of a window."),
     ] = None,
     hop_s: Annotated[
-        float | None, typer.Option("--hop-s", min=0.1, metavar="S", help="With --timeline: seconds between.")
+        float | None,
+        typer.Option("--hop-s", min=0.1, metavar="S", help="With --timeline: seconds between windows."),
     ] = None,
     profile: Annotated[
         Path | None,
-        typer.Option("--profile", metavar="FILE", help="Whose voice it is: what `emovox enroll` wrote."),
+        typer.Option("--profile", metavar="FILE", help="The speaker or source: a file of `emovox enroll`."),
     ] = None,
     adapt: Annotated[
-        bool, typer.Option("--adapt", help="With --timeline: learn the voice as it goes, one a channel.")
+        bool,
+        typer.Option(
+            "--adapt",
+            help="Adapt the model to the recordings, which are read twice; with --timeline, to each channel "
+            "as it goes.",
+        ),
     ] = False,
 ) -> int:
-    """Say which emotion each recording expresses.
+    """Predict which emotion each recording expresses.
 
     Exit code: 0 when all worked, 1 when some recordings failed, 2 when the request cannot be met.
     """
     if not timeline and (window_s is not None or hop_s is not None):
-        raise typer.BadParameter("--window-s and --hop-s shape a timeline; add --timeline")
+        raise typer.BadParameter("--window-s and --hop-s are options of a timeline; add --timeline")
+    output_format = format or _format_by_suffix(output)
+    options = PredictOptions(
+        labels=labels,
+        channels=channels,
+        vad=vad.value,
+        profile=load_profile(profile),
+        timeline=timeline,
+        window_s=window_s,
+        hop_s=hop_s,
+        adapt=adapt,
+    )
+    recordings = find_recordings(paths, recursive=recursive)
+    check_new(output, force=force, read=[one.name for one in recordings if one.is_file])
+    from emovox.inference.recognizer import load
+
+    recognizer = load(model)
+    # A wrong label, window or profile is an error of the request, not of each recording.
+    options = recognizer.check(options)
     if adapt and not timeline:
-        raise typer.BadParameter("--adapt learns along a timeline; add --timeline")
-    form = format or _format_of(output)
-    voice = _profile(profile)
-    request = Request(_channels(channels), None, timeline, window_s, hop_s, voice, adapt)
-    sources = expand(paths, recursive=recursive)
-    check_new(output, force=force, read=[source.name for source in sources if source.is_file])
-    recognizer = _load(model, vad)
-    if labels is not None:
-        request = replace(request, labels=canonical_all(labels, recognizer.labels))
-    # A window that cannot be, or a profile of another model, is the request's fault, not each recording's.
-    if timeline or voice is not None:
-        recognizer.stream(sample_rate=SAMPLE_RATE, window_s=window_s, hop_s=hop_s, profile=voice, adapt=adapt)
+        options = replace(
+            options, adapt=False, profile=_learn_profile(recognizer, recordings, options, workers)
+        )
+    elif not adapt and profile is None and recognizer.can_adapt and _is_large_folder(recordings):
+        say(f"{len(recordings)} recordings of one source: --adapt lets the model adapt to it, without labels")
     with ExitStack() as stack:
-        stream = stack.enter_context(_destination(output, form, force=force))
-        writer = _writer(form, stream, sources, request.labels or recognizer.labels, request, top)
+        stream = stack.enter_context(_open_output(output, output_format, force=force))
+        writer: Writer
+        if output_format is OutputFormat.json:
+            writer = JsonWriter(stream)
+        elif output_format is OutputFormat.jsonl:
+            writer = JsonLinesWriter(stream)
+        elif output_format is OutputFormat.csv:
+            writer = CsvWriter(stream, tuple(options.labels or ()))
+        else:
+            writer = TableWriter(
+                stream,
+                files=[one.name for one in recordings],
+                labels=tuple(options.labels or ()),
+                top=top or 3,
+                channels=options.channels != "mix",
+                spans=timeline,
+            )
         stack.callback(writer.end)
-        cut = None if form is Format.table else top
-        on_screen = stream.isatty()
-        return _show(recognizer, sources, request, writer, workers=workers, top=cut, on_screen=on_screen)
+        return _write_rows(
+            recognizer,
+            recordings,
+            options,
+            writer,
+            workers=workers,
+            top=None if output_format is OutputFormat.table else top,
+            on_screen=stream.isatty(),
+        )
 
 
-def _show(
+def load_profile(file: Path | None) -> Profile | None:
+    """Read the file of ``--profile``; ``None``: there is none."""
+    if file is None:
+        return None
+    from emovox.inference.adaptation import Profile
+
+    return Profile.load(file)
+
+
+def _format_by_suffix(output: Path | None) -> OutputFormat:
+    """The format of a file; a table is for people, and does not have all scores."""
+    suffix = "txt" if output is None else output.suffix.lower().removeprefix(".")
+    if suffix in ("json", "jsonl", "csv"):
+        return OutputFormat(suffix)
+    if suffix == "txt":
+        return OutputFormat.table
+    raise typer.BadParameter(
+        f"-o {str(output)!r}: expected a name that ends with .csv, .json, .jsonl or, for a table, .txt; or "
+        "name the format with --format"
+    )
+
+
+@contextmanager
+def _open_output(output: Path | None, form: OutputFormat, *, force: bool) -> Iterator[TextIO]:
+    """The stream for the rows: a file, or stdout, in an encoding that can hold every file name."""
+    if output is not None:
+        mode: Literal["w", "x"] = "w" if force else "x"
+        with output.open(mode, encoding="utf-8", errors="backslashreplace", newline="") as stream:
+            yield stream
+        return
+    if sys.stdout is None:
+        raise EmovoxError("standard output is closed; name a file with -o")
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        utf8 = None if form is OutputFormat.table else "utf-8"
+        sys.stdout.reconfigure(encoding=utf8, errors="backslashreplace")
+    yield sys.stdout
+
+
+def _write_rows(
     model: Recognizer,
-    sources: Sequence[Source],
-    request: Request,
+    recordings: Sequence[AudioPath],
+    options: PredictOptions,
     writer: Writer,
     *,
     workers: int,
     top: int | None,
     on_screen: bool,
 ) -> int:
-    """Judge, write, count; the exit code."""
+    """Predict and write all rows; return the exit code."""
     failed: dict[str, None] = {}
-    progress = Progress(len(sources), enabled=len(sources) > 1 or request.timeline)
-    answers = rows(model, sources, request, progress, workers=workers)
+    progress = Progress(len(recordings), enabled=len(recordings) > 1 or options.timeline)
+    rows = _all_rows(model, recordings, options, progress, workers=workers)
     try:
-        for row in answers:
+        for row in rows:
             if on_screen:
                 progress.hide()
             with uninterrupted():
@@ -151,85 +240,134 @@ def _show(
         say("interrupted; the rows so far are complete")
         return 130
     finally:
-        answers.close()  # ends worker processes at once
+        rows.close()  # ends worker processes at once
         progress.hide()
-    if len(sources) > 1 and failed:
-        say(f"{len(failed)} of {len(sources)} recordings failed; the others' rows are complete")
+    if len(recordings) > 1 and failed:
+        say(f"{len(failed)} of {len(recordings)} recordings failed; the others' rows are complete")
     return 1 if failed else 0
 
 
-def _channels(text: str) -> Channels:
-    if text == "mix":
-        return "mix"
-    if text == "each":
-        return "each"
-    if text.isdecimal():
-        return int(text)
-    raise typer.BadParameter(f"--channels {text!r}: expected mix, each, or a channel's number from 0")
+# --- rows -----------------------------------------------------------------------------------------
+
+_Rows: TypeAlias = Iterable[tuple[ResultRow, float]]
+"""Rows of one recording, each with the share of it that is done then."""
 
 
-def _profile(file: Path | None) -> Profile | None:
-    if file is None:
-        return None
-    from emovox.inference.adaptation import Profile
+def _all_rows(
+    model: Recognizer,
+    recordings: Sequence[AudioPath],
+    options: PredictOptions,
+    progress: Progress,
+    *,
+    workers: int = 1,
+) -> Generator[ResultRow, None, None]:
+    """The rows of all recordings in order; a recording that fails is a row with its error.
 
-    return Profile.load(file)
+    One worker gives each row as soon as it is known; several give them recording by recording.
+    """
+    parallel = workers > 1 and len(recordings) > 1
+    done = 0
+    for is_file, group in groupby(recordings, key=lambda one: one.is_file):
+        members = list(group)
+        several: Iterator[_Rows] = (
+            _parallel_rows(model, members, options, workers)
+            if parallel and is_file
+            else (_recording_rows(model, one, options) for one in members)
+        )
+        for rows in several:
+            for row, share in rows:
+                yield row
+                progress.at(done + share)
+            done += 1
+            progress.at(done)
 
 
-def _load(name: str, vad: Switch) -> Recognizer:
-    from emovox.bundles import registry
+def _parallel_rows(
+    model: Recognizer, recordings: Iterable[AudioPath], options: PredictOptions, workers: int
+) -> Iterator[_Rows]:
+    from emovox import _parallel
 
-    return registry.load(name, vad=vad.value)
-
-
-def _format_of(output: Path | None) -> Format:
-    """What the name of the file asks for; a table is for people, and has not all of the scores."""
-    suffix = "txt" if output is None else output.suffix.lower().removeprefix(".")
-    if suffix in ("json", "jsonl", "csv"):
-        return Format(suffix)
-    if suffix == "txt":
-        return Format.table
-    raise typer.BadParameter(
-        f"-o {str(output)!r}: expected a name that ends with .csv, .json, .jsonl or, for a table, .txt; or "
-        "say which with --format"
-    )
+    for outcome in _parallel.map_items(partial(_make_worker, model, options), recordings, workers=workers):
+        if outcome.value is None:
+            yield [(_error_row(outcome.item, str(outcome.error)), 1.0)]
+        else:
+            yield outcome.value
 
 
-@contextmanager
-def _destination(output: Path | None, form: Format, *, force: bool) -> Iterator[TextIO]:
-    """The stream for the rows: a file, or stdout, in an encoding that can hold every file name."""
-    if output is not None:
-        mode: Literal["w", "x"] = "w" if force else "x"
-        with output.open(mode, encoding="utf-8", errors="backslashreplace", newline="") as stream:
-            yield stream
+def _make_worker(model: Recognizer, options: PredictOptions) -> Callable[[AudioPath], _Rows]:
+    """The work of one process; unpickling ``model`` opens it anew there."""
+    return lambda recording: list(_recording_rows(model, recording, options))
+
+
+def _recording_rows(
+    model: Recognizer, recording: AudioPath, options: PredictOptions
+) -> Iterator[tuple[ResultRow, float]]:
+    """The rows of one recording, each with the share of it that is done; an error becomes the last row."""
+    if recording.problem:
+        yield _error_row(recording, recording.problem), 1.0
         return
-    if sys.stdout is None:
-        raise EmovoxError("standard output is closed; name a file with -o")
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        utf8 = None if form is Format.table else "utf-8"
-        sys.stdout.reconfigure(encoding=utf8, errors="backslashreplace")
-    yield sys.stdout
+    try:
+        source = _read_stdin() if recording.name == STDIN else recording.name
+        for result, share in model.results(source, options):
+            yield replace(result, file=recording.name).to_dict(), share
+    except (EmovoxError, OSError) as error:
+        yield _error_row(recording, str(error)), 1.0
+    except Exception as error:  # a fault of ours must not cost the other recordings
+        yield _error_row(recording, f"internal error, please report it: {type(error).__name__}: {error}"), 1.0
 
 
-def _writer(
-    form: Format,
-    stream: TextIO,
-    sources: Sequence[Source],
-    labels: Sequence[str],
-    request: Request,
-    top: int | None,
-) -> Writer:
-    if form is Format.json:
-        return JsonWriter(stream)
-    if form is Format.jsonl:
-        return JsonLinesWriter(stream)
-    if form is Format.csv:
-        return CsvWriter(stream, labels)
-    return TableWriter(
-        stream,
-        files=[source.name for source in sources],
-        labels=labels,
-        top=top or 3,
-        channels=request.channels != "mix",
-        spans=request.timeline,
-    )
+def _error_row(recording: AudioPath, problem: str) -> ResultRow:
+    """The row names its file already, so that the sentence need not begin with it."""
+    problem = problem.removeprefix(f"{recording.name}: ")
+    return Prediction(label=None, file=recording.name, error=problem).to_dict()
+
+
+def _read_stdin() -> bytes:
+    if sys.stdin is None:
+        raise EmovoxError("standard input is closed; pipe a recording in:  emovox predict - < clip.wav")
+    if sys.stdin.isatty():
+        raise EmovoxError("standard input is the keyboard; pipe a recording in:  emovox predict - < clip.wav")
+    return sys.stdin.buffer.read()
+
+
+# --- adaptation -----------------------------------------------------------------------------------
+
+
+def _is_large_folder(recordings: Sequence[AudioPath]) -> bool:
+    folders = {Path(one.name).parent for one in recordings if one.is_file}
+    return len(folders) == 1 and len(recordings) >= _MANY_CLIPS
+
+
+def _learn_profile(
+    model: Recognizer, recordings: Sequence[AudioPath], options: PredictOptions, workers: int
+) -> Profile | None:
+    """The profile of all usable recordings together, on top of that of the options; the first pass.
+
+    Recordings that cannot be read are reported by the second pass.
+    """
+    from emovox import _parallel
+
+    if any(one.name == STDIN for one in recordings):
+        raise typer.BadParameter("--adapt reads recordings twice, and standard input can be read once")
+    profile = options.profile
+    files = [one.name for one in recordings if one.is_file]
+    progress = Progress(len(files), enabled=len(files) > 1)
+    try:
+        work = partial(_make_learner, model, options)
+        for done, outcome in enumerate(_parallel.map_items(work, files, workers=workers), 1):
+            if outcome.value is not None:
+                profile = outcome.value if profile is None else profile.merge(outcome.value)
+            progress.at(done)
+    finally:
+        progress.hide()
+    return profile
+
+
+def _make_learner(model: Recognizer, options: PredictOptions) -> Callable[[str], Profile | None]:
+    def learn(file: str) -> Profile | None:
+        try:
+            return model.enroll([file], vad=options.vad)
+        except (EmovoxError, OSError, ProfileError):
+            return None
+
+    return learn

@@ -1,8 +1,8 @@
-"""How rows look: a table for people; JSON, JSON lines and CSV for machines.
+"""Writers of result rows: a table for people; JSON, JSON lines and CSV for programs.
 
-A row is what ``Prediction.to_dict()`` and ``Segment.to_dict()`` give, or ``{"file", "error"}``. Every
-writer but the table's footer is the same in a pipe, in a file and on a terminal, and every row is out
-before the next recording is judged.
+A row is what ``Prediction.to_dict()`` and ``Segment.to_dict()`` return, or ``{"file", "error"}``. But for the
+table's footer, the output is the same in a pipe, in a file and on a terminal. Every row is written before the
+next recording is read.
 """
 
 from __future__ import annotations
@@ -19,33 +19,33 @@ __all__ = [
     "CsvWriter",
     "JsonLinesWriter",
     "JsonWriter",
-    "Row",
+    "ResultRow",
     "TableWriter",
     "Writer",
     "keep_top",
 ]
 
-Row = Mapping[str, Any]
+ResultRow = Mapping[str, Any]
 
 
 class Writer(Protocol):
     """Where rows go, one at a time; ``end`` is called once, also after an interruption."""
 
-    def row(self, row: Row) -> None:
+    def row(self, row: ResultRow) -> None:
         """Write one row."""
 
     def end(self) -> None:
         """Write what closes the document."""
 
 
-def keep_top(row: Row, n: int | None) -> Row:
-    """``row`` with the ``n`` most likely scores only (``None``: all), the likeliest first when cut."""
+def keep_top(row: ResultRow, n: int | None) -> ResultRow:
+    """Return ``row`` with the ``n`` most likely scores, the likeliest first; all scores for ``None``."""
     if n is None or not row.get("scores"):
         return row
-    return {**row, "scores": dict(_ranked(row["scores"])[:n])}
+    return {**row, "scores": dict(_rank(row["scores"])[:n])}
 
 
-def _ranked(scores: Mapping[str, float]) -> list[tuple[str, float]]:
+def _rank(scores: Mapping[str, float]) -> list[tuple[str, float]]:
     return sorted(scores.items(), key=lambda pair: -pair[1])
 
 
@@ -55,7 +55,7 @@ class JsonLinesWriter:
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
 
-    def row(self, row: Row) -> None:
+    def row(self, row: ResultRow) -> None:
         self._stream.write(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n")
         self._stream.flush()
 
@@ -70,7 +70,7 @@ class JsonWriter:
         self._stream = stream
         self._before = "[\n  "
 
-    def row(self, row: Row) -> None:
+    def row(self, row: ResultRow) -> None:
         text = json.dumps(row, ensure_ascii=False, allow_nan=False, indent=2).replace("\n", "\n  ")
         self._stream.write(self._before + text)
         self._stream.flush()
@@ -87,7 +87,7 @@ class CsvWriter:
         self._stream, self._labels = stream, labels
         self._write(csv_header(labels))
 
-    def row(self, row: Row) -> None:
+    def row(self, row: ResultRow) -> None:
         self._write(csv_line(row, self._labels))
 
     def _write(self, line: str) -> None:
@@ -105,8 +105,8 @@ class TableWriter:
         stream: where the table goes; colours and the footer only when it is a terminal.
         files: the names that rows may have (a column for them is left out when ``None``).
         labels: the labels that rows may have.
-        top: how many candidates a row names, the best one included.
-        channels: whether rows have a channel worth a column.
+        top: how many labels a row names, the likeliest included.
+        channels: whether there is a column for the channel.
         spans: whether rows are stretches of a recording rather than whole ones.
     """
 
@@ -131,12 +131,12 @@ class TableWriter:
         self._label_columns = max(map(len, (*labels, "(no speech)")))
         self._line(self._heads())
 
-    def row(self, row: Row) -> None:
+    def row(self, row: ResultRow) -> None:
         file = pad(_shorten(clean(str(row["file"])), self._file_columns), self._file_columns)
         if "error" in row:
             self._line([file, paint("error", "1;31", colours=self._colours), clean(row["error"])])
         else:
-            self._line([file, *self._time(row), *self._judgement(row), *self._notes(row)])
+            self._line([file, *self._time(row), *self._label_and_confidence(row), *self._notes(row)])
 
     def end(self) -> None:
         if self._stream.isatty():
@@ -150,12 +150,12 @@ class TableWriter:
         heads += ["then"] if self._top > 1 else []
         return [paint("  ".join(heads), "1", colours=self._colours)]
 
-    def _time(self, row: Row) -> list[str]:
+    def _time(self, row: ResultRow) -> list[str]:
         channel = ["mix" if row["channel"] is None else str(row["channel"])] if self._channels else []
         times = [row["start_s"], row["end_s"]] if self._spans else [row["end_s"]]
         return [f"{c:>7}" for c in channel] + [f"{'' if t is None else f'{t:.2f} s':>8}" for t in times]
 
-    def _judgement(self, row: Row) -> list[str]:
+    def _label_and_confidence(self, row: ResultRow) -> list[str]:
         label = row["label"] or f"({str(row['reason'] or 'none').replace('_', ' ')})"
         code = LABEL_COLOURS.get(label, "2" if row["label"] is None else "")
         cells = [paint(pad(label, self._label_columns), code, colours=self._colours)]
@@ -165,13 +165,13 @@ class TableWriter:
         gauge = paint(bar(confidence, self.BAR_COLUMNS, self._stream), code, colours=self._colours)
         return [*cells, f"{gauge} {confidence:.2f}"]
 
-    def _notes(self, row: Row) -> list[str]:
-        ranked = _ranked(row["scores"])[: self._top]
+    def _notes(self, row: ResultRow) -> list[str]:
+        ranked = _rank(row["scores"])[: self._top]
         rest = [pair for pair in ranked if pair[0] != row["label"]]
         notes = ["  ".join(f"{label} {p:.2f}" for label, p in rest)]
         warnings = (row.get("quality") or {}).get("warnings", ())
-        told = [w.replace("_", " ") for w in warnings if w != row["reason"]]
-        return notes + ([paint(f"[{', '.join(told)}]", "33", colours=self._colours)] if told else [])
+        shown = [w.replace("_", " ") for w in warnings if w != row["reason"]]
+        return notes + ([paint(f"[{', '.join(shown)}]", "33", colours=self._colours)] if shown else [])
 
     def _line(self, cells: Sequence[str]) -> None:
         self._stream.write("  ".join(cells).rstrip() + "\n")
@@ -179,7 +179,7 @@ class TableWriter:
 
 
 def _shorten(text: str, columns: int) -> str:
-    """``text`` in at most ``columns``, its beginning cut off: the end tells files apart."""
+    """Return ``text`` in at most ``columns``, without its beginning: names of files differ at the end."""
     if width(text) <= columns:
         return text
     while width(text) > columns - 3:

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 from emovox._files import write_text
-from emovox.bundles import registry
 from emovox.datasets.loading import Dataset
 from emovox.datasets.manifest import Manifest
 from emovox.datasets.protocols import make_splits
@@ -25,6 +24,7 @@ from emovox.evaluation.predictions import Predictions, predict_manifest
 from emovox.evaluation.robustness import measure_robustness, sample_clips
 from emovox.evaluation.scorecard import make_scorecard
 from emovox.inference.recognizer import Recognizer
+from emovox.inference.recognizer import load as load_model
 from emovox.labels import canonical_all, label_map
 from emovox.reports import evaluation_html, evaluation_markdown
 
@@ -101,7 +101,7 @@ def evaluate(
         LabelError: a label or map is unknown.
     """
     notify = notify or (lambda _: None)
-    recognizer = model if isinstance(model, Recognizer) else registry.load(model, vad=vad)
+    recognizer = model if isinstance(model, Recognizer) else load_model(model, vad=vad)
     dataset = (
         data if isinstance(data, Dataset) else Dataset.load(data, corpus=corpus, drop_unknown=drop_unknown)
     )

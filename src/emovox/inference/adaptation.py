@@ -1,4 +1,4 @@
-"""What is known of one voice: statistics of its features, which a model may be told. Never its sound.
+"""Adaptation to one speaker or source, by statistics that hold no sound.
 
 ::
 
@@ -6,8 +6,9 @@
     profile.save("me.json")
     model.predict("clip.wav", profile=Profile.load("me.json"))
 
-A profile holds, for every column of the model's features, how many clips had a value, their mean and their
-variance. It is bound to the features that it was made of; nothing in it names an emotion.
+A profile holds, for every column that the model learns from, how many clips had a value, their mean and their
+variance. The columns are the features of a vector model with a speaker normalizer, or the embedding of a
+model whose graph takes an offset. A profile is bound to these columns; it holds no sound.
 """
 
 from __future__ import annotations
@@ -16,25 +17,28 @@ import json
 import math
 import os
 import stat
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from emovox._arrays import Doubles, Floats
+from emovox._arrays import Doubles, Floats, Ints
 from emovox._files import replaced
-from emovox.bundles import Bundle, Features
-from emovox.bundles.record import Record, parsed
+from emovox.bundles import Bundle, Features, GraphAdaptation
+from emovox.bundles.record import Record, parse_json
 from emovox.bundles.spec import LARGEST
 from emovox.errors import ProfileError
+from emovox.results import Adaptation
 
-if TYPE_CHECKING:
-    from emovox.features.normalization import SpeakerNormaliser, StandardNormaliser
-
-__all__ = ["MAX_PROFILE_BYTES", "SCHEMA", "Enrolment", "Profile", "enrolment_for", "voice_of"]
+__all__ = [
+    "EMBEDDING",
+    "MAX_PROFILE_BYTES",
+    "SCHEMA",
+    "Profile",
+    "RunningStatistics",
+    "make_adaptation",
+    "make_statistics",
+]
 
 SCHEMA = 1
 """Version of the file that this code writes and reads."""
@@ -42,10 +46,13 @@ SCHEMA = 1
 MAX_PROFILE_BYTES = 1 << 23
 """A profile of 6373 columns has 0.4 MB; a larger file than this is not one."""
 
+EMBEDDING = "embedding"
+"""What a profile names its columns when they are those of a model's embedding."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Profile(Record):
-    """Statistics of one voice. Immutable; `Recognizer.enroll` makes it.
+    """Statistics of one speaker or source. Immutable; `Recognizer.enroll` makes it.
 
     Raises:
         ValueError: the values contradict each other; the message names the key.
@@ -56,6 +63,8 @@ class Profile(Record):
     """Name and version of the model that it was made with, for people."""
     features: Features
     """What the columns are. A model on other features refuses the profile."""
+    emotion: str | None = None
+    """``neutral`` when all clips were neutral; else they are of any emotions."""
     n_clips: int
     seconds: float
     """Length of the clips together."""
@@ -66,7 +75,9 @@ class Profile(Record):
     variance: tuple[float | None, ...]
     """Divided by the count; ``None`` where no clip had a value."""
 
-    def _agree(self) -> None:
+    def _check(self) -> None:
+        if self.emotion not in (None, "neutral"):
+            raise ValueError(f"emotion: {self.emotion!r}; expected 'neutral' or null")
         if self.schema != SCHEMA:
             raise ValueError(f"schema: {self.schema}, expected {SCHEMA}; update emovox")
         if self.n_clips < 0 or self.seconds < 0:
@@ -94,39 +105,49 @@ class Profile(Record):
             f"{self.features.set!r})"
         )
 
-    def merged(self, other: Profile) -> Profile:
-        """The profile of the clips of both, as if they had been enrolled together.
+    def merge(self, other: Profile) -> Profile:
+        """Return the profile of the clips of both, as if they had been enrolled together.
 
         Raises:
-            ProfileError: they are of different features.
+            ProfileError: they are of different features, or one is of neutral clips alone.
         """
         if self.features != other.features:
             raise ProfileError(
                 f"a profile of {other.features.set!r} cannot be added to one of {self.features.set!r}: "
                 "enroll both with the same model"
             )
-        sums = Enrolment(self.model, self.features, past=self)
-        sums.add(other)
-        return sums.profile()
+        if self.emotion != other.emotion:
+            raise ProfileError("a profile of neutral clips cannot be merged with one of any emotions")
+        statistics = RunningStatistics(self.model, self.features, emotion=self.emotion)
+        statistics.add(self)
+        statistics.add(other)
+        return statistics.profile()
+
+    def to_dict(self) -> dict[str, object]:
+        """Plain JSON types; ``emotion`` only where it says something."""
+        values = super(Profile, self).to_dict()
+        if self.emotion is None:
+            del values["emotion"]
+        return values
 
     def to_json(self) -> str:
-        """The text of a profile's file, one line; no sound, no name of a file."""
+        """Return the text of a profile's file, one line; no sound, no name of a file."""
         return json.dumps(self.to_dict(), allow_nan=False, separators=(",", ":")) + "\n"
 
     @classmethod
     def from_json(cls, text: bytes | str) -> Profile:
-        """Read what `to_json` gave.
+        """Read the text that `to_json` returned.
 
         Raises:
             ProfileError: it is no profile; the message says what is wrong with it.
         """
         try:
-            return cls.from_dict(parsed(text.encode() if isinstance(text, str) else text))
+            return cls.from_dict(parse_json(text.encode() if isinstance(text, str) else text))
         except ValueError as error:
             raise ProfileError(f"it is no voice profile: {error}") from None
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write it to the file ``path``, whole or not at all; one that is there is replaced.
+        """Write the file ``path``, whole or not at all; an existing one is replaced.
 
         Raises:
             ProfileError: it cannot be written.
@@ -138,7 +159,7 @@ class Profile(Record):
             with replaced(file) as half:
                 half.write_text(self.to_json(), encoding="utf-8")
         except (OSError, ValueError) as error:
-            raise ProfileError(f"{file} cannot be written: {_reason(error)}") from error
+            raise ProfileError(f"{file} cannot be written: {_explain(error)}") from error
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Profile:
@@ -148,15 +169,22 @@ class Profile(Record):
             ProfileError: it cannot be read, or is no profile.
         """
         try:
-            return cls.from_json(_bounded(Path(path)))
+            file = Path(path)
+            about = file.stat()
+            if not stat.S_ISREG(about.st_mode):  # a FIFO would block for ever
+                raise ProfileError("it is not a regular file")
+            if about.st_size > MAX_PROFILE_BYTES:
+                raise ProfileError(f"it has {about.st_size} bytes, at most {MAX_PROFILE_BYTES} are accepted")
+            with file.open("rb") as stream:
+                return cls.from_json(stream.read(MAX_PROFILE_BYTES))
         except ProfileError as error:
             raise ProfileError(f"{os.fspath(path)}: {error}") from None
         except (OSError, ValueError) as error:
-            raise ProfileError(f"{os.fspath(path)} cannot be read: {_reason(error)}") from error
+            raise ProfileError(f"{os.fspath(path)} cannot be read: {_explain(error)}") from error
 
 
-class Enrolment:
-    """Takes the rows of one voice one after the other, and keeps nothing of them but sums.
+class RunningStatistics:
+    """Mean and variance of the rows of one source, updated clip by clip; keeps nothing but sums.
 
     Source: the update of mean and sum of squares by Chan, Golub and LeVeque (1983), "Algorithms for computing
     the sample variance".
@@ -164,35 +192,34 @@ class Enrolment:
     Args:
         model: what the profile says of the model that made it.
         features: what the columns are.
-        past: what is known of the voice already.
+        emotion: ``neutral`` when all clips will be neutral.
     """
 
-    def __init__(self, model: str, features: Features, *, past: Profile | None = None) -> None:
-        self._model, self._features = model, features
+    def __init__(self, model: str, features: Features, *, emotion: str | None = None) -> None:
+        self._model, self._features, self._emotion = model, features, emotion
         self.n_clips = 0
         self.seconds = 0.0
-        self._counts: NDArray[np.int64] = np.zeros(0, np.int64)
+        self._counts: Ints = np.zeros(0, np.intp)
         self._mean: Doubles = np.zeros(0)
         self._squares: Doubles = np.zeros(0)
         """Sums of squared distances from the mean."""
-        if past is not None:
-            self.add(past)
 
     def push(self, row: Floats, seconds: float) -> None:
-        """Take the features ``(d,)`` of one clip of that length; nan is missing."""
+        """Take the row ``(d,)`` of one clip of that length; nan is missing."""
         known = np.abs(row) <= LARGEST  # neither nan nor infinite
-        counts, mean = known.astype(np.int64), np.where(known, row, 0.0).astype(np.float64)
+        counts, mean = known.astype(np.intp), np.where(known, row, 0.0).astype(np.float64)
         self._merge(1, seconds, counts, mean, np.zeros(len(row)))
 
-    def add(self, other: Profile) -> None:
-        """Take all that a profile of the same features knows."""
-        counts = np.array(other.counts, np.int64)
-        mean, variance = (_filled(values) for values in (other.mean, other.variance))
-        self._merge(other.n_clips, other.seconds, counts, mean, variance * counts)
+    def add(self, profile: Profile) -> None:
+        """Take all that a profile of the same columns knows."""
+        counts = np.array(profile.counts, np.intp)
+        mean, variance = (
+            np.array([0.0 if value is None else value for value in values])
+            for values in (profile.mean, profile.variance)
+        )
+        self._merge(profile.n_clips, profile.seconds, counts, mean, variance * counts)
 
-    def _merge(
-        self, n_clips: int, seconds: float, counts: NDArray[np.int64], mean: Doubles, squares: Doubles
-    ) -> None:
+    def _merge(self, n_clips: int, seconds: float, counts: Ints, mean: Doubles, squares: Doubles) -> None:
         if not n_clips:
             return
         if not self.n_clips:
@@ -200,15 +227,15 @@ class Enrolment:
         else:
             total = self._counts + counts
             share = counts / np.maximum(total, 1)
-            apart = mean - self._mean
-            self._squares = self._squares + squares + apart**2 * self._counts * share
-            self._mean = np.where(self._counts > 0, self._mean + apart * share, mean)
+            difference = mean - self._mean
+            self._squares = self._squares + squares + difference**2 * self._counts * share
+            self._mean = np.where(self._counts > 0, self._mean + difference * share, mean)
             self._counts = total
         self.n_clips += n_clips
         self.seconds += seconds
 
     @property
-    def statistics(self) -> tuple[Doubles, Doubles, Doubles]:
+    def moments(self) -> tuple[Doubles, Doubles, Doubles]:
         """Counts, means and variances ``(d,)`` float64; nan where no clip had a value."""
         known = self._counts > 0
         divisor = np.where(known, self._counts, 1)
@@ -216,86 +243,112 @@ class Enrolment:
         return self._counts.astype(np.float64), mean, variance
 
     def profile(self) -> Profile:
-        """What is known so far."""
-        counts, mean, variance = self.statistics
+        """Return what is known so far."""
+        counts, mean, variance = self.moments
         return Profile(
             model=self._model,
             features=self._features,
+            emotion=self._emotion,
             n_clips=self.n_clips,
             seconds=self.seconds,
             counts=tuple(int(count) for count in counts),
-            mean=_told(mean),
-            variance=_told(variance),
+            mean=_without_nan(mean),
+            variance=_without_nan(variance),
         )
 
 
-def enrolment_for(bundle: Bundle, past: Profile | None = None) -> Enrolment:
-    """An enrolment of a voice for that model: empty, or going on from ``past``.
+def make_statistics(
+    bundle: Bundle, past: Profile | None = None, *, emotion: str | None = None
+) -> RunningStatistics:
+    """Open statistics of a source for that model: empty, or beginning with ``past``.
 
     Raises:
-        ProfileError: the model can use none, or ``past`` is of other features.
+        ProfileError: the model cannot be adapted, or ``past`` is of other columns.
     """
-    _, features = _usable(bundle)
+    features = _features_of(bundle)
+    known = bundle.spec.adaptation
+    if emotion is not None and (known is None or known.neutral_mean is None):
+        raise ProfileError(
+            f"the model {bundle.spec.name!r} knows no neutral speech: enroll varied speech, name no emotion"
+        )
+    statistics = RunningStatistics(f"{bundle.spec.name} {bundle.spec.version}", features, emotion=emotion)
     if past is not None:
-        _same(bundle, past)
-    return Enrolment(f"{bundle.spec.name} {bundle.spec.version}", features, past=past)
+        n_columns = _n_columns(bundle)
+        if past.features != features or len(past.counts) != n_columns:
+            raise ProfileError(
+                f"the profile is of {_describe(past.features, len(past.counts))}, the model "
+                f"{bundle.spec.name!r} takes {_describe(features, n_columns)}: enroll again with this model"
+            )
+        statistics.add(_relative_to_all(bundle, past))
+    return statistics
 
 
-def voice_of(bundle: Bundle, known: Profile | Enrolment) -> StandardNormaliser:
-    """How the rows of that voice are normalised for the model: its statistics, drawn to the population's.
+def make_adaptation(bundle: Bundle, known: Profile | RunningStatistics) -> GraphAdaptation | None:
+    """How a bundle adapts to a source: statistics of the source, shrunken to those of the training.
+
+    With ``n`` clips the source has the weight ``n / (n + shrinkage)``. Without any the answer is ``None``.
 
     Raises:
-        ProfileError: the model can use none, or the profile is of other features.
+        ProfileError: the model cannot be adapted, or the profile is of other columns.
     """
-    normaliser, _ = _usable(bundle)
-    sums = enrolment_for(bundle, known) if isinstance(known, Profile) else known
-    return normaliser.shrink(*sums.statistics) if sums.n_clips else normaliser.population
+    statistics = make_statistics(bundle, known) if isinstance(known, Profile) else known
+    if not statistics.n_clips:
+        return None
+    n = statistics.n_clips
+    if bundle.normalizer is not None:
+        summary = Adaptation(n, n / (n + bundle.normalizer.shrinkage))
+        return GraphAdaptation(summary, standard=bundle.normalizer.shrink(*statistics.moments))
+    adaptation = bundle.spec.adaptation
+    assert adaptation is not None  # make_statistics has checked it
+    _, mean, _ = statistics.moments
+    weight = n / (n + adaptation.shrinkage)
+    offset = np.nan_to_num(weight * (mean - np.array(adaptation.mean)))
+    return GraphAdaptation(Adaptation(n, weight), offset=offset.astype(np.float32))
 
 
-def _usable(bundle: Bundle) -> tuple[SpeakerNormaliser, Features]:
-    features = bundle.spec.input.features
-    if bundle.normaliser is None or features is None:
+def _relative_to_all(bundle: Bundle, profile: Profile) -> Profile:
+    """A profile of neutral clips, moved by what separates neutral speech from all speech in the training.
+
+    Statistics of both kinds are then relative to the same mean, and a stream may go on from either.
+    """
+    adaptation = bundle.spec.adaptation
+    if profile.emotion is None:
+        return profile
+    if adaptation is None or adaptation.neutral_mean is None:
         raise ProfileError(
-            f"the model {bundle.spec.name!r} cannot use a voice profile: it was not trained for one. Leave "
-            "the profile out, or use a model with a speaker normaliser (docs/enrolment.md)"
+            f"the profile is of neutral clips, and the model {bundle.spec.name!r} knows no neutral speech"
         )
-    return bundle.normaliser, features
+    moved = [
+        None if mean is None else mean - neutral + overall
+        for mean, neutral, overall in zip(profile.mean, adaptation.neutral_mean, adaptation.mean, strict=True)
+    ]
+    return replace(profile, mean=tuple(moved), emotion=None)
 
 
-def _same(bundle: Bundle, profile: Profile) -> None:
-    normaliser, features = _usable(bundle)
-    if profile.features != features or len(profile.counts) != normaliser.n_columns:
-        raise ProfileError(
-            f"the profile is of {_named(profile.features, len(profile.counts))}, the model "
-            f"{bundle.spec.name!r} takes {_named(features, normaliser.n_columns)}: enroll the voice again "
-            "with this model"
-        )
+def _features_of(bundle: Bundle) -> Features:
+    if bundle.normalizer is not None and bundle.spec.input.features is not None:
+        return bundle.spec.input.features
+    if bundle.spec.adaptation is not None:
+        return Features(set=EMBEDDING, digest=bundle.spec.sha256)
+    raise ProfileError(
+        f"the model {bundle.spec.name!r} cannot use a voice profile: it was not trained for one. Leave "
+        "the profile out, or use a model that adapts (docs/enrolment.md)"
+    )
 
 
-# ---------------------------------------------------------------------------------------------- helpers
+def _n_columns(bundle: Bundle) -> int:
+    if bundle.normalizer is not None:
+        return bundle.normalizer.n_columns
+    return 0 if bundle.spec.adaptation is None else len(bundle.spec.adaptation.mean)
 
 
-def _named(features: Features, n_columns: int) -> str:
-    return f"{n_columns} columns of {features.set!r} ({features.digest})"
+def _describe(features: Features, n_columns: int) -> str:
+    return f"{n_columns} columns of {features.set!r} ({features.digest[:12]})"
 
 
-def _filled(values: Sequence[float | None]) -> Doubles:
-    return np.array([0.0 if value is None else value for value in values], np.float64)
-
-
-def _told(values: Doubles) -> tuple[float | None, ...]:
+def _without_nan(values: Doubles) -> tuple[float | None, ...]:
     return tuple(None if math.isnan(value) else value for value in values.tolist())
 
 
-def _bounded(file: Path) -> bytes:
-    about = file.stat()
-    if not stat.S_ISREG(about.st_mode):  # a FIFO would block for ever
-        raise ProfileError("it is not a regular file")
-    if about.st_size > MAX_PROFILE_BYTES:
-        raise ProfileError(f"it has {about.st_size} bytes, at most {MAX_PROFILE_BYTES} are accepted")
-    with file.open("rb") as stream:
-        return stream.read(MAX_PROFILE_BYTES)
-
-
-def _reason(error: Exception) -> Any:
+def _explain(error: Exception) -> object:
     return (error.strerror if isinstance(error, OSError) else None) or error

@@ -1,104 +1,52 @@
-"""What is asked of every recording, and the answers that become its rows."""
+"""Options of a prediction: one object for the library, the commands, the server, the bot and batches."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, BinaryIO, Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
-from emovox.audio import SAMPLE_RATE
-from emovox.results import Prediction, Segment
+from emovox.audio import Channels, parse_channels
+from emovox.errors import ConfigError
 
 if TYPE_CHECKING:
-    from emovox._arrays import Floats
     from emovox.inference.adaptation import Profile
-    from emovox.inference.recognizer import Recognizer
 
-__all__ = ["Channels", "Request", "Sound", "answers"]
+__all__ = ["PredictOptions", "VadMode"]
 
-Channels = Literal["mix", "each"] | int
-Sound: TypeAlias = "str | bytes | BinaryIO | Floats"
-"""A path, the bytes of a file, a binary file object, or samples ``(n,)`` at 16 kHz."""
+VadMode: TypeAlias = Literal["on", "off"]
+"""Whether a voice activity detector looks for speech. ``"off"``: all sound counts as speech."""
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
-    """What is asked of every recording."""
-
-    channels: Channels = "mix"
-    labels: tuple[str, ...] | None = None
-    timeline: bool = False
-    window_s: float | None = None
-    hop_s: float | None = None
-    profile: Profile | None = None
-    adapt: bool = False
-
-
-def answers(
-    model: Recognizer, sound: Sound, request: Request
-) -> Iterator[tuple[Segment | Prediction, float]]:
-    """What becomes the rows of one recording, each with the share of it that is done then.
+class PredictOptions:
+    """How recordings are predicted. `Recognizer.check` verifies that a model can do it.
 
     Raises:
-        EmovoxError: while iterating, as `Recognizer.predict` and `Recognizer.timeline`.
+        ConfigError: ``vad`` is neither "on" nor "off".
+        AudioValueError: ``channels`` is neither "mix", "each" nor a channel's number.
     """
-    return (_segments if request.timeline else _predictions)(model, sound, request)
 
+    labels: Iterable[str] | str | None = None
+    """Names or aliases, also as ``"a,b"``; the scores are renormalised over them. ``None``: all labels."""
+    channels: Channels = "mix"
+    """``"mix"`` (the mean of all), ``"each"``, or the number of one, from 0."""
+    vad: VadMode | None = None
+    """``None``: as the recognizer was opened."""
+    profile: Profile | None = None
+    """Statistics of the speaker or of the source, as `Recognizer.enroll` returns them."""
+    timeline: bool = False
+    """Whether the results are segments over time rather than one prediction per recording."""
+    window_s: float | None = None
+    """Of a timeline: seconds of a window; ``None``: the model's own."""
+    hop_s: float | None = None
+    """Of a timeline: seconds from one window to the next; ``None``: the model's own."""
+    adapt: bool = False
+    """Of a timeline: whether the model adapts to each channel as it goes, starting from ``profile``."""
 
-def _rate(sound: Sound) -> int | None:
-    """Samples are at 16 kHz; a file knows its own rate."""
-    return SAMPLE_RATE if hasattr(sound, "__array__") else None
-
-
-def _predictions(model: Recognizer, sound: Sound, request: Request) -> Iterator[tuple[Prediction, float]]:
-    rate = _rate(sound)
-    if request.channels == "each":
-        several = model.predict_channels(
-            sound, sample_rate=rate, labels=request.labels, profile=request.profile
-        )
-        for prediction in several:
-            yield prediction, 1.0
-        return
-    yield (
-        model.predict(
-            sound,
-            sample_rate=rate,
-            labels=request.labels,
-            channels=request.channels,
-            profile=request.profile,
-        ),
-        1.0,
-    )
-
-
-def _segments(
-    model: Recognizer, sound: Sound, request: Request
-) -> Iterator[tuple[Segment | Prediction, float]]:
-    """The stretches of speech; a channel in which nobody speaks gets a row that says so."""
-    from emovox import audio
-
-    info = audio.probe(sound, sample_rate=_rate(sound))
-    segments = model.timeline(
-        sound,
-        sample_rate=_rate(sound),
-        window_s=request.window_s,
-        hop_s=request.hop_s,
-        labels=request.labels,
-        channels=request.channels,
-        profile=request.profile,
-        adapt=request.adapt,
-    )
-    heard: set[int | None] = set()
-    for segment in segments:
-        heard.add(segment.channel)
-        yield segment, min(segment.end_s / info.duration_s, 1.0) if info.duration_s else 0.0
-    for channel in _channels(request, info.n_channels):
-        if channel not in heard:
-            yield Prediction(None, reason="no_speech", duration_s=info.duration_s, channel=channel), 1.0
-
-
-def _channels(request: Request, n_channels: int) -> Sequence[int | None]:
-    """What rows say about their channel."""
-    if request.channels == "each":
-        return range(n_channels)
-    return [None if request.channels == "mix" else request.channels]
+    def __post_init__(self) -> None:
+        if self.vad not in ("on", "off", None):
+            raise ConfigError(f"vad is {self.vad!r}; expected 'on' or 'off'")
+        object.__setattr__(self, "channels", parse_channels(self.channels))
+        if self.labels is not None and not isinstance(self.labels, str):
+            object.__setattr__(self, "labels", tuple(self.labels))  # an iterator could be read only once

@@ -1,13 +1,14 @@
-"""What does this voice express? A file, an array, a long recording, a live stream.
+"""The recognizer: files, arrays, long recordings and live streams -> expressed emotions.
 
-One way for all of them: sound -> windows (or a whole clip) -> the bundle's logits -> probabilities. A
-timeline is a stream fed with a file, so the two agree to the last bit.
+All of them go the same way: sound -> windows (or a whole clip) -> the bundle's logits -> probabilities. A
+timeline is a stream that is fed with a file, so the two agree to the last bit.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -18,20 +19,52 @@ from emovox import audio
 from emovox._arrays import Doubles, Floats
 from emovox.audio import SAMPLE_RATE, Channels, Source
 from emovox.bundles import Bundle, Spec, load_bundle
+from emovox.bundles.registry import DEFAULT, find
 from emovox.errors import AudioValueError, BundleCorruptError, ConfigError, ProfileError
 from emovox.inference.adaptation import Profile
-from emovox.inference.scorer import Judge
-from emovox.inference.stream import BLOCK_S, Learner, Listener, Stream, Switch, switch
-from emovox.results import Prediction, Segment, Window
+from emovox.inference.clip import ClipPredictor, ProfileBuilder
+from emovox.inference.options import PredictOptions, VadMode
+from emovox.inference.scorer import Scorer
+from emovox.inference.stream import BLOCK_S, Stream, TimelineStep
+from emovox.results import Prediction, Segment
 
 if TYPE_CHECKING:
     from emovox._parallel import Outcome
 
-__all__ = ["Recognizer"]
+__all__ = ["Recognizer", "load"]
+
+
+def load(
+    name: str | os.PathLike[str] = DEFAULT,
+    *,
+    threads: int = 1,
+    vad: VadMode = "on",
+    max_s: float | None = None,
+) -> Recognizer:
+    """Open a model by its name, by the path of a bundle's folder, or by that of a run that holds one.
+
+    ``hf://owner/name`` or ``hf://owner/name@revision`` is one on the Hugging Face Hub (see
+    `emovox.bundles.hub`). A name has precedence over a folder of the same name in the working directory;
+    write ``./default`` for the folder.
+
+    Args:
+        name: one of `emovox.models`, a path, or ``hf://owner/name``.
+        threads: threads that one prediction may use; 1 is best for small nets and for many files.
+        vad: whether a voice activity detector looks for speech, unless a call says otherwise.
+        max_s: seconds that a recording may last; ``None``: no limit.
+
+    Raises:
+        BundleNotFoundError: neither a known name nor a folder; the message names what exists.
+        BundleError: the bundle is damaged, or newer than this emovox.
+        DownloadError, MissingExtraError: a model on the Hub cannot be fetched; the extra ``hub`` is missing.
+        ConfigError: ``threads`` is not a positive whole number, ``vad`` neither "on" nor "off",
+            or ``max_s`` not above 0.
+    """
+    return Recognizer(load_bundle(find(name), threads=threads), vad=vad, max_s=max_s)
 
 
 class Recognizer:
-    """A model that is ready to listen. Immutable: share it between threads as you like.
+    """A model that is ready to predict. Immutable: share it between threads.
 
     Args:
         bundle: an opened model (see `emovox.load`).
@@ -43,11 +76,13 @@ class Recognizer:
         ConfigError: ``vad`` is neither "on" nor "off", or ``max_s`` not above 0.
     """
 
-    def __init__(self, bundle: Bundle, *, vad: Switch = "on", max_s: float | None = None) -> None:
+    def __init__(self, bundle: Bundle, *, vad: VadMode = "on", max_s: float | None = None) -> None:
         if max_s is not None and not max_s > 0:
             raise ConfigError(f"max_s is {max_s!r}; expected seconds, more than 0, or None")
+        if vad not in ("on", "off"):
+            raise ConfigError(f"vad is {vad!r}; expected 'on' or 'off'")
         self._bundle = bundle
-        self._vad = switch(vad)
+        self._vad = vad
         self._max_s = max_s
 
     @property
@@ -57,13 +92,18 @@ class Recognizer:
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """The emotions it can answer, in the order of its scores."""
+        """The emotions it can predict, in the order of its scores."""
         return self.spec.labels
 
     @property
     def name(self) -> str:
         """The model's name."""
         return self.spec.name
+
+    @property
+    def can_adapt(self) -> bool:
+        """Whether the model adapts to a speaker or source: see `enroll`."""
+        return self._bundle.normalizer is not None or self.spec.adaptation is not None
 
     def __repr__(self) -> str:
         return f"Recognizer({self.name!r}, version={self.spec.version!r}, labels={self.labels})"
@@ -73,13 +113,8 @@ class Recognizer:
         bundle = self._bundle
         if bundle.path is None:
             raise TypeError("a Recognizer whose bundle was not loaded from a folder cannot be pickled")
-        return _reopened, (
-            str(bundle.path.absolute()),
-            self.spec.sha256,
-            bundle.threads,
-            self._vad,
-            self._max_s,
-        )
+        path = str(bundle.path.absolute())
+        return _reopen, (path, self.spec.sha256, bundle.threads, self._vad, self._max_s)
 
     # ------------------------------------------------------------------------------ whole recordings
 
@@ -90,28 +125,28 @@ class Recognizer:
         sample_rate: int | None = None,
         labels: Iterable[str] | str | None = None,
         channels: Channels = "mix",
-        vad: Switch | None = None,
+        vad: VadMode | None = None,
         profile: Profile | None = None,
     ) -> Prediction:
-        """Judge one recording.
+        """Predict the expressed emotion of one recording.
 
-        Up to ``spec.clip_s`` it is judged in one run; a longer one by windows side by side, whose
-        probabilities are averaged over its speech (unsmoothed). Memory does not grow with its length.
+        A recording of up to ``spec.clip_s`` is predicted in one run; a longer one by windows side by side,
+        whose probabilities are averaged over its speech (unsmoothed). Memory does not grow with its length.
 
         It abstains (``label`` is ``None``) for one of these reasons, the first that holds:
 
-        - ``silence``, ``too_short`` (than ``spec.min_s``): there is nothing to judge; no scores.
-        - ``no_speech``: the voice activity detector heard none. The scores of a clip are given all the same,
-          for a detector may be wrong (whispers); a long recording has none, for no window was judged.
+        - ``silence``, ``too_short`` (than ``spec.min_s``): there is nothing to predict; no scores.
+        - ``no_speech``: neither the voice activity detector nor the model found any. The scores of a clip are
+          returned all the same, for a detector may be wrong (whispers); a long recording has none.
         - ``uncertain``: the confidence is below ``spec.abstain.confidence``; with scores.
 
         Args:
             source: a path, the bytes of a file, a binary file object, or an array with its ``sample_rate``.
             sample_rate: Hz, for an array.
-            labels: answer only these (names or aliases); the scores are renormalised over them.
-            channels: ``"mix"`` or the number of one, from 0; for all apart there is `predict_channels`.
-            vad: ``"on"`` or ``"off"``, instead of the recogniser's own setting.
-            profile: what is known of the voice, as `enroll` gives it.
+            labels: only these (names or aliases); the scores are renormalised over them.
+            channels: ``"mix"`` or the number of one, from 0; for each on its own see `predict_channels`.
+            vad: ``"on"`` or ``"off"``, instead of the recognizer's own setting.
+            profile: statistics of the speaker or source, as `enroll` returns them.
 
         Raises:
             AudioError: the sound cannot be read or used.
@@ -124,8 +159,9 @@ class Recognizer:
         'happy'
         """
         if channels == "each":
-            raise AudioValueError("predict gives one answer; for one answer a channel call predict_channels")
-        return self._predict(source, sample_rate, labels, channels, vad, profile)[0]
+            raise AudioValueError("predict returns one prediction; for one per channel use predict_channels")
+        options = PredictOptions(labels=labels, channels=channels, vad=vad, profile=profile)
+        return self._predict(source, options, sample_rate)[0]
 
     def predict_channels(
         self,
@@ -133,14 +169,15 @@ class Recognizer:
         *,
         sample_rate: int | None = None,
         labels: Iterable[str] | str | None = None,
-        vad: Switch | None = None,
+        vad: VadMode | None = None,
         profile: Profile | None = None,
     ) -> list[Prediction]:
-        """Judge each channel of a recording apart: a two-channel call has a speaker on each side.
+        """Predict each channel of a recording: a two-channel call has one speaker on each side.
 
-        Arguments and errors are those of `predict`. The answers are in the order of the channels.
+        Arguments and errors are those of `predict`. The predictions are in the order of the channels.
         """
-        return self._predict(source, sample_rate, labels, "each", vad, profile)
+        options = PredictOptions(labels=labels, channels="each", vad=vad, profile=profile)
+        return self._predict(source, options, sample_rate)
 
     def predict_many(
         self,
@@ -149,62 +186,82 @@ class Recognizer:
         workers: int = 1,
         labels: Iterable[str] | str | None = None,
         channels: Channels = "mix",
-        vad: Switch | None = None,
+        vad: VadMode | None = None,
         profile: Profile | None = None,
     ) -> Iterator[Prediction]:
-        """Judge many recordings; answers come in input order, as soon as they are known.
+        """Predict many recordings; the predictions come in input order, as soon as they are known.
 
-        One that fails, or that crashes its process, is a `Prediction` with ``error`` and costs no other.
+        A recording that fails, or that crashes its process, is a `Prediction` with ``error``.
 
         Args:
             sources: mostly paths; read only a little ahead.
-            workers: processes. The answers are the same for any number of them.
-            labels, channels, vad, profile: as in `predict`; ``channels="each"`` gives an answer for each
+            workers: processes. The predictions are the same for any number of them.
+            labels, channels, vad, profile: as in `predict`; ``channels="each"`` gives one prediction per
                 channel.
 
         Raises:
             LabelError, ConfigError, ProfileError: at once, a wrong argument.
             EmovoxError: while iterating, a worker process could not start.
         """
-        from emovox import _parallel  # most calls judge one recording, and need no processes
+        from emovox import _parallel  # most calls predict one recording, and need no processes
 
         if isinstance(sources, (str, bytes, os.PathLike)):
-            raise ConfigError(f"sources is one {type(sources).__name__}; expected many: predict judges one")
-        names = Judge(self._bundle, labels, profile).names
-        audio.blocks(b"", channels=channels)  # refuses wrong channels now, and reads nothing
-        work = partial(
-            self._predict,
-            sample_rate=None,
-            labels=names,
-            channels=channels,
-            vad=self._switch(vad),
-            profile=profile,
-        )
-        return _rows(_parallel.map_items(partial(_same, work), sources, workers=workers))
+            raise ConfigError(
+                f"sources is one {type(sources).__name__}; expected several: use predict for one"
+            )
+        options = PredictOptions(labels=labels, channels=channels, vad=vad, profile=profile)
+        work = partial(self._predict, options=self.check(options), sample_rate=None)
+        return _flatten(_parallel.map_items(partial(_identity, work), sources, workers=workers))
 
-    def _predict(
-        self,
-        source: Source,
-        sample_rate: int | None,
-        labels: Iterable[str] | str | None,
-        channels: Channels,
-        vad: Switch | None,
-        profile: Profile | None,
-    ) -> list[Prediction]:
-        judge, vad = Judge(self._bundle, labels, profile), self._switch(vad)
-        listeners: list[Listener] = []
-        for block in self._blocks(source, sample_rate, channels):
-            if not listeners:
-                listeners = [Listener(judge, vad=vad) for _ in block]
-            for listener, x in zip(listeners, block, strict=True):
-                listener.push(x)
-        file = _file(source)
+    def results(
+        self, source: Source, options: PredictOptions, *, sample_rate: int | None = None
+    ) -> Iterator[tuple[Segment | Prediction, float]]:
+        """The rows of one recording, each with the share of the recording that is done then, 0 to 1.
+
+        They are predictions, one per channel, or with ``options.timeline`` segments; a channel of a timeline
+        without speech has a prediction that says so.
+
+        Raises:
+            EmovoxError: while iterating, as `predict` and `timeline`.
+        """
+        if not options.timeline:
+            for prediction in self._predict(source, options, sample_rate):
+                yield prediction, 1.0
+            return
+        claimed_s = audio.probe(source, sample_rate=sample_rate).duration_s
+        step, with_speech = None, set()
+        for step in self.timeline_steps(source, options, sample_rate=sample_rate):
+            for channel, result in step.results:
+                if isinstance(result, Segment):
+                    with_speech.add(channel)
+                    yield result, min(result.end_s / claimed_s, 1.0) if claimed_s else 0.0
+        for channel in () if step is None else step.channels:
+            if channel not in with_speech:
+                yield Prediction(None, reason="no_speech", duration_s=claimed_s, channel=channel), 1.0
+
+    def check(self, options: PredictOptions) -> PredictOptions:
+        """Return the options with the labels spelt out, if the model can meet them.
+
+        Raises:
+            LabelError, ConfigError, ProfileError: it cannot.
+        """
+        return replace(options, labels=self.open_stream(options).labels)
+
+    def _predict(self, source: Source, options: PredictOptions, sample_rate: int | None) -> list[Prediction]:
+        scorer, vad = self._make_scorer(options), self._is_vad_on(options)
+        predictors: list[ClipPredictor] = []
+        for block in self._blocks(source, sample_rate, options.channels):
+            if not predictors:
+                predictors = [ClipPredictor(scorer, vad=vad) for _ in block]
+            for predictor, x in zip(predictors, block, strict=True):
+                predictor.push(x)
+        numbers = audio.channel_numbers(options.channels, len(predictors))
         return [
-            listener.finish(file=file, channel=channel)
-            for listener, channel in zip(listeners, _numbers(channels, len(listeners)), strict=True)
+            predictor.finish(file=_path_of(source), channel=channel)
+            for predictor, channel in zip(predictors, numbers, strict=True)
         ]
 
-    # ------------------------------------------------------------------------------ along the time
+    # ------------------------------------------------------------------------------ over time
 
     def timeline(
         self,
@@ -215,38 +272,69 @@ class Recognizer:
         hop_s: float | None = None,
         labels: Iterable[str] | str | None = None,
         channels: Channels = "mix",
-        vad: Switch | None = None,
+        vad: VadMode | None = None,
         profile: Profile | None = None,
         adapt: bool = False,
     ) -> Iterator[Segment]:
-        """The segments of a recording: speech only, smoothed, merged; given while it is read.
+        """Predict the segments of a recording: speech only, smoothed, merged; returned while it is read.
 
         Args:
             source, sample_rate, labels, vad, profile: as in `predict`.
-            window_s: seconds that are judged at once; ``spec.window_s`` unless given.
+            window_s: seconds of a window; ``spec.window_s`` unless given.
             hop_s: seconds from one window to the next; ``spec.hop_s`` unless given.
             channels: ``"mix"``, the number of one, or ``"each"``: then segments of all channels come as they
                 become final, and each names its ``channel``.
-            adapt: whether the voice is learnt as it goes (one voice a channel, then), beginning with
-                ``profile``. A window is judged by what came before it, never by what comes.
+            adapt: whether the model adapts to each channel as it goes, beginning with ``profile``. The scores
+                of a window depend on what came before it, never on what comes.
 
         Raises:
             LabelError, ConfigError, ProfileError: at once, a wrong argument.
             AudioError: while iterating, the sound cannot be read or used.
         """
-        opened = partial(
-            Stream,
-            Judge(self._bundle, labels, profile),
-            sample_rate=SAMPLE_RATE,
+        options = PredictOptions(
+            labels=labels,
+            channels=channels,
+            vad=vad,
+            profile=profile,
+            timeline=True,
             window_s=window_s,
             hop_s=hop_s,
-            vad=self._switch(vad),
             adapt=adapt,
-            file=_file(source),
         )
-        opened()  # refuses a wrong argument now, not at the first segment
-        blocks = self._blocks(source, sample_rate, channels)
-        return _timeline(blocks, channels, opened)
+        steps = self.timeline_steps(source, self.check(options), sample_rate=sample_rate)
+        return (result for step in steps for _, result in step.results if isinstance(result, Segment))
+
+    def timeline_steps(
+        self,
+        source: Source,
+        options: PredictOptions | None = None,
+        *,
+        sample_rate: int | None = None,
+        max_s: float | None = None,
+    ) -> Iterator[TimelineStep]:
+        """Windows and segments of each channel, block by block; the last step is what the end adds.
+
+        Args:
+            source, sample_rate: as in `predict`.
+            options: as in `timeline`.
+            max_s: seconds that the recording may last, instead of the recognizer's own limit.
+
+        Raises:
+            EmovoxError: while iterating, as `timeline`.
+        """
+        options = PredictOptions() if options is None else options
+        streams: list[Stream] = []
+        numbers: tuple[int | None, ...] = ()
+        n = 0
+        for block in self._blocks(source, sample_rate, options.channels, max_s):
+            if not streams:
+                numbers = audio.channel_numbers(options.channels, len(block))
+                file = _path_of(source)
+                streams = [self.open_stream(options, file=file, channel=number) for number in numbers]
+            n += block.shape[1]
+            found = [stream.push(x) for stream, x in zip(streams, block, strict=True)]
+            yield _make_step(numbers, found, n)
+        yield _make_step(numbers, [stream.flush() for stream in streams], n)
 
     def stream(
         self,
@@ -255,30 +343,47 @@ class Recognizer:
         window_s: float | None = None,
         hop_s: float | None = None,
         labels: Iterable[str] | str | None = None,
-        vad: Switch | None = None,
+        vad: VadMode | None = None,
         profile: Profile | None = None,
         adapt: bool = False,
     ) -> Stream:
         """Open a live stream of sound at ``sample_rate`` Hz; the other arguments are those of `timeline`."""
+        options = PredictOptions(
+            labels=labels, vad=vad, profile=profile, window_s=window_s, hop_s=hop_s, adapt=adapt
+        )
+        return self.open_stream(options, sample_rate=sample_rate)
+
+    def open_stream(
+        self,
+        options: PredictOptions,
+        *,
+        sample_rate: int = SAMPLE_RATE,
+        file: str | None = None,
+        channel: int | None = None,
+    ) -> Stream:
+        """Open a live stream as `stream` does; its segments name ``file`` and ``channel``."""
         return Stream(
-            Judge(self._bundle, labels, profile),
+            self._make_scorer(options),
             sample_rate=sample_rate,
-            window_s=window_s,
-            hop_s=hop_s,
-            vad=self._switch(vad),
-            adapt=adapt,
+            window_s=options.window_s,
+            hop_s=options.hop_s,
+            vad=self._is_vad_on(options),
+            adapt=options.adapt,
+            file=file,
+            channel=channel,
         )
 
-    # ------------------------------------------------------------------------------ one voice
+    # ------------------------------------------------------------------------------ adaptation
 
     def enroll(
         self,
         sources: Iterable[Source],
         *,
         sample_rate: int | None = None,
-        vad: Switch | None = None,
+        vad: VadMode | None = None,
+        emotion: str | None = None,
     ) -> Profile:
-        """Learn a voice from recordings of one speaker. Their emotions need not be known.
+        """Learn a speaker or a source from its recordings. Their emotions need not be known.
 
         Statistics are kept, no sound. A recording up to ``spec.clip_s`` is one clip, of a longer one each
         window with speech is. Varied speech teaches more than neutral speech (docs/enrolment.md).
@@ -287,9 +392,10 @@ class Recognizer:
             sources: as for `predict`, several.
             sample_rate: Hz, for arrays.
             vad: as in `predict`.
+            emotion: ``"neutral"`` when all recordings are neutral, for a model that knows neutral speech.
 
         Raises:
-            ProfileError: the model cannot use a profile, or a recording holds nothing to learn from.
+            ProfileError: the model cannot be adapted, or a recording holds nothing to learn from.
             AudioError: a recording cannot be read or used.
 
         >>> import emovox
@@ -300,18 +406,27 @@ class Recognizer:
         """
         if isinstance(sources, (str, bytes, os.PathLike)):
             raise ConfigError(f"sources is one {type(sources).__name__}; expected several, in a list")
-        judge, vad = Judge(self._bundle), self._switch(vad)
-        learnt = judge.enrolment()
+        if emotion not in (None, "neutral"):
+            raise ConfigError(f"emotion is {emotion!r}; expected 'neutral' or None")
+        options = PredictOptions(vad=vad)
+        scorer, vad_on = self._make_scorer(options), self._is_vad_on(options)
+        statistics = scorer.make_statistics(emotion)
         for source in sources:
-            learnt.add(_learnt(judge, self._blocks(source, sample_rate, "mix"), vad, _file(source)))
-        if not learnt.n_clips:
+            builder = ProfileBuilder(scorer, vad=vad_on, emotion=emotion)
+            for block in self._blocks(source, sample_rate, "mix"):
+                builder.push(block[0])
+            try:
+                statistics.add(builder.finish())
+            except ProfileError as error:
+                raise ProfileError(f"{_path_of(source) or 'the sound'}: {error}") from None
+        if not statistics.n_clips:
             raise ProfileError("there is nothing to enroll; expected a recording or several")
-        return learnt.profile()
+        return statistics.profile()
 
     # ------------------------------------------------------------------------------ numbers
 
     def logits(self, sounds: Sequence[Floats]) -> Floats:
-        """The model's raw answers to mono sounds ``(n,)`` float32 at 16 kHz, run as one batch.
+        """Return the model's logits of mono sounds ``(n,)`` float32 at 16 kHz, run as one batch.
 
         Returns:
             ``(len(sounds), n_labels)`` float32, before the temperature.
@@ -319,79 +434,60 @@ class Recognizer:
         return self._bundle.logits(sounds)
 
     def probabilities(self, logits: NDArray[Any], *, labels: Iterable[str] | str | None = None) -> Doubles:
-        """Calibrated probabilities of logits ``(..., n_labels)``: what `predict` gives as scores.
+        """Return calibrated probabilities of logits ``(..., n_labels)``: the scores of `predict`.
 
         Returns:
             ``(..., n_chosen)`` float64, summing to 1 over the last axis.
         """
-        return Judge(self._bundle, labels).probabilities(np.asarray(logits))
+        return Scorer(self._bundle, labels).probabilities(np.asarray(logits))
 
-    def _switch(self, vad: Switch | None) -> Switch:
-        return self._vad if vad is None else switch(vad)
+    # ------------------------------------------------------------------------------ helpers
 
-    def _blocks(self, source: Source, sample_rate: int | None, channels: Channels) -> Iterator[Floats]:
+    def _is_vad_on(self, options: PredictOptions) -> bool:
+        return (options.vad or self._vad) == "on"
+
+    def _make_scorer(self, options: PredictOptions) -> Scorer:
+        # Without the detector all sound counts as speech, so the model's own opinion is not asked for either.
+        detect = self._is_vad_on(options)
+        return Scorer(self._bundle, options.labels, options.profile, detect_speech=detect)
+
+    def _blocks(
+        self, source: Source, sample_rate: int | None, channels: Channels, max_s: float | None = None
+    ) -> Iterator[Floats]:
         return audio.blocks(
-            source, sample_rate=sample_rate, channels=channels, block_s=BLOCK_S, max_s=self._max_s
+            source,
+            sample_rate=sample_rate,
+            channels=channels,
+            block_s=BLOCK_S,
+            max_s=self._max_s if max_s is None else max_s,
         )
 
 
-# ---------------------------------------------------------------------------------------------- helpers
+def _make_step(numbers: tuple[int | None, ...], found: Sequence[Sequence[Any]], n: int) -> TimelineStep:
+    pairs = zip(numbers, found, strict=True)
+    results = tuple((number, result) for number, several in pairs for result in several)
+    return TimelineStep(results, n / SAMPLE_RATE, numbers)
 
 
-def _timeline(
-    blocks: Iterator[Floats], channels: Channels, opened: Callable[..., Stream]
-) -> Iterator[Segment]:
-    """Feed each channel ``(c, n)`` of ``blocks`` to a stream of its own; give the segments."""
-    streams: list[Stream] = []
-    for block in blocks:
-        if not streams:
-            streams = [opened(channel=channel) for channel in _numbers(channels, len(block))]
-        for each, x in zip(streams, block, strict=True):
-            yield from _segments(each.push(x))
-    for each in streams:
-        yield from _segments(each.flush())
-
-
-def _learnt(judge: Judge, blocks: Iterator[Floats], vad: Switch, file: str | None) -> Profile:
-    learner = Learner(judge, vad=vad)
-    for block in blocks:
-        learner.push(block[0])
-    try:
-        return learner.finish()
-    except ProfileError as error:
-        raise ProfileError(f"{file or 'the sound'}: {error}") from None
-
-
-def _segments(found: list[Window | Segment]) -> Iterator[Segment]:
-    return (each for each in found if isinstance(each, Segment))
-
-
-def _rows(outcomes: Iterator[Outcome[Source, list[Prediction]]]) -> Iterator[Prediction]:
+def _flatten(outcomes: Iterator[Outcome[Source, list[Prediction]]]) -> Iterator[Prediction]:
     for outcome in outcomes:
         if outcome.value is None:
-            yield Prediction(label=None, file=_file(outcome.item), error=outcome.error)
+            yield Prediction(label=None, file=_path_of(outcome.item), error=outcome.error)
         else:
             yield from outcome.value
 
 
-def _numbers(channels: Channels, n: int) -> Sequence[int | None]:
-    """What the answers say about their channel."""
-    if channels == "each":
-        return range(n)
-    return [None if channels == "mix" else int(channels)]
-
-
-def _file(source: Source) -> str | None:
+def _path_of(source: Source) -> str | None:
     """The path as it was given, if it was one."""
     return os.fspath(source) if isinstance(source, (str, os.PathLike)) else None
 
 
-def _same(work: Callable[[Source], list[Prediction]]) -> Callable[[Source], list[Prediction]]:
-    """A factory for `map_items`: pickling ``work`` makes each process load the Recognizer anew."""
+def _identity(work: Callable[[Source], list[Prediction]]) -> Callable[[Source], list[Prediction]]:
+    """A factory for `_parallel.map_items`: unpickling ``work`` opens its Recognizer anew in the worker."""
     return work
 
 
-def _reopened(path: str, sha256: str, threads: int, vad: Switch, max_s: float | None) -> Recognizer:
+def _reopen(path: str, sha256: str, threads: int, vad: VadMode, max_s: float | None) -> Recognizer:
     bundle = load_bundle(path, threads=threads)
     if bundle.spec.sha256 != sha256:
         raise BundleCorruptError(f"the bundle in {path} was replaced by another while it was in use")

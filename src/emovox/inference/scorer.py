@@ -1,10 +1,11 @@
-"""What does a model say of one sound: in the labels of one call, and as it knows the voice."""
+"""Scores of one sound: the bundle's answer in the labels of one call, adapted to one source."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable
 from copy import copy
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,26 +15,41 @@ from emovox._arrays import Doubles, Floats
 from emovox.audio import SAMPLE_RATE
 from emovox.bundles import Bundle
 from emovox.errors import ConfigError
-from emovox.inference.adaptation import Enrolment, Profile, enrolment_for, voice_of
-from emovox.inference.windows import Cut, Cutter
+from emovox.inference.adaptation import Profile, RunningStatistics, make_adaptation, make_statistics
+from emovox.inference.windows import AudioWindow, Windower
 from emovox.labels import canonical_all
+from emovox.results import Adaptation
 
-__all__ = ["MIN_HOP_S", "MIN_SPEECH_SHARE", "Judge"]
+__all__ = ["MIN_HOP_S", "MIN_SPEECH_SHARE", "ScoredSound", "Scorer"]
 
 MIN_SPEECH_SHARE = 0.1
-"""A window with less speech (0.3 s of 3) is not judged: it holds the edge of a word, or a false alarm."""
+"""A window with less speech (0.3 s of 3) is not scored: it holds the edge of a word, or a false alarm."""
 
 MIN_HOP_S = 0.1
 """Shorter hops only repeat the same answer."""
 
 
-class Judge:
-    """A bundle, asked for some of its labels. Immutable.
+@dataclass(frozen=True, slots=True, eq=False)
+class ScoredSound:
+    """What a model says about one sound."""
+
+    scores: Doubles
+    """Probabilities ``(n_labels,)``, summing to 1."""
+    is_speech: bool
+    """False when the model itself says that the sound is not speech."""
+    row: Floats | None
+    """What adaptation learns from: the features ``(d,)`` or the embedding ``(d,)``; ``None``: the model
+    cannot be adapted."""
+
+
+class Scorer:
+    """A bundle, restricted to some of its labels and adapted to one source. Immutable.
 
     Args:
         bundle: an opened model.
         labels: names or aliases, also as ``"a,b"``; all of the model's when ``None``.
-        profile: what is known of the voice that will be heard.
+        profile: statistics of the speaker or source of the sounds to come.
+        detect_speech: whether the model's own speech output is used, if it has one.
 
     Raises:
         LabelError: a label is unknown, or the model cannot answer it.
@@ -45,16 +61,26 @@ class Judge:
         bundle: Bundle,
         labels: Iterable[str] | str | None = None,
         profile: Profile | None = None,
+        *,
+        detect_speech: bool = True,
     ) -> None:
-        known = bundle.spec.labels
         self.spec = bundle.spec
+        known = bundle.spec.labels
         self.names = known if labels is None else canonical_all(labels, known)
         """Labels in the order of the scores."""
         self.min_samples = math.ceil(self.spec.min_s * SAMPLE_RATE)
         self._bundle = bundle
         self._columns = [known.index(name) for name in self.names]
         self._profile = profile
-        self._voice = None if profile is None else voice_of(bundle, profile)
+        self._adaptation = None if profile is None else make_adaptation(bundle, profile)
+        self._threshold = 0.0
+        if detect_speech and self.spec.speech is not None:
+            self._threshold = self.spec.speech.threshold
+
+    @property
+    def adaptation(self) -> Adaptation | None:
+        """How far the model is adapted; ``None`` when it is not."""
+        return None if self._adaptation is None else self._adaptation.summary
 
     def probabilities(self, logits: NDArray[Any]) -> Doubles:
         """Logits ``(..., n_labels)`` -> ``(..., len(names))`` float64, summing to 1 over the last axis."""
@@ -62,49 +88,42 @@ class Judge:
         e = np.exp(z - z.max(axis=-1, keepdims=True))
         return np.asarray(e / e.sum(axis=-1, keepdims=True))
 
-    def scores(self, sound: Floats) -> Doubles:
-        """``(n,)`` -> ``(len(names),)``. One sound a run: its answer then depends on nothing but itself."""
-        return self.heard_scores(self.heard_clip(sound))
+    def score(self, sound: Floats) -> ScoredSound:
+        """Score a sound ``(n,)``. One sound per run: its answer then depends on nothing but itself."""
+        model_input = self._bundle.compute_input(sound)
+        output = self._bundle.run([model_input], self._adaptation)
+        row = model_input if self._bundle.normalizer is not None else output.embedding_of(0)
+        return ScoredSound(
+            self.probabilities(output.logits[0]), output.speech_probability(0) >= self._threshold, row
+        )
 
-    def window_scores(self, cut: Cut) -> Doubles | None:
-        """The scores of a window, or ``None`` when it holds too little sound or speech."""
-        heard = self.heard(cut)
-        return None if heard is None else self.heard_scores(heard)
-
-    def heard_clip(self, sound: Floats) -> Floats:
-        """What the graph takes of a sound ``(n,)``."""
-        return self._bundle.heard(sound)
-
-    def heard(self, cut: Cut) -> Floats | None:
-        """What the graph takes of a window, or ``None`` when it holds too little sound or speech."""
-        if cut.sound is None or cut.speech < MIN_SPEECH_SHARE or len(cut.sound) < self.min_samples:
+    def score_window(self, window: AudioWindow) -> ScoredSound | None:
+        """Score a window; ``None`` when it holds too little sound or speech."""
+        if window.sound is None or window.speech < MIN_SPEECH_SHARE or len(window.sound) < self.min_samples:
             return None
-        return self._bundle.heard(cut.sound)
+        scored = self.score(window.sound)
+        return scored if scored.is_speech else None
 
-    def heard_scores(self, heard: Floats) -> Doubles:
-        """The scores ``(len(names),)`` of what the graph takes."""
-        return self.probabilities(self._bundle.answers([heard], self._voice)[0])
-
-    def enrolment(self) -> Enrolment:
-        """Where more can be learnt of the voice; it begins with what is known of it.
+    def make_statistics(self, emotion: str | None = None) -> RunningStatistics:
+        """Open statistics to learn the source from; they begin with those of the profile.
 
         Raises:
-            ProfileError: the model cannot use a profile.
+            ProfileError: the model cannot be adapted.
         """
-        return enrolment_for(self._bundle, self._profile)
+        return make_statistics(self._bundle, self._profile, emotion=emotion)
 
-    def told(self, known: Enrolment) -> Judge:
-        """The same judge, told what is known of the voice by now."""
+    def with_statistics(self, statistics: RunningStatistics) -> Scorer:
+        """The same scorer, adapted to what is known of the source by now."""
         other = copy(self)
-        other._voice = voice_of(self._bundle, known)
+        other._adaptation = make_adaptation(self._bundle, statistics)
         return other
 
-    def named(self, scores: Doubles | None) -> dict[str, float]:
+    def label_scores(self, scores: Doubles | None) -> dict[str, float]:
         """Scores under their labels; empty for ``None``."""
         return {} if scores is None else dict(zip(self.names, scores.tolist(), strict=True))
 
-    def cutter(self, window_s: float | None = None, hop_s: float | None = None) -> Cutter:
-        """A cutter for windows this model can judge; its own window and hop unless given.
+    def make_windower(self, window_s: float | None = None, hop_s: float | None = None) -> Windower:
+        """Open a windower for this model; its own window and hop unless given.
 
         Raises:
             ConfigError: the window is too short or too long for the model, or longer hops than windows.
@@ -114,10 +133,10 @@ class Judge:
         hop_s = min(spec.hop_s, window_s) if hop_s is None else hop_s
         if not spec.min_s <= window_s <= spec.clip_s:
             raise ConfigError(
-                f"window_s is {window_s}; model {spec.name!r} judges {spec.min_s:g} to {spec.clip_s:g} s"
+                f"window_s is {window_s}; model {spec.name!r} takes {spec.min_s:g} to {spec.clip_s:g} s"
             )
         if not MIN_HOP_S <= hop_s <= window_s:
             raise ConfigError(f"hop_s is {hop_s}; expected {MIN_HOP_S:g} s to window_s ({window_s:g} s)")
-        return Cutter(
+        return Windower(
             window=round(window_s * SAMPLE_RATE), hop=round(hop_s * SAMPLE_RATE), least=self.min_samples
         )

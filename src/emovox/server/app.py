@@ -14,10 +14,10 @@ from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
 
 import emovox
-from emovox.bundles import registry
 from emovox.disclaimer import NOTICE
 from emovox.errors import EmovoxError, did_you_mean
 from emovox.inference.recognizer import Recognizer
+from emovox.inference.recognizer import load as load_model
 from emovox.server import http, logs, page, socket
 from emovox.server.engine import Engine, Factory
 from emovox.server.limits import Rates, Room
@@ -87,7 +87,7 @@ def create_app(settings: Settings, factory: Factory | None = None) -> FastAPI:
 
 
 def _opened(name: str, *, max_s: float) -> Recognizer:
-    return registry.load(name, max_s=max_s)
+    return load_model(name, max_s=max_s)
 
 
 # ------------------------------------------------------------------------------------ errors

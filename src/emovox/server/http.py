@@ -15,9 +15,10 @@ from fastapi.responses import JSONResponse, Response, StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.types import Receive, Scope, Send
 
+from emovox.inference.options import PredictOptions
 from emovox.inference.recognizer import Recognizer
 from emovox.results import Prediction, csv_header, csv_line
-from emovox.server.answers import Asked, Heard, asked_of, predictions, timeline
+from emovox.server.answers import TimelineEvents, check_options, predict_upload, predict_upload_timeline
 from emovox.server.metrics import CONTENT_TYPE
 from emovox.server.schemas import (
     ErrorAnswer,
@@ -147,7 +148,7 @@ async def predict(request: Request, query: Annotated[_PredictQuery, Query()]) ->
         rows: list[dict[str, Any]] = []
         for upload in body.files:
             await _go_on(request)
-            work = partial(predictions, model, upload, asked)
+            work = partial(predict_upload, model, upload, asked)
             try:
                 found = await service.engine.run(work, begun=bool(rows))
             except Refusal as refusal:
@@ -180,7 +181,7 @@ async def along(request: Request, query: Annotated[_TimelineQuery, Query()]) -> 
         if len(body.files) > 1:
             raise Refusal(400, "bad_form", f"got {len(body.files)} files; a timeline is of one")
         asked = await _told(service, model, asked, query.profile, body.profile)
-        steps = timeline(model, body.files[0], asked, max_s=service.settings.max_seconds)
+        steps = predict_upload_timeline(model, body.files[0], asked, max_s=service.settings.max_seconds)
         stack.callback(steps.close)  # before its file is closed
         first = await service.engine.run(partial(next, steps))  # no sound? said before any answer
         heard = _heard(request, service, first, steps)
@@ -194,10 +195,10 @@ async def along(request: Request, query: Annotated[_TimelineQuery, Query()]) -> 
 
 
 async def _heard(
-    request: Request, service: Service, first: Heard, steps: Generator[Heard, None, None]
-) -> AsyncIterator[Heard]:
+    request: Request, service: Service, first: TimelineEvents, steps: Generator[TimelineEvents, None, None]
+) -> AsyncIterator[TimelineEvents]:
     """All steps; each takes its turn in the engine, so a slow reader keeps no thread."""
-    step: Heard | None = first
+    step: TimelineEvents | None = first
     duration_s = 0.0
     while step is not None:
         _judged(request, step.duration_s - duration_s)
@@ -207,7 +208,7 @@ async def _heard(
         step = await service.engine.run(partial(next, steps, None), begun=True)
 
 
-def _collected(heard: list[Heard], *, windows: bool) -> dict[str, Any]:
+def _collected(heard: list[TimelineEvents], *, windows: bool) -> dict[str, Any]:
     events = [event for step in heard for event in step.events]
     answer: dict[str, Any] = {"segments": [row for kind, row in events if kind == "segment"]}
     if windows:
@@ -215,7 +216,7 @@ def _collected(heard: list[Heard], *, windows: bool) -> dict[str, Any]:
     return {**answer, "duration_s": round(heard[-1].duration_s, 3)}
 
 
-def _csv(heard: list[Heard], labels: tuple[str, ...], file: str | None) -> str:
+def _csv(heard: list[TimelineEvents], labels: tuple[str, ...], file: str | None) -> str:
     """As ``emovox predict --timeline --format csv`` writes it; where nobody speaks a row says so."""
     rows = [row for step in heard for kind, row in step.events if kind == "segment"]
     spoken = {row["channel"] for row in rows}
@@ -227,7 +228,9 @@ def _csv(heard: list[Heard], labels: tuple[str, ...], file: str | None) -> str:
     return csv_header(labels) + "".join(csv_line(row, labels) for row in rows)
 
 
-async def _sse(request: Request, heard: AsyncIterator[Heard], *, windows: bool) -> AsyncIterator[str]:
+async def _sse(
+    request: Request, heard: AsyncIterator[TimelineEvents], *, windows: bool
+) -> AsyncIterator[str]:
     n_segments, duration_s = 0, 0.0
     try:
         async for step in heard:
@@ -312,24 +315,24 @@ def _received(request: Request) -> AbstractAsyncContextManager[Body]:
     )
 
 
-def _asked(service: Service, query: _Common) -> tuple[str, Recognizer, Asked]:
+def _asked(service: Service, query: _Common) -> tuple[str, Recognizer, PredictOptions]:
     """Which model, and what of it: refused before the body is read when it cannot be."""
     name, model = service.engine.model(query.model)
-    asked = Asked(query.labels, query.channels, query.vad)
+    asked = PredictOptions(labels=query.labels, channels=query.channels, vad=query.vad)
     if isinstance(query, _TimelineQuery):
         asked = replace(asked, window_s=query.window, hop_s=query.hop)
-    return name, model, asked_of(model, asked)
+    return name, model, check_options(model, asked)
 
 
 async def _told(
-    service: Service, model: Recognizer, asked: Asked, kept: str | None, sent: bytes | None
-) -> Asked:
+    service: Service, model: Recognizer, asked: PredictOptions, kept: str | None, sent: bytes | None
+) -> PredictOptions:
     """``asked`` with the profile that the request brought, or named."""
     if kept is not None:
         if sent is not None:
             raise Refusal(400, "bad_profile", "got a profile and the name of one; expected one of them")
         sent = await service.engine.run(partial(_kept, service.settings.profiles, kept))
-    return asked if sent is None else await service.engine.run(partial(asked_of, model, asked, sent))
+    return asked if sent is None else await service.engine.run(partial(check_options, model, asked, sent))
 
 
 def _kept(folder: Path | None, name: str) -> bytes:

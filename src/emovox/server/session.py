@@ -25,10 +25,10 @@ from typing import Any, TypeAlias
 from numpy.typing import NDArray
 
 from emovox.audio import SAMPLE_RATE
-from emovox.bundles.record import Record, parsed
+from emovox.bundles.record import Record, parse_json
 from emovox.errors import EmovoxError, did_you_mean
+from emovox.inference.options import PredictOptions
 from emovox.inference.recognizer import Recognizer
-from emovox.inference.stream import switch
 from emovox.results import Segment, Window
 from emovox.server.schemas import Refusal, check_overlap, refusal_for
 from emovox.server.wire import ENCODINGS, wire
@@ -79,7 +79,7 @@ class Start(Record):
     model: str | None = None
     api_key: str | None = field(default=None, repr=False)
 
-    def _agree(self) -> None:
+    def _check(self) -> None:
         if self.encoding not in ENCODINGS:
             raise ValueError(
                 f"encoding: got {self.encoding[:40]!r}; {did_you_mean(self.encoding, ENCODINGS)}"
@@ -194,7 +194,7 @@ class Session:
     def _message(self, text: str) -> dict[str, Any]:
         self._check(len(text))
         try:
-            values = parsed(text.encode(errors="replace"))
+            values = parse_json(text.encode(errors="replace"))
         except ValueError as error:
             raise Refusal(400, "bad_message", f"{_EXPECTED}; {error}") from None
         if not isinstance(values, dict):
@@ -251,17 +251,16 @@ class _Take:
     """
 
     def __init__(self, start: Start, voice: Voice, longest_s: float) -> None:
-        vad = None if start.vad is None else switch(start.vad)
+        options = PredictOptions(
+            labels=start.labels,
+            vad=start.vad,  # type: ignore[arg-type]  # checked there
+            window_s=start.window,
+            hop_s=start.hop,
+        )
         self.heard_s = 0.0
         self._voice, self._longest_s = voice, longest_s
         self._wire = wire(start.encoding, SAMPLE_RATE if start.rate is None else start.rate)
-        self._stream = voice.recognizer.stream(
-            sample_rate=self._wire.rate,
-            window_s=start.window,
-            hop_s=start.hop,
-            labels=start.labels,
-            vad=vad,
-        )
+        self._stream = voice.recognizer.open_stream(options, sample_rate=self._wire.rate)
         check_overlap(self._stream.window_s, self._stream.hop_s, voice.recognizer.spec)
 
     def ready(self) -> Answer:

@@ -21,7 +21,7 @@ import torch
 from torch import nn
 
 from emovox._arrays import Floats
-from emovox.bundles.onnx_session import Graph, Kind
+from emovox.bundles.onnx_session import Kind, OnnxModel
 from emovox.errors import BundleError, ConfigError
 from emovox.nets.encoder import EncoderNet
 
@@ -96,7 +96,7 @@ def check_parity(
     with torch.inference_mode():
         expected = np.concatenate([net(*_padded([item], kind)).numpy() for item in items])
     n_columns = None if kind == "waveform" else items[0].shape[-1]
-    graph = Graph(model, name=name, n_labels=expected.shape[1], kind=kind, n_columns=n_columns)
+    graph = OnnxModel(model, name=name, n_labels=expected.shape[1], kind=kind, n_columns=n_columns)
     alone = np.concatenate([graph([item]) for item in items])
     worst = max(float(np.abs(alone - expected).max()), float(np.abs(graph(items) - expected).max()))
     if not worst <= TOLERANCE:

@@ -23,8 +23,8 @@ import numpy as np
 import onnx
 
 from emovox._arrays import Floats
-from emovox._telemetry import keep_quiet
-from emovox.bundles.onnx_session import Graph, Kind, fed
+from emovox._telemetry import disable_telemetry
+from emovox.bundles.onnx_session import Kind, OnnxModel, make_feed
 from emovox.errors import BundleError, ConfigError
 
 __all__ = ["OPERATIONS", "operations", "to_int8"]
@@ -76,7 +76,7 @@ def to_int8(model: bytes, items: Sequence[Floats], *, kind: Kind, name: str = "m
 
 
 def _static(proto: Any, items: Sequence[Floats], kind: Kind, nodes: Sequence[str], name: str) -> bytes:
-    keep_quiet()
+    disable_telemetry()
     from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
 
     with tempfile.TemporaryDirectory() as folder, _quiet():
@@ -112,7 +112,7 @@ def _logits(model: bytes, items: Sequence[Floats], kind: Kind, name: str) -> Flo
     outputs = {port.name: port.type.tensor_type.shape for port in onnx.load_from_string(model).graph.output}
     n_columns = None if kind == "waveform" else items[0].shape[-1]
     n_labels = outputs["logits"].dim[1].dim_value
-    graph = Graph(model, name=name, n_labels=n_labels, kind=kind, n_columns=n_columns)
+    graph = OnnxModel(model, name=name, n_labels=n_labels, kind=kind, n_columns=n_columns)
     return np.concatenate([graph([item]) for item in items])
 
 
@@ -160,7 +160,7 @@ class _Clips:
 
     def get_next(self) -> dict[str, Any] | None:
         item = next(self._left, None)
-        return None if item is None else fed(self._kind, [item])
+        return None if item is None else make_feed(self._kind, [item])
 
 
 @contextlib.contextmanager

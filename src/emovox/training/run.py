@@ -21,7 +21,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from emovox.bundles import Score, registry, write_bundle
+from emovox.bundles import Score, write_bundle
 from emovox.datasets.loading import Dataset
 from emovox.datasets.manifest import Manifest
 from emovox.datasets.protocols import write_splits
@@ -29,6 +29,7 @@ from emovox.datasets.split_plan import SplitPlan, make_split
 from emovox.errors import ConfigError, ManifestError
 from emovox.evaluation.evaluate import Evaluation, evaluate_split
 from emovox.inference.recognizer import Recognizer
+from emovox.inference.recognizer import load as load_model
 from emovox.training import run_folder, tracking
 from emovox.training.config import Changes, Config, Source, to_yaml
 from emovox.training.inputs import SplitInputs
@@ -61,7 +62,7 @@ class TrainingRun:
 
     def recognizer(self, **options: Any) -> Recognizer:
         """Load the bundle; ``options`` are those of `emovox.load`."""
-        return registry.load(self.bundle, **options)
+        return load_model(self.bundle, **options)
 
 
 def train(
@@ -161,7 +162,7 @@ def train(
     bundle = folder / run_folder.BUNDLE_FOLDER
     spec = write_bundle(bundle, exported.model, exported.spec, replace=True)
     evaluation = evaluate_split(
-        registry.load(bundle),
+        load_model(bundle),
         tested,
         within=dataset.manifest,
         protocol=split.name,

@@ -11,7 +11,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from emovox._telemetry import keep_quiet
+from emovox._telemetry import disable_telemetry
 from emovox.errors import MissingExtraError
 from emovox.training.run_folder import BUNDLE_FOLDER, Run
 
@@ -62,7 +62,7 @@ def log_run(run: Run, location: str | Path) -> str:
         MissingExtraError: MLflow is not installed.
     """
     check_location(str(location))
-    keep_quiet()
+    disable_telemetry()
     from mlflow import MlflowClient
 
     address = str(location) if "://" in str(location) else Path(location).resolve().as_uri()

@@ -40,14 +40,14 @@ def radar(
     force: Force = False,
 ) -> int:
     """Draw the probabilities of one clip or several as a radar chart."""
-    from emovox.bundles import registry
+    from emovox.inference.recognizer import load as load_model
     from emovox.reports.figures import draw_radar
     from emovox.reports.figures.radar import MOST_CLIPS
 
     check_output(output, force=force)
     if len(clips) > MOST_CLIPS:
         raise ConfigError(f"got {len(clips)} clips; expected 1 to {MOST_CLIPS} on one radar chart")
-    recognizer = registry.load(model)
+    recognizer = load_model(model)
     answers = [recognizer.predict(clip, labels=labels) for clip in clips]
     title = f"Probabilities by {recognizer.name} {recognizer.spec.version}"
     return write(draw_radar(answers, title=title), output, title)
@@ -128,9 +128,9 @@ def _read_part(clip: str, start_s: float, end_s: float | None) -> Floats:
 
 def _predict(x: Floats, model: str) -> tuple[list[Segment], str]:
     from emovox import audio
-    from emovox.bundles import registry
+    from emovox.inference.recognizer import load as load_model
 
-    recognizer = registry.load(model)
+    recognizer = load_model(model)
     found = list(recognizer.timeline(x, sample_rate=audio.SAMPLE_RATE))
     who = f"{recognizer.name} {recognizer.spec.version}"
     return found, f"Expressed emotion by {who}{'' if found else ': no speech was found'}; blank: no speech."

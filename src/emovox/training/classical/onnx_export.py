@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from emovox._arrays import Doubles, Floats
-from emovox._telemetry import keep_quiet
+from emovox._telemetry import disable_telemetry
 from emovox.errors import BundleError, ConfigError
 from emovox.training.classical.fitting import FittedClassifier
 from emovox.training.classical.graph_builder import GraphBuilder
@@ -100,7 +100,7 @@ _ALONE = 8
 
 
 def _run(model: bytes, batches: list[Floats]) -> Doubles:
-    keep_quiet()
+    disable_telemetry()
     import onnxruntime as ort
 
     options = ort.SessionOptions()

@@ -1,14 +1,13 @@
-"""From sound to what a bundle's graph takes, when that is features of the sound.
+"""The features of a sound, for bundles whose graph takes features.
 
-What a model was trained on is computed by the same `emovox.features` here. A set whose digest is another one
-gives other numbers, and a model would answer nonsense without a word; therefore it is refused.
+They are computed by the same `emovox.features` as in training. A set with another digest has other values,
+and the model would silently answer nonsense; therefore it is refused.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -20,7 +19,7 @@ from emovox.errors import BundleCorruptError, BundleVersionError, ConfigError, E
 if TYPE_CHECKING:
     from emovox.features import FeatureSet
 
-__all__ = ["MAX_COLUMNS", "MAX_PARAMETER", "Front", "front"]
+__all__ = ["MAX_COLUMNS", "MAX_PARAMETER", "FeatureFrontEnd", "open_front_end"]
 
 
 MAX_COLUMNS = 1 << 16
@@ -33,16 +32,16 @@ _TRIAL_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
-class Front:
+class FeatureFrontEnd:
     """The features that one bundle takes: a set, or some of its columns in an order of their own."""
 
     name: str
-    """What messages call the bundle."""
+    """The bundle, in messages."""
     features: FeatureSet
     columns: tuple[str, ...]
     """In the order of the graph."""
     places: Ints | None
-    """Where they stand in the set, ``(d,)``; ``None`` for all, in order."""
+    """Their indices in the set, ``(d,)``; ``None`` for all, in order."""
 
     def __call__(self, sound: Floats) -> Floats:
         """Sound ``(n,)`` at 16 kHz -> a row ``(d,)`` or frames ``(t, d)`` float32; nan is missing.
@@ -66,7 +65,7 @@ class Front:
         return values if self.places is None else np.ascontiguousarray(values[..., self.places])
 
 
-def front(wanted: Features, *, kind: str, name: str, min_s: float) -> Front:
+def open_front_end(wanted: Features, *, kind: str, name: str, min_s: float) -> FeatureFrontEnd:
     """Find the features, verify that they are still those of the training, and try them on a short sound.
 
     Args:
@@ -81,29 +80,47 @@ def front(wanted: Features, *, kind: str, name: str, min_s: float) -> Front:
         MissingExtraError: the features need an extra that is not installed.
     """
     name = f"bundle {name!r}"
-    _refuse_absurd(name, wanted.overrides)
-    features = _found(name, wanted)
+    for key, value in wanted.overrides.items():
+        if isinstance(value, (int, float)) and not -MAX_PARAMETER <= value <= MAX_PARAMETER:
+            raise BundleCorruptError(
+                f"{name}: input.features.overrides.{key} is {value:g}, at most {MAX_PARAMETER} is accepted"
+            )
+        if key == "download":  # a file may not cause a download
+            raise BundleCorruptError(f"{name}: input.features.overrides may not ask for a download")
+    features = _find_features(name, wanted)
     if features.kind != kind:
-        raise BundleCorruptError(f"{name} wants {kind}, its features {wanted.set!r} are {features.kind}")
+        raise BundleCorruptError(f"{name} takes {kind}, its features {wanted.set!r} are {features.kind}")
     if features.digest != wanted.digest:
         raise BundleVersionError(
             f"{name} was trained on features {wanted.set!r} with the digest {wanted.digest}, here they have "
             f"{features.digest}: the set's definition has changed. Train the model again, or go back to the "
             "versions that it was trained with"
         )
-    made = Front(name, features, wanted.columns or tuple(features.columns), _places(name, features, wanted))
-    made(_click(min(min_s, _TRIAL_S)))  # a missing extra is told now, not at the first recording
-    return made
+    places = None
+    if wanted.columns is not None:
+        where = {column: place for place, column in enumerate(features.columns)}
+        for column in wanted.columns:
+            if column not in where:
+                raise BundleCorruptError(
+                    f"{name} takes the column {column!r}, which the features {wanted.set!r} do not have"
+                )
+        places = np.array([where[column] for column in wanted.columns], np.intp)
+    front_end = FeatureFrontEnd(name, features, wanted.columns or tuple(features.columns), places)
+    # A trial with a click in silence: a missing extra is reported now, not at the first recording.
+    click = np.zeros(max(1, round(min(min_s, _TRIAL_S) * SAMPLE_RATE)), np.float32)
+    click[len(click) // 2] = 0.5
+    front_end(click)
+    return front_end
 
 
-def _found(name: str, wanted: Features) -> FeatureSet:
+def _find_features(name: str, wanted: Features) -> FeatureSet:
     from emovox.features import find_feature_set  # a waveform model needs none
 
     try:
         found = find_feature_set(wanted.set, wanted.overrides or None)
     except ConfigError as error:
         raise BundleVersionError(
-            f"{name} wants features that this emovox does not have: {error}. Update emovox"
+            f"{name} takes features that this emovox does not have: {error}. Update emovox"
         ) from error
     except EmovoxError:
         raise
@@ -113,35 +130,6 @@ def _found(name: str, wanted: Features) -> FeatureSet:
         ) from error
     if len(found.columns) > MAX_COLUMNS:
         raise BundleCorruptError(
-            f"{name} wants {len(found.columns)} columns, at most {MAX_COLUMNS} are accepted"
+            f"{name} takes {len(found.columns)} columns, at most {MAX_COLUMNS} are accepted"
         )
     return found
-
-
-def _refuse_absurd(name: str, overrides: Mapping[str, Any]) -> None:
-    for key, value in overrides.items():
-        if isinstance(value, (int, float)) and not -MAX_PARAMETER <= value <= MAX_PARAMETER:
-            raise BundleCorruptError(
-                f"{name}: input.features.overrides.{key} is {value:g}, at most {MAX_PARAMETER} is accepted"
-            )
-        if key == "download":  # nothing is fetched on the word of a file
-            raise BundleCorruptError(f"{name}: input.features.overrides may not ask for a download")
-
-
-def _places(name: str, features: FeatureSet, wanted: Features) -> Ints | None:
-    if wanted.columns is None:
-        return None
-    where = {column: place for place, column in enumerate(features.columns)}
-    for column in wanted.columns:
-        if column not in where:
-            raise BundleCorruptError(
-                f"{name} wants the column {column!r}, which the features {wanted.set!r} do not have"
-            )
-    return np.array([where[column] for column in wanted.columns], np.intp)
-
-
-def _click(duration_s: float) -> Floats:
-    """A click in silence: what comes through every door."""
-    x = np.zeros(max(1, round(duration_s * SAMPLE_RATE)), np.float32)
-    x[len(x) // 2] = 0.5
-    return x

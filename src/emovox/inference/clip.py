@@ -1,0 +1,176 @@
+"""A whole recording of one channel, block by block: its prediction, or its contribution to a profile."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from emovox import audio
+from emovox._arrays import Bools, Doubles, Floats
+from emovox.audio import SAMPLE_RATE
+from emovox.audio.vad import SpeechDetector
+from emovox.errors import ProfileError
+from emovox.inference.adaptation import Profile
+from emovox.inference.scorer import ScoredSound, Scorer
+from emovox.inference.segments import MeanPool
+from emovox.inference.windows import AudioWindow, Windower
+from emovox.results import Prediction, Quality
+
+__all__ = ["ClipPredictor", "ProfileBuilder"]
+
+
+class _RecordingReader:
+    """A recording in the parts that are scored: one clip or, longer than ``spec.clip_s``, its windows.
+
+    The windows of a whole recording do not overlap: three times as many change its answer no more than by
+    chance (LOG.md), and cost three times the work.
+    """
+
+    def __init__(self, scorer: Scorer, *, vad: bool) -> None:
+        self.n = 0
+        """Samples taken so far."""
+        self._scorer = scorer
+        self._detector = SpeechDetector(enabled=vad)
+        self._meter = audio.LevelMeter()
+        self._blocks: list[tuple[Floats, Bools]] = []
+        self._clip_samples = math.ceil(scorer.spec.clip_s * SAMPLE_RATE)
+        self._windower: Windower | None = None
+
+    @property
+    def clip(self) -> Floats | None:
+        """The whole sound ``(n,)``; ``None`` for a long recording, whose sound is not kept."""
+        if self._windower is not None:
+            return None
+        return np.concatenate([np.zeros(0, np.float32), *(x for x, _ in self._blocks)])
+
+    def push(self, x: Floats) -> list[AudioWindow]:
+        """Take samples ``(n,)``; return the windows of a long recording that ended."""
+        self._meter.push(x)
+        self.n += len(x)
+        self._blocks.append((x, self._detector.push(x)))
+        if self.n <= self._clip_samples:
+            return []
+        if self._windower is None:
+            self._windower = self._scorer.make_windower(hop_s=self._scorer.spec.window_s)
+        windows = [window for x, flags in self._blocks for window in self._windower.push(x, flags)]
+        self._blocks.clear()
+        return windows
+
+    def flush(self) -> list[AudioWindow]:
+        """End the recording; return the windows that are left of a long one."""
+        flags = self._detector.flush()
+        return [] if self._windower is None else self._windower.flush(flags)
+
+    def quality(self) -> Quality:
+        """How usable the sound is."""
+        return audio.quality(
+            self._meter,
+            duration_s=self.n / SAMPLE_RATE,
+            speech_s=self._detector.speech_s,
+            min_s=self._scorer.spec.min_s,
+        )
+
+
+def _find_reason(quality: Quality) -> str | None:
+    """Why there is nothing to predict: the first reason that holds."""
+    return next((why for why in ("silence", "too_short", "no_speech") if why in quality.warnings), None)
+
+
+class ClipPredictor:
+    """Predict one channel of a recording that is pushed block by block.
+
+    Keeps at most the sound of a clip (``spec.clip_s``); a longer recording is scored by windows.
+    """
+
+    def __init__(self, scorer: Scorer, *, vad: bool = True) -> None:
+        self._scorer = scorer
+        self._reader = _RecordingReader(scorer, vad=vad)
+        self._pool = MeanPool()
+
+    def push(self, x: Floats) -> None:
+        """Take ``(n,)`` samples at 16 kHz."""
+        self._score(self._reader.push(x))
+
+    def _score(self, windows: list[AudioWindow]) -> None:
+        for window in windows:
+            scored = self._scorer.score_window(window)
+            self._pool.push(window, None if scored is None else scored.scores)
+
+    def finish(self, *, file: str | None = None, channel: int | None = None) -> Prediction:
+        """Return the prediction; ``file`` and ``channel`` are what it says about its source."""
+        self._score(self._reader.flush())
+        spec, quality = self._scorer.spec, self._reader.quality()
+        reason = _find_reason(quality)
+        scores: Doubles | None = None
+        clip = self._reader.clip
+        if reason in ("silence", "too_short"):
+            pass
+        elif clip is None:
+            scores = self._pool.scores
+        else:
+            scored = self._scorer.score(clip)
+            scores = scored.scores
+            reason = reason or (None if scored.is_speech else "no_speech")
+        confidence = None if scores is None else float(scores.max())
+        if reason is None and confidence is None:
+            reason = "no_speech"  # there was some, but too little in every window
+        if reason is None and confidence is not None and confidence < spec.abstain.confidence:
+            reason = "uncertain"
+        return Prediction(
+            label=self._scorer.names[int(scores.argmax())] if scores is not None and reason is None else None,
+            scores=self._scorer.label_scores(scores),
+            confidence=confidence,
+            duration_s=self._reader.n / SAMPLE_RATE,
+            quality=quality,
+            reason=reason,
+            file=file,
+            channel=channel,
+            model=f"{spec.name} {spec.version}",
+            adaptation=None if scores is None else self._scorer.adaptation,
+        )
+
+
+class ProfileBuilder:
+    """Learn a profile from a recording that is pushed block by block.
+
+    A clip is learnt from as a whole. Of a longer recording each window with speech is one clip; its sound is
+    not kept either.
+    """
+
+    def __init__(self, scorer: Scorer, *, vad: bool = True, emotion: str | None = None) -> None:
+        self._scorer = scorer
+        self._reader = _RecordingReader(scorer, vad=vad)
+        self._statistics = scorer.make_statistics(emotion)
+        self._learnt_until = 0
+
+    def push(self, x: Floats) -> None:
+        """Take ``(n,)`` samples at 16 kHz."""
+        self._learn_windows(self._reader.push(x))
+
+    def _learn_windows(self, windows: list[AudioWindow]) -> None:
+        for window in windows:
+            if window.start >= self._learnt_until and (scored := self._scorer.score_window(window)):
+                self._learn(scored, window.end - window.start)
+                self._learnt_until = window.end
+
+    def _learn(self, scored: ScoredSound, n: int) -> None:
+        if scored.row is not None:
+            self._statistics.push(scored.row, n / SAMPLE_RATE)
+
+    def finish(self) -> Profile:
+        """Return what was learnt.
+
+        Raises:
+            ProfileError: there was nothing to learn from.
+        """
+        self._learn_windows(self._reader.flush())
+        reason = _find_reason(self._reader.quality())
+        clip = self._reader.clip
+        if clip is not None and reason is None:
+            scored = self._scorer.score(clip)
+            if scored.is_speech:
+                self._learn(scored, len(clip))
+        if not self._statistics.n_clips:
+            raise ProfileError(f"nothing of this recording can be enrolled: {reason or 'no_speech'}")
+        return self._statistics.profile()
