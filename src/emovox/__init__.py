@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from emovox.labels import EMOTIONS
     from emovox.results import Prediction, Quality, Segment, Window
     from emovox.training.cross_validation import CrossValidation, cross_validate
+    from emovox.training.finetune import finetune
     from emovox.training.run import TrainingRun, train
 
 __version__ = "0.1.0"
@@ -47,6 +48,7 @@ __all__ = [
     "cross_validate",
     "evaluate",
     "extract",
+    "finetune",
     "load",
     "models",
     "train",
@@ -69,6 +71,7 @@ _HOME = {
     "cross_validate": "training.cross_validation",
     "evaluate": "evaluation.evaluate",
     "extract": "features.extraction",
+    "finetune": "training.finetune",
     "load": "inference.recognizer",
     "models": "bundles.registry",
     "train": "training.run",

@@ -29,6 +29,7 @@ class _Commands(Group):
         "evaluate": LazyCommand("emovox.cli.evaluate", "Score a model on labelled clips, with its protocol."),
         "bench": LazyCommand("emovox.cli.bench", "Score configs under strict and leaky protocols."),
         "train": LazyCommand("emovox.cli.train", "Train a model, write its bundle, evaluate it."),
+        "finetune": LazyCommand("emovox.cli.finetune", "Fit a model to labels of your own."),
         "tune": LazyCommand("emovox.cli.tune", "Search hyper-parameters on validation speakers."),
         "compare": LazyCommand("emovox.cli.compare", "Cross-validate many systems and choose the best."),
         "features": LazyCommand("emovox.cli.features", "Compute features of recordings as a table."),

@@ -1,0 +1,225 @@
+"""``emovox finetune``: a calibrated head for any labels on a model's embedding, with numpy alone."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+
+onnx = pytest.importorskip("onnx")
+
+import emovox  # noqa: E402
+from conftest import LABELS, tiny_onnx, tiny_spec  # noqa: E402
+from emovox.bundles import write_bundle  # noqa: E402
+from emovox.bundles.onnx_session import OnnxModel  # noqa: E402
+from emovox.cli import main  # noqa: E402
+from emovox.errors import BundleError, ConfigError  # noqa: E402
+from emovox.evaluation import metrics  # noqa: E402
+from emovox.training.finetune import fit_logistic_regression, make_folds  # noqa: E402
+from emovox.training.onnx_head import replace_head  # noqa: E402
+from voices import toy_corpus, voice  # noqa: E402
+
+NAMES = ("angry", "frustrated", "keen")
+
+
+def with_embedding(model: bytes, *, offset: bool = False) -> bytes:
+    """The tiny graph with its log energies as an embedding; with an offset that its head subtracts."""
+    proto = onnx.load_from_string(model)
+    graph, helper = proto.graph, onnx.helper
+    n = 2 * 12
+    logs = next(node for node in graph.node if node.output[0] == "logs")
+    logs.output[0] = "embedding"
+    graph.output.append(helper.make_tensor_value_info("embedding", onnx.TensorProto.FLOAT, ["b", n]))
+    head = graph.node[-1]
+    head.input[0] = "embedding"
+    if offset:
+        graph.input.append(helper.make_tensor_value_info("offset", onnx.TensorProto.FLOAT, ["b", n]))
+        graph.node.remove(head)
+        graph.node.append(helper.make_node("Sub", ["embedding", "offset"], ["moved"]))
+        head.input[0] = "moved"
+        graph.node.append(head)
+    onnx.checker.check_model(proto)
+    return bytes(proto.SerializeToString())
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("base") / "tiny"
+    write_bundle(folder, with_embedding(tiny_onnx()), tiny_spec())
+    return folder
+
+
+@pytest.fixture(scope="module")
+def mine(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folders with labels that no corpus has."""
+    root = tmp_path_factory.mktemp("mine") / "mine"
+    for number, label in enumerate(NAMES):
+        (root / label).mkdir(parents=True)
+        for take in range(12):
+            soundfile.write(root / label / f"{take}.wav", voice(take % 4, number, take), 16_000)
+    return root
+
+
+def test_own_labels_become_a_model(base: Path, mine: Path, tmp_path: Path) -> None:
+    lines: list[str] = []
+    run = emovox.finetune(mine, model=base, output=tmp_path / "run", notify=lines.append)
+    model = run.recognizer()
+    assert model.labels == NAMES
+    assert run.metrics["scores"]["uar"]["value"] > 0.6, "the pitch is the label"
+    assert run.metrics["stamp"]["stamp"] == "speaker-dependent"
+    assert any("the speakers are unknown" in line for line in lines)
+    assert any("few clips (angry 12" in line for line in lines)
+    right = [model.predict(path).top[0][0] == path.parent.name for path in mine.rglob("*.wav")]
+    assert np.mean(right) > run.metrics["scores"]["uar"]["value"] - 0.1
+    assert emovox.load(tmp_path / "run").spec == model.spec
+    assert model.spec.description == "Fine-tuned from tiny 1 on 36 clips"
+    assert "base model" in model.spec.licence.weights
+    assert model.spec.temperature > 0
+    record = json.loads((tmp_path / "run/metrics.json").read_text())
+    assert record["kind"] == "finetune"
+    assert record["scores"]["uar"]["value"] == model.spec.scores[0].value
+    assert len((tmp_path / "run/answers.csv").read_text().splitlines()) == 1 + 36
+
+
+def test_speakers_part_the_folds(base: Path, tmp_path: Path) -> None:
+    toy_corpus(tmp_path / "toy")
+    run = emovox.finetune(tmp_path / "toy/toy.csv", model=base, output=tmp_path / "run")
+    assert run.metrics["stamp"]["stamp"] == "strict"
+    assert run.metrics["split"]["name"] == "5 folds of speakers"
+    assert run.recognizer().spec.scores[0].n_speakers == 8
+    p = run.predictions
+    assert run.metrics["scores"]["uar"]["value"] == pytest.approx(metrics.uar(p.y_true, p.y_pred), abs=1e-6)
+    again = emovox.finetune(tmp_path / "toy/toy.csv", model=base, output=tmp_path / "again", workers=2)
+    assert again.metrics["model_sha256"] == run.metrics["model_sha256"], "1 worker = 2 workers"
+
+
+def test_confounded_speakers_are_reported(base: Path, tmp_path: Path) -> None:
+    manifest = toy_corpus(tmp_path / "toy")
+    rows = (tmp_path / "toy/toy.csv").read_text().splitlines()
+    kept = [f"{n}-{emotion}-" for n, emotion in enumerate(("neutral", "happy", "sad", "angry") * 2)]
+    few = [row for row in rows[1:] if any(name in row for name in kept)]
+    for n in range(3):
+        few += [row.replace(".wav", ".wav", 1).replace("toy/", f"toy/again{n}-", 1) for row in few[:8]]
+    (tmp_path / "toy/few.csv").write_text("\n".join([rows[0], *few]) + "\n")
+    lines: list[str] = []
+    run = emovox.finetune(tmp_path / "toy/few.csv", model=base, output=tmp_path / "run", notify=lines.append)
+    assert any("speakers and labels are confounded" in line for line in lines)
+    assert any("confounded" in note for note in run.metrics["notes"])
+    assert len(manifest) == 64
+
+
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        ({"a": 5, "b": 4}, "a 5, b 4; expected at least two labels with 5 clips each"),
+        ({"a": 9}, "a 9; expected"),
+    ],
+)
+def test_too_few_clips_are_refused(base: Path, tmp_path: Path, files: dict[str, int], message: str) -> None:
+    for number, (label, n) in enumerate(files.items()):
+        (tmp_path / "few" / label).mkdir(parents=True)
+        for take in range(n):
+            soundfile.write(tmp_path / "few" / label / f"{take}.wav", voice(0, number, take), 16_000)
+    with pytest.raises(ConfigError, match=message):
+        emovox.finetune(tmp_path / "few", model=base, output=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_model_without_embedding_is_refused(tiny_bundle: Path, mine: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="gives no embedding"):
+        emovox.finetune(mine, model=tiny_bundle, output=tmp_path / "run")
+
+
+def test_command(base: Path, mine: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "run"
+    args = ["finetune", "--data", str(mine), "--model", str(base), "-o", str(out)]
+    assert main(args) == 0
+    printed = capsys.readouterr()
+    assert "angry 12, frustrated 12, keen 12" in printed.out
+    assert "speaker-dependent" in printed.out
+    assert "emovox predict --model" in printed.err
+    assert main(["predict", "--model", str(out), str(next(mine.rglob("*.wav"))), "--format", "json"]) == 0
+    assert set(json.loads(capsys.readouterr().out)[0]["scores"]) == set(NAMES)
+    assert main(args) == 2
+    assert "--force" in capsys.readouterr().err
+    assert main([*args, "--force", "--format", "json"]) == 0
+    assert json.loads(capsys.readouterr().out)["kind"] == "finetune"
+
+
+def test_neither_torch_nor_sklearn_nor_onnx_is_imported(base: Path, mine: Path, tmp_path: Path) -> None:
+    code = (
+        "import sys, emovox\n"
+        f"emovox.finetune({str(mine)!r}, model={str(base)!r}, output={str(tmp_path / 'run')!r})\n"
+        "print([m for m in ('torch', 'sklearn', 'onnx', 'yaml', 'pandas') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+# --- the parts ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("offset", [False, True])
+def test_new_head_is_linear_in_embedding_and_logits(offset: bool) -> None:
+    dice = np.random.default_rng(0)
+    model = with_embedding(tiny_onnx(), offset=offset)
+    weight = dice.standard_normal((24 + len(LABELS), 3)).astype(np.float32)
+    bias = dice.standard_normal(3).astype(np.float32)
+    edited = replace_head(model, weight, bias)
+    onnx.checker.check_model(onnx.load_from_string(edited))
+    old = OnnxModel(model, name="old", n_labels=len(LABELS))
+    new = OnnxModel(edited, name="new", n_labels=3)
+    sounds = [dice.standard_normal(n).astype(np.float32) for n in (8000, 12000)]
+    shift = dice.standard_normal(24).astype(np.float32) if offset else None
+    before, after = old.run(sounds, shift), new.run(sounds, shift)
+    assert before.embedding is not None
+    assert after.embedding is not None
+    np.testing.assert_array_equal(before.embedding, after.embedding)
+    moved = before.embedding - (0 if shift is None else shift)
+    expected = np.hstack([moved, before.logits]) @ weight + bias
+    np.testing.assert_allclose(after.logits, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_graphs_without_embedding_or_damaged_are_refused() -> None:
+    weight, bias = np.zeros((29, 3), np.float32), np.zeros(3, np.float32)
+    with pytest.raises(BundleError, match="expected embedding and logits"):
+        replace_head(tiny_onnx(), weight, bias)
+    model = with_embedding(tiny_onnx())
+    for damaged in (b"", b"no model", model[: len(model) // 2], model[:-1]):
+        with pytest.raises(BundleError, match="ONNX"):
+            replace_head(damaged, weight, bias)
+
+
+def test_regression_equals_scikit_learn() -> None:
+    linear = pytest.importorskip("sklearn.linear_model")
+    dice = np.random.default_rng(1)
+    for n, d in ((60, 8), (30, 90)):
+        y = np.arange(n) % 3
+        x = dice.standard_normal((n, d)) + y[:, None] * dice.standard_normal(d) * 0.3
+        weight, bias = fit_logistic_regression(x, y, 3, l2=0.1)
+        z = (x - x.mean(0)) / x.std(0)
+        reference = linear.LogisticRegression(C=1 / (0.1 * n), tol=1e-8, max_iter=5000).fit(z, y)
+        ours, theirs = x @ weight + bias, reference.decision_function(z)
+        difference = (ours - ours.mean(1, keepdims=True)) - (theirs - theirs.mean(1, keepdims=True))
+        assert np.abs(difference).max() < 1e-3
+
+
+def test_folds_hold_out_every_clip_once() -> None:
+    y = np.arange(40) % 4
+    known: list[Any] = [f"s{n // 8}" for n in range(40)]
+    folds, by_speaker = make_folds(y, known, 5, seed=0)
+    assert by_speaker
+    assert sorted(np.concatenate(folds)) == list(range(40))
+    assert all(len({known[n] for n in fold}) == 1 for fold in folds)
+    folds, by_speaker = make_folds(y, [None] * 40, 5, seed=0)
+    assert not by_speaker
+    assert sorted(np.concatenate(folds)) == list(range(40))
+    assert all(len(np.unique(np.delete(y, fold))) == 4 for fold in folds)
+    one_label_each = [f"s{n % 4}" for n in range(40)]
+    assert not make_folds(y, one_label_each, 5, seed=0)[1], "no training would have every label"
