@@ -16,7 +16,7 @@ import pytest
 from hypothesis import settings
 
 from emovox._telemetry import disable_telemetry
-from emovox.bundles import Abstain, Input, Licence, Spec, write_bundle
+from emovox.bundles import Abstain, EmbeddingAdaptation, Input, Licence, Spec, SpeechOutput, write_bundle
 
 disable_telemetry()  # tests of foreign libraries load them first
 
@@ -85,6 +85,47 @@ def tiny_onnx(n_labels: int = len(LABELS), *, seed: int = 0) -> bytes:
         [numpy_helper.from_array(np.asarray(x), name) for name, x in numbers.items()],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    checker.check_model(model)
+    return bytes(model.SerializeToString())
+
+
+EMBEDDING_SIZE = 6
+
+
+def tiny_adaptive_onnx(n_labels: int = len(LABELS), *, seed: int = 0) -> bytes:
+    """`tiny_onnx` with an embedding, an offset that is subtracted from it, and a speech output.
+
+    A sound counts as speech unless one band has far more energy than the others, as a tone has. Loudness
+    matters to none of the outputs.
+    """
+    import onnx
+    from onnx import TensorProto, checker, helper, numpy_helper
+
+    rng = np.random.default_rng(seed)
+    project = rng.standard_normal((2 * BANDS, EMBEDDING_SIZE)) / BANDS
+    numbers = {
+        "project": (project - project.mean(axis=0)).astype(np.float32),
+        "head": rng.standard_normal((EMBEDDING_SIZE, n_labels)).astype(np.float32),
+        "most": np.float32(7.0),
+    }
+    model = onnx.load_from_string(tiny_onnx(n_labels, seed=seed))
+    graph, node, info = model.graph, helper.make_node, helper.make_tensor_value_info
+    graph.node.pop()
+    graph.node.extend([
+        node("MatMul", ["logs", "project"], ["embedding"]),
+        node("Sub", ["embedding", "offset"], ["adapted"]),
+        node("MatMul", ["adapted", "head"], ["logits"]),
+        node("ReduceMean", ["logs"], ["middle"], axes=[1], keepdims=0),
+        node("ReduceMax", ["logs"], ["top"], axes=[1], keepdims=0),
+        node("Sub", ["top", "middle"], ["contrast"]),
+        node("Sub", ["most", "contrast"], ["speech"]),
+    ])  # fmt: skip
+    (floor,) = (tensor for tensor in graph.initializer if tensor.name == "floor")
+    floor.CopyFrom(numpy_helper.from_array(np.float32(1e-9), "floor"))
+    graph.initializer.extend(numpy_helper.from_array(np.asarray(x), name) for name, x in numbers.items())
+    graph.input.append(info("offset", TensorProto.FLOAT, ["b", EMBEDDING_SIZE]))
+    graph.output.append(info("embedding", TensorProto.FLOAT, ["b", EMBEDDING_SIZE]))
+    graph.output.append(info("speech", TensorProto.FLOAT, ["b"]))
     checker.check_model(model)
     return bytes(model.SerializeToString())
 
@@ -162,6 +203,25 @@ def make_bundle(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]
         return folder
 
     return make
+
+
+@pytest.fixture(scope="session")
+def adaptive_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a small bundle that adapts to a source and tells speech from tones; do not change it."""
+    pytest.importorskip("onnx")
+    rng = np.random.default_rng(9)
+    mean = tuple(0.1 * rng.standard_normal(EMBEDDING_SIZE))
+    neutral = tuple(0.1 * rng.standard_normal(EMBEDDING_SIZE))
+    folder = tmp_path_factory.mktemp("bundle") / "adaptive"
+    spec = tiny_spec(
+        name="adaptive",
+        clip_s=6.0,
+        temperature=1.0,
+        adaptation=EmbeddingAdaptation(mean=mean, neutral_mean=neutral),
+        speech=SpeechOutput(threshold=0.5),
+    )
+    write_bundle(folder, tiny_adaptive_onnx(), spec)
+    return folder
 
 
 @pytest.fixture(scope="session")

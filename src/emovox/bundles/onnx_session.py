@@ -95,9 +95,10 @@ class OnnxModel:
         return "speech" in self._outputs
 
     @property
-    def has_embedding(self) -> bool:
-        """Whether it returns an embedding."""
-        return "embedding" in self._outputs
+    def embedding_size(self) -> int | None:
+        """Columns of its embedding; ``None``: it has none."""
+        shapes = {port.name: port.shape for port in self.session.get_outputs()}
+        return int(shapes["embedding"][1]) if "embedding" in self._outputs else None
 
     def __call__(self, items: Sequence[Floats]) -> Floats:
         """Return the logits ``(len(items), n_labels)`` float32 of one run; arguments and errors as `run`."""
@@ -202,7 +203,7 @@ def _check_outputs(session: Any, n_labels: int, offset_size: int | None) -> list
         raise BundleCorruptError(f"it answers {shape[1]} logits, spec.json names {n_labels} labels")
     names = ["logits"]
     kind, shape = outputs.get("embedding", ("nothing", []))
-    if kind == "tensor(float)" and len(shape) == 2:
+    if kind == "tensor(float)" and len(shape) == 2 and isinstance(shape[1], int):
         names.append("embedding")
         if offset_size not in (None, shape[1]):
             raise BundleCorruptError(f"its offset has {offset_size} columns, its embedding {shape[1]}")

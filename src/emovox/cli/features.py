@@ -34,7 +34,10 @@ def features(
         typer.Option("--data", metavar="MANIFEST", help="Clips of a manifest, or of a corpus's folder."),
     ] = None,
     sets: Annotated[
-        str | None, typer.Option("--set", metavar="NAME[,NAME]", help="What to compute; see --list.")
+        str | None,
+        typer.Option(
+            "--set", metavar="NAME[,NAME]", help="What to compute; see --list. Or embedding[:MODEL]."
+        ),
     ] = None,
     params: Annotated[
         list[str] | None,
@@ -131,7 +134,15 @@ def _find_sets(names: str, params: Sequence[str], *, option: str = "--set") -> l
         own = [name for name in found if key.startswith(f"{name}:")]
         for name in own or found:
             overrides[name][key.removeprefix(f"{name}:")] = _parse_value(value)
-    return [find_feature_set(name, overrides[name] or None) for name in found]
+    chosen = []
+    for name in found:
+        if name.partition(":")[0] == "embedding" and not overrides[name]:
+            from emovox.inference.embedding import make_embedding_set  # which opens the model
+
+            chosen.append(make_embedding_set(name))
+        else:
+            chosen.append(find_feature_set(name, overrides[name] or None))
+    return chosen
 
 
 def _parse_value(text: str) -> Any:

@@ -17,10 +17,10 @@ from emovox.inference.segments import MeanPool
 from emovox.inference.windows import AudioWindow, Windower
 from emovox.results import Prediction, Quality
 
-__all__ = ["ClipPredictor", "ProfileBuilder"]
+__all__ = ["ClipPredictor", "ProfileBuilder", "RecordingReader"]
 
 
-class _RecordingReader:
+class RecordingReader:
     """A recording in the parts that are scored: one clip or, longer than ``spec.clip_s``, its windows.
 
     The windows of a whole recording do not overlap: three times as many change its answer no more than by
@@ -85,7 +85,7 @@ class ClipPredictor:
 
     def __init__(self, scorer: Scorer, *, vad: bool = True) -> None:
         self._scorer = scorer
-        self._reader = _RecordingReader(scorer, vad=vad)
+        self._reader = RecordingReader(scorer, vad=vad)
         self._pool = MeanPool()
 
     def push(self, x: Floats) -> None:
@@ -140,7 +140,7 @@ class ProfileBuilder:
 
     def __init__(self, scorer: Scorer, *, vad: bool = True, emotion: str | None = None) -> None:
         self._scorer = scorer
-        self._reader = _RecordingReader(scorer, vad=vad)
+        self._reader = RecordingReader(scorer, vad=vad)
         self._statistics = scorer.make_statistics(emotion)
         self._learnt_until = 0
 

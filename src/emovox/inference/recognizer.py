@@ -22,7 +22,7 @@ from emovox.bundles import Bundle, Spec, load_bundle
 from emovox.bundles.registry import DEFAULT, find
 from emovox.errors import AudioValueError, BundleCorruptError, ConfigError, ProfileError
 from emovox.inference.adaptation import Profile
-from emovox.inference.clip import ClipPredictor, ProfileBuilder
+from emovox.inference.clip import ClipPredictor, ProfileBuilder, RecordingReader
 from emovox.inference.options import PredictOptions, VadMode
 from emovox.inference.scorer import Scorer
 from emovox.inference.stream import BLOCK_S, Stream, TimelineStep
@@ -424,6 +424,50 @@ class Recognizer:
         return statistics.profile()
 
     # ------------------------------------------------------------------------------ numbers
+
+    @property
+    def embedding_size(self) -> int | None:
+        """Number of columns of `embed`; ``None``: the model has no embedding."""
+        return self._bundle.model.embedding_size
+
+    def embed(self, source: Source, *, sample_rate: int | None = None, channels: Channels = "mix") -> Floats:
+        """Compute the model's embedding of a recording: what its head classifies, before any adaptation.
+
+        A recording of up to ``spec.clip_s`` is embedded in one run, a longer one by windows side by side,
+        whose embeddings are averaged.
+
+        Args:
+            source, sample_rate: as in `predict`.
+            channels: ``"mix"`` or the number of one, from 0.
+
+        Returns:
+            ``(embedding_size,)`` float32.
+
+        Raises:
+            ConfigError: the model has no embedding.
+            AudioError: the sound cannot be read or used, or is shorter than ``spec.min_s``.
+        """
+        if self.embedding_size is None:
+            raise ConfigError(f"the model {self.name!r} has no embedding")
+        if channels == "each":
+            raise AudioValueError("embed returns one embedding; name one channel by its number, or the mix")
+        scorer = self._make_scorer(PredictOptions(vad="off"))
+        reader = RecordingReader(scorer, vad=False)
+        scored = []
+        for block in self._blocks(source, sample_rate, channels):
+            scored += [scorer.score_window(window) for window in reader.push(block[0])]
+        scored += [scorer.score_window(window) for window in reader.flush()]
+        clip = reader.clip
+        if clip is not None and len(clip) >= scorer.min_samples:
+            scored = [scorer.score(clip)]
+        rows = [one.embedding for one in scored if one is not None and one.embedding is not None]
+        if not rows:
+            raise AudioValueError(
+                f"the recording lasts {reader.n / SAMPLE_RATE:g} s; "
+                f"the model takes {self.spec.min_s:g} s and more"
+            )
+        mean: Floats = np.stack(rows).mean(axis=0, dtype=np.float64).astype(np.float32)
+        return mean
 
     def logits(self, sounds: Sequence[Floats]) -> Floats:
         """Return the model's logits of mono sounds ``(n,)`` float32 at 16 kHz, run as one batch.

@@ -37,9 +37,11 @@ class ScoredSound:
     """Probabilities ``(n_labels,)``, summing to 1."""
     is_speech: bool
     """False when the model itself says that the sound is not speech."""
+    embedding: Floats | None
+    """``(d,)``, before any adaptation; ``None``: the model has none."""
     row: Floats | None
-    """What adaptation learns from: the features ``(d,)`` or the embedding ``(d,)``; ``None``: the model
-    cannot be adapted."""
+    """What adaptation learns from: the features ``(d,)`` or the embedding ``(d,)``; ``None``: the model has
+    neither."""
 
 
 class Scorer:
@@ -92,9 +94,12 @@ class Scorer:
         """Score a sound ``(n,)``. One sound per run: its answer then depends on nothing but itself."""
         model_input = self._bundle.compute_input(sound)
         output = self._bundle.run([model_input], self._adaptation)
-        row = model_input if self._bundle.normalizer is not None else output.embedding_of(0)
+        embedding = output.embedding_of(0)
         return ScoredSound(
-            self.probabilities(output.logits[0]), output.speech_probability(0) >= self._threshold, row
+            scores=self.probabilities(output.logits[0]),
+            is_speech=output.speech_probability(0) >= self._threshold,
+            embedding=embedding,
+            row=embedding if self._bundle.normalizer is None else model_input,
         )
 
     def score_window(self, window: AudioWindow) -> ScoredSound | None:

@@ -114,7 +114,7 @@ def finetune(
     """
     source = registry.find(model)
     base = load_bundle(source)
-    if not base.model.has_embedding:
+    if base.model.embedding_size is None:
         raise ConfigError(
             f"the model {str(model)!r} gives no embedding to fine-tune on; expected one that does; "
             "a model of its own learns from features:  emovox train"
