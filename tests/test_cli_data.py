@@ -20,7 +20,7 @@ from emovox.audio import microphone
 from emovox.cli import main
 from emovox.cli.data import common
 from emovox.datasets import CORPORA, Manifest, download, scan
-from emovox.datasets.download import Remote
+from emovox.datasets.download import RemoteFile
 from emovox.datasets.formats import FORMATS
 
 Run = Callable[..., tuple[int, str, str]]
@@ -99,7 +99,7 @@ def test_mistakes(run: Run, tmp_path: Path) -> None:
             ("prepare", "folder", "--root", tmp_path, "-o", tmp_path / "m.csv", "--speaker", "("),
             "regular expression",
         ),
-        (("prepare", "folder", "--root", tmp_path, "-o", tmp_path / "m.csv", "--label", "x"), "NAME=EMOTION"),
+        (("prepare", "folder", "--root", tmp_path, "-o", tmp_path / "m.csv", "--label", "x"), "NAME=LABEL"),
         (
             ("prepare", "folder", "--root", tmp_path, "-o", tmp_path / "m.csv", "--label", "x= "),
             "cannot be a label",
@@ -277,8 +277,8 @@ def test_download_unpacks_and_one_failure_is_told(
         return answer
 
     monkeypatch.setattr(download.urllib.request, "urlopen", opened)
-    good = Remote("https://x.invalid/a.zip", "a.zip", "md5:" + hashlib.md5(content).hexdigest())
-    bad = Remote("https://x.invalid/b.zip", "b.zip", "md5:" + "0" * 32)
+    good = RemoteFile("https://x.invalid/a.zip", "a.zip", "md5:" + hashlib.md5(content).hexdigest())
+    bad = RemoteFile("https://x.invalid/b.zip", "b.zip", "md5:" + "0" * 32)
     monkeypatch.setitem(download.SOURCES, "ravdess", (good,))
     code, out, _ = run("download", "ravdess", "-o", tmp_path)
     assert code == 0
@@ -338,6 +338,26 @@ def test_record(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     typed("yes", "", "", "r", "", "", "", "q")
     assert "1 takes kept, 1 prompts left" in run(*argv)[2]
     assert run("record", tmp_path / "own", "--speaker", "Anna B")[0] == 2
+
+
+def test_record_without_a_take_names_no_manifest(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(microphone, "Recorder", lambda device: Voice())
+    monkeypatch.setattr(sys, "stdin", io.StringIO("yes\nq\n"))
+    code, _, err = run("record", tmp_path / "own", "--speaker", "p01")
+    assert code == 0
+    assert "0 takes kept, 20 prompts left" in err
+    assert "manifest.csv" not in err
+
+
+def test_stats_of_unknown_speakers(run: Run, tmp_path: Path) -> None:
+    for name in ("happy/1.wav", "sad/2.wav"):
+        (tmp_path / "mine" / name).parent.mkdir(parents=True)
+        (tmp_path / "mine" / name).write_bytes(b"x")
+    code, out, _ = run("stats", tmp_path / "mine", "--no-hear")
+    assert code == 0
+    assert "2 clips, speakers unknown" in out
 
 
 def test_record_without_a_microphone(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

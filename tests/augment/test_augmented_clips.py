@@ -17,7 +17,7 @@ from emovox import audio
 from emovox.augment import Pipeline
 from emovox.augment.clips import augmented_id, augmented_manifest, make_augmentation, write_augmented
 from emovox.datasets.manifest import Manifest
-from emovox.datasets.overlap import audit
+from emovox.datasets.overlap import audit_split
 from emovox.datasets.protocols import make_splits
 from emovox.datasets.splits import COPY_OF
 from emovox.errors import ConfigError
@@ -118,12 +118,14 @@ def test_augmented_manifest_is_contaminated(toy: Manifest, tmp_path: Path) -> No
     expected = Pipeline.from_list(config.augment.steps).variants(x, key, 1, seed=3)[1]
     np.testing.assert_allclose(audio.read(whole.file(copy)), expected, atol=1e-4)
     (split,) = make_splits(whole, "random")
-    found = audit(whole, split, hear=False)
+    found = audit_split(whole, split, compare_sound=False)
     assert found.stamp == split.stamp == "contaminated"
     assert {whole[a].extra.get(COPY_OF, a) for a, _ in found.named} <= set(toy.ids)
     json.dumps(found.to_dict())
     strict = make_splits(whole, "speaker-kfold/2")[0]
-    assert audit(whole, strict, hear=False).named == (), "a speaker's copies go where the speaker goes"
+    assert audit_split(whole, strict, compare_sound=False).named == (), (
+        "a speaker's copies go where the speaker goes"
+    )
     made = {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
     assert augmented_manifest(toy, augmentation, tmp_path) == whole
     write_augmented(toy, augmentation, tmp_path)

@@ -18,7 +18,7 @@ import pytest
 
 from emovox.datasets import CORPORA
 from emovox.datasets import download as fetch
-from emovox.datasets.download import SOURCES, Remote, advice, download, unpack
+from emovox.datasets.download import SOURCES, RemoteFile, download_files, instructions, unpack
 from emovox.errors import DownloadError, ManifestError
 
 CONTENT = bytes(range(256)) * 4000
@@ -93,7 +93,7 @@ def server() -> Iterator[tuple[Server, str]]:
 def get(
     url: str, folder: Path, *, checksum: str | None = MD5, n_bytes: int | None = None, **more: Any
 ) -> Path:
-    return fetch.fetch(Remote(url, "x.zip", checksum, n_bytes), folder, pause_s=0.0, **more)
+    return fetch.download_file(RemoteFile(url, "x.zip", checksum, n_bytes), folder, pause_s=0.0, **more)
 
 
 def files(folder: Path) -> set[str]:
@@ -235,7 +235,7 @@ def test_two_at_once(server: tuple[Server, str], tmp_path: Path) -> None:
     thread = threading.Thread(target=lambda: first.append(get(server[1], tmp_path)))
     thread.start()
     assert server[0].busy.wait(20)
-    with pytest.raises(DownloadError, match="under way"):
+    with pytest.raises(DownloadError, match="another process"):
         get(server[1], tmp_path)
     server[0].gate.set()
     thread.join()
@@ -244,9 +244,9 @@ def test_two_at_once(server: tuple[Server, str], tmp_path: Path) -> None:
 
 
 def test_one_that_fails_costs_only_itself(server: tuple[Server, str], tmp_path: Path) -> None:
-    good = [Remote(server[1], f"{n}.zip", MD5) for n in range(5)]
-    bad = Remote(server[1], "bad.zip", "md5:" + "0" * 32)
-    found = list(download([*good[:2], bad, *good[2:]], tmp_path))
+    good = [RemoteFile(server[1], f"{n}.zip", MD5) for n in range(5)]
+    bad = RemoteFile(server[1], "bad.zip", "md5:" + "0" * 32)
+    found = list(download_files([*good[:2], bad, *good[2:]], tmp_path))
     assert [one.remote.name for one in found] == ["0.zip", "1.zip", "bad.zip", "2.zip", "3.zip", "4.zip"]
     assert [one.error is None for one in found] == [True, True, False, True, True, True]
     assert files(tmp_path) == {f"{n}.zip" for n in range(5)}
@@ -303,12 +303,12 @@ def test_archives_stay_in_their_folder(tmp_path: Path) -> None:
 def test_every_corpus_has_an_address_or_advice() -> None:
     assert set(SOURCES) <= set(CORPORA)
     for name in CORPORA:
-        assert CORPORA[name].url in advice(name)
+        assert CORPORA[name].url in instructions(name)
     for name in set(CORPORA) - set(SOURCES):
-        assert not advice(name).endswith("download it there"), name
+        assert not instructions(name).endswith("download it there"), name
         assert name in fetch._STEPS
     for remotes in SOURCES.values():
         assert len({remote.name for remote in remotes}) == len(remotes)
         assert all(remote.url.startswith("http") for remote in remotes)
     with pytest.raises(ManifestError, match="did you mean 'emodb'"):
-        advice("emobd")
+        instructions("emobd")

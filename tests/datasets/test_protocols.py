@@ -73,6 +73,16 @@ def test_the_numbers_of_splits() -> None:
     assert make_splits(manifest, "random") == (protocols.random_split(manifest),)
 
 
+def test_speakers_without_the_prefix_of_their_corpus(tmp_path: Path) -> None:
+    file = tmp_path / "mine.csv"
+    file.write_text("speaker,part\n0,train\n1,train\n2,test\n")
+    (split,) = make_splits(people(), str(file))
+    assert {people()[key].speaker for key in split.test} == {"toy-2"}
+    (again,) = make_splits(people(), "speakers/2")
+    assert again.test == split.test
+    assert again.name == "speakers/toy-2"
+
+
 def test_emobox_as_typed() -> None:
     manifest = ravdess()
     every = make_splits(manifest, "emobox")

@@ -11,7 +11,14 @@ import soundfile
 
 from emovox._arrays import Floats
 from emovox.datasets import Manifest, recording
-from emovox.datasets.recording import CONSENT, Prompt, Session, Speaker, prompts, read_prompts
+from emovox.datasets.recording import (
+    CONSENT,
+    Prompt,
+    RecordingSession,
+    SpeakerCard,
+    make_prompts,
+    read_prompts,
+)
 from emovox.errors import LabelError, ManifestError
 
 RATE = 48_000
@@ -24,9 +31,9 @@ def voice(seconds: float = 1.0, gain: float = 0.2) -> Floats:
 
 def session(
     folder: Path, code: str = "p01", emotions: tuple[str, ...] = ("happy", "sad"), **more: object
-) -> Session:
-    wanted = prompts(emotions, ("One.", "Two."))
-    return Session(folder, Speaker(code, **more), wanted, consent="I agree.")  # type: ignore[arg-type]
+) -> RecordingSession:
+    wanted = make_prompts(emotions, ("One.", "Two."))
+    return RecordingSession(folder, SpeakerCard(code, **more), wanted, consent="I agree.")  # type: ignore[arg-type]
 
 
 def test_takes_become_a_corpus(tmp_path: Path) -> None:
@@ -99,12 +106,12 @@ def test_a_bad_take_is_told(sound: Floats, warning: str, tmp_path: Path) -> None
 
 
 def test_prompts() -> None:
-    wanted = prompts(["joy", "sadness"])
+    wanted = make_prompts(["joy", "sadness"])
     assert len(wanted) == 2 * len(recording.SENTENCES)
     assert {p.emotion for p in wanted} == {"happy", "sad"}
     assert "{speaker}" in CONSENT
     with pytest.raises(LabelError):
-        prompts(["hangry"])
+        make_prompts([" "])
 
 
 def test_prompts_of_a_project(tmp_path: Path) -> None:
@@ -126,11 +133,11 @@ def test_prompts_of_a_project(tmp_path: Path) -> None:
 @pytest.mark.parametrize("fields", [{"code": "Anna B"}, {"code": ""}, {"code": "../x"}, {"code": "a_b"}])
 def test_codes_that_are_none(fields: dict[str, str]) -> None:
     with pytest.raises(ManifestError, match="code"):
-        Speaker(**fields)
+        SpeakerCard(**fields)
 
 
 def test_impossible_people() -> None:
     with pytest.raises(ManifestError, match="sex"):
-        Speaker("p1", sex="f")
+        SpeakerCard("p1", sex="f")
     with pytest.raises(ManifestError, match="age"):
-        Speaker("p1", age=200)
+        SpeakerCard("p1", age=200)

@@ -10,7 +10,7 @@ import soundfile
 
 from emovox.datasets.loading import Dataset
 from emovox.datasets.manifest import Manifest
-from emovox.datasets.overlap import listen
+from emovox.datasets.overlap import fingerprint_clips
 from emovox.datasets.split_plan import make_split, plan_splits
 from emovox.errors import ConfigError, ProtocolError
 from emovox.evaluation.leakage import hash_clips
@@ -31,7 +31,7 @@ def test_reasons_name_what_is_shared(toy: Manifest) -> None:
     reasons = plan_splits(nameless, "random").reasons
     assert reasons[0].startswith(f"the speakers of {len(toy)} of the {len(toy)} clips are unknown")
     assert not any("speakers on both sides" in reason for reason in reasons)
-    compared = plan_splits(toy, "speaker-kfold/2", fingerprints=listen(toy)[0])
+    compared = plan_splits(toy, "speaker-kfold/2", fingerprints=fingerprint_clips(toy)[0])
     assert (compared.stamp, compared.reasons) == ("strict", ("nothing known is shared",))
 
 
@@ -47,7 +47,7 @@ def planted(toy: Manifest, tmp_path: Path) -> Manifest:
 
 
 def test_contaminated_splits_are_refused_unless_allowed(planted: Manifest) -> None:
-    prints = listen(planted)[0]
+    prints = fingerprint_clips(planted)[0]
     with pytest.raises(ProtocolError, match="--allow contaminated") as caught:
         plan_splits(planted, "speakers/toy-1", fingerprints=prints)
     assert "toy/0-neutral-0 = toy/copy" in str(caught.value)

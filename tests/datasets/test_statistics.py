@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from emovox.datasets import Manifest, Utterance
-from emovox.datasets.statistics import hear, spread, stats
+from emovox.datasets.statistics import corpus_stats, measure_clips, summarize
 from emovox.reports.corpus import corpus_html
 
 
@@ -50,7 +50,7 @@ def corpus(tmp_path: Path) -> Manifest:
 
 
 def test_counts(corpus: Manifest) -> None:
-    found = stats(corpus)
+    found = corpus_stats(corpus)
     assert (found.n_clips, found.n_speakers, found.n_texts) == (8, 3, 2)
     assert found.counts["emotion"] == {"happy": 3, "sad": 3, "angry": 2}
     assert found.counts["sex"] == {"unknown": 5, "male": 2, "female": 1}
@@ -67,8 +67,8 @@ def test_counts(corpus: Manifest) -> None:
 
 def test_sound(corpus: Manifest) -> None:
     seen: list[int] = []
-    heard, failed = hear(corpus, workers=3, progress=seen.append)
-    found = stats(corpus, heard, failed)
+    heard, failed = measure_clips(corpus, workers=3, progress=seen.append)
+    found = corpus_stats(corpus, heard, failed)
     assert seen == list(range(1, 9))
     assert set(failed) == {"m/bad", "m/after"}
     assert found.failed == tuple(failed.items())
@@ -96,25 +96,25 @@ def test_sound(corpus: Manifest) -> None:
 
 def test_the_document_and_the_page(corpus: Manifest) -> None:
     evil = Utterance("m/<b>", "a.wav", "m", "m-<script>alert(1)</script>", "sad", "sad", intensity="\udcff")
-    heard, failed = hear(corpus)
+    heard, failed = measure_clips(corpus)
     for manifest, sound in (
         (corpus, heard),
         (Manifest(corpus.root, (*corpus, evil)), None),
         (Manifest(Path("x")), {}),
     ):
-        document = json.loads(json.dumps(stats(manifest, sound, failed if sound else None).to_dict()))
+        document = json.loads(json.dumps(corpus_stats(manifest, sound, failed if sound else None).to_dict()))
         page = corpus_html(document)
         assert page.startswith("<!doctype html>")
         assert page.encode()
         assert "<script>" not in page
         assert not re.search(r"https?://(?!www\.w3\.org/)", page), "a page loads nothing"
         assert page.count("<svg") == page.count("</svg>")
-    assert "m/copy" in corpus_html(stats(corpus, heard, failed).to_dict())
+    assert "m/copy" in corpus_html(corpus_stats(corpus, heard, failed).to_dict())
 
 
 @given(st.lists(st.integers(-(10**9), 10**9).map(lambda n: n / 1000), min_size=1, max_size=60))
 def test_a_spread_counts_every_value_once(values: list[float]) -> None:
-    found = spread(values)
+    found = summarize(values)
     assert found is not None
     assert sum(found.counts) == len(values)
     assert len(found.edges) == len(found.counts) + 1
@@ -128,4 +128,4 @@ def test_a_spread_counts_every_value_once(values: list[float]) -> None:
 
 
 def test_no_values_have_no_spread() -> None:
-    assert spread([]) is None
+    assert summarize([]) is None

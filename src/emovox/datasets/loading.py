@@ -16,12 +16,12 @@ from emovox.datasets import formats
 from emovox.datasets.corpora import CORPORA
 from emovox.datasets.manifest import Manifest
 from emovox.datasets.protocols import make_splits
-from emovox.datasets.scan import scan
+from emovox.datasets.scan import ScanReport, scan
 from emovox.datasets.splits import Split, default_protocol
 from emovox.errors import ConfigError, LabelError, ManifestError
 from emovox.labels import EMOTIONS, EXTRAS, LABEL_MAPS, LabelMap, canonical_all, label_map, sort_labels
 
-__all__ = ["Dataset", "resolve_labels"]
+__all__ = ["Dataset", "read_corpus", "read_source", "resolve_labels"]
 
 
 @dataclass(frozen=True)
@@ -155,27 +155,56 @@ def _count(totals: dict[str, int], more: Mapping[str, int]) -> None:
         totals[name] = totals.get(name, 0) + n
 
 
-def _load_source(place: Path, corpus: str | None, drop_unknown: bool) -> Dataset:
-    """One source: the corpus that is named or that a folder is called after, else a table or tree."""
-    if place.is_dir() and (place / "manifest.csv").is_file():
-        place = place / "manifest.csv"
-    name = (corpus or _corpus_named_by(place)) if place.is_dir() else None
-    if name is not None:
-        manifest, scanned = scan(name, place)
-        lost = (*scanned.missing, *scanned.unread, *scanned.empty, *scanned.outside)
-        return Dataset(manifest, () if scanned.ok else tuple(scanned.lines()), n_unread=len(lost))
+def read_corpus(
+    name: str, root: str | Path, options: formats.ReadOptions
+) -> tuple[Manifest, ScanReport | formats.ImportReport]:
+    """Read the corpus ``name``, or a source of the format ``name``, at ``root``."""
+    return scan(name, root) if name in CORPORA else formats.read(root, format=name, options=options)
+
+
+def read_source(
+    source: str | Path, options: formats.ReadOptions, *, format: str | None = None
+) -> tuple[Manifest, ScanReport | formats.ImportReport]:
+    """Read a manifest, a table, a tree or the folder of a corpus.
+
+    Args:
+        source: where it is; or the name of a corpus whose folder is ``options.root``.
+        options: its ``corpus`` is the corpus of a folder, if the folder's name does not say so.
+        format: a name in `emovox.datasets.formats.FORMATS`; guessed unless given.
+
+    Raises:
+        ManifestError: it cannot be read, or what it is cannot be told.
+    """
+    place = Path(source)
+    if str(source) in CORPORA and options.root is not None and not place.exists():
+        return scan(str(source), options.root)
+    if format is None and place.is_dir():
+        if (place / "manifest.csv").is_file():
+            place = place / "manifest.csv"
+        elif not formats.is_table_folder(place):
+            name = options.corpus if options.corpus in CORPORA else _corpus_named_by(place)
+            if name is not None:
+                return scan(name, place)
     try:
-        manifest, report = formats.read(place)
+        return formats.read(place, format=format, options=options)
     except ManifestError as error:
-        if not place.is_dir():
+        if format is not None or not place.is_dir():
             raise
         raise ManifestError(
             f"{error}; if it is a corpus, name it (--corpus): {', '.join(CORPORA)}"
         ) from error
+
+
+def _load_source(place: Path, corpus: str | None, drop_unknown: bool) -> Dataset:
+    """One source; of a table, the clips of ``corpus``."""
+    manifest, report = read_source(place, formats.ReadOptions(corpus=corpus if place.is_dir() else None))
+    if isinstance(report, ScanReport):
+        lost = (*report.missing, *report.unread, *report.empty, *report.outside)
+        return Dataset(manifest, () if report.ok else tuple(report.lines()), n_unread=len(lost))
     if corpus is not None:
         if "corpus" not in formats.FORMATS[report.format].holds:
             options = formats.ReadOptions(corpus=corpus)
-            manifest, report = formats.read(place, format=report.format, options=options)
+            manifest, report = formats.read(report.source, format=report.format, options=options)
         if corpus not in manifest.corpora:
             there = ", ".join(manifest.corpora) or "nothing"
             raise ManifestError(f"{str(place)!r} holds no clip of {corpus!r}, only of {there}")

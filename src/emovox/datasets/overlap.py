@@ -1,17 +1,17 @@
-"""What has the test in common with the training: speakers, sentences, or the very same recordings?
+"""SplitAudit a split: speakers, sentences and recordings that its test shares with its training.
 
-Speakers and sentences are read off the manifest. Recordings are listened to: every clip gets a fingerprint
-out of its log-mel spectrogram, made to survive resampling, gain, filters, lossy coding, added noise and cut
-or padded ends, and two clips are copies when their fingerprints agree better than two takes of one speaker.
+Speakers and sentences are read off the manifest. Recordings are compared by fingerprints of their log-mel
+spectrograms, which survive resampling, gain, filters, lossy coding, added noise and cut or padded ends. Two
+clips are duplicates when their fingerprints agree better than two takes of one speaker.
 
-A fingerprint has two parts. The *sketch*, 32 steps of time around the clip's centre of energy, finds each
-clip's few nearest neighbours among thousands. The *detail*, the changes of each band from frame to frame,
-decides: a take repeated by the same actor has the same course, but not the same changes.
+A fingerprint has two parts. The *sketch*, 32 time steps around the clip's centre of energy, finds the nearest
+neighbours of each clip among thousands. The *detail*, the changes of each band from frame to frame, decides:
+a second take by the same actor has the same course, but not the same changes.
 
-Measured with 60 clips each of RAVDESS and EMO-DB, least likeness of a copy: 0.2 times the gain 1.00, mp3
-0.98, 8 kHz and mp3 0.96, noise at 15 dB 0.94 (at 10 dB 0.88, 93 % found), cut ends 0.97, half a second of
-silence in front 0.98, a filter 0.93, 1.02 times the speed 0.93 (1.05 times 0.81, under half found: changes
-of pitch and tempo are mostly not seen). Other takes reach 0.88 in RAVDESS, EMO-DB and TESS, and 0.927 in
+Measured with 60 clips each of RAVDESS and EMO-DB, lowest likeness of a duplicate: 0.2 times the gain 1.00,
+mp3 0.98, 8 kHz and mp3 0.96, noise at 15 dB 0.94 (at 10 dB 0.88, 93 % found), cut ends 0.97, half a second of
+silence in front 0.98, a filter 0.93, 1.02 times the speed 0.93 (1.05 times 0.81, under half found: changes of
+pitch and tempo are mostly not found). Other takes reach 0.88 in RAVDESS, EMO-DB and TESS, and 0.927 in
 BanglaSER.
 """
 
@@ -19,25 +19,33 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from emovox._arrays import Floats
-from emovox.audio import SAMPLE_RATE, read
+from emovox.audio import SAMPLE_RATE
 from emovox.audio.stft import log_mel
-from emovox.datasets.manifest import Manifest, Utterance
+from emovox.datasets.manifest import Manifest
 from emovox.datasets.splits import Split, doubt_speakers, recording_of, stamp_of
 from emovox.errors import AudioError
 
-__all__ = ["LIKENESS", "Audit", "Copy", "Fingerprint", "audit", "find_copies", "fingerprint", "listen"]
+__all__ = [
+    "LIKENESS",
+    "Duplicate",
+    "Fingerprint",
+    "SplitAudit",
+    "audit_split",
+    "find_duplicates",
+    "fingerprint",
+    "fingerprint_clips",
+]
 
 LIKENESS = 0.93
-"""From here on two clips are held for copies of one recording."""
+"""From here on two clips count as copies of one recording."""
 
 _N_BANDS = 24
 _HOP = 256
@@ -52,7 +60,7 @@ _DOUBTFUL = 0.8
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Fingerprint:
-    """What identifies a recording."""
+    """The features that identify a recording."""
 
     digest: str
     """Of the samples themselves: equal only for the same sound, sample for sample."""
@@ -63,12 +71,12 @@ class Fingerprint:
 
     @property
     def silent(self) -> bool:
-        """Whether there is nothing to tell the clip by."""
+        """Whether nothing identifies the clip."""
         return not self.sketch.any()
 
 
 @dataclass(frozen=True, slots=True)
-class Copy:
+class Duplicate:
     """Two utterances that hold the same recording."""
 
     one: str
@@ -78,8 +86,8 @@ class Copy:
 
 
 @dataclass(frozen=True, slots=True)
-class Audit:
-    """What the test of a split has in common with its training and validation."""
+class SplitAudit:
+    """What the test of a split shares with its training and validation."""
 
     split: str
     digest: str
@@ -87,15 +95,14 @@ class Audit:
     stamp: str
     shared_speakers: tuple[str, ...]
     shared_texts: tuple[str, ...]
-    copies: tuple[Copy, ...]
+    copies: tuple[Duplicate, ...]
     """``one`` is on the training side, ``other`` in the test."""
     unheard: tuple[tuple[str, str], ...] = ()
-    """Ids of clips that could not be listened to, and why."""
+    """Ids of clips that could not be read, and why."""
     heard: bool = True
-    """False when nobody listened: copies are then not known."""
+    """Whether the sound was compared; if not, copies are not known."""
     named: tuple[tuple[str, str], ...] = ()
-    """As ``copies``, where the manifest says so (`emovox.datasets.splits.COPY_OF`) and no ear is needed."""
-
+    """As ``copies``, where the manifest says so (`emovox.datasets.splits.COPY_OF`)."""
     doubt: str | None = None
     """Why the names of speakers do not show who speaks, if they do not."""
 
@@ -118,7 +125,7 @@ class Audit:
             ("sentences on both sides", self.shared_texts),
             ("copies across", [f"{c.one} = {c.other} ({c.likeness:.2f})" for c in self.copies]),
             ("copies across by the manifest", [f"{one} = {other}" for one, other in self.named]),
-            ("not heard", [f"{key}: {why}" for key, why in self.unheard]),
+            ("could not be compared", [f"{key}: {why}" for key, why in self.unheard]),
         )
         for kind, names in kinds:
             if names:
@@ -149,34 +156,33 @@ def fingerprint(x: ArrayLike) -> Fingerprint:
     )
 
 
-def listen(
-    manifest: Manifest, ids: Iterable[str] | None = None, *, load: Callable[[Path], Floats] = read
+def fingerprint_clips(
+    manifest: Manifest, ids: Iterable[str] | None = None
 ) -> tuple[dict[str, Fingerprint], dict[str, str]]:
-    """Fingerprints by id, and for clips that cannot be read the reason by id.
+    """Compute fingerprints by id, and for clips that cannot be read the reason by id.
 
     Args:
         ids: which utterances; all unless given.
-        load: reads a file as mono at 16 kHz.
     """
     prints: dict[str, Fingerprint] = {}
     failed: dict[str, str] = {}
     for row in manifest if ids is None else manifest.select(ids):
         try:
-            prints[row.id] = fingerprint(_stretch(load(manifest.file(row)), row))
+            prints[row.id] = fingerprint(manifest.read(row))
         except (AudioError, OSError, ValueError) as error:
             failed[row.id] = str(error)
     return prints, failed
 
 
-def find_copies(
+def find_duplicates(
     one_side: Mapping[str, Fingerprint],
     other_side: Mapping[str, Fingerprint] | None = None,
     *,
     likeness: float = LIKENESS,
-) -> tuple[Copy, ...]:
-    """Pairs of copies between the sides, or within ``one_side``; the most alike first.
+) -> tuple[Duplicate, ...]:
+    """Find pairs of copies between the sides, or within ``one_side``; the most alike first.
 
-    Digital silence is nobody's copy.
+    Digital silence is never a copy.
     """
     left = {key: print_ for key, print_ in one_side.items() if not print_.silent}
     right = left if other_side is None else {k: p for k, p in other_side.items() if not p.silent}
@@ -185,34 +191,34 @@ def find_copies(
         value = _likeness(left[a], right[b])
         if value >= likeness:
             found[a, b] = value
-    copies = (Copy(a, b, round(value, 4)) for (a, b), value in found.items())
+    copies = (Duplicate(a, b, round(value, 4)) for (a, b), value in found.items())
     return tuple(sorted(copies, key=lambda c: (-c.likeness, c.one, c.other)))
 
 
-def audit(
+def audit_split(
     manifest: Manifest,
     split: Split,
     *,
     prints: Mapping[str, Fingerprint] | None = None,
-    hear: bool = True,
+    compare_sound: bool = True,
     likeness: float = LIKENESS,
-) -> Audit:
-    """Examine a split; its stamp is ``contaminated`` when a recording is on both sides.
+) -> SplitAudit:
+    """SplitAudit a split; its stamp is ``contaminated`` when a recording is on both sides.
 
     Args:
-        prints: fingerprints by id from ``listen``; clips without one are listened to.
-        hear: False leaves the sound alone and goes by the manifest.
+        prints: fingerprints by id from `fingerprint_clips`; those of other clips are computed.
+        compare_sound: False reads no sound and uses the manifest alone.
     """
     near = split.train + split.validation
     train, test = manifest.select(near), manifest.select(split.test)
     known = dict(prints or {})
     failed: dict[str, str] = {}
-    if hear:
-        new, failed = listen(manifest, (key for key in near + split.test if key not in known))
+    if compare_sound:
+        new, failed = fingerprint_clips(manifest, (key for key in near + split.test if key not in known))
         known |= new
     sides = ({key: known[key] for key in part if key in known} for part in (near, split.test))
-    copies = find_copies(*sides, likeness=likeness)
-    return Audit(
+    copies = find_duplicates(*sides, likeness=likeness)
+    return SplitAudit(
         split=split.name,
         digest=split.digest,
         stamp="contaminated" if copies else stamp_of(manifest, near, split.test),
@@ -220,25 +226,20 @@ def audit(
         shared_texts=tuple(sorted({u.text for u in train if u.text} & {u.text for u in test if u.text})),
         copies=copies,
         unheard=tuple(sorted(failed.items())),
-        heard=hear or all(key in known for key in near + split.test),
+        heard=compare_sound or all(key in known for key in near + split.test),
         named=_named(train, test),
         doubt=doubt_speakers(train, test),
     )
 
 
 def _named(train: Manifest, test: Manifest) -> tuple[tuple[str, str], ...]:
-    """Clips of the test that by the manifest's word are a recording of the training, however changed."""
+    """Clips of the test that according to the manifest are a recording of the training, augmented or not."""
     near = {recording_of(u): u.id for u in train}
     return tuple((near[recording_of(u)], u.id) for u in test if recording_of(u) in near)
 
 
-def _stretch(sound: Floats, row: Utterance) -> Floats:
-    start = round((row.start or 0.0) * SAMPLE_RATE)
-    return sound[start : None if row.end is None else round(row.end * SAMPLE_RATE)]
-
-
 def _sketch(detail: Floats) -> Floats:
-    """Mean level of each band in steps around the centre of energy, less what a filter would change."""
+    """Mean level of each band in steps around the centre of energy, without what a filter would change."""
     energy = np.power(10.0, detail / 10).sum(axis=1)
     centre = float((energy * np.arange(len(detail))).sum() / energy.sum())
     half = _SKETCH_HALF_S * SAMPLE_RATE / _HOP
@@ -253,7 +254,7 @@ def _sketch(detail: Floats) -> Floats:
 def _candidates(
     left: Mapping[str, Fingerprint], right: Mapping[str, Fingerprint], *, same: bool
 ) -> Iterator[tuple[str, str]]:
-    """Each clip of the right with its nearest neighbours on the left; each pair once."""
+    """Pairs of each clip on the right with its nearest neighbours on the left; each pair once."""
     if not left or not right:
         return
     names, others = list(left), list(right)
@@ -275,20 +276,20 @@ def _candidates(
 
 
 def _likeness(a: Fingerprint, b: Fingerprint) -> float:
-    """Best correlation of the changes: shifted against each other, or drawn to the same length."""
+    """Best correlation of the changes, at any shift, or stretched to the same length."""
     if a.digest == b.digest:
         return 1.0
     long, short = sorted((a.detail.astype(np.float32), b.detail.astype(np.float32)), key=len, reverse=True)
-    best = _shifted(long, short, _SHIFT_FRAMES)
+    best = _best_shift(long, short, _SHIFT_FRAMES)
     if best > _DOUBTFUL and len(long) > 1:
         # The true shift may lie between two frames.
-        best = max(best, _shifted((long[1:] + long[:-1]) * np.float32(0.5), short, _SHIFT_FRAMES))
+        best = max(best, _best_shift((long[1:] + long[:-1]) * np.float32(0.5), short, _SHIFT_FRAMES))
     if len(short) < len(long) < 1.25 * len(short):
-        best = max(best, _shifted(_drawn(long, len(short)), short, 3))
+        best = max(best, _best_shift(_stretch(long, len(short)), short, 3))
     return min(best, 0.9999)
 
 
-def _shifted(long: Floats, short: Floats, reach: int) -> float:
+def _best_shift(long: Floats, short: Floats, reach: int) -> float:
     one, other = _changes(long), _changes(short)
     best = 0.0
     for shift in range(-reach, len(one) - len(other) + reach + 1):
@@ -305,11 +306,11 @@ def _changes(detail: Floats) -> Floats:
     return detail[_CHANGE_FRAMES:] - detail[:-_CHANGE_FRAMES]
 
 
-def _drawn(detail: Floats, n_frames: int) -> Floats:
+def _stretch(detail: Floats, n_frames: int) -> Floats:
     """The spectrogram at another speed: ``(n_frames, n_bands)``."""
     place = np.linspace(0, len(detail) - 1, n_frames)
     low = np.floor(place).astype(np.intp)
     high = np.minimum(low + 1, len(detail) - 1)
     part = (place - low)[:, None].astype(np.float32)
-    drawn: Floats = (detail[low] * (1 - part) + detail[high] * part).astype(np.float32)
-    return drawn
+    stretched: Floats = (detail[low] * (1 - part) + detail[high] * part).astype(np.float32)
+    return stretched

@@ -1,8 +1,8 @@
-"""A tree of any sound -> the same tree as 16 kHz mono FLAC or WAV, and the manifest that goes with it.
+"""Convert a tree of any sound to the same tree as 16 kHz mono FLAC or WAV, and the manifest with it.
 
-A conversion can be stopped and taken up again: each finished file is entered in a ledger under a key made of
-its source's content and of the form asked for. A file appears whole or not at all, and one that cannot be
-read costs only itself.
+A conversion can be interrupted and resumed: each finished file is entered in a ledger under a key made of its
+source's content and the form it was converted to. Files are written atomically, and one that cannot be read
+does not stop the others.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -23,30 +23,29 @@ import soundfile
 
 from emovox import audio
 from emovox._files import replaced
-from emovox.audio import AUDIO_SUFFIXES
 from emovox.datasets.manifest import Manifest
-from emovox.datasets.scan import walk
+from emovox.datasets.scan import walk_audio
 from emovox.errors import AudioError, ManifestError
 
-__all__ = ["LEDGER", "Container", "Converted", "convert_files", "convert_tree", "converted_manifest"]
+__all__ = ["LEDGER", "Container", "ConvertedFile", "convert_files", "convert_tree", "converted_manifest"]
 
 Container = Literal["flac", "wav"]
 
 LEDGER = ".emovox-converted.jsonl"
-"""File in the target folder: one line a finished file."""
+"""File in the target folder: one line per finished file."""
 
 _FORM = 1
-"""To be raised when the same source would be converted into other samples."""
+"""Version of the conversion: raised when the same source gives other samples."""
 
 
 @dataclass(frozen=True, slots=True)
-class Converted:
-    """What became of one file. Paths are POSIX, relative to source and target."""
+class ConvertedFile:
+    """The outcome for one file. Paths are POSIX, relative to source and target."""
 
     source: str
     target: str
     state: Literal["made", "kept", "failed"]
-    """``kept``: it was there already, made of the same sound."""
+    """``kept``: it was there already, converted from the same sound."""
     error: str | None = None
     duration_s: float | None = None
 
@@ -62,7 +61,7 @@ def convert_tree(
     container: Container = "flac",
     workers: int = 2,
     paths: Sequence[str] | None = None,
-) -> Iterator[Converted]:
+) -> Iterator[ConvertedFile]:
     """Convert every recording below ``source`` (or only ``paths``) into ``target``; results in their order.
 
     Args:
@@ -70,20 +69,24 @@ def convert_tree(
         workers: threads.
 
     Raises:
-        ManifestError: no such folder, or one folder lies in the other.
-        OSError: the target cannot be written to, or is full.
+        ManifestError: no such folder, or one folder is in the other.
+        OSError: the target cannot be written, or the disk is full.
     """
     root, goal = Path(source), Path(target)
     if not root.is_dir():
         raise ManifestError(f"{str(source)!r} is not a folder; give the one that holds the sound")
-    _apart(root, goal)
-    found = list(_recordings(root)) if paths is None else list(paths)
-    return convert_files(root, goal, _targets(found, container), container=container, workers=workers)
+    one, other = root.resolve(), goal.resolve()
+    if one == other or one in other.parents or other in one.parents:
+        raise ManifestError(
+            f"{str(goal)!r} and {str(root)!r} are in each other; expected a folder beside the source"
+        )
+    found = [path for path, _ in walk_audio(root)] if paths is None else list(paths)
+    return convert_files(root, goal, _make_targets(found, container), container=container, workers=workers)
 
 
 def convert_files(
     root: Path, goal: Path, targets: Mapping[str, str], *, container: Container, workers: int = 2
-) -> Iterator[Converted]:
+) -> Iterator[ConvertedFile]:
     """Convert ``root/source`` into ``goal/target`` for each pair; see ``convert_tree``."""
     goal.mkdir(parents=True, exist_ok=True)
     known = _read_ledger(goal / LEDGER)
@@ -108,29 +111,14 @@ def convert_files(
             pool.shutdown(wait=True, cancel_futures=True)
 
 
-def converted_manifest(manifest: Manifest, goal: Path, results: Iterable[Converted]) -> Manifest:
-    """The manifest of the converted tree: the rows whose file is in it."""
+def converted_manifest(manifest: Manifest, goal: Path, results: Iterable[ConvertedFile]) -> Manifest:
+    """The manifest of the converted tree: rows whose file was converted."""
     made = {one.source: one.target for one in results if one.state != "failed"}
     rows = (replace(u, path=made[u.path]) for u in manifest if u.path in made)
     return Manifest(goal, tuple(rows))
 
 
-def _apart(root: Path, goal: Path) -> None:
-    one, other = root.resolve(), goal.resolve()
-    if one == other or one in other.parents or other in one.parents:
-        raise ManifestError(
-            f"{str(goal)!r} and {str(root)!r} lie in each other; expected a folder beside the source"
-        )
-
-
-def _recordings(root: Path) -> Iterator[str]:
-    for path, _ in walk(root):
-        name = PurePosixPath(path).name
-        if PurePosixPath(path).suffix.lower() in AUDIO_SUFFIXES and not name.startswith("._"):
-            yield path
-
-
-def _targets(paths: Sequence[str], container: str) -> dict[str, str]:
+def _make_targets(paths: Sequence[str], container: str) -> dict[str, str]:
     """``a/x.mp3`` -> ``a/x.flac``; files that differ only in the suffix keep it: ``x.mp3.flac``."""
     stems = Counter(os.path.splitext(path)[0].lower() for path in dict.fromkeys(paths))  # noqa: PTH122
     made: dict[str, str] = {}
@@ -141,7 +129,7 @@ def _targets(paths: Sequence[str], container: str) -> dict[str, str]:
 
 
 def _read_ledger(path: Path) -> dict[str, str]:
-    """Target -> key; a line that a crash cut short is passed over."""
+    """Target -> key; a line that is incomplete after a crash is skipped."""
     known: dict[str, str] = {}
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
@@ -158,15 +146,15 @@ def _read_ledger(path: Path) -> dict[str, str]:
 
 def _convert(
     root: Path, goal: Path, source: str, target: str, container: Container, known: Mapping[str, str]
-) -> tuple[Converted, str]:
+) -> tuple[ConvertedFile, str]:
     try:
         key = _key(root / source, container)
         if known.get(target) == key and (goal / target).is_file():
-            return Converted(source, target, "kept"), key
+            return ConvertedFile(source, target, "kept"), key
         duration_s = _write(root / source, goal / target, container)
     except (AudioError, ImportError, OSError, ValueError, RuntimeError) as error:
-        return Converted(source, target, "failed", str(error) or type(error).__name__), ""
-    return Converted(source, target, "made", duration_s=duration_s), key
+        return ConvertedFile(source, target, "failed", str(error) or type(error).__name__), ""
+    return ConvertedFile(source, target, "made", duration_s=duration_s), key
 
 
 def _key(path: Path, container: str) -> str:
@@ -176,7 +164,7 @@ def _key(path: Path, container: str) -> str:
 
 
 def _write(source: Path, target: Path, container: Container) -> float:
-    """Convert one file, block by block; its length in seconds."""
+    """Convert one file, block by block; returns its length in seconds."""
     n_samples = 0
     with replaced(target) as half:
         with soundfile.SoundFile(
@@ -191,6 +179,6 @@ def _write(source: Path, target: Path, container: Container) -> float:
 
 
 def _check_room(goal: Path) -> None:
-    """Stop at the first failure on a full disk: it would not be the last."""
+    """Stop at the first failure on a full disk; all others would fail, too."""
     if shutil.disk_usage(goal).free < 1 << 20:
-        raise OSError(f"no space left in {str(goal)!r}; make room and run this again: it goes on from here")
+        raise OSError(f"no space left in {str(goal)!r}; free some and run this again: it resumes here")

@@ -30,6 +30,7 @@ from emovox.datasets.splits import (
     held_out,
     loso,
     random_split,
+    short_speakers,
     speaker_kfold,
     split_by_parts,
 )
@@ -190,6 +191,9 @@ def read_splits(
     ids: dict[str, list[str]] = defaultdict(list)
     for u in manifest:
         ids[nfc(getattr(u, key))].append(u.id)
+    if key == "speaker":
+        short = short_speakers(manifest)
+        ids |= {name: ids[speaker] for name, speaker in short.items() if name not in ids}
     splits = []
     for fold, values in folds.items():
         name = f"file/{source.stem}/{fold}" if fold else f"file/{source.stem}"

@@ -1,10 +1,10 @@
-"""Record a corpus of your own: a voice, prompts, takes, and a manifest that is whole after each of them.
+"""Record a corpus of your own: a speaker, prompts, takes, and a manifest that is complete after each of them.
 
-Nothing here talks to a person or to a device. A ``Session`` says which prompt is next and keeps or refuses
-takes; a ``Source`` gives sound: `emovox.audio.microphone.Recorder` is one, by the extra ``mic``.
+Nothing here interacts with a person or a device. A `RecordingSession` gives the next prompt and keeps or
+refuses takes; a `SoundRecorder` gives sound: `emovox.audio.microphone.Recorder` is one, by the extra ``mic``.
 
 Files are ``<speaker>/<speaker>_<sentence>_<emotion>_<take>.flac``, 16 kHz mono 16 bit. Each speaker's folder
-holds ``speaker.json``: what was told about the speaker, and the words of the consent with its time.
+holds ``speaker.json``: the facts about the speaker, and the text of the consent with its time.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from emovox._files import replaced, write_text
 from emovox.audio import SAMPLE_RATE, LevelMeter, Resampler, quality
 from emovox.datasets.manifest import SEXES, Manifest, Utterance
 from emovox.errors import ManifestError
-from emovox.labels import canonical, canonical_all
+from emovox.labels import normalize_label
 from emovox.results import Quality
 
 __all__ = [
@@ -34,11 +34,11 @@ __all__ = [
     "MIN_S",
     "SENTENCES",
     "Prompt",
-    "Session",
-    "Source",
-    "Speaker",
+    "RecordingSession",
+    "SoundRecorder",
+    "SpeakerCard",
     "Take",
-    "prompts",
+    "make_prompts",
     "read_prompts",
 ]
 
@@ -46,7 +46,7 @@ CONSENT = (
     "I agree that my voice is recorded, kept in this corpus under the code {speaker}, and used to study how "
     "emotion is expressed in speech. I take part freely, and may have my recordings deleted at any time."
 )
-"""What a speaker agrees to, unless a project has its own words."""
+"""Text of the consent, unless a project has its own."""
 
 SENTENCES: tuple[str, ...] = (
     "The letter is lying on the kitchen table.",
@@ -55,17 +55,17 @@ SENTENCES: tuple[str, ...] = (
     "I put the blue cup next to the window.",
     "Tomorrow the shop opens an hour later.",
 )
-"""Sentences that suit any emotion, said by nobody else's corpus."""
+"""Sentences that suit any emotion and are in no published corpus."""
 
 MIN_S = 0.5
-"""A shorter take is no sentence."""
+"""Takes shorter than this are not usable, in seconds."""
 
 _ID = re.compile(r"[A-Za-z0-9]+(?:-[A-Za-z0-9]+)*", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """What a speaker is asked for."""
+    """A sentence and the emotion to say it with."""
 
     sentence: str
     """Id of the sentence, such as ``s03``."""
@@ -74,8 +74,8 @@ class Prompt:
 
 
 @dataclass(frozen=True, slots=True)
-class Speaker:
-    """What is told about a speaker; nothing that names the person.
+class SpeakerCard:
+    """Facts about a speaker; nothing that names the person.
 
     Raises:
         ManifestError: an impossible code, sex or age.
@@ -111,41 +111,41 @@ class Take:
 
     @property
     def usable(self) -> bool:
-        """Whether there is a voice in it, and room above it."""
+        """Whether it has speech, at a level without clipping."""
         return not self.quality.warnings
 
 
-class Source(Protocol):
-    """Where sound comes from between ``start`` and ``stop``."""
+class SoundRecorder(Protocol):
+    """A source of sound between ``start`` and ``stop``."""
 
     sample_rate: int
 
     def start(self) -> None:
-        """Begin to record."""
+        """Start recording."""
 
     def stop(self) -> Floats:
-        """End, and give what was recorded: ``(n,)`` in [-1, 1]."""
+        """Stop, and return what was recorded: ``(n,)`` in [-1, 1]."""
 
 
-def prompts(emotions: Sequence[str], sentences: Sequence[str] = SENTENCES) -> tuple[Prompt, ...]:
-    """Every sentence in every emotion, all sentences of one emotion after each other.
+def make_prompts(emotions: Sequence[str], sentences: Sequence[str] = SENTENCES) -> tuple[Prompt, ...]:
+    """Make a prompt of every sentence in every emotion, emotion by emotion.
 
     Raises:
-        LabelError: an emotion is unknown, or none was given.
+        LabelError: an emotion is no label.
     """
     return tuple(
         Prompt(f"s{n:02}", text, emotion)
-        for emotion in canonical_all(emotions)
+        for emotion in dict.fromkeys(normalize_label(name) for name in emotions)
         for n, text in enumerate(sentences, 1)
     )
 
 
 def read_prompts(path: str | Path) -> tuple[Prompt, ...]:
-    """Prompts out of a CSV with the columns ``emotion`` and ``text``, in its order.
+    """Read prompts from a CSV with the columns ``emotion`` and ``text``, in its order.
 
     Raises:
         ManifestError: it cannot be read, or lacks a column.
-        LabelError: an emotion is unknown.
+        LabelError: an emotion is no label.
     """
     source = Path(path)
     try:
@@ -156,22 +156,22 @@ def read_prompts(path: str | Path) -> tuple[Prompt, ...]:
     if not rows or not all(row.get("emotion") and row.get("text") for row in rows):
         raise ManifestError(f"{str(source)!r}: expected rows with the columns emotion and text, both filled")
     numbers = {text: f"s{n:02}" for n, text in enumerate(dict.fromkeys(row["text"] for row in rows), 1)}
-    return tuple(Prompt(numbers[r["text"]], r["text"], canonical(r["emotion"])) for r in rows)
+    return tuple(Prompt(numbers[r["text"]], r["text"], normalize_label(r["emotion"])) for r in rows)
 
 
-class Session:
-    """One speaker before the microphone. What was kept in an earlier session is not asked for again.
+class RecordingSession:
+    """One speaker's recording session. Prompts that were kept in an earlier session are not repeated.
 
     Args:
-        folder: of the corpus; its name is the corpus's.
-        consent: the words that the speaker agreed to.
+        folder: of the corpus; its name names the corpus.
+        consent: the text that the speaker agreed to.
 
     Raises:
-        ManifestError: the folder holds something else, or the speaker was told about differently before.
+        ManifestError: the folder holds something else, or other facts about this speaker.
     """
 
     def __init__(
-        self, folder: str | Path, speaker: Speaker, wanted: Sequence[Prompt], *, consent: str
+        self, folder: str | Path, speaker: SpeakerCard, wanted: Sequence[Prompt], *, consent: str
     ) -> None:
         self.folder = Path(folder)
         self.speaker = speaker
@@ -183,26 +183,26 @@ class Session:
             if self._table.exists()
             else Manifest(self.folder)
         )
-        self._introduce(consent)
+        self._write_card(consent)
 
-    def _introduce(self, consent: str) -> None:
+    def _write_card(self, consent: str) -> None:
         card = self.folder / self.speaker.code / "speaker.json"
-        told = asdict(self.speaker)
+        facts = asdict(self.speaker)
         if card.exists():
             before = json.loads(card.read_text(encoding="utf-8"))
-            if {name: before.get(name) for name in told} != told:
+            if {name: before.get(name) for name in facts} != facts:
                 raise ManifestError(
-                    f"{str(card)!r} says otherwise about {self.speaker.code}: {before}; is it another "
-                    "person? Then choose another code"
+                    f"{str(card)!r} has other facts about {self.speaker.code}: {before}; for another "
+                    "person choose another code"
                 )
             return
         card.parent.mkdir(parents=True, exist_ok=True)
         now = datetime.now(UTC).isoformat(timespec="seconds")
-        text = json.dumps({**told, "consent": consent, "consented": now}, ensure_ascii=False, indent=2)
+        text = json.dumps({**facts, "consent": consent, "consented": now}, ensure_ascii=False, indent=2)
         write_text(card, f"{text}\n")
 
     def left(self) -> Iterator[Prompt]:
-        """The prompts of which no take was kept yet, in order."""
+        """The prompts without a kept take, in order."""
         for prompt in self.prompts:
             if self._n_takes(prompt) == 0:
                 yield prompt
@@ -215,18 +215,17 @@ class Session:
         )
 
     def take(self, prompt: Prompt, sound: Floats, sample_rate: int) -> Take:
-        """Look at what was recorded: ``(n,)`` at any rate."""
+        """Resample and measure a recording: ``(n,)`` at any rate."""
         resampler = Resampler(sample_rate)
         parts = [resampler.push(sound), resampler.flush()]
-        heard = np.concatenate([np.asarray(part, np.float32).reshape(-1) for part in parts])
+        resampled = np.concatenate([np.asarray(part, np.float32).reshape(-1) for part in parts])
         meter = LevelMeter()
-        meter.push(heard)
-        return Take(
-            prompt, heard, quality(meter, duration_s=heard.size / SAMPLE_RATE, speech_s=None, min_s=MIN_S)
-        )
+        meter.push(resampled)
+        duration_s = resampled.size / SAMPLE_RATE
+        return Take(prompt, resampled, quality(meter, duration_s=duration_s, speech_s=None, min_s=MIN_S))
 
     def keep(self, take: Take) -> Utterance:
-        """Write a take and enter it in the manifest; both appear whole or not at all."""
+        """Write a take and add it to the manifest, each atomically."""
         speaker, prompt = self.speaker, take.prompt
         number = self._n_takes(prompt) + 1
         key = f"{speaker.code}_{prompt.sentence}_{prompt.emotion}_{number}"

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from emovox.datasets.manifest import Manifest
-from emovox.datasets.overlap import Audit, Copy, Fingerprint, audit
+from emovox.datasets.overlap import Duplicate, Fingerprint, SplitAudit, audit_split
 from emovox.datasets.protocols import make_splits
 from emovox.datasets.splits import STAMPS, Split, default_protocol
 from emovox.errors import ConfigError, ProtocolError
@@ -29,7 +29,7 @@ class SplitPlan:
     protocol: str
     manifest: Manifest
     splits: tuple[Split, ...]
-    audits: tuple[Audit, ...]
+    audits: tuple[SplitAudit, ...]
 
     @property
     def stamp(self) -> str:
@@ -74,9 +74,11 @@ class SplitPlan:
             marks: id -> what identifies the content of the clip's file (`emovox.evaluation.leakage`).
         """
 
-        def flag(found: Audit, split: Split) -> Audit:
+        def flag(found: SplitAudit, split: Split) -> SplitAudit:
             near = {marks[key]: key for key in (*split.train, *split.validation) if key in marks}
-            copies = tuple(Copy(near[marks[key]], key, 1.0) for key in split.test if marks.get(key) in near)
+            copies = tuple(
+                Duplicate(near[marks[key]], key, 1.0) for key in split.test if marks.get(key) in near
+            )
             return replace(found, copies=copies, stamp="contaminated") if copies else found
 
         return replace(self, audits=tuple(map(flag, self.audits, self.splits)))
@@ -95,8 +97,8 @@ def plan_splits(
     Args:
         corpus: what the clips are called; the names of their corpora unless given.
         allow: ``contaminated`` accepts such splits, ``missing`` a corpus that lacks clips.
-        fingerprints: of the clips (`emovox.datasets.overlap.listen`); without them the clips are not compared
-            by sound.
+        fingerprints: of the clips (`emovox.datasets.overlap`); without them the clips are not compared by
+            sound.
 
     Raises:
         ProtocolError: there is no such protocol, or a split is contaminated and that is not allowed.
@@ -104,7 +106,7 @@ def plan_splits(
     if strange := set(allow) - {"contaminated", "missing"}:
         raise ProtocolError(f"{sorted(strange)[0]!r} cannot be allowed; expected contaminated or missing")
     splits = make_splits(manifest, protocol, allow_missing="missing" in allow)
-    audits = tuple(audit(manifest, split, prints=fingerprints, hear=False) for split in splits)
+    audits = tuple(audit_split(manifest, split, prints=fingerprints, compare_sound=False) for split in splits)
     plan = SplitPlan(corpus or "+".join(manifest.corpora), protocol, manifest, splits, audits)
     if plan.stamp == "contaminated" and "contaminated" not in allow:
         raise ProtocolError(

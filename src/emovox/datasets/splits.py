@@ -43,6 +43,7 @@ __all__ = [
     "part_of",
     "random_split",
     "recording_of",
+    "short_speakers",
     "speaker_kfold",
     "split_by_parts",
     "stamp_of",
@@ -149,6 +150,14 @@ def doubt_speakers(train: Iterable[Utterance], test: Iterable[Utterance]) -> str
     return None
 
 
+def short_speakers(manifest: Manifest) -> dict[str, str]:
+    """Names of speakers without the prefix of their corpus -> ids, where they are unambiguous."""
+    found: dict[str, set[str]] = defaultdict(set)
+    for u in manifest:
+        found[u.speaker.removeprefix(f"{u.corpus}-")].add(u.speaker)
+    return {name: ids.pop() for name, ids in found.items() if len(ids) == 1}
+
+
 def recording_of(utterance: Utterance) -> str:
     """The id of the original recording: the utterance's own, or that of the clip it was augmented from."""
     return utterance.extra.get(COPY_OF, utterance.id)
@@ -231,7 +240,8 @@ def held_out(
     Raises:
         ProtocolError: one of them is not in the manifest.
     """
-    tested = sorted(set(speakers))
+    short = short_speakers(manifest)
+    tested = sorted({name if name in manifest.speakers else short.get(name, name) for name in speakers})
     if strange := [name for name in tested if name not in manifest.speakers]:
         raise ProtocolError(
             f"no speaker {strange[0]!r} to test on; there are {', '.join(manifest.speakers[:8])} ..."

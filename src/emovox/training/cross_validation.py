@@ -36,7 +36,7 @@ from emovox._files import write_json, write_text
 from emovox.augment.clips import augmented_manifest, write_augmented
 from emovox.datasets.loading import Dataset
 from emovox.datasets.manifest import Manifest
-from emovox.datasets.overlap import Fingerprint, listen
+from emovox.datasets.overlap import Fingerprint, fingerprint_clips
 from emovox.datasets.split_plan import SplitPlan, plan_splits
 from emovox.errors import ConfigError, ManifestError
 from emovox.evaluation import metrics
@@ -400,7 +400,7 @@ class _Planner:
         manifest = Dataset.load(data, drop_unknown=True).manifest
         corpus = "+".join(manifest.corpora)
         self._notify(f"{corpus}: comparing {len(manifest)} clips by sound")
-        prints, failed = listen(manifest)
+        prints, failed = fingerprint_clips(manifest)
         for key, why in failed.items():
             self._notify(f"{key}: {why}")
         if failed:

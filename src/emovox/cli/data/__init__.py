@@ -1,13 +1,10 @@
-"""``emovox data``: corpora fetched, checked, prepared, converted, counted, audited and recorded.
-
-One file a command or two, joined here; what several of them do is in ``common``.
-"""
+"""``emovox data``: corpora downloaded, checked, prepared, converted, counted, audited and recorded."""
 
 from __future__ import annotations
 
 import typer
 
-from emovox.cli.data import audit, convert, corpora, download, prepare, record, stats
+from emovox.cli.data import convert, corpora, record, stats
 from emovox.cli.groups import Group
 
 __all__ = ["app"]
@@ -21,10 +18,10 @@ app = typer.Typer(
     context_settings={"help_option_names": ["--help", "-h"]},
 )
 app.command("list")(corpora.list_corpora)
-app.command()(download.download)
+app.command()(corpora.download)
 app.command()(corpora.check)
-app.command()(prepare.prepare)
+app.command()(convert.prepare)
 app.command()(convert.convert)
 app.command()(stats.stats)
-app.command()(audit.audit)
+app.command()(stats.audit)
 app.command()(record.record)

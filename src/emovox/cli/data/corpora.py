@@ -1,4 +1,4 @@
-"""``emovox data list`` and ``emovox data check``: which corpora there are, and whether one is whole."""
+"""``emovox data list``, ``check`` and ``download``: which corpora there are, and whether one is complete."""
 
 from __future__ import annotations
 
@@ -12,20 +12,24 @@ from emovox.cli.data.common import (
     FormOption,
     Labels,
     SpeakerPattern,
-    reading,
+    Workers,
+    check_source_name,
+    read_options,
     show,
-    source_name,
     table,
 )
 from emovox.cli.models import Form
+from emovox.cli.terminal import Progress, say
 
-__all__ = ["check", "list_corpora"]
+__all__ = ["check", "download", "list_corpora"]
 
 _FACTS = (
     *("name", "title", "licence", "commercial", "citation", "url", "access", "language", "n_clips"),
     *("n_speakers", "emotions", "known_defects", "people", "complete"),
 )
 """What ``--format json`` says of a corpus."""
+
+_MIB = 1 << 20
 
 
 def list_corpora(format: FormOption = Form.table) -> None:
@@ -48,7 +52,7 @@ def list_corpora(format: FormOption = Form.table) -> None:
         for f in facts
     ]
     heads = ("name", "clips", "speakers", "language", "emotions", "download", "commercial", "licence")
-    foot = ["", "`emovox data download NAME` fetches a corpus, or says how to get it."]
+    foot = ["", "`emovox data download NAME` downloads a corpus, or says how to get it."]
     show([*table(heads, rows), *foot], facts, format)
 
 
@@ -56,27 +60,75 @@ def check(
     name: Annotated[
         str, typer.Argument(metavar="NAME", help="A corpus from `data list`, or folder, suffix, csv.")
     ],
-    root: Annotated[
-        Path, typer.Option("--root", metavar="DIR", help="Where it lies: its folder, or the table.")
-    ],
+    root: Annotated[Path, typer.Option("--root", metavar="DIR", help="Its folder, or the table.")],
     labels: Labels = None,
     speaker: SpeakerPattern = None,
     corpus: Corpus = None,
     all: Annotated[bool, typer.Option("--all", help="Name every file, not the first few of a kind.")] = False,
     format: FormOption = Form.table,
 ) -> int:
-    """Say what of a corpus is missing, extra, misnamed or there twice, and which defects it is known for.
+    """Report what of a corpus is missing, extra, misnamed or duplicate, and its known defects.
 
-    Exit code: 0 when it is whole, 1 when something is not as it should be.
+    Exit code: 0 when it is complete, 1 when something is not as it should be.
     """
-    from emovox.datasets import CORPORA, scan
-    from emovox.datasets.formats import read
+    from emovox.datasets.formats import ImportReport
+    from emovox.datasets.loading import read_corpus
+    from emovox.datasets.scan import ScanReport
 
-    if source_name(name) in CORPORA:
-        _, report = scan(name, root)
-        show(report.lines(**({"most": 1 << 30} if all else {})), report.to_dict(), format)
-        return 0 if report.ok else 1
-    options = reading(labels=labels, speaker=speaker, corpus=corpus)
-    _, found = read(root, format=name, options=options)
-    show(found.lines(**({"most": 1 << 30} if all else {})), found.to_dict(), format)
-    return 0 if found.ok else 1
+    check_source_name(name)
+    report: ScanReport | ImportReport
+    _, report = read_corpus(name, root, read_options(labels=labels, speaker=speaker, corpus=corpus))
+    show(report.lines(**({"most": 1 << 30} if all else {})), report.to_dict(), format)
+    return 0 if report.ok else 1
+
+
+def download(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="A corpus from `emovox data list`.")],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", metavar="DIR", help="Folder of archives and their content.")
+    ] = Path(),
+    workers: Workers = 4,
+    unpack: Annotated[bool, typer.Option("--unpack/--no-unpack", help="Unpack the archives too.")] = True,
+    format: FormOption = Form.table,
+) -> int:
+    """Download a corpus from its publisher; the same command resumes an interrupted download.
+
+    A corpus that is published under terms, or without a stable address, is not downloaded: the command says
+    how to get it.
+
+    Exit code: 0 when all is there, 1 when a file failed, 2 when the corpus cannot be downloaded.
+    """
+    from emovox.datasets import download as downloading
+    from emovox.errors import DownloadError
+
+    instructions = downloading.instructions(name)  # refuses an unknown name
+    if name not in downloading.SOURCES:
+        say(f"{name} cannot be downloaded by a program. {instructions}")
+        return 2
+    files, folder = downloading.SOURCES[name], output / name
+    total = sum(remote.n_bytes or 0 for remote in files)
+    bar = Progress(max(1, total // _MIB), enabled=total > 0)
+    done = 0
+
+    def advance(n_bytes: int) -> None:
+        nonlocal done
+        done += n_bytes
+        bar.at(done / _MIB)
+
+    rows = []
+    for result in downloading.download_files(files, folder, workers=workers, progress=advance):
+        error, place = result.error, result.path
+        if place is not None and unpack:
+            try:
+                place = downloading.unpack(place, folder)
+            except DownloadError as problem:
+                error = str(problem)
+        bar.hide()
+        if error:
+            say(error)
+        rows.append({"file": result.remote.name, "path": str(place) if place else None, "error": error})
+    lines = [f"{row['file']}: {row['path']}" for row in rows if not row["error"]]
+    failed = any(row["error"] for row in rows)
+    next_step = [] if failed else [f"next:  emovox data check {name} --root {folder}"]
+    show([*lines, *next_step], rows, format)
+    return 1 if failed else 0

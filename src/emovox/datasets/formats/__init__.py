@@ -30,7 +30,17 @@ from emovox.datasets.formats.trees import FOLDER, SUFFIX, count_known
 from emovox.datasets.manifest import REQUIRED_COLUMNS, Manifest, Utterance, root_of
 from emovox.errors import ManifestError, did_you_mean
 
-__all__ = ["FORMATS", "CorpusFormat", "ExportReport", "ImportReport", "ReadOptions", "guess", "read", "write"]
+__all__ = [
+    "FORMATS",
+    "CorpusFormat",
+    "ExportReport",
+    "ImportReport",
+    "ReadOptions",
+    "guess",
+    "is_table_folder",
+    "read",
+    "write",
+]
 
 
 def _read_own(source: Path, options: ReadOptions) -> tuple[Manifest, ImportReport]:
@@ -144,17 +154,25 @@ def guess(source: str | Path) -> str:
     return "nkululeko" if header >= {"file", "speaker", "gender", "emotion"} else "csv"
 
 
+_TABLES = {
+    "wav.scp": "kaldi",
+    "db.yaml": "audformat",
+    "state.json": "datasets",
+    "dataset_dict.json": "datasets",
+    "metadata.jsonl": "audiofolder",
+    "metadata.csv": "audiofolder",
+}
+"""File in a folder -> the format that it belongs to."""
+
+
+def is_table_folder(folder: Path) -> bool:
+    """Whether a folder holds the table of a format."""
+    return any((folder / name).is_file() for name in _TABLES)
+
+
 def _guess_folder(folder: Path) -> str:
-    marks = {
-        "wav.scp": "kaldi",
-        "db.yaml": "audformat",
-        "state.json": "datasets",
-        "dataset_dict.json": "datasets",
-        "metadata.jsonl": "audiofolder",
-        "metadata.csv": "audiofolder",
-    }
-    for mark, name in marks.items():
-        if (folder / mark).is_file():
+    for file, name in _TABLES.items():
+        if (folder / file).is_file():
             return name
     if next(folder.glob("*/metadata.*"), None) is not None:
         return "audiofolder"
