@@ -318,16 +318,37 @@ def test_impossible_bootstraps_are_refused(change, says: str) -> None:
         m.speaker_interval(**call)
 
 
-def test_group_table_and_gap() -> None:
-    true, pred = ["a", "b", "a", "b", "a"], ["a", "b", "a", "a", "b"]
-    table, gap = m.group_table(true, pred, ["f", "f", "m", "m", None])
-    assert table == {"f": 1.0, "m": 0.5, None: 0.0}
-    assert gap == 0.5
-    assert math.isnan(m.group_table(true, pred, [None] * 5)[1])
-    with pytest.raises(ValueError, match="2 groups for 5"):
-        m.group_table(true, pred, ["f", "m"])
+def test_groups_have_scores_and_a_gap() -> None:
+    true, pred, who = ["a", "b", "a", "b", "a"], ["a", "b", "a", "a", "b"], ["s", "t", "s", "t", "u"]
+    table, gap = m.group_intervals(true, pred, who, ["f", "f", "m", "m", None])
+    assert {name: one.value for name, one in table.items()} == {"f": 1.0, "m": 0.5, None: 0.0}
+    assert gap is not None
+    assert (gap.value, gap.low, gap.high, gap.p_value) == (0.5, None, None, None), "too few speakers"
+    assert m.group_intervals(true, pred, who, [None] * 5)[1] is None
+    with pytest.raises(ValueError, match="2 groups and 5 speakers for 5"):
+        m.group_intervals(true, pred, who, ["f", "m"])
     with pytest.raises(ValueError, match="unknown metric"):
-        m.group_table(true, pred, ["f"] * 5, "no such")
+        m.group_intervals(true, pred, who, ["f"] * 5, "no such")
+
+
+def test_gap_interval_covers_what_speakers_can_explain() -> None:
+    rng = np.random.default_rng(8)
+    true, _, who = _clips(rng, 24, 40)
+    group = ["f" if speaker % 2 else "m" for speaker in who]
+
+    def predict(accuracy: dict[str, float]) -> np.ndarray:
+        right = rng.random(true.size) < [accuracy[g] for g in group]
+        return np.where(right, true, (true + 1) % 4)
+
+    for accuracy, differs in (({"f": 0.9, "m": 0.4}, True), ({"f": 0.6, "m": 0.6}, False)):
+        table, gap = m.group_intervals(true, predict(accuracy), who, group)
+        assert gap is not None
+        assert gap.low is not None
+        assert (gap.low > 0) is differs
+        assert gap.low < gap.value < gap.high
+        for one in table.values():
+            assert one.n_speakers == 12
+            assert one.low < one.value < one.high
 
 
 def test_numpy_alone() -> None:

@@ -191,7 +191,11 @@ def test_a_cross_validation_shows_scores_differences_and_confusions() -> None:
     assert found.seen.count("svg") == 2
     assert "-22.0 [-31.0, -12.0]" in found.text
     assert "it failed" in found.text
-    assert [text.count(f"Confusion: {name}") for name in ("lda on s", "knn on s", "mlp on s")] == [1, 1, 0]
+    assert [text.count(f"Confusion matrix: {name}") for name in ("lda on s", "knn on s", "mlp on s")] == [
+        1,
+        1,
+        0,
+    ]
     assert text.count("<details open>") == 1, "that of the chosen"
     cells = re.findall(r"<td[^>]*>(\d+)</td>", text)
     assert cells.count("30") == 2
@@ -289,3 +293,27 @@ def test_the_page_of_a_training_marks_the_kept_epoch(document: dict[str, Any]) -
     assert "epoch 2 is kept" in text
     for few in (rows[:1], [row | {"uar": None, "validation_loss": None} for row in rows]):
         assert "nan" not in evaluation_html({**document, "training": {"kept": 1, "epochs": few}})
+
+
+def test_unknown_speakers_are_not_counted(document: dict[str, Any]) -> None:
+    scores = {**document["scores"]}
+    for name in ("uar", "wa"):
+        scores[name] = {**scores[name], "low": None, "high": None, "n_speakers": None}
+    rows = [{**document["speakers"][0], "speaker": None, "n_clips": 120}]
+    data = {**document["data"], "n_speakers": None}
+    nameless = {**document, "scores": scores, "speakers": rows, "data": data}
+    for text in (Checker(evaluation_html(nameless)).text, evaluation_markdown(nameless)):
+        assert "as the speakers are unknown" in text
+        assert "1 speakers" not in text
+        assert "None" not in text
+    assert "unknown speakers" in evaluation_html(nameless)
+
+
+def test_groups_have_intervals(document: dict[str, Any]) -> None:
+    group = document["groups"][0]
+    row = {**group["rows"][0], "uar": 0.6, "uar_low": 0.5, "uar_high": 0.7}
+    known = {**group, "rows": [row, *group["rows"][1:]], "gap": 0.2, "gap_low": 0.1, "gap_high": 0.3}
+    text = {**document, "groups": [known]}
+    assert "60.0 [50.0, 70.0]" in "\n".join(evaluation_lines(text))
+    assert "50.0 to 70.0" in evaluation_html(text)
+    assert "Gap in UAR, best to worst: 20.0 [10.0, 30.0] points." in evaluation_markdown(text)

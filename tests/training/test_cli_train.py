@@ -325,6 +325,8 @@ def test_a_comparison_and_its_folder(place: Path, capsys: pytest.CaptureFixture[
         "compare.json",
         "metrics.json",
     } <= names
+    assert any(name.startswith("confusion-") and name.endswith(".png") for name in names)
+    assert main(["plot", "confusion", "runs/compared", "-o", "systems.svg"]) == 0
 
 
 def test_a_stopped_comparison_says_how_to_go_on(

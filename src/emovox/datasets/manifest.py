@@ -177,6 +177,11 @@ class Manifest:
         return tuple(sorted({u.speaker for u in self.utterances}))
 
     @property
+    def n_known_speakers(self) -> int | None:
+        """Number of named speakers; ``None`` where no clip names its speaker."""
+        return len({u.known_speaker for u in self.utterances} - {None}) or None
+
+    @property
     def emotions(self) -> tuple[str, ...]:
         """Emotions that occur, sorted by name."""
         return tuple(sorted({u.emotion for u in self.utterances}))

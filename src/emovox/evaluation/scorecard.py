@@ -6,7 +6,7 @@ Keys of the document; scores are fractions rounded to six digits, ``None`` where
 - ``stamp``: what the test shares with the training, and why.
 - ``scores``: UAR and WA with their intervals over speakers (``low`` and ``high`` are ``None`` under ten
   speakers: see ``speakers``), macro and weighted F1, log-loss, Brier, ECE, AUC, the effect of abstaining.
-- ``classes``, ``confusion``, ``groups``, ``speakers``, ``splits``: tables.
+- ``classes``, ``confusion``, ``groups``, ``speakers``, ``splits``: tables. Unknown speakers are ``None``.
 - ``reliability``, ``risk_coverage``: curves.
 - ``errors``: clips that could not be read; they count as wrong.
 - ``robustness``, on request: UAR, its loss and the share of changed labels under each condition.
@@ -107,13 +107,13 @@ def make_scorecard(
         "data": {
             "corpora": list(clips.corpora),
             "n_clips": len(clips),
-            "n_speakers": len(clips.speakers),
+            "n_speakers": clips.n_known_speakers,
             "emotions": clips.counts("emotion"),
         },
         "protocol": {"name": protocol, "splits": [{"name": s.name, "digest": s.digest} for s in splits]},
         "settings": {"labels": list(predictions.labels), **(settings or {})},
         "stamp": stamp.to_dict(),
-        "scores": _scores(predictions, uar),
+        "scores": _scores(predictions, uar, clips),
         "classes": _classes(predictions),
         "confusion": _confusion(predictions),
         "groups": _groups(predictions, clips),
@@ -129,7 +129,7 @@ def make_scorecard(
     return plain
 
 
-def _scores(predictions: Predictions, uar: metrics.Interval) -> dict[str, Any]:
+def _scores(predictions: Predictions, uar: metrics.Interval, clips: Manifest) -> dict[str, Any]:
     y_true, y_pred = predictions.y_true, predictions.y_pred
     occurring = sorted(set(y_true))
     names = _column_names(predictions)
@@ -143,8 +143,8 @@ def _scores(predictions: Predictions, uar: metrics.Interval) -> dict[str, Any]:
         "auc": lambda true, probs, *, labels: _mean(metrics.auc(true, probs, labels=labels)),
     }
     return {
-        "uar": _interval(uar),
-        "wa": _interval(predictions.wa()),
+        "uar": _interval(uar, clips),
+        "wa": _interval(predictions.wa(), clips),
         "chance": 1 / len(occurring),
         "macro_f1": _mean([f1[name] for name in occurring]),
         "weighted_f1": metrics.weighted_f1(y_true, y_pred),
@@ -159,8 +159,14 @@ def _scores(predictions: Predictions, uar: metrics.Interval) -> dict[str, Any]:
     }
 
 
-def _interval(interval: metrics.Interval) -> dict[str, Any]:
-    return {k: v for k, v in interval.to_dict().items() if k not in ("per_speaker", "n_clips")}
+def _interval(interval: metrics.Interval, clips: Manifest) -> dict[str, Any]:
+    return {
+        "value": interval.value,
+        "low": interval.low,
+        "high": interval.high,
+        "n_speakers": clips.n_known_speakers,
+        "level": interval.level,
+    }
 
 
 def _column_names(predictions: Predictions) -> list[str]:
@@ -209,27 +215,40 @@ def _groups(predictions: Predictions, clips: Manifest) -> list[dict[str, Any]]:
         groups = [group_of(u) for u in clips]
         if set(groups) == {None}:
             continue
-        uars, gap = metrics.group_table(predictions.y_true, predictions.y_pred, groups, "uar")
-        was, _ = metrics.group_table(predictions.y_true, predictions.y_pred, groups, "wa")
+        columns = predictions.y_true, predictions.y_pred, predictions.speakers
+        uars, gap = metrics.group_intervals(*columns, groups, "uar")
         order = sorted(set(groups), key=lambda g: (g is None, bands.index(g) if g in bands else 0, str(g)))
-        rows = [
-            {
-                "group": group,
-                "n_clips": groups.count(group),
-                "n_speakers": len({u.speaker for u, g in zip(clips, groups, strict=True) if g == group}),
-                "uar": uars[group],
-                "wa": was[group],
-            }
-            for group in order
-        ]
-        tables.append({"by": by, "rows": rows, "gap": gap})
+        rows = []
+        for group in order:
+            at = [i for i, g in enumerate(groups) if g == group]
+            wa = metrics.wa([columns[0][i] for i in at], [columns[1][i] for i in at])
+            uar = uars[group]
+            rows.append(
+                {
+                    "group": group,
+                    "n_clips": len(at),
+                    "n_speakers": len({clips.utterances[i].known_speaker for i in at} - {None}) or None,
+                    "uar": uar.value,
+                    "uar_low": uar.low,
+                    "uar_high": uar.high,
+                    "wa": wa,
+                }
+            )
+        value, low, high = (None, None, None) if gap is None else (gap.value, gap.low, gap.high)
+        tables.append({"by": by, "rows": rows, "gap": value, "gap_low": low, "gap_high": high})
     return tables
 
 
 def _speakers(predictions: Predictions, clips: Manifest, uar: metrics.Interval) -> list[dict[str, Any]]:
     sexes = {u.speaker: u.sex for u in clips}
+    known = {u.speaker: u.known_speaker for u in clips}
     return [
-        {"speaker": name, "sex": sexes[name], "n_clips": predictions.speakers.count(name), "uar": value}
+        {
+            "speaker": known[name],
+            "sex": sexes[name],
+            "n_clips": predictions.speakers.count(name),
+            "uar": value,
+        }
         for name, value in uar.per_speaker.items()
     ]
 

@@ -9,7 +9,7 @@ from emovox.datasets.splits import STAMPS
 from emovox.reports.evaluation import NO_FIGURES
 from emovox.reports.figures import ScoreLine, draw_intervals, figure_html, has_matplotlib
 from emovox.reports.html import badge, escape, heat_table, page, section, table
-from emovox.reports.text import MISSING, markdown_table, percent, signed, span
+from emovox.reports.text import MISSING, markdown_table, percent, signed, span, speakers
 
 __all__ = ["cross_validation_html", "cross_validation_markdown", "overview_markdown"]
 
@@ -91,7 +91,7 @@ def cross_validation_html(document: Document, times: Times = ()) -> str:
 def _title(document: Document) -> str:
     data = document["data"]
     return (
-        f"{', '.join(data['corpora'])}: {data['n_clips']} clips, {data['n_speakers']} speakers, "
+        f"{', '.join(data['corpora'])}: {data['n_clips']} clips, {speakers(data['n_speakers'])}, "
         f"{len(data['emotions'])} emotions"
     )
 
@@ -204,7 +204,7 @@ def _confusions(one: Mapping[str, Any]) -> Iterator[str]:
             [label for label, _ in known], labels, [line for _, line in known], caption=caption
         )
         is_open = " open" if len(rows) == 1 or _is_chosen(row, one) else ""
-        yield f"<details{is_open}><summary>Confusion: {escape(row['name'])}</summary>{matrix}</details>"
+        yield f"<details{is_open}><summary>Confusion matrix: {escape(row['name'])}</summary>{matrix}</details>"
 
 
 def _drawings(one: Mapping[str, Any]) -> Iterator[str]:

@@ -19,7 +19,7 @@ from emovox.reports.figures import (
     has_matplotlib,
 )
 from emovox.reports.html import Bar, badge, bar_table, escape, heat_table, page, section, table
-from emovox.reports.text import MISSING, bounds, figure, markdown_table, percent, signed, span
+from emovox.reports.text import MISSING, bounds, figure, markdown_table, percent, signed, span, speakers
 
 __all__ = ["NO_FIGURES", "evaluation_html", "evaluation_lines", "evaluation_markdown"]
 
@@ -48,10 +48,12 @@ def evaluation_lines(document: Document) -> Iterator[str]:
     )
     for one in document["groups"]:
         if len(one["rows"]) > 1:
-            groups = ", ".join(f"{_name_group(row['group'])} {percent(row['uar'])}" for row in one["rows"])
-            yield f"  by {one['by']:<8} {groups}; gap {percent(one['gap'])}"
+            groups = ", ".join(f"{_name_group(row['group'])} {_group_span(row)}" for row in one["rows"])
+            yield f"  by {one['by']:<8} {groups}; gap {_gap_span(one)}"
     if scores["uar"]["low"] is None and len(document["speakers"]) > 1:
-        each = ", ".join(f"{row['speaker']} {percent(row['uar'])}" for row in document["speakers"])
+        each = ", ".join(
+            f"{_name_group(row['speaker'])} {percent(row['uar'])}" for row in document["speakers"]
+        )
         yield f"  speakers  {each}"
     if "robustness" in document:
         part = document["robustness"]
@@ -71,7 +73,7 @@ def evaluation_markdown(document: Document) -> str:
     lines += [f"- {reason}" for reason in document["stamp"]["reasons"]]
     lines += ["", *_block("Scores", _score_table(document))]
     if document["scores"]["uar"]["low"] is None:
-        lines += [_FEW, ""]
+        lines += [_describe_no_interval(document), ""]
     lines += _block("Classes", _class_table(document))
     confusion = document["confusion"]
     counts = [[name, *line] for name, line in zip(confusion["true"], confusion["counts"], strict=True)]
@@ -98,8 +100,8 @@ def evaluation_html(document: Document) -> str:
     """Format the report as an HTML page that needs no other file."""
     title, data = _title(document), document["data"]
     summary = (
-        f"{data['n_clips']} clips of {data['n_speakers']} speakers, {len(data['emotions'])} emotions. Scores "
-        "in per cent; intervals (95 %) are over speakers."
+        f"{data['n_clips']} clips of {speakers(data['n_speakers'])}, {len(data['emotions'])} emotions. "
+        "Scores in per cent; intervals (95 %) are over speakers."
     )
     confusion = document["confusion"]
     matrix = confusion["true"], confusion["answered"], confusion["counts"]
@@ -155,6 +157,19 @@ def _block(title: str, content: Table) -> list[str]:
     return [f"## {title}", "", *markdown_table(*content), ""]
 
 
+def _describe_no_interval(document: Document) -> str:
+    unknown = document["data"]["n_speakers"] is None
+    return "There is no interval, as the speakers are unknown." if unknown else _FEW
+
+
+def _group_span(row: Mapping[str, Any]) -> str:
+    return span(row["uar"], row.get("uar_low"), row.get("uar_high"))
+
+
+def _gap_span(one: Mapping[str, Any]) -> str:
+    return span(one["gap"], one.get("gap_low"), one.get("gap_high"))
+
+
 def _name_group(group: str | None) -> str:
     return "unknown" if group is None else str(group)
 
@@ -205,12 +220,13 @@ def _divisions(document: Document) -> list[Mapping[str, Any]]:
 
 
 def _group_table(one: Mapping[str, Any]) -> Table:
-    return [one["by"], "clips", "speakers", "UAR %", "WA %"], [
+    return [one["by"], "clips", "speakers", "UAR %", "interval (95 %)", "WA %"], [
         [
             _name_group(row["group"]),
             row["n_clips"],
-            row["n_speakers"],
+            MISSING if row["n_speakers"] is None else row["n_speakers"],
             percent(row["uar"]),
+            bounds(row.get("uar_low"), row.get("uar_high")),
             percent(row["wa"]),
         ]
         for row in one["rows"]
@@ -220,7 +236,7 @@ def _group_table(one: Mapping[str, Any]) -> Table:
 def _describe_gap(one: Mapping[str, Any]) -> str:
     if one["gap"] is None:
         return "Only one group is known: no gap."
-    return f"Gap in UAR, best to worst: {percent(one['gap'])} points."
+    return f"Gap in UAR, best to worst: {_gap_span(one)} points."
 
 
 def _describe_undivided(document: Document) -> str:
@@ -244,7 +260,7 @@ def _split_table(document: Document) -> Table:
 
 def _speaker_table(document: Document) -> Table:
     return ["speaker", "sex", "clips", "UAR %"], [
-        [row["speaker"], _name_group(row["sex"]), row["n_clips"], percent(row["uar"])]
+        [_name_group(row["speaker"]), _name_group(row["sex"]), row["n_clips"], percent(row["uar"])]
         for row in document["speakers"]
     ]
 
@@ -285,7 +301,7 @@ def _bounds_or_empty(interval: Mapping[str, Any]) -> str:
 
 
 def _describe_robustness(part: Mapping[str, Any]) -> str:
-    return f"{part['n_clips']} clips of {part['n_speakers']} speakers, seed {part['seed']}"
+    return f"{part['n_clips']} clips of {speakers(part['n_speakers'])}, seed {part['seed']}"
 
 
 def _describe_training(part: Mapping[str, Any]) -> str:
@@ -333,7 +349,7 @@ def _score_tiles(document: Document) -> str:
     scores = document["scores"]
 
     def note(interval: Mapping[str, Any]) -> str:
-        none = f"{interval['n_speakers']} speakers: no interval"
+        none = f"{speakers(interval['n_speakers'])}: no interval"
         return none if interval["low"] is None else bounds(interval["low"], interval["high"])
 
     tiles = [
@@ -364,7 +380,7 @@ def _speakers_html(document: Document) -> Iterator[str]:
         description="UAR of each speaker, in per cent",
     )
     if uar["low"] is None:
-        yield f"<p>{escape(_FEW)}</p>"
+        yield f"<p>{escape(_describe_no_interval(document))}</p>"
         yield table(*_speaker_table(document))
     else:
         yield f"<details><summary>Each speaker</summary>{table(*_speaker_table(document))}</details>"

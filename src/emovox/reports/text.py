@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-__all__ = ["MISSING", "bounds", "figure", "markdown_table", "percent", "signed", "span"]
+__all__ = ["MISSING", "bounds", "figure", "markdown_table", "percent", "signed", "span", "speakers"]
 
 MISSING = "–"
 """Shown where there is no number."""
@@ -39,6 +39,15 @@ def span(value: float | None, low: float | None, high: float | None) -> str:
         if low is None or high is None
         else f"{percent(value)} [{percent(low)}, {percent(high)}]"
     )
+
+
+def speakers(n: int | None) -> str:
+    """Format a number of speakers.
+
+    >>> speakers(1), speakers(12), speakers(None)
+    ('1 speaker', '12 speakers', 'unknown speakers')
+    """
+    return "unknown speakers" if n is None else f"{n} speaker{'' if n == 1 else 's'}"
 
 
 def figure(value: float | None, digits: int = 3) -> str:

@@ -45,6 +45,7 @@ from emovox.evaluation.predictions import NO_LABEL
 from emovox.features import find_feature_set
 from emovox.features.cache import FeatureCache, default_folder
 from emovox.reports import cross_validation_html, cross_validation_markdown
+from emovox.reports.figures import draw_system_confusions, has_matplotlib, write_figure
 from emovox.training import run_folder
 from emovox.training.config import ClassicalModel, ComparisonConfig, Config, SelectionConfig, Source, to_yaml
 from emovox.training.folds import Fold, FoldResult, System, run_folds
@@ -103,6 +104,12 @@ class CrossValidation:
         }
         for name, text in texts.items():
             write_text(self.folder / name, text)
+        if has_matplotlib():
+            for one in self.document["protocols"]:
+                if any(not row["error"] for row in one["systems"]):
+                    about = one["corpus"], one["protocol"]
+                    figure = draw_system_confusions(self.document, corpus=about[0], protocol=about[1])
+                    write_figure(figure, self.folder / f"confusion-{_folder_name(*about)}.png")
         first = self.document["protocols"][0]
         chosen, headline = first["chosen"] or {}, first["headline"] or {}
         record = {
@@ -509,7 +516,7 @@ def _make_document(
         "data": {
             "corpora": list(dict.fromkeys(name for one in manifests.values() for name in one.corpora)),
             "n_clips": len(manifest),
-            "n_speakers": len(manifest.speakers),
+            "n_speakers": manifest.n_known_speakers,
             "emotions": manifest.counts("emotion"),
             "unread": sorted(tested - predicted),
         },

@@ -251,7 +251,7 @@ def _make_record(
             "digest": run_folder.clips_digest(manifest),
             "corpora": list(manifest.corpora),
             "n_clips": len(manifest),
-            "n_speakers": len(manifest.speakers),
+            "n_speakers": manifest.n_known_speakers,
             "unread": [{"id": key, "error": why} for key, why in inputs.errors.items()],
         },
         "split": {

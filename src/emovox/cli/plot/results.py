@@ -10,6 +10,7 @@ import typer
 
 from emovox.cli.plot.common import Force, Output, check_output, read_document, read_table, write
 from emovox.errors import ConfigError
+from emovox.reports.text import speakers
 
 if TYPE_CHECKING:
     from emovox.training.run_folder import Run
@@ -81,7 +82,7 @@ def learning(
     has_intervals = any(point.low is not None for point in points)
     lines = "lines: 95 % intervals over speakers" if has_intervals else "too few speakers for intervals"
     caption = (
-        f"Test: {split['n_test']} clips of {record['scores']['uar']['n_speakers']} speakers, stamp: "
+        f"Test: {split['n_test']} clips of {speakers(record['scores']['uar']['n_speakers'])}, stamp: "
         f"{record['stamp']['stamp']}, the same for all runs; {lines}."
     )
     return write(draw_learning_curve(points, title=title, caption=caption), output, title)

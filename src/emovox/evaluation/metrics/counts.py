@@ -21,7 +21,6 @@ __all__ = [
     "codes_of",
     "confusion_matrix",
     "f1_scores",
-    "group_table",
     "macro_f1",
     "pair",
     "precisions",
@@ -203,31 +202,3 @@ METRICS: Mapping[str, Callable[..., float]] = {
     "weighted_f1": weighted_f1,
 }
 """Scores of labels, by name."""
-
-
-def group_table(
-    y_true: Labels,
-    y_pred: Labels,
-    groups: Sequence[Hashable],
-    metric: Metric = "uar",
-    *,
-    labels: Labels | None = None,
-) -> tuple[dict[Hashable, float], float]:
-    """Score each group of clips (sex, age band, language, ...), and the gap between best and worst.
-
-    ``None`` in ``groups`` (unknown) is a group of its own, which does not count for the gap. With fewer than
-    two known groups the gap is ``nan``.
-    """
-    true, pred = pair(y_true, y_pred)
-    if len(groups) != len(true):
-        raise ValueError(f"got {len(groups)} groups for {len(true)} clips; expected one for each clip")
-    score = METRICS.get(metric) if isinstance(metric, str) else metric
-    if score is None:
-        raise ValueError(f"unknown metric {metric!r}; expected one of {', '.join(METRICS)} or a function")
-    options = {"labels": labels} if score in METRICS.values() else {}
-    clips: dict[Hashable, list[int]] = {}
-    for n, group in enumerate(groups):
-        clips.setdefault(group, []).append(n)
-    table = {g: score([true[i] for i in at], [pred[i] for i in at], **options) for g, at in clips.items()}
-    known = [value for group, value in table.items() if group is not None and not math.isnan(value)]
-    return table, (max(known) - min(known) if len(known) > 1 else math.nan)

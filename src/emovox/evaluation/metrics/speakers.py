@@ -26,6 +26,7 @@ __all__ = [
     "MIN_SPEAKERS",
     "Difference",
     "Interval",
+    "group_intervals",
     "paired_difference",
     "recall_intervals",
     "speaker_interval",
@@ -137,6 +138,65 @@ def recall_intervals(
         # On the clips of one class, accuracy is the recall of that class.
         found[name] = speaker_interval(t, p, s, "wa", n, seed, level=level, min_speakers=min_speakers)
     return found
+
+
+def group_intervals(
+    y_true: Labels,
+    y_pred: Labels,
+    speakers: Sequence[Hashable],
+    groups: Sequence[Hashable],
+    metric: Metric = "uar",
+    n: int = 2000,
+    seed: int = 0,
+    *,
+    level: float = 0.95,
+    min_speakers: int = MIN_SPEAKERS,
+) -> tuple[dict[Hashable, Interval], Difference | None]:
+    """Score each group of clips with its interval over speakers, and the gap between best and worst group.
+
+    The speakers of each group are resampled on their own. ``None`` in ``groups`` (unknown) is a group of its
+    own, which does not count for the gap. The gap is ``None`` with fewer than two known groups; its interval
+    holds for the two groups that were found best and worst, not for the largest gap by chance.
+
+    Arguments and errors as in ``speaker_interval``.
+    """
+    true, pred = pair(y_true, y_pred)
+    if not len(groups) == len(speakers) == len(true):
+        raise ValueError(
+            f"got {len(groups)} groups and {len(speakers)} speakers for {len(true)} clips; "
+            "expected one for each clip"
+        )
+    clips: dict[Hashable, list[int]] = {}
+    for i, group in enumerate(groups):
+        clips.setdefault(group, []).append(i)
+    parts = {
+        g: ([true[i] for i in at], [pred[i] for i in at], [speakers[i] for i in at])
+        for g, at in clips.items()
+    }
+    found = {
+        g: speaker_interval(t, p, s, metric, n, seed, level=level, min_speakers=min_speakers)
+        for g, (t, p, s) in parts.items()
+    }
+    known = [g for g, one in found.items() if g is not None and not math.isnan(one.value)]
+    if len(known) < 2:
+        return found, None
+    best = max(known, key=lambda g: found[g].value)
+    worst = min((g for g in known if g != best), key=lambda g: found[g].value)
+    n_speakers = min(found[best].n_speakers, found[worst].n_speakers)
+    low = high = p_value = None
+    if n_speakers >= max(2, min_speakers):
+        resampled = []
+        for k, group in enumerate((best, worst)):
+            t, p, s = parts[group]
+            names, score = _make_scorer(t, [p], s, metric, None)
+            resampled.append(score(_draw_speakers(len(names), n, seed + k))[0])
+        gaps = resampled[0] - resampled[1]
+        low, high = _expanded_percentiles(gaps, n_speakers, level)
+        tail = min((gaps <= 0).sum(), (gaps >= 0).sum())
+        p_value = _two_sided_p(min(0.5, (tail + 1) / (n + 1)), n_speakers)
+    gap = found[best].value - found[worst].value
+    total = len({*parts[best][2], *parts[worst][2]})
+    return found, Difference(gap, low, high, p_value, total, len(clips[best]) + len(clips[worst]), level)
 
 
 def paired_difference(

@@ -11,7 +11,7 @@ import numpy as np
 from emovox._arrays import Doubles
 from emovox.errors import ConfigError, did_you_mean
 from emovox.reports.figures.canvas import INK, SOFT, escape_text, label_axes, make_axes, make_figure
-from emovox.reports.text import percent, span
+from emovox.reports.text import percent, span, speakers
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -53,7 +53,7 @@ def draw_confusion(document: Mapping[str, Any], *, shares: bool = False) -> Figu
         ),
         caption=(
             f"Numbers: {'per cent of each row' if shares else 'clips'}; the deeper the colour, the larger "
-            f"the share of the row. {data['n_clips']} clips of {data['n_speakers']} speakers, stamp: "
+            f"the share of the row. {data['n_clips']} clips of {speakers(data['n_speakers'])}, stamp: "
             f"{document['stamp']['stamp']}. UAR {span(uar['value'], uar['low'], uar['high'])} % ({interval})."
         ),
     )
@@ -67,6 +67,7 @@ def draw_system_confusions(
     document: Mapping[str, Any],
     *,
     protocol: str | None = None,
+    corpus: str | None = None,
     system: str | None = None,
     shares: bool = False,
 ) -> Figure:
@@ -75,6 +76,7 @@ def draw_system_confusions(
     Args:
         document: as `emovox.training.cross_validation` makes it.
         protocol: which one; the first by default.
+        corpus: under which it was made, where several were.
         system: the name of one system; all by default.
         shares: per cent of the row instead of clips.
 
@@ -84,11 +86,16 @@ def draw_system_confusions(
     """
     if "protocols" not in document:
         raise ConfigError(f"this document is of the kind {document.get('kind')!r}; expected 'comparison'")
-    protocols = {one["protocol"]: one for one in document["protocols"]}
-    name = protocol or next(iter(protocols), "")
-    if name not in protocols:
-        raise ConfigError(f"no protocol {name!r} in this comparison; {did_you_mean(name, protocols)}")
-    one = protocols[name]
+    names = [one["protocol"] for one in document["protocols"]]
+    name = protocol or next(iter(names), "")
+    found = [
+        one
+        for one in document["protocols"]
+        if one["protocol"] == name and corpus in (None, one.get("corpus"))
+    ]
+    if not found:
+        raise ConfigError(f"no protocol {name!r} in this comparison; {did_you_mean(name, names)}")
+    one = found[0]
     rows = {row["name"]: row for row in one["systems"] if not row["error"]}
     if system is not None and system not in rows:
         raise ConfigError(f"no system {system!r} under {name!r}; {did_you_mean(system, rows)}")
@@ -103,10 +110,10 @@ def draw_system_confusions(
     figure = make_figure(
         max(1.2 + (side + 1.3) * n_columns, 5.6),
         1.7 + (side + 1.2) * n_rows,
-        title=f"Confusion of systems on {', '.join(data['corpora'])}, protocol {name}",
+        title=f"Confusion of systems on {one.get('corpus') or ', '.join(data['corpora'])}, protocol {name}",
         caption=(
             f"Rows true, columns predicted; numbers: {'per cent of each row' if shares else 'clips'}. "
-            f"{data['n_clips']} clips of {data['n_speakers']} speakers; stamp: {one['stamp']}."
+            f"{data['n_clips']} clips of {speakers(data['n_speakers'])}; stamp: {one['stamp']}."
         ),
     )
     for place, row in enumerate(shown, start=1):
