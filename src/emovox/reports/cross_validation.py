@@ -204,7 +204,8 @@ def _confusions(one: Mapping[str, Any]) -> Iterator[str]:
             [label for label, _ in known], labels, [line for _, line in known], caption=caption
         )
         is_open = " open" if len(rows) == 1 or _is_chosen(row, one) else ""
-        yield f"<details{is_open}><summary>Confusion matrix: {escape(row['name'])}</summary>{matrix}</details>"
+        title = escape(f"Confusion matrix: {row['name']}")
+        yield f"<details{is_open}><summary>{title}</summary>{matrix}</details>"
 
 
 def _drawings(one: Mapping[str, Any]) -> Iterator[str]:
