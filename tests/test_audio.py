@@ -193,7 +193,10 @@ def test_media_is_read_at_its_own_level(
     assert np.sqrt(np.mean(x[8000:24000] ** 2)) == pytest.approx(0.5 / np.sqrt(2), rel=0.2)
     info = audio.probe(data)
     assert (info.sample_rate, info.n_channels) == (rate, n_channels)
-    assert info.duration_s == pytest.approx(2.0, abs=0.15)
+    if kind in ("adts", "amr"):
+        assert info.duration_s is None, "nothing in a raw stream says how long it is"
+    else:
+        assert info.duration_s == pytest.approx(2.0, abs=0.15)
 
 
 def test_path_bytes_file_object_and_array_are_one(tmp_path: Path) -> None:
@@ -704,8 +707,11 @@ def test_levels_are_those_of_the_textbook() -> None:
     meter = measured(tone(RATE, peak=0.1))
     assert meter.level_dbfs == pytest.approx(-20 - 3.0103, abs=0.001)
     assert meter.peak_dbfs == pytest.approx(-20, abs=0.02)
-    assert measured(np.ones(99)).level_dbfs == pytest.approx(0)
-    assert measured(np.ones(99)).clipped == 1.0
+    square = np.tile([1.0, -1.0], 50)
+    assert measured(square).level_dbfs == pytest.approx(0)
+    assert measured(square).clipped == 1.0
+    assert measured(tone(RATE, peak=0.1) + 0.3).level_dbfs == pytest.approx(-20 - 3.0103, abs=0.001)
+    assert measured(np.ones(99)).level_dbfs is None
     silent = measured(np.zeros(RATE))
     assert (silent.level_dbfs, silent.peak_dbfs, silent.clipped) == (None, None, 0.0)
     assert audio.LevelMeter().level_dbfs is None
@@ -718,7 +724,7 @@ def test_a_meter_reads_the_same_for_any_chunks(sizes: list[int]) -> None:
     one, many = measured(x), measured(x, *sizes)
     for name in ("level_dbfs", "loudest_dbfs", "peak_dbfs", "clipped"):
         assert getattr(many, name) == pytest.approx(getattr(one, name), abs=1e-9)
-    assert one.level_dbfs == pytest.approx(10 * np.log10(np.mean(x**2)), abs=1e-4)
+    assert one.level_dbfs == pytest.approx(10 * np.log10(np.var(x)), abs=1e-4)
     assert one.clipped == np.mean(np.abs(x.astype(np.float32)) >= 0.98)
 
 

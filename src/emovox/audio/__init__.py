@@ -20,6 +20,7 @@ from emovox.audio.io import (
     AUDIO_SUFFIXES,
     Channels,
     Info,
+    ReadReport,
     blocks,
     channel_numbers,
     parse_channels,
@@ -27,6 +28,7 @@ from emovox.audio.io import (
     read,
 )
 from emovox.audio.level import LevelMeter, quality
+from emovox.audio.mixing import ChannelMixer
 from emovox.audio.resampling import Resampler
 from emovox.audio.source import Source
 from emovox.audio.validation import MAX_CHANNELS, MAX_PEAK, MAX_RATE, MIN_RATE, SAMPLE_RATE, valid
@@ -38,9 +40,11 @@ __all__ = [
     "MAX_RATE",
     "MIN_RATE",
     "SAMPLE_RATE",
+    "ChannelMixer",
     "Channels",
     "Info",
     "LevelMeter",
+    "ReadReport",
     "Resampler",
     "Source",
     "blocks",

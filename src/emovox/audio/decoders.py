@@ -1,14 +1,17 @@
 """Decoders: the bytes of any container -> native samples, a little at a time.
 
 A decoder has ``sample_rate``, ``n_channels``, ``format`` and ``duration_s`` (as the header claims, ``None``
-if it says nothing), ``frames()`` and ``close()``. Nothing is ever allocated by what a header claims.
+if it says nothing), ``frames()``, ``warnings`` and ``close()``. Nothing is allocated by what a header claims.
 
-A recording that is damaged somewhere is given up to the damage; only one that gives nothing is an error.
+Samples are at the times at which a player plays them: gaps between the time stamps of a container, and what
+precedes a late start, are silence. A damaged recording is decoded as far as possible, with a warning; one
+without any samples is an error.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any, Protocol
 
 import numpy as np
@@ -16,6 +19,7 @@ import soundfile
 from numpy.typing import NDArray
 
 from emovox._arrays import Floats
+from emovox.audio.containers import is_truncated_wav, ogg_needs_timestamps, repair_header
 from emovox.audio.source import Onward, Reader
 from emovox.audio.validation import MAX_CHANNELS, frames_first, scaled, valid_rate
 from emovox.errors import AudioDecodeError, AudioError, AudioValueError, MissingExtraError
@@ -35,8 +39,18 @@ _MEDIA_FORMATS = (
 )
 """What FFmpeg may open. No playlists: those make it open other files and addresses."""
 
+# Consecutive damaged packets after which a recording counts as ended (about 4 s of AAC).
 _MAX_BAD_PACKETS = 200
-"""Damaged packets to step over before a recording counts as ended (about 4 s of AAC)."""
+# Differences between time stamps and samples up to this are jitter or rounding: Matroska counts milliseconds.
+_MAX_JITTER_S = 0.06
+# A gap longer than this, or one beyond the duration that the container states, is a damaged time stamp.
+_MAX_GAP_S = 3600.0
+# Less than this missing at the end, compared with the header, is the rounding of an encoder's frames.
+_MAX_MISSING_S = 0.1
+# Raw streams: nothing in them says how long they are.
+_WITHOUT_LENGTH = ("aac", "ac3", "amr", "amrnb", "amrwb", "eac3", "mp3")
+# Frame types of AMR that carry no speech: comfort noise (SID), lost or no data.
+_AMR_PAUSES = {"amrnb": range(8, 16), "amr_nb": range(8, 16), "amrwb": range(9, 16), "amr_wb": range(9, 16)}
 
 
 class Decoder(Protocol):
@@ -46,6 +60,8 @@ class Decoder(Protocol):
     n_channels: int
     format: str
     duration_s: float | None
+    warnings: set[str]
+    """Among ``damaged``, ``truncated`` and ``time_stamps``, known after the last frame."""
 
     def frames(self) -> Iterator[Floats]:
         """Samples ``(n, n_channels)`` float32 at ``sample_rate``, checked by the gate, n at least 1."""
@@ -66,6 +82,7 @@ class ArrayDecoder:
             raise AudioValueError("the array is empty; expected at least one sample")
         self.n_channels = self._frames.shape[1]
         self.duration_s: float | None = len(self._frames) / self.sample_rate
+        self.warnings: set[str] = set()
 
     def frames(self) -> Iterator[Floats]:
         """Samples ``(n, n_channels)``."""
@@ -94,6 +111,7 @@ class SoundfileDecoder:
     def __init__(self, reader: Reader) -> None:
         """Raises soundfile.LibsndfileError when libsndfile does not know the bytes."""
         self._reader = reader
+        self.warnings: set[str] = {"truncated"} if is_truncated_wav(reader) else set()
         reader.seek(0)
         self._file = _Forward(reader)
         if self._file.format not in _SOUNDFILE_FORMATS:
@@ -101,7 +119,9 @@ class SoundfileDecoder:
             raise soundfile.LibsndfileError(1)
         self.sample_rate, self.n_channels = self._file.samplerate, self._file.channels
         self.format = f"{self._file.format}/{self._file.subtype}".lower()
-        self.duration_s = self._file.frames / self.sample_rate if self.sample_rate > 0 else None
+        # libsndfile has 2**63 - 1 for an unknown length, as of FLAC from a pipe.
+        is_known = self.sample_rate > 0 and 0 < self._file.frames < 1 << 62
+        self.duration_s = self._file.frames / self.sample_rate if is_known else None
 
     def frames(self) -> Iterator[Floats]:
         """Samples ``(n, n_channels)``, to the end or to the damage."""
@@ -112,8 +132,11 @@ class SoundfileDecoder:
             except soundfile.LibsndfileError as error:
                 if not done:
                     raise _undecodable(self._reader, str(error)) from error
+                self.warnings.add("damaged")
                 return
             if not len(x):
+                if self.duration_s is not None and done / self.sample_rate < self.duration_s - _MAX_MISSING_S:
+                    self.warnings.add("truncated")
                 return
             yield scaled(x, self.sample_rate, done)
             done += len(x)
@@ -124,7 +147,7 @@ class SoundfileDecoder:
 
 
 class MediaDecoder:
-    """PyAV, which is FFmpeg: the first sound track of any container."""
+    """PyAV, which is FFmpeg: the default sound track of any container, else the first."""
 
     def __init__(self, reader: Onward, kind: str = "this kind of") -> None:
         """Raises AudioDecodeError without a readable sound track, MissingExtraError without PyAV."""
@@ -155,7 +178,8 @@ class MediaDecoder:
             raise AudioDecodeError(
                 f"{self._reader.label}: it has no sound track; give a recording with sound"
             )
-        self._track = tracks[0]
+        self._track = next((track for track in tracks if _is_default(track)), tracks[0])
+        self.warnings: set[str] = set()
         self._decoded = self._decode()
         self._first = next(self._decoded, None)
         if self._first is None:
@@ -164,45 +188,111 @@ class MediaDecoder:
         self.sample_rate, self.n_channels = self._first.sample_rate, self._first.layout.nb_channels
         codec = self._track.codec_context
         self.format = f"{self._container.format.name.split(',')[0]}/{codec.name if codec else 'unknown'}"
+        self._is_own_length = True
         self.duration_s = self._claimed_s()
 
     def _claimed_s(self) -> float | None:
+        """Time from the origin of a player's clock to the end of the track, as the container states it."""
+        if self._container.format.name in _WITHOUT_LENGTH:  # FFmpeg guesses by the bit rate
+            return None
+        start_s = 0.0
+        if self._track.start_time is not None and self._track.time_base:
+            start_s = float(self._track.start_time * self._track.time_base) - self._origin_s()
         if self._track.duration and self._track.time_base:
-            return float(self._track.duration * self._track.time_base)
-        return self._container.duration / 1e6 if self._container.duration else None
+            return start_s + float(self._track.duration * self._track.time_base)
+        if not self._container.duration:
+            return None
+        if len(self._container.streams) > 1:
+            self._is_own_length = False  # a video may be longer than its sound
+        end_s = (self._container.duration + (self._container.start_time or 0)) / 1e6
+        return float(end_s - self._origin_s())
 
     def _decode(self) -> Iterator[Any]:
-        """Audio frames, stepping over damaged packets."""
-        n_bad = 0
+        """Audio frames, stepping over damaged packets; a gap in their time stamps remains."""
+        codec = self._track.codec_context.name if self._track.codec_context else ""
+        n_bad = 0  # in a row
+        self._end_s: float | None = None  # of the last packet, decoded or not
         packets = self._container.demux(self._track)
         while n_bad < _MAX_BAD_PACKETS:
             try:
                 packet = next(packets, None)
             except Exception:  # the container itself breaks off here
+                self.warnings.add("truncated")
                 return
             if packet is None:
                 return
+            if packet.pts is not None and packet.duration:
+                self._end_s = float((packet.pts + packet.duration) * packet.time_base)
             try:
                 frames = packet.decode()
             except Exception:
-                n_bad += 1
+                is_pause = codec in _AMR_PAUSES and bytes(packet)[0] >> 3 & 15 in _AMR_PAUSES[codec]
+                if not is_pause:
+                    self.warnings.add("damaged")
+                    n_bad += 1
                 continue
+            n_bad = 0
             yield from (frame for frame in frames if frame.samples > 0)
+        self.warnings.add("truncated")
 
     def frames(self) -> Iterator[Floats]:
-        """Samples ``(n, n_channels)``, to the end or to the damage."""
+        """Samples ``(n, n_channels)`` at the times of their time stamps, to the end or to the damage."""
         done, frame = 0, self._first
         self._first = None
+        rate, origin_s = self.sample_rate, self._origin_s()
         while frame is not None:
-            if (frame.sample_rate, frame.layout.nb_channels) != (self.sample_rate, self.n_channels):
+            if (frame.sample_rate, frame.layout.nb_channels) != (rate, self.n_channels):
                 raise AudioDecodeError(
-                    f"{self._reader.label}: its rate or channels change at {done / self.sample_rate:.1f} s; "
+                    f"{self._reader.label}: its rate or channels change at {done / rate:.1f} s; "
                     "convert it to wav first"
                 )
+            if frame.pts is not None and frame.time_base:
+                gap_s = float(frame.pts * frame.time_base) - origin_s - done / rate
+                if gap_s > _MAX_JITTER_S and self._is_possible(gap_s, done / rate):
+                    for silence in self._silence(round(gap_s * rate)):
+                        yield silence
+                        done += len(silence)
+                elif abs(gap_s) > _MAX_JITTER_S:
+                    # Another clock, as in chained or joined recordings, or a damaged time stamp.
+                    if done:
+                        self.warnings.add("time_stamps")
+                    origin_s += gap_s
             x = self._samples(frame)
-            yield scaled(x, self.sample_rate, done)
+            yield scaled(x, rate, done)
             done += len(x)
             frame = next(self._decoded, None)
+        rest_s = 0.0 if self._end_s is None else self._end_s - origin_s - done / rate
+        if rest_s > _MAX_JITTER_S and self._is_possible(
+            rest_s, done / rate
+        ):  # undecodable packets at the end
+            for silence in self._silence(round(rest_s * rate)):
+                yield silence
+                done += len(silence)
+        stated_s = self.duration_s if self._is_own_length else None
+        if stated_s is not None and done / rate < stated_s - _MAX_MISSING_S:
+            self.warnings.add("truncated")
+
+    def _origin_s(self) -> float:
+        """The time stamp at which a player's clock begins.
+
+        MP4 and Matroska count from 0; in other containers (transport streams, a cut of an Ogg stream) the
+        first stamp is arbitrary, and a player shows the time since the first packet of any track.
+        """
+        start_s = (self._container.start_time or 0) / 1e6
+        counts_from_zero = self._container.format.name.split(",")[0] in ("mov", "matroska")
+        if counts_from_zero and 0 <= start_s <= (self._container.duration or 0) / 1e6:
+            return 0.0
+        return start_s
+
+    def _is_possible(self, gap_s: float, done_s: float) -> bool:
+        """Whether a gap can be believed; damaged time stamps may be anywhere."""
+        if self.duration_s is None:
+            return gap_s <= _MAX_GAP_S
+        return done_s + gap_s <= self.duration_s + 1.0
+
+    def _silence(self, n: int) -> Iterator[Floats]:
+        for start in range(0, n, _CHUNK_FRAMES):
+            yield np.zeros((min(_CHUNK_FRAMES, n - start), self.n_channels), np.float32)
 
     def _samples(self, frame: Any) -> NDArray[Any]:
         """``(n, n_channels)``."""
@@ -215,6 +305,10 @@ class MediaDecoder:
     def close(self) -> None:
         """Close the container."""
         self._container.close()
+
+
+def _is_default(track: Any) -> bool:
+    return bool(int(getattr(track, "disposition", 0)) & 1)  # AV_DISPOSITION_DEFAULT; PyAV has it since 12
 
 
 def _undecodable(reader: Onward, reason: str) -> AudioDecodeError:
@@ -253,11 +347,19 @@ _MEDIA_MAGIC = {
 
 
 def _file_decoder(reader: Reader) -> Decoder:
+    repair_header(reader)
     kind = _media_kind(reader.head(256))
     if kind is not None:
         return MediaDecoder(reader, kind)
+    without_timestamps = ogg_needs_timestamps(reader)
+    if without_timestamps:
+        with suppress(AudioDecodeError, MissingExtraError):
+            return MediaDecoder(reader, ".ogg")
     try:
-        return SoundfileDecoder(reader)
+        sound = SoundfileDecoder(reader)
+        if without_timestamps:  # gaps are closed, and chained streams left out
+            sound.warnings.add("time_stamps")
+        return sound
     except (soundfile.SoundFileError, ValueError, TypeError, OverflowError) as error:
         reason = getattr(error, "error_string", str(error))
     try:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeAlias
 
 import numpy as np
 
 from emovox._arrays import Floats
 from emovox.audio.decoders import ArrayDecoder, Decoder, decoder
+from emovox.audio.mixing import ChannelMixer
 from emovox.audio.resampling import Resampler
 from emovox.audio.source import Source, is_array, opened
 from emovox.audio.validation import SAMPLE_RATE
@@ -21,6 +22,7 @@ __all__ = [
     "AUDIO_SUFFIXES",
     "Channels",
     "Info",
+    "ReadReport",
     "blocks",
     "channel_numbers",
     "parse_channels",
@@ -74,6 +76,16 @@ class Info:
     """Container and coding, such as ``wav/pcm_16``; ``array`` for an array."""
 
 
+@dataclass(slots=True)
+class ReadReport:
+    """What happened while a recording was read; complete after its last block."""
+
+    warnings: set[str] = field(default_factory=set)
+    """Among ``truncated`` (the recording ends before it should), ``damaged`` (parts could not be decoded and
+    are silence), ``time_stamps`` (those in the container contradict each other) and ``phase`` (channels cancel
+    each other, the louder one was used)."""
+
+
 def read(source: Source, *, sample_rate: int | None = None, channels: Channels = "mix") -> Floats:
     """Read a whole recording.
 
@@ -103,10 +115,12 @@ def blocks(
     channels: Channels = "mix",
     block_s: float = 10.0,
     max_s: float | None = None,
+    report: ReadReport | None = None,
 ) -> Iterator[Floats]:
     """Read a recording block by block; memory does not grow with its length.
 
     Arguments and errors are those of ``read``; a wrong argument is refused at once, all else while iterating.
+    ``report`` is filled while reading.
     With ``max_s``, a recording of more seconds is an AudioTooLongError: what its header says is not believed,
     it is decoded so far and then given up.
 
@@ -121,7 +135,7 @@ def blocks(
         raise AudioValueError(f"sample_rate={sample_rate} is for arrays; a file knows its own: leave it out")
     if max_s is not None and not max_s > 0:
         raise AudioValueError(f"max_s is {max_s!r}; expected seconds, more than 0, or None")
-    return _blocks(source, sample_rate, wanted, round(block_s * SAMPLE_RATE), max_s)
+    return _blocks(source, sample_rate, wanted, round(block_s * SAMPLE_RATE), max_s, report or ReadReport())
 
 
 def probe(source: Source, *, sample_rate: int | None = None) -> Info:
@@ -187,12 +201,17 @@ def _named(error: AudioError, label: str) -> AudioError:
 
 
 def _blocks(
-    source: Source, sample_rate: int | None, channels: Channels, block: int, max_s: float | None
+    source: Source,
+    sample_rate: int | None,
+    channels: Channels,
+    block: int,
+    max_s: float | None,
+    report: ReadReport,
 ) -> Iterator[Floats]:
     with _decoder(source, sample_rate) as sound:
         waiting: list[Floats] = []
         n_waiting = 0
-        for part in _converted(sound, channels, max_s):
+        for part in _converted(sound, channels, max_s, report):
             waiting.append(part)
             n_waiting += part.shape[1]
             if n_waiting >= block:
@@ -205,24 +224,35 @@ def _blocks(
             yield np.concatenate(waiting, axis=1)
 
 
-def _converted(sound: Decoder, channels: Channels, max_s: float | None) -> Iterator[Floats]:
+def _converted(
+    sound: Decoder, channels: Channels, max_s: float | None, report: ReadReport
+) -> Iterator[Floats]:
     """Chosen channels ``(c, n)`` at 16 kHz, in whatever portions the decoder gives."""
     if isinstance(channels, int) and channels >= sound.n_channels:
         raise AudioValueError(
             f"there is no channel {channels}: the recording has {sound.n_channels}, numbered from 0"
         )
     resampler = Resampler(sound.sample_rate, n_channels=sound.n_channels if channels == "each" else 1)
+    mixer = ChannelMixer(sound.n_channels, sound.sample_rate)
     n_in = n_out = 0
     for frames in sound.frames():
         n_in += len(frames)
         if max_s is not None:
             _bounded(n_in, sound, max_s)
-        part = resampler.push(_picked(frames, channels))
+        if channels == "each":
+            picked = frames.T
+        elif channels == "mix":  # here, one way for all files: decoders' own down-mixes differ in gain
+            picked = mixer.push(frames)[np.newaxis]
+        else:
+            picked = frames[:, int(channels)][np.newaxis]
+        part = resampler.push(picked)
         n_out += part.shape[1]
         yield part
     if not n_in:
         raise AudioDecodeError("it holds no samples; expected a recording with sound")
-    rest = resampler.flush()
+    rest = resampler.push(mixer.flush()[np.newaxis]) if channels == "mix" else None
+    report.warnings |= sound.warnings | ({"phase"} if mixer.cancels else set())
+    rest = resampler.flush() if rest is None else np.concatenate([rest, resampler.flush()], axis=1)
     if not n_out + rest.shape[1]:  # a sample or two at a high rate round to none, yet they are sound
         rest = np.zeros((resampler.n_channels, 1), np.float32)
     yield rest
@@ -237,14 +267,3 @@ def _bounded(n_frames: int, sound: Decoder, max_s: float) -> None:
             f"{sound.n_channels} channels at {sound.sample_rate} Hz are more samples than {max_s:g} s may "
             "hold; convert it to fewer, or cut it up"
         )
-
-
-def _picked(frames: Floats, channels: Channels) -> Floats:
-    """``(n, n_channels)`` -> ``(c, n)``."""
-    if channels == "each":
-        return frames.T
-    if channels == "mix":
-        # Channels are averaged here, one way for all files: decoders' own down-mixes differ in gain.
-        mean: Floats = frames.mean(axis=1, dtype=np.float32)
-        return mean[np.newaxis]
-    return frames[:, int(channels)][np.newaxis]

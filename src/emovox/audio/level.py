@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 
 import numpy as np
 
@@ -10,7 +11,17 @@ from emovox._arrays import Doubles, Floats
 from emovox.audio.validation import SAMPLE_RATE
 from emovox.results import Quality
 
-__all__ = ["CLIPPED_SHARE", "LOW_DBFS", "NO_SPEECH_S", "RAIL", "SILENCE_DBFS", "LevelMeter", "quality"]
+__all__ = [
+    "CLIPPED_SHARE",
+    "LOW_DBFS",
+    "NO_SPEECH_S",
+    "RAIL",
+    "SILENCE_DBFS",
+    "LevelMeter",
+    "below_silence",
+    "is_silent",
+    "quality",
+]
 
 RAIL = 0.98
 """A sample this near full scale stands at the rail: mu-law ends at 0.980, A-law at 0.984, 8 bits at 0.992."""
@@ -31,14 +42,20 @@ finds: a word of 0.2 s makes half a second. Of a clip shorter than 1.5 s, a thir
 not caught here: its first 1.3 s pass for speech (``vad``), as long as a short answer lasts."""
 
 _FRAME = SAMPLE_RATE // 10
+# Of fewer samples the mean is no offset.
+_MIN_FOR_MEAN = 16
 
 
 class LevelMeter:
-    """Measures sound as it passes; any chunking gives the same readings."""
+    """Measures samples as they pass; any chunking gives the same readings.
+
+    Levels are without the offset (DC) of a sound card, which nobody hears.
+    """
 
     def __init__(self) -> None:
         self._n = 0
         self._n_rail = 0
+        self._sum = 0.0
         self._energy = 0.0
         self._peak = 0.0
         self._loudest = 0.0
@@ -54,27 +71,35 @@ class LevelMeter:
         if peak >= RAIL:
             self._n_rail += int(np.count_nonzero(np.abs(flat, dtype=np.float64) >= RAIL))
         self._peak = max(self._peak, peak)
-        self._frames(np.concatenate([self._open, np.square(flat, dtype=np.float64)]))
-
-    def _frames(self, squares: Doubles) -> None:
-        """Whole tenths of a second are summed; the rest waits, so that chunks do not matter."""
-        whole = squares.size - squares.size % _FRAME
-        sums = squares[:whole].reshape(-1, _FRAME).sum(axis=1)
-        if sums.size:
-            self._energy = math.fsum([self._energy, *sums.tolist()])
-            self._loudest = max(self._loudest, float(sums.max()) / _FRAME)
-        self._open = squares[whole:]
+        # Whole tenths of a second are summed; the rest waits, so that chunks do not matter.
+        samples = np.concatenate([self._open, flat.astype(np.float64)])
+        whole = samples.size - samples.size % _FRAME
+        frames = samples[:whole].reshape(-1, _FRAME)
+        if len(frames):
+            sums, squares = frames.sum(axis=1), np.square(frames).sum(axis=1)
+            self._sum = math.fsum([self._sum, *sums.tolist()])
+            self._energy = math.fsum([self._energy, *squares.tolist()])
+            self._loudest = max(self._loudest, _max_power(frames))
+        self._open = samples[whole:]
 
     @property
     def level_dbfs(self) -> float | None:
         """Root mean square of everything so far, in dB of full scale; ``None`` for digital silence."""
-        return _db((self._energy + float(self._open.sum())) / self._n) if self._n else None
+        if not self._n:
+            return None
+        mean = (self._sum + float(self._open.sum())) / self._n
+        mean_square = (self._energy + float(np.square(self._open).sum())) / self._n
+        # Of a small difference of large numbers nothing but rounding is left.
+        return _db(mean_square - mean**2) if mean_square > mean**2 * (1 + 1e-9) else None
 
     @property
     def loudest_dbfs(self) -> float | None:
         """Root mean square of the loudest tenth of a second; long pauses do not lower it."""
-        rest = float(self._open.mean()) if self._open.size else 0.0
-        return _db(self._loudest if self._n >= _FRAME else rest)
+        if self._n >= _FRAME:
+            return _db(self._loudest)
+        if self._n < _MIN_FOR_MEAN:
+            return _db(float(np.square(self._open).mean()) if self._n else 0.0)
+        return _db(_max_power(self._open[np.newaxis]))
 
     @property
     def peak_dbfs(self) -> float | None:
@@ -87,11 +112,35 @@ class LevelMeter:
         return self._n_rail / self._n if self._n else 0.0
 
 
+def is_silent(x: Floats) -> bool:
+    """Whether nothing in samples ``(n,)`` at 16 kHz can be heard: the one guard for clips and windows."""
+    meter = LevelMeter()
+    meter.push(x)
+    return below_silence(meter.loudest_dbfs)
+
+
+def below_silence(loudest_dbfs: float | None) -> bool:
+    """Whether the level of the loudest tenth of a second is below that of any speech."""
+    return loudest_dbfs is None or loudest_dbfs < SILENCE_DBFS
+
+
+def _max_power(frames: Doubles) -> float:
+    """Largest mean power of ``(n, m)`` samples, each row without its mean."""
+    return float(frames.var(axis=1).max())
+
+
 def _db(power: float) -> float | None:
     return 10.0 * math.log10(power) if power > 0.0 else None
 
 
-def quality(meter: LevelMeter, *, duration_s: float, speech_s: float | None, min_s: float) -> Quality:
+def quality(
+    meter: LevelMeter,
+    *,
+    duration_s: float,
+    speech_s: float | None,
+    min_s: float,
+    read_warnings: Iterable[str] = (),
+) -> Quality:
     """Sum up a recording, with warnings.
 
     Args:
@@ -99,9 +148,10 @@ def quality(meter: LevelMeter, *, duration_s: float, speech_s: float | None, min
         duration_s: its length.
         speech_s: seconds of speech found; ``None`` when nobody looked.
         min_s: the shortest recording that the model judges.
+        read_warnings: those of `emovox.audio.ReadReport`.
     """
     loudest = meter.loudest_dbfs
-    silent = loudest is None or loudest < SILENCE_DBFS
+    silent = below_silence(loudest)
     found = {
         "silence": silent,
         "low_level": not silent and loudest is not None and loudest < LOW_DBFS,
@@ -114,5 +164,5 @@ def quality(meter: LevelMeter, *, duration_s: float, speech_s: float | None, min
         peak_dbfs=meter.peak_dbfs,
         clipped=meter.clipped,
         speech_s=speech_s,
-        warnings=tuple(name for name, warned in found.items() if warned),
+        warnings=(*(name for name, warned in found.items() if warned), *sorted(read_warnings)),
     )

@@ -45,17 +45,35 @@ class Reader:
         self.error: Exception | None = None
         self._file = file
         self._owned = owned
-        self._start = file.tell()
+        self._origin = self._start = file.tell()
         self.size = file.seek(0, os.SEEK_END) - self._start
+        self._patches: dict[int, bytes] = {}
         file.seek(self._start)
 
     def read(self, count: int = -1) -> bytes:
         """Up to ``count`` bytes; fewer at the end, or after an error."""
         try:
-            return self._file.read(count) or b""
+            position = self.tell()
+            data = self._file.read(count) or b""
         except Exception as error:
             self.error = self.error or error
             return b""
+        for offset, patch in self._patches.items():
+            first, end = max(offset, position), min(offset + len(patch), position + len(data))
+            if first < end:
+                replaced = patch[first - offset : end - offset]
+                data = data[: first - position] + replaced + data[end - position :]
+        return data
+
+    def patch(self, offset: int, data: bytes) -> None:
+        """Replace the bytes from ``offset`` on in what decoders read; the file is not changed."""
+        self._patches[offset] = data
+
+    def skip(self, n_bytes: int) -> None:
+        """Make the file begin ``n_bytes`` later."""
+        self._start += n_bytes
+        self.size -= n_bytes
+        self.seek(0)
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
         """Move, counted from where the file object stood when it was handed in. Never before its start."""
@@ -81,7 +99,7 @@ class Reader:
         if self._owned:
             self._file.close()
         else:
-            self.seek(0)
+            self._file.seek(self._origin)
 
 
 def is_array(source: object) -> bool:

@@ -16,6 +16,7 @@ whispered, sung, near crying, or turned down by 40 dB. Steady noise passes for s
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_left, insort
 from collections import deque
 
@@ -33,6 +34,7 @@ __all__ = [
     "MARGIN_DB",
     "MEMORY_S",
     "MODE",
+    "MUTE_S",
     "SETTLE_S",
     "SpeechDetector",
     "Vad",
@@ -58,6 +60,12 @@ MEMORY_S = 3.0
 
 SETTLE_S = 1.0
 """The gate stands open so long at first: a clip may begin in the middle of a word."""
+
+MUTE_S = 0.3
+"""Digital zeros this long are a muted input; the noise after them is learnt anew."""
+
+UNMUTED_DB = 25.0
+"""In the first second after a mute, steady sound this far below the speech before it is noise."""
 
 _FULL_SCALE = 32768.0
 
@@ -99,6 +107,10 @@ class Vad:
         self._means: deque[float] = deque(maxlen=self._recent.maxlen)
         self._sorted_means: list[float] = []
         self._settle = round(SETTLE_S / FRAME_S)
+        self._mute = round(MUTE_S / FRAME_S)
+        self._n_zero = 0
+        self._was_muted = False
+        self._speech_level: float | None = None  # log10 of the energy of recent frames of speech
         self._hang_frames = round(hang_s / FRAME_S)
         self._hang = -1
         self._rest = np.zeros(0, np.float32)
@@ -150,16 +162,38 @@ class Vad:
         return offsets
 
     def _flag(self, pcm: bytes, energy: float) -> bool:
-        self._recent.append(energy)
-        heard = self._vad.is_speech(pcm, self.sample_rate)  # always asked: it learns from every frame
+        # Digital zeros, as of a muted input, say nothing about the noise of the room: after them, neither
+        # detector may take that noise for speech because it is louder than nothing.
+        heard = False
+        if energy == 0:
+            self._n_zero += 1
+        else:
+            heard = self._vad.is_speech(pcm, self.sample_rate)  # learns from every frame
+            was_muted, self._n_zero = self._n_zero >= self._mute and len(self._recent) > 0, 0
+            if was_muted:  # the noise after it is another; the first frame is partly zeros
+                self._recent.clear()
+                self._was_muted, heard = True, False
+            else:
+                self._recent.append(energy)
         if heard and self._is_above_noise(energy):
+            level = math.log10(energy)
+            before = level if self._speech_level is None else self._speech_level
+            self._speech_level = before + 0.05 * (level - before)
             self._hang = self._hang_frames
             return True
         self._hang = max(self._hang - 1, -1)
         return self._hang >= 0
 
     def _is_above_noise(self, energy: float) -> bool:
-        return len(self._recent) <= self._settle or energy > self._margin * min(self._recent)
+        if energy > self._margin * min(self._recent, default=0.0):
+            return True
+        if len(self._recent) > self._settle:
+            return False
+        # At first nothing is known of the noise. After a mute it is not speech if it is far below the speech
+        # before.
+        if not self._was_muted or self._speech_level is None:
+            return True
+        return math.log10(energy) > self._speech_level - UNMUTED_DB / 10
 
 
 class SpeechDetector:
