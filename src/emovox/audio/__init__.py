@@ -27,10 +27,10 @@ from emovox.audio.io import (
     probe,
     read,
 )
-from emovox.audio.level import LevelMeter, quality
+from emovox.audio.level import LevelMeter, is_silent, quality
 from emovox.audio.mixing import ChannelMixer
 from emovox.audio.resampling import Resampler
-from emovox.audio.source import Source
+from emovox.audio.source import Source, can_reread
 from emovox.audio.validation import MAX_CHANNELS, MAX_PEAK, MAX_RATE, MIN_RATE, SAMPLE_RATE, valid
 
 __all__ = [
@@ -48,7 +48,9 @@ __all__ = [
     "Resampler",
     "Source",
     "blocks",
+    "can_reread",
     "channel_numbers",
+    "is_silent",
     "parse_channels",
     "probe",
     "quality",

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 from emovox.audio.source import Reader
 
-__all__ = ["is_truncated_wav", "ogg_needs_timestamps", "repair_header"]
+__all__ = ["is_truncated", "ogg_needs_timestamps", "repair_header"]
 
 # How far into a file a header is looked for after bytes that belong to no known container.
 _MAX_JUNK = 1 << 16
@@ -96,9 +96,12 @@ def _ends_in_chunks(reader: Reader, offset: int) -> bool:
     return offset in (reader.size, reader.size + 1)
 
 
-def is_truncated_wav(reader: Reader) -> bool:
-    """Whether the data chunk of a WAV is longer than the rest of the file."""
+def is_truncated(reader: Reader) -> bool:
+    """Whether a WAV has less data than its header says, or an Ogg file ends within a page."""
     head = reader.head(12)
+    if head[:4] == b"OggS":
+        *_, (page, end) = _ogg_pages(reader)
+        return end > reader.size or len(page) < 27
     if head[:4] != b"RIFF" or head[8:] != b"WAVE":
         return False
     for name, start, size in _riff_chunks(reader):
@@ -146,16 +149,11 @@ def ogg_needs_timestamps(reader: Reader) -> bool:
     """
     if reader.head(4) != b"OggS":
         return False
-    offset, granule, is_opus, n_data = 0, -1, False, 0
-    packet_samples = 0
-    while offset + 27 <= reader.size:
-        reader.seek(offset)
-        page = reader.read(27)
-        if page[:4] != b"OggS":
-            return False  # damaged; decoders find the next page
-        lacing = reader.read(page[26])
-        body = sum(lacing)
-        start = reader.read(min(body, 8))
+    granule, is_opus, n_data, packet_samples = -1, False, 0, 0
+    for page, _ in _ogg_pages(reader):
+        if len(page) < 27:
+            break
+        lacing, start = page[27 : 27 + page[26]], page[27 + page[26] :]
         is_first, end = page[5] & 2, struct.unpack("<q", page[6:14])[0]
         if is_first and n_data:
             return True
@@ -169,8 +167,22 @@ def ogg_needs_timestamps(reader: Reader) -> bool:
             if granule >= 0 and end - granule - packet_samples > _OGG_GAP_S * 48_000:
                 return True
             granule, packet_samples = end, 0
-        offset += 27 + len(lacing) + body
     return False
+
+
+def _ogg_pages(reader: Reader) -> Iterator[tuple[bytes, int]]:
+    """Yield the header of each page with the first bytes of its content, and where the page ends."""
+    offset = 0
+    while offset < reader.size:
+        reader.seek(offset)
+        page = reader.read(27)
+        if len(page) < 27 or page[:4] != b"OggS":  # damaged; decoders find the next page
+            yield page[:26], offset
+            return
+        lacing = reader.read(page[26])
+        body = sum(lacing)
+        offset += 27 + page[26] + body
+        yield page + lacing + reader.read(min(body, 8)), offset
 
 
 def _opus_samples(packet: bytes) -> int:

@@ -19,7 +19,7 @@ import soundfile
 from numpy.typing import NDArray
 
 from emovox._arrays import Floats
-from emovox.audio.containers import is_truncated_wav, ogg_needs_timestamps, repair_header
+from emovox.audio.containers import is_truncated, ogg_needs_timestamps, repair_header
 from emovox.audio.source import Onward, Reader
 from emovox.audio.validation import MAX_CHANNELS, frames_first, scaled, valid_rate
 from emovox.errors import AudioDecodeError, AudioError, AudioValueError, MissingExtraError
@@ -111,7 +111,7 @@ class SoundfileDecoder:
     def __init__(self, reader: Reader) -> None:
         """Raises soundfile.LibsndfileError when libsndfile does not know the bytes."""
         self._reader = reader
-        self.warnings: set[str] = {"truncated"} if is_truncated_wav(reader) else set()
+        self.warnings: set[str] = {"truncated"} if is_truncated(reader) else set()
         reader.seek(0)
         self._file = _Forward(reader)
         if self._file.format not in _SOUNDFILE_FORMATS:

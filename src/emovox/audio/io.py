@@ -81,9 +81,13 @@ class ReadReport:
     """What happened while a recording was read; complete after its last block."""
 
     warnings: set[str] = field(default_factory=set)
-    """Among ``truncated`` (the recording ends before it should), ``damaged`` (parts could not be decoded and
-    are silence), ``time_stamps`` (those in the container contradict each other) and ``phase`` (channels cancel
-    each other, the louder one was used)."""
+    """Names of what happened, among:
+
+    - ``truncated``: the recording ends before it should,
+    - ``damaged``: parts could not be decoded, and are silence,
+    - ``time_stamps``: the time stamps of the container contradict each other,
+    - ``phase``: channels cancel each other, and the louder one was used.
+    """
 
 
 def read(source: Source, *, sample_rate: int | None = None, channels: Channels = "mix") -> Floats:

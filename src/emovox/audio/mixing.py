@@ -10,9 +10,10 @@ from emovox._arrays import Doubles, Floats
 
 __all__ = ["ChannelMixer"]
 
-_BLOCK_S = 0.1
-# The decision looks at this many blocks.
-_N_BLOCKS = 10
+# The delay of a live stream, too.
+_BLOCK_S = 0.02
+# The decision looks at this many blocks, a second.
+_N_BLOCKS = 50
 # Channels cancel if the mix has less than this share (-20 dB) of the mean power of the channels.
 _MIN_SHARE = 0.01
 # Mean power (-65 dBFS) below which a difference between channels is noise.
@@ -22,7 +23,7 @@ _MIN_POWER = 10**-6.5
 class ChannelMixer:
     """Averages channels. Where they cancel, as with one of them inverted, the louder one is used.
 
-    Samples are mixed in blocks of 0.1 s, so that any chunking of the same samples gives the same mix.
+    Samples are mixed in blocks of 20 ms, so that any chunking of the same samples gives the same mix.
 
     Args:
         n_channels: of the recording.
@@ -32,9 +33,12 @@ class ChannelMixer:
     def __init__(self, n_channels: int, sample_rate: int) -> None:
         self.cancels = False
         """Whether the channels cancelled each other so far."""
+        self.n_channels = n_channels
         self._block = max(1, round(_BLOCK_S * sample_rate))
         self._waiting = np.zeros((0, n_channels), np.float32)
-        self._recent: deque[tuple[float, Doubles]] = deque(maxlen=_N_BLOCKS)
+        # Energies of the mix and of the channels: of each recent block, of all of them, of everything.
+        self._recent: deque[tuple[float, Doubles]] = deque()
+        self._mix_energy, self._energies = 0.0, np.zeros(n_channels)
         self._totals = np.zeros(n_channels)
 
     def push(self, frames: Floats) -> Floats:
@@ -56,11 +60,17 @@ class ChannelMixer:
         mix: Floats = frames.mean(axis=1, dtype=np.float32)
         # Without their means: an offset in opposite directions would look like sound that cancels.
         energy = frames.var(axis=0, dtype=np.float64) * len(frames)
+        mixed = float(mix.var(dtype=np.float64)) * len(mix)
+        self._recent.append((mixed, energy))
+        self._mix_energy += mixed
+        self._energies += energy
         self._totals += energy
-        self._recent.append((float(mix.var(dtype=np.float64)) * len(mix), energy))
-        mixed = sum(one for one, _ in self._recent)
-        mean = float(np.mean(sum(one for _, one in self._recent)))
-        if mixed < _MIN_SHARE * mean and mean > _MIN_POWER * self._block * len(self._recent):
+        if len(self._recent) > _N_BLOCKS:
+            oldest_mixed, oldest = self._recent.popleft()
+            self._mix_energy -= oldest_mixed
+            self._energies -= oldest
+        mean = float(self._energies.mean())
+        if self._mix_energy < _MIN_SHARE * mean and mean > _MIN_POWER * self._block * len(self._recent):
             self.cancels = True
             return np.ascontiguousarray(frames[:, int(self._totals.argmax())])
         return mix

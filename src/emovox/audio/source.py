@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
+import stat
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol, TypeAlias
 
@@ -11,7 +13,7 @@ from numpy.typing import NDArray
 
 from emovox.errors import AudioDecodeError, AudioError, AudioNotFoundError, AudioValueError
 
-__all__ = ["MAX_STREAM_BYTES", "Onward", "Reader", "Source", "is_array", "opened"]
+__all__ = ["MAX_STREAM_BYTES", "Onward", "Reader", "Source", "can_reread", "is_array", "opened"]
 
 Source: TypeAlias = str | os.PathLike[str] | bytes | bytearray | memoryview | BinaryIO | NDArray[Any]
 """What the door takes: a path, the bytes of a file, a binary file object, or an array of samples."""
@@ -105,6 +107,17 @@ class Reader:
 def is_array(source: object) -> bool:
     """Whether ``source`` is samples rather than a file."""
     return hasattr(source, "__array__") and not isinstance(source, (str, bytes, bytearray, memoryview))
+
+
+def can_reread(source: object) -> bool:
+    """Whether a source can be read a second time: pipes, FIFOs and terminals cannot."""
+    if isinstance(source, (str, os.PathLike)):
+        with contextlib.suppress(OSError, ValueError):
+            return stat.S_ISREG(Path(source).stat().st_mode)
+        return True  # reading reports what is wrong
+    if hasattr(source, "seekable"):
+        return bool(source.seekable())
+    return True
 
 
 def opened(source: object) -> Reader:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 
 import numpy as np
 
@@ -62,13 +63,14 @@ class RecordingReader:
         flags = self._detector.flush()
         return [] if self._windower is None else self._windower.flush(flags)
 
-    def quality(self) -> Quality:
+    def quality(self, read_warnings: Iterable[str] = ()) -> Quality:
         """How usable the sound is."""
         return audio.quality(
             self._meter,
             duration_s=self.n / SAMPLE_RATE,
             speech_s=self._detector.speech_s,
             min_s=self._scorer.spec.min_s,
+            read_warnings=read_warnings,
         )
 
 
@@ -97,10 +99,17 @@ class ClipPredictor:
             scored = self._scorer.score_window(window)
             self._pool.push(window, None if scored is None else scored.scores)
 
-    def finish(self, *, file: str | None = None, channel: int | None = None) -> Prediction:
-        """Return the prediction; ``file`` and ``channel`` are what it says about its source."""
+    def finish(
+        self, *, file: str | None = None, channel: int | None = None, read_warnings: Iterable[str] = ()
+    ) -> Prediction:
+        """Return the prediction.
+
+        Args:
+            file, channel: what it says about its source.
+            read_warnings: those of `emovox.audio.ReadReport`.
+        """
         self._score(self._reader.flush())
-        spec, quality = self._scorer.spec, self._reader.quality()
+        spec, quality = self._scorer.spec, self._reader.quality(read_warnings)
         reason = _find_reason(quality)
         scores: Doubles | None = None
         clip = self._reader.clip

@@ -228,7 +228,9 @@ class Recognizer:
             for prediction in self._predict(source, options, sample_rate):
                 yield prediction, 1.0
             return
-        claimed_s = audio.probe(source, sample_rate=sample_rate).duration_s
+        claimed_s = None
+        if audio.can_reread(source):  # a pipe is read once
+            claimed_s = audio.probe(source, sample_rate=sample_rate).duration_s
         step, with_speech = None, set()
         for step in self.timeline_steps(source, options, sample_rate=sample_rate):
             for channel, result in step.results:
@@ -236,8 +238,8 @@ class Recognizer:
                     with_speech.add(channel)
                     yield result, min(result.end_s / claimed_s, 1.0) if claimed_s else 0.0
         for channel in () if step is None else step.channels:
-            if channel not in with_speech:
-                yield Prediction(None, reason="no_speech", duration_s=claimed_s, channel=channel), 1.0
+            if step is not None and channel not in with_speech:
+                yield Prediction(None, reason="no_speech", duration_s=step.duration_s, channel=channel), 1.0
 
     def check(self, options: PredictOptions) -> PredictOptions:
         """Return the options with the labels spelt out, if the model can meet them.
@@ -250,14 +252,15 @@ class Recognizer:
     def _predict(self, source: Source, options: PredictOptions, sample_rate: int | None) -> list[Prediction]:
         scorer, vad = self._make_scorer(options), self._is_vad_on(options)
         predictors: list[ClipPredictor] = []
-        for block in self._blocks(source, sample_rate, options.channels):
+        report = audio.ReadReport()
+        for block in self._blocks(source, sample_rate, options.channels, report=report):
             if not predictors:
                 predictors = [ClipPredictor(scorer, vad=vad) for _ in block]
             for predictor, x in zip(predictors, block, strict=True):
                 predictor.push(x)
         numbers = audio.channel_numbers(options.channels, len(predictors))
         return [
-            predictor.finish(file=_path_of(source), channel=channel)
+            predictor.finish(file=_path_of(source), channel=channel, read_warnings=report.warnings)
             for predictor, channel in zip(predictors, numbers, strict=True)
         ]
 
@@ -496,7 +499,12 @@ class Recognizer:
         return Scorer(self._bundle, options.labels, options.profile, detect_speech=detect)
 
     def _blocks(
-        self, source: Source, sample_rate: int | None, channels: Channels, max_s: float | None = None
+        self,
+        source: Source,
+        sample_rate: int | None,
+        channels: Channels,
+        max_s: float | None = None,
+        report: audio.ReadReport | None = None,
     ) -> Iterator[Floats]:
         return audio.blocks(
             source,
@@ -504,6 +512,7 @@ class Recognizer:
             channels=channels,
             block_s=BLOCK_S,
             max_s=self._max_s if max_s is None else max_s,
+            report=report,
         )
 
 

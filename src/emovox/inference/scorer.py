@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from emovox import audio
 from emovox._arrays import Doubles, Floats
 from emovox.audio import SAMPLE_RATE
 from emovox.bundles import Bundle
@@ -105,6 +106,8 @@ class Scorer:
     def score_window(self, window: AudioWindow) -> ScoredSound | None:
         """Score a window; ``None`` when it holds too little sound or speech."""
         if window.sound is None or window.speech < MIN_SPEECH_SHARE or len(window.sound) < self.min_samples:
+            return None
+        if audio.is_silent(window.sound):  # the detector has no least level: it may take dither for speech
             return None
         scored = self.score(window.sound)
         return scored if scored.is_speech else None

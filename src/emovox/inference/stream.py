@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from emovox import audio
@@ -68,6 +69,7 @@ class Stream:
         self._windower = scorer.make_windower(window_s, hop_s)
         self._detector = SpeechDetector(enabled=vad)
         self._resampler = audio.Resampler(sample_rate)
+        self._mixer = audio.ChannelMixer(1, sample_rate)
         self._rate = sample_rate
         self._builder = SegmentBuilder(
             scorer.names,
@@ -102,14 +104,19 @@ class Stream:
         if self._is_over:
             raise AudioValueError("this stream was flushed; open a new one")
         sound = audio.valid(chunk, self._rate, empty_ok=True)
-        return self._process(self._resampler.push(sound[0] if len(sound) == 1 else sound.mean(axis=0)))
+        rest = np.zeros(0, np.float32)
+        if len(sound) != self._mixer.n_channels:
+            rest, self._mixer = self._mixer.flush(), audio.ChannelMixer(len(sound), self._rate)
+        mix = np.concatenate([rest, self._mixer.push(sound.T)])
+        return self._process(self._resampler.push(mix))
 
     def flush(self) -> list[Window | Segment]:
         """End the stream; return a last window, if enough sound is new to it, and the last segments."""
         if self._is_over:
             return []
         self._is_over = True
-        results = self._process(self._resampler.flush())
+        results = self._process(self._resampler.push(self._mixer.flush()))
+        results += self._process(self._resampler.flush())
         results += self._score(self._windower.flush(self._detector.flush()))
         return results + self._with_adaptation(self._builder.flush(self._windower.n))
 

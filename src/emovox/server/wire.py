@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emovox._arrays import Floats
-from emovox.audio import MAX_CHANNELS, SAMPLE_RATE, Resampler
+from emovox.audio import MAX_CHANNELS, SAMPLE_RATE, ChannelMixer, Resampler
 from emovox.audio.decoders import MediaDecoder
 from emovox.errors import AudioDecodeError, AudioValueError, MissingExtraError
 
@@ -111,6 +111,7 @@ class Media:
             raise MissingExtraError("a live voice as webm", "media") from None
         self._turns = _Turns()
         self._resampler: Resampler | None = None
+        self._mixer = ChannelMixer(1, SAMPLE_RATE)
         self._n_silent = 0
         self._let_go = weakref.finalize(self, _Turns.let_go, self._turns)
 
@@ -135,6 +136,7 @@ class Media:
         self._turns.is_over = True
         yield from self._decoded()
         if self._resampler is not None:
+            yield self._resampler.push(self._mixer.flush())
             yield self._resampler.flush()
 
     def close(self) -> None:
@@ -160,9 +162,8 @@ class Media:
             if frames.shape[1] > MAX_CHANNELS:
                 raise AudioValueError(f"got {frames.shape[1]} channels; expected 1 to {MAX_CHANNELS}")
             self._resampler = Resampler(self._turns.rate)
-        # As the door does it: averaged here, for decoders' own down-mixes differ in gain.
-        mean: Floats = frames.mean(axis=1, dtype=np.float32)
-        return self._resampler.push(mean)
+            self._mixer = ChannelMixer(frames.shape[1], self._turns.rate)
+        return self._resampler.push(self._mixer.push(frames))
 
 
 class _Turns:

@@ -133,14 +133,15 @@ def _write_emobox(manifest: Manifest, target: Path, absolute: bool) -> Sequence[
 def _sound_facts(path: Path) -> dict[str, float]:
     try:
         info = audio.probe(path)
+        duration_s = info.duration_s
+        if duration_s is None:  # the header does not say, as of a FLAC from a pipe
+            duration_s = sum(block.shape[1] for block in audio.blocks(path)) / audio.SAMPLE_RATE
     except (AudioError, OSError, ImportError, ValueError):
-        return {}
-    if info.duration_s is None:
         return {}
     return {
         "sample_rate": info.sample_rate,
-        "num_frame": round(info.duration_s * info.sample_rate),
-        "length": info.duration_s,
+        "num_frame": round(duration_s * info.sample_rate),
+        "length": duration_s,
         "channel": info.n_channels,
     }
 
