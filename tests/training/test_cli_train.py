@@ -9,11 +9,14 @@ import zipfile
 from pathlib import Path
 
 import pytest
+import soundfile
+import soxr
 
 pytest.importorskip("sklearn")
 pytest.importorskip("skl2onnx")
 pytest.importorskip("yaml")
 
+import emovox
 from emovox.cli import main
 from emovox.inference.recognizer import load as load_model
 from emovox.training.config import read_config
@@ -95,6 +98,31 @@ def test_copies_under_other_names_are_no_strict_test(place: Path, capsys: pytest
     (told,) = json.loads(capsys.readouterr().out)["protocols"]
     assert told["stamp"] == "contaminated"
     assert f"{len(again)} recordings on both sides" in told["reasons"][0]
+
+
+def test_changed_copies_are_found_by_sound(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A test speaker's clip is a quieter, resampled copy of a training clip."""
+    header, *rows = (place / "toy/toy.csv").read_text().splitlines()
+    x, rate = soundfile.read(place / "toy/1-sad-0.wav", dtype="float32")
+    low = soxr.resample(0.3 * x, rate, 8000)
+    soundfile.write(place / "toy/copy.wav", low, 8000)
+    copy = next(row for row in rows if "toy/7-sad-0" in row).replace("7-sad-0", "copy")
+    (place / "toy/copied.csv").write_text("\n".join([header, *rows, copy]) + "\n")
+    args = ["train", "--features", "seed-180", "--data", "toy/copied.csv", "--protocol", "speakers/toy-7"]
+    args += ["--model", "knn", "--mlflow", "off", "-f", "json"]
+    assert main([*args, "-o", "runs/unheard"]) == 0
+    printed = capsys.readouterr()
+    stamp = json.loads(printed.out)["stamp"]
+    assert stamp["stamp"] == "strict"
+    assert "were not compared by sound" in stamp["reasons"][-1]
+    assert "were not compared by sound" in printed.err
+    assert main([*args, "-o", "runs/heard", "--listen"]) == 0
+    printed = capsys.readouterr()
+    stamp = json.loads(printed.out)["stamp"]
+    assert stamp["stamp"] == "contaminated"
+    assert "1 recordings on both sides, such as" in stamp["reasons"][0]
+    assert "contaminated" in emovox.load("runs/heard").spec.scores[0].protocol
+    assert "contaminated" in Path("runs/heard/evaluation.html").read_text()
 
 
 @pytest.mark.parametrize(

@@ -45,6 +45,9 @@ def train(
     resume: Annotated[
         bool, typer.Option("--resume", help="Resume a net whose training in DIR was stopped.")
     ] = False,
+    listen: Annotated[
+        bool, typer.Option("--listen/--no-listen", help="Also search the test for training clips by sound.")
+    ] = False,
     seed: Seed = None,
     workers: Workers = 1,
     store: Store = None,
@@ -73,6 +76,7 @@ def train(
             protocol=protocol,
             seed=seed,
             settings=settings,
+            compare_sound=listen,
             output=output,
             force=force,
             resume=resume,

@@ -24,8 +24,9 @@ from typing import Any
 from emovox.bundles import Score, write_bundle
 from emovox.datasets.loading import Dataset
 from emovox.datasets.manifest import Manifest
+from emovox.datasets.overlap import fingerprint_clips
 from emovox.datasets.protocols import write_splits
-from emovox.datasets.split_plan import SplitPlan, make_split
+from emovox.datasets.split_plan import SplitPlan, make_split, plan_splits
 from emovox.errors import ConfigError, ManifestError
 from emovox.evaluation.evaluate import Evaluation, evaluate_split
 from emovox.inference.recognizer import Recognizer
@@ -39,6 +40,11 @@ __all__ = ["TrainingRun", "train"]
 
 CHECKPOINT_FOLDER = "training"
 """Where the checkpoint and the curves of a net are, in the folder of its run."""
+
+_NOT_COMPARED = (
+    "the clips were not compared by sound, so the test may hold changed copies of training clips; to compare "
+    "them:  emovox train --listen"
+)
 
 
 @dataclass(frozen=True)
@@ -76,6 +82,7 @@ def train(
     protocol: str | None = None,
     seed: int | None = None,
     settings: Changes = (),
+    compare_sound: bool = False,
     output: str | Path | None = None,
     force: bool = False,
     resume: bool = False,
@@ -97,6 +104,8 @@ def train(
         protocol: one split (docs/evaluation.md), such as ``emobox/ravdess/1``.
         seed: of all that is random.
         settings: further settings, such as ``{"train.epochs": 3}`` or ``["train.epochs=3"]``.
+        compare_sound: also search by sound for changed copies of training clips in the test; otherwise the
+            stamp says that nobody did.
         output: folder of the run; unless given a temporary one, which is removed with the `TrainingRun`.
         force: replace a run that is there.
         resume: continue a net whose training in ``output`` was stopped.
@@ -127,6 +136,11 @@ def train(
     for note in dataset.notes:
         notify(note)
     plan = make_split(dataset.manifest, settled.protocol, warn=notify)
+    if compare_sound:
+        notify(f"comparing {len(dataset.manifest)} clips by sound")
+        prints, _ = fingerprint_clips(dataset.manifest)  # clips that fail are reported with their features
+        allowed = ("missing", "contaminated")
+        plan = plan_splits(dataset.manifest, plan.protocol, allow=allowed, fingerprints=prints)
     split = plan.splits[0]
     notify(
         f"{split.name}: {len(split.train)} clips train, {len(split.validation)} validate, "
@@ -177,6 +191,14 @@ def train(
         notify=notify,
         progress=progress,
     )
+    stamp = evaluation.document["stamp"]
+    if plan.stamp == "contaminated":  # by sound, for the names alone were not
+        stamp = {"stamp": plan.stamp, "reasons": list(plan.reasons)}
+        notify(f"contaminated: {'; '.join(plan.reasons)}")
+    elif not compare_sound and stamp["stamp"] != "contaminated":
+        stamp = {**stamp, "reasons": [*stamp["reasons"], _NOT_COMPARED]}
+        notify(_NOT_COMPARED)
+    evaluation.document["stamp"] = stamp
     if checkpoints.exists():
         from emovox.training.neural.curves import read_curves
 
