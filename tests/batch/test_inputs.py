@@ -78,6 +78,21 @@ def test_a_table_is_read_by_the_usual_names_or_by_the_column(tmp_path: Path) -> 
     assert next(iter(list_items(str(table)))).file == "/elsewhere/x.wav"
 
 
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "file,offset,duration\n/a.wav,1,1.5\n/a.wav,,\n",
+        "file,start,dur\n/a.wav,1,1.5\n/a.wav,,\n",
+        "sep=;\nfile; onset; offset\n/a.wav; 1; 2,5\n/a.wav;;\n",
+    ],
+)
+def test_offset_and_duration(text: str, encoding: str, tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_bytes(text.encode(encoding))
+    items = list(list_items(str(tmp_path / "t.csv")))
+    assert items == [BatchItem("/a.wav", 1.0, 2.5), BatchItem("/a.wav")]
+
+
 def test_json_lines_and_parquet(tmp_path: Path) -> None:
     rows = [{"wav": "a.wav", "start": 1.0, "end": None}, {"wav": "b.wav", "start": None, "end": 2.5}]
     expected = [BatchItem(str(tmp_path / "a.wav"), 1.0), BatchItem(str(tmp_path / "b.wav"), 0.0, 2.5)]

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import shutil
+import string
 import unicodedata
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from emovox.datasets import Manifest, Utterance
 from emovox.datasets.formats import guess, read, write
@@ -200,6 +203,46 @@ def test_the_true_reason(content: bytes, reason: str, tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_bytes(content)
     with pytest.raises(ManifestError, match=reason):
         read(tmp_path / "t.csv")
+
+
+# "none" and the like are empty cells, and a row without a label is reported.
+labels = st.text(string.ascii_letters + "äé中", min_size=1, max_size=8).filter(
+    lambda text: text.lower() not in ("nan", "none", "null", "nat")
+)
+
+
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    rows=st.lists(st.tuples(labels, labels), min_size=1, max_size=6, unique_by=lambda row: row[0].lower()),
+    delimiter=st.sampled_from(",;\t|"),
+    encoding=st.sampled_from(("utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be")),
+    preamble=st.sampled_from(("", "\n", "# a comment\n", "My corpus\n")),
+    declared=st.booleans(),
+    blank=st.sampled_from(("", " ")),
+    line_end=st.sampled_from(("\n", "\r\n")),
+    columns=st.permutations(("path", "emotion", "note")),
+)
+def test_no_dialect_loses_a_row(
+    rows: list[tuple[str, str]],
+    delimiter: str,
+    encoding: str,
+    preamble: str,
+    declared: bool,
+    blank: str,
+    line_end: str,
+    columns: list[str],
+    tmp_path: Path,
+) -> None:
+    lines = [
+        columns,
+        *([{"path": f"{p}.wav", "emotion": e, "note": "x"}[c] for c in columns] for p, e in rows),
+    ]
+    text = "".join((delimiter + blank).join(line) + "\n" for line in lines)
+    text = (f"sep={delimiter}\n" if declared else "") + preamble + text
+    (tmp_path / "t.csv").write_bytes(text.replace("\n", line_end).encode(encoding))
+    manifest, report = read(tmp_path / "t.csv")
+    assert report.n_rows == len(rows)
+    assert [(u.path, u.original) for u in manifest] == [(f"{p}.wav", e) for p, e in rows]
 
 
 # ---------------------------------------------------------------------------------- labels, parts

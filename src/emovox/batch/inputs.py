@@ -7,6 +7,7 @@ plain list, and those typed by the user, at the current folder. All of them may 
 
 from __future__ import annotations
 
+import codecs
 import csv
 import hashlib
 import io
@@ -136,6 +137,10 @@ def _read_list(plan: str) -> Iterator[BatchItem]:
 
 
 def _decode(stream: BinaryIO) -> io.TextIOWrapper:
+    mark = stream.read(2)
+    stream.seek(0)
+    if mark in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):  # as Excel saves "Unicode text"
+        return io.TextIOWrapper(stream, encoding="utf-16", errors="replace", newline="")
     return io.TextIOWrapper(stream, encoding="utf-8-sig", errors="surrogateescape", newline="")
 
 
@@ -145,8 +150,10 @@ def _decode(stream: BinaryIO) -> io.TextIOWrapper:
 class _Cells(NamedTuple):
     position: str
     name: str
-    start: Any = None
-    end: Any = None
+    columns: Mapping[str, str]
+    """Of the time span, by what they give: start, end or duration."""
+    times: Mapping[str, Any]
+    """Column -> cell."""
 
 
 def _read_table(plan: str, suffix: str, column: str | None) -> Iterator[BatchItem]:
@@ -179,35 +186,27 @@ def _read_table(plan: str, suffix: str, column: str | None) -> Iterator[BatchIte
 
 
 def _make_item(file: str, cells: _Cells) -> BatchItem:
+    from emovox.datasets.formats.columns import read_span
+
+    times = {name: "" if cell is None else str(cell) for name, cell in cells.times.items()}
     try:
-        start_s, end_s = _parse_seconds(cells.start), _parse_seconds(cells.end)
+        start_s, end_s = read_span(cells.columns, times)
+        if any(time_s is not None and not 0 <= time_s < float("inf") for time_s in (start_s, end_s)):
+            raise ValueError("outside of every recording")
     except ValueError:
-        problem = f"{cells.start!r} to {cells.end!r} is not a valid time span; expected seconds"
-        return BatchItem(file, problem=problem)
+        found = ", ".join(f"{field} {times[name]!r}" for field, name in cells.columns.items())
+        return BatchItem(file, problem=f"{found} is not a valid time span; expected seconds")
     if end_s is None:
-        return BatchItem(file, start_s or None)  # from 0 s to the end is the whole recording
+        return BatchItem(file, start_s)  # from 0 s to the end is the whole recording
     start_s = start_s or 0.0  # -0 and 0 have one form
     if end_s <= start_s:
         return BatchItem(file, start_s, end_s, f"the time span from {start_s:g} s to {end_s:g} s is empty")
     return BatchItem(file, start_s, end_s)
 
 
-def _parse_seconds(cell: Any) -> float | None:
-    """``None`` for an empty cell; raises ValueError for what is not a time."""
-    from emovox.datasets.formats.columns import parse_seconds
-
-    text = "" if cell is None else str(cell).strip()
-    if text.lower() in ("", "nan", "none", "null", "nat", "<na>"):
-        return None
-    found = parse_seconds(text)
-    if not 0 <= found < float("inf"):
-        raise ValueError(f"{text} s")
-    return found
-
-
-def _find_columns(plan: str, names: Iterable[str], column: str | None) -> tuple[str, str | None, str | None]:
-    """Return the columns of names, starts and ends."""
-    from emovox.datasets.formats.columns import find_column
+def _find_columns(plan: str, names: Iterable[str], column: str | None) -> tuple[str, dict[str, str]]:
+    """Return the column of names, and those of the time span."""
+    from emovox.datasets.formats.columns import find_column, span_columns
 
     header = list(names)
     found = find_column(header, "path") if column is None else column if column in header else None
@@ -216,21 +215,24 @@ def _find_columns(plan: str, names: Iterable[str], column: str | None) -> tuple[
         raise ManifestError(
             f"{plan} has no column {missing}; name one of {', '.join(header[:20])} with --column"
         )
-    return found, find_column(header, "start"), find_column(header, "end")
+    return found, span_columns(header)
 
 
 def _read_csv(stream: BinaryIO, plan: str, column: str | None) -> Iterator[_Cells]:
     with _decode(stream) as text:
         first_line = text.readline(1 << 16)
-        text.seek(0)
-        rows = csv.reader(text, delimiter=max(",;\t|", key=first_line.count))
+        declared = first_line.strip().lower().startswith("sep=")  # as Excel writes it
+        delimiter = first_line.strip()[4:5] if declared else max(",;\t|", key=first_line.count)
+        if not declared:
+            text.seek(0)
+        rows = csv.reader(text, delimiter=delimiter or ",", skipinitialspace=True)
         header = [name.strip() for name in next(rows, [])]
-        columns = _find_columns(repr(plan), header, column)
-        indices = [None if name is None else header.index(name) for name in columns]
+        name, columns = _find_columns(repr(plan), header, column)
         for row in rows:
             if any(row):  # skips empty lines
-                cells = (row[i] if i is not None and i < len(row) else "" for i in indices)
-                yield _Cells(f"line {rows.line_num}", *cells)
+                cells = dict(zip(header, row, strict=False))
+                times = {column: cells.get(column) for column in columns.values()}
+                yield _Cells(f"line {rows.line_num + declared}", cells.get(name, ""), columns, times)
 
 
 def _read_jsonl(stream: BinaryIO, plan: str, column: str | None) -> Iterator[_Cells]:
@@ -249,11 +251,12 @@ def _read_jsonl(stream: BinaryIO, plan: str, column: str | None) -> Iterator[_Ce
             if not isinstance(row, dict):
                 raise ManifestError(f"{position}: expected an object, {{...}}")
             if names != list(row):  # rows may have different keys
-                names, columns = list(row), _find_columns(position, row, column)
-            name = row[columns[0]]
+                names, (key, columns) = list(row), _find_columns(position, row, column)
+            name = row[key]
             if name is not None and not isinstance(name, str):
-                raise ManifestError(f"{position}: {columns[0]!r} is not text")
-            yield _Cells(f"line {number}", name or "", *(one and row[one] for one in columns[1:]))
+                raise ManifestError(f"{position}: {key!r} is not text")
+            times = {column: row[column] for column in columns.values()}
+            yield _Cells(f"line {number}", name or "", columns, times)
 
 
 def _read_parquet(stream: BinaryIO, plan: str, column: str | None) -> Iterator[_Cells]:
@@ -264,18 +267,16 @@ def _read_parquet(stream: BinaryIO, plan: str, column: str | None) -> Iterator[_
         raise MissingExtraError("reading Parquet", "data") from None
     try:
         table = pyarrow.parquet.ParquetFile(stream)
-        columns = _find_columns(repr(plan), table.schema_arrow.names, column)
-        wanted = [name for name in columns if name is not None]
-        kind, types = table.schema_arrow.field(columns[0]).type, pyarrow.types
+        name, columns = _find_columns(repr(plan), table.schema_arrow.names, column)
+        kind, types = table.schema_arrow.field(name).type, pyarrow.types
         if types.is_dictionary(kind):
             kind = kind.value_type
         if not (types.is_string(kind) or types.is_large_string(kind) or types.is_string_view(kind)):
-            raise ManifestError(f"{plan!r}: the column {columns[0]!r} is not text; see --column")
+            raise ManifestError(f"{plan!r}: the column {name!r} is not text; see --column")
         number = count(1)
-        for rows in table.iter_batches(4096, columns=wanted):
-            cells = {name: rows.column(name).to_pylist() for name in wanted}
-            empty = [None] * rows.num_rows
-            for row in zip(*(empty if one is None else cells[one] for one in columns), strict=True):
-                yield _Cells(f"row {next(number)}", row[0] or "", *row[1:])
+        for rows in table.iter_batches(4096, columns=[name, *columns.values()]):
+            for row in rows.to_pylist():
+                times = {column: row[column] for column in columns.values()}
+                yield _Cells(f"row {next(number)}", row[name] or "", columns, times)
     except pyarrow.ArrowException as error:
         raise ManifestError(f"{plan!r} is not a Parquet table: {error}") from error
