@@ -27,6 +27,7 @@ import emovox
 from emovox.cli import main, sources, terminal, writers
 from emovox.cli.doctor import DECODERS
 from emovox.disclaimer import SHORT
+from emovox.errors import install_command
 from emovox.inference.scorer import MIN_HOP_S
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
@@ -611,7 +612,7 @@ def test_doctor_tries_every_decoder(capfd: pytest.CaptureFixture[str]) -> None:
     report = json.loads(capfd.readouterr().out)
     assert report["emovox"] == emovox.__version__
     assert report["packages"]["numpy"] == np.__version__
-    assert report["extras"]["media"]["install"] == "pip install 'emovox[media]'"
+    assert report["extras"]["media"]["install"] == install_command("media")
     assert set(report["decoders"]) == set(DECODERS)
     for name, state in report["decoders"].items():
         assert state == "ok" or "emovox[media]" in state, f"{name}: {state}"
@@ -628,8 +629,8 @@ def test_doctor_says_how_to_get_what_is_missing() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, timeout=60, check=True)
     decoders = json.loads(done.stdout)["decoders"]
-    assert "pip install 'emovox[media]'" in decoders["amr"]
-    assert "pip install 'emovox[media]'" in decoders["m4a, mp4 (aac)"]
+    assert install_command("media") in decoders["amr"]
+    assert install_command("media") in decoders["m4a, mp4 (aac)"]
     assert decoders["flac"] == decoders["mp3"] == "ok"
 
 

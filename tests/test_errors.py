@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
+
 import pytest
 
 from emovox import errors
@@ -23,6 +26,19 @@ def test_every_error_is_ours_and_stands_in_the_tree() -> None:
 def test_a_missing_extra_says_what_installs_it(extra: str, torch: bool) -> None:
     error = MissingExtraError("this", extra)
     assert isinstance(error, ImportError)
-    assert f"pip install 'emovox[{extra}]'" in str(error)
     assert install_command(extra) in str(error)
     assert ("PyTorch's CPU build first" in str(error)) is torch
+
+
+def test_install_command_names_interpreter_and_checkout(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(sys, "executable", "/some where/bin/python3")
+    root = Path(errors.__file__).resolve().parents[2]
+    assert install_command("mic") == f"'/some where/bin/python3' -m pip install -e '{root}[mic]'"
+    monkeypatch.setattr(errors, "__file__", str(tmp_path / "lib" / "emovox" / "errors.py"))
+    assert install_command("mic").endswith("-m pip install 'emovox[mic]'")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    (tmp_path / "python").touch(mode=0o755)
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "python3.11"))
+    assert install_command("mic") == "python -m pip install 'emovox[mic]'"

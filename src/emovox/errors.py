@@ -212,9 +212,17 @@ def did_you_mean(name: object, known: Iterable[str], *, listed: Iterable[str] = 
 
 
 def install_command(extra: str) -> str:
-    """What installs an extra; those that bring PyTorch say how to be spared several GB of CUDA."""
-    command = f"pip install 'emovox[{extra}]'"
-    return f"{command}  (install PyTorch's CPU build first)" if extra in _WITH_TORCH else command
+    """Return the command that installs an extra for the running interpreter; a checkout installs itself."""
+    import shlex
+    import shutil
+    import sys
+    from pathlib import Path
 
-
-_WITH_TORCH = ("all", "ssl", "train")
+    root = Path(__file__).resolve().parents[2]
+    is_checkout = (root / "pyproject.toml").is_file()
+    target = f"-e '{root}[{extra}]'" if is_checkout else f"'emovox[{extra}]'"
+    on_path = shutil.which("python")
+    is_python = on_path is not None and Path(on_path).parent == Path(sys.executable).parent
+    command = f"{'python' if is_python else shlex.quote(sys.executable)} -m pip install {target}"
+    # PyPI's build of PyTorch brings several GB of CUDA libraries.
+    return f"{command}  (install PyTorch's CPU build first)" if extra in ("all", "ssl", "train") else command

@@ -282,7 +282,7 @@ except EmovoxError as error:
 
 def test_the_engine_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
-    with pytest.raises(EmovoxError, match=r"pip install 'emovox\[distributed\]'"):
+    with pytest.raises(EmovoxError, match=r"-m pip install .*\[distributed\]'"):
         make_engine("ray")
 
 

@@ -21,6 +21,7 @@ from emovox import audio
 from emovox.cli import feature_tables, main
 from emovox.datasets import Manifest
 from emovox.datasets.manifest import Utterance
+from emovox.errors import install_command
 from emovox.features import SETS, extraction, find_feature_set
 
 RATE = 16_000
@@ -117,7 +118,7 @@ def test_parquet_without_its_extra_says_what_installs_it(
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     code, _, said = run(*clips, "--set", "seed-180", "-o", tmp_path / "out.parquet")
     assert code == 2
-    assert "pip install 'emovox[data]'" in said
+    assert install_command("data") in said
     assert not list(tmp_path.glob("out*"))
 
 

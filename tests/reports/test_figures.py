@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from emovox.errors import ConfigError, MissingExtraError
+from emovox.errors import ConfigError, MissingExtraError, install_command
 from emovox.labels import EMOTIONS, EXTRAS
 from emovox.reports.colours import COLOURS, MARKERS, NONE, colour, marker
 from emovox.results import Prediction, Segment
@@ -452,10 +452,10 @@ def test_unknown_projections_and_missing_extras(monkeypatch: pytest.MonkeyPatch)
     with pytest.raises(ConfigError, match="did you mean 'pca'"):
         project(rows, "pcaa")
     monkeypatch.setitem(sys.modules, "umap", None)
-    with pytest.raises(MissingExtraError, match=re.escape("pip install 'emovox[umap]'")):
+    with pytest.raises(MissingExtraError, match=re.escape(install_command("umap"))):
         project(rows, "umap")
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
-    with pytest.raises(MissingExtraError, match=re.escape("pip install 'emovox[plot]'")):
+    with pytest.raises(MissingExtraError, match=re.escape(install_command("plot"))):
         draw_radar([answer({"sad": 0.2, "happy": 0.3, "calm": 0.5})])
 
 

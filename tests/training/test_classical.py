@@ -114,7 +114,7 @@ def test_invalid_parameters_are_reported() -> None:
 @pytest.mark.parametrize("missing", ["lightgbm", "catboost"])
 def test_missing_extra_is_reported(missing: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, missing, None)
-    with pytest.raises(MissingExtraError, match=rf"pip install 'emovox\[{missing}\]'"):
+    with pytest.raises(MissingExtraError, match=rf"-m pip install .*\[{missing}\]'"):
         ClassicalConfig(model=missing)
 
 

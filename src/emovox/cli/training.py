@@ -65,7 +65,8 @@ Protocol = Annotated[
     typer.Option(
         "--protocol",
         metavar="P",
-        help="One split, such as emobox/ravdess/1 or given; else the data's own, or a fifth of the speakers.",
+        help="One split, such as emobox/ravdess/1 or given; else the data's own parts, a fifth of the "
+        "speakers, or a quarter of the clips where no speakers are known.",
     ),
 ]
 Output = Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="The folder of the run.")]

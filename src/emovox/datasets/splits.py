@@ -164,9 +164,9 @@ def recording_of(utterance: Utterance) -> str:
 
 
 def default_protocol(manifest: Manifest, *, warn: Callable[[str], None] | None = None) -> str:
-    """The protocol when none is named: the data's own parts, else a fifth of the speakers is tested.
+    """Return the protocol when none is named: the data's own parts, else a fifth of the speakers is tested.
 
-    Where fewer than two speakers are known, clips are drawn at random; the stamp shows it.
+    Where fewer than two speakers are known, a quarter of the clips is tested at random; the stamp shows it.
 
     Args:
         warn: called with a line when clips are drawn at random.

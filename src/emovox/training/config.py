@@ -211,7 +211,7 @@ class Config:
     drop_unknown: bool = False
     """Leave out rows of the data without a label, and others that cannot be used; else they stop the run."""
     protocol: str | None = None
-    """Names one split; ``None``: the data's own parts, else a fifth of the speakers is tested."""
+    """Names one split; ``None``: see `emovox.datasets.splits.default_protocol`."""
     features: FeatureConfig = field(default_factory=FeatureConfig)
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     model: ClassicalModel | NetModel = field(default_factory=ClassicalModel)

@@ -27,7 +27,7 @@ from emovox.audio import SAMPLE_RATE
 from emovox.bundles import Features, Input, Spec
 from emovox.datasets.manifest import Manifest
 from emovox.datasets.splits import Split
-from emovox.errors import ConfigError, MissingExtraError, did_you_mean
+from emovox.errors import ConfigError, MissingExtraError, did_you_mean, install_command
 from emovox.evaluation import metrics
 from emovox.features import find_feature_set
 from emovox.labels import sort_labels
@@ -197,7 +197,7 @@ def _find_kind(model: str) -> str:
 
         nets = tuple(NETS)
     except ImportError:
-        missing = "; nets need PyTorch:  pip install 'emovox[train]'"
+        missing = f"; nets need PyTorch:  {install_command('train')}"
     if model in nets:
         return "net"
     raise ConfigError(f"no model {model!r}; {did_you_mean(model, (*ESTIMATORS, *nets))}{missing}")
