@@ -442,8 +442,8 @@ def test_integers_are_scaled_by_their_type(dtype: str) -> None:
     middle = 0 if limits.min < 0 else (int(limits.max) + 1) // 2
     half = (int(limits.max) + 1) // (4 if limits.min == 0 else 2)
     x = np.array([limits.min, middle, middle + half, limits.max], dtype=dtype)
-    np.testing.assert_allclose(audio.valid(x, RATE)[0], [-1, 0, 0.5, 1], atol=0.01)
-    assert audio.valid(x, RATE)[0, :3].tolist() == [-1, 0, 0.5]
+    np.testing.assert_allclose(audio.validate(x, RATE)[0], [-1, 0, 0.5, 1], atol=0.01)
+    assert audio.validate(x, RATE)[0, :3].tolist() == [-1, 0, 0.5]
 
 
 @pytest.mark.parametrize(
@@ -460,7 +460,7 @@ def test_integers_are_scaled_by_their_type(dtype: str) -> None:
     ],
 )
 def test_layouts(shape: tuple[int, ...], expected: tuple[int, int]) -> None:
-    assert audio.valid(np.zeros(shape), RATE).shape == expected
+    assert audio.validate(np.zeros(shape), RATE).shape == expected
 
 
 @pytest.mark.parametrize(
@@ -482,7 +482,7 @@ def test_layouts(shape: tuple[int, ...], expected: tuple[int, int]) -> None:
 )
 def test_what_is_not_sound_is_refused_with_its_reason(x: Any, says: str) -> None:
     with pytest.raises(AudioValueError, match=says):
-        audio.valid(x, RATE)
+        audio.validate(x, RATE)
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf, 1e300])
@@ -509,7 +509,7 @@ def test_absurd_rates_are_refused(rate: Any) -> None:
 
 @pytest.mark.parametrize("rate", [RATE, 16_000.0, np.int64(16_000), np.float32(16_000)])
 def test_whole_rates_of_any_type_are_accepted(rate: Any) -> None:
-    assert validation.valid_rate(rate) == RATE
+    assert validation.validate_rate(rate) == RATE
 
 
 def test_a_rate_for_a_file_is_refused() -> None:
@@ -520,7 +520,7 @@ def test_a_rate_for_a_file_is_refused() -> None:
 def test_the_callers_array_is_neither_changed_nor_shared() -> None:
     x = tone(RATE).astype(np.float32)
     before = x.copy()
-    for y in (audio.read(x, sample_rate=RATE), audio.valid(x, RATE)):
+    for y in (audio.read(x, sample_rate=RATE), audio.validate(x, RATE)):
         y[...] = 9
     np.testing.assert_array_equal(x, before)
 
@@ -730,7 +730,7 @@ def test_a_meter_reads_the_same_for_any_chunks(sizes: list[int]) -> None:
 
 def warned(x: np.ndarray, speech_s: float | None = 1.0, duration_s: float = 2.0) -> tuple[str, ...]:
     """Warnings on ``x``."""
-    return audio.quality(measured(x), duration_s=duration_s, speech_s=speech_s, min_s=0.5).warnings
+    return audio.measure_quality(measured(x), duration_s=duration_s, speech_s=speech_s, min_s=0.5).warnings
 
 
 def test_warnings() -> None:

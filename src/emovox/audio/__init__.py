@@ -1,14 +1,14 @@
-"""The one door for sound: anything a person has -> float32 in [-1, 1] at 16 kHz.
+"""Read sound from any source as float32 in [-1, 1] at 16 kHz.
 
-A *source* is a path, the bytes of a file, a binary file object, or a numpy array with its sample
-rate. The kind of a file is decided by its content, never by its name::
+A *source* is a path, the bytes of a file, a binary file object, or a numpy array with its sample rate. The
+format of a file is decided by its content, never by its name::
 
-    read(source)             the whole recording: (n,), or (c, n) with channels="each"
-    blocks(source)           the same samples in blocks, in bounded memory
-    probe(source)            duration, rate, channels and format, without decoding it all
-    valid(x, sample_rate)    the gate every array passes
-    Resampler(rate_in)       sound that arrives in chunks; chunked = whole to the last sample
-    LevelMeter, quality      how loud, how clipped, and what to warn about
+    read(source)                   the whole recording: (n,), or (c, n) with channels="each"
+    blocks(source)                 the same samples in blocks, in bounded memory
+    probe(source)                  duration, rate, channels and format, without decoding all of it
+    validate(x, sample_rate)       check an array, and convert it to float32
+    Resampler(rate_in)             sound that arrives in chunks; chunked = whole to the last sample
+    LevelMeter, measure_quality    how loud, how clipped, and what to warn about
 
 wav, flac, mp3, ogg (vorbis, opus), aiff, au and caf are read by libsndfile; m4a, aac, webm, mp4, amr and
 other video by PyAV, the extra ``media``. A recording that breaks off is given up to the break.
@@ -27,11 +27,11 @@ from emovox.audio.io import (
     probe,
     read,
 )
-from emovox.audio.level import LevelMeter, is_silent, quality
+from emovox.audio.level import LevelMeter, is_silent, measure_quality
 from emovox.audio.mixing import ChannelMixer
 from emovox.audio.resampling import Resampler
 from emovox.audio.source import Source, can_reread
-from emovox.audio.validation import MAX_CHANNELS, MAX_PEAK, MAX_RATE, MIN_RATE, SAMPLE_RATE, valid
+from emovox.audio.validation import MAX_CHANNELS, MAX_PEAK, MAX_RATE, MIN_RATE, SAMPLE_RATE, validate
 
 __all__ = [
     "AUDIO_SUFFIXES",
@@ -51,9 +51,9 @@ __all__ = [
     "can_reread",
     "channel_numbers",
     "is_silent",
+    "measure_quality",
     "parse_channels",
     "probe",
-    "quality",
     "read",
-    "valid",
+    "validate",
 ]

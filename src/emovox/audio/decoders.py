@@ -20,11 +20,11 @@ from numpy.typing import NDArray
 
 from emovox._arrays import Floats
 from emovox.audio.containers import is_truncated, ogg_needs_timestamps, repair_header
-from emovox.audio.source import Onward, Reader
-from emovox.audio.validation import MAX_CHANNELS, frames_first, scaled, valid_rate
+from emovox.audio.source import ForwardReader, Reader
+from emovox.audio.validation import MAX_CHANNELS, frames_first, to_float32, validate_rate
 from emovox.errors import AudioDecodeError, AudioError, AudioValueError, MissingExtraError
 
-__all__ = ["ArrayDecoder", "Decoder", "MediaDecoder", "SoundfileDecoder", "decoder"]
+__all__ = ["ArrayDecoder", "Decoder", "MediaDecoder", "SoundfileDecoder", "open_decoder"]
 
 _CHUNK_FRAMES = 8192
 """Frames decoded at a time: big enough to be quick, small enough that 32 channels take 1 MiB."""
@@ -64,19 +64,19 @@ class Decoder(Protocol):
     """Among ``damaged``, ``truncated`` and ``time_stamps``, known after the last frame."""
 
     def frames(self) -> Iterator[Floats]:
-        """Samples ``(n, n_channels)`` float32 at ``sample_rate``, checked by the gate, n at least 1."""
+        """Samples ``(n, n_channels)`` float32 at ``sample_rate``, validated, n at least 1."""
 
     def close(self) -> None:
         """Release what is open."""
 
 
 class ArrayDecoder:
-    """An array that is already there."""
+    """An array of samples."""
 
     format = "array"
 
     def __init__(self, x: Any, sample_rate: object) -> None:
-        self.sample_rate = valid_rate(sample_rate)
+        self.sample_rate = validate_rate(sample_rate)
         self._frames = frames_first(np.asarray(x))
         if not len(self._frames):
             raise AudioValueError("the array is empty; expected at least one sample")
@@ -87,7 +87,7 @@ class ArrayDecoder:
     def frames(self) -> Iterator[Floats]:
         """Samples ``(n, n_channels)``."""
         for start in range(0, len(self._frames), _CHUNK_FRAMES):
-            yield scaled(self._frames[start : start + _CHUNK_FRAMES], self.sample_rate, start)
+            yield to_float32(self._frames[start : start + _CHUNK_FRAMES], self.sample_rate, start)
 
     def close(self) -> None:
         """Nothing is open."""
@@ -96,12 +96,12 @@ class ArrayDecoder:
 class _Forward(soundfile.SoundFile):  # type: ignore[misc]  # soundfile has no types
     """A SoundFile that is only read onwards.
 
-    A seekable one seeks to where it already stands after each read. In an mp3 that empties the decoder's bit
+    A seekable one seeks to its own position after each read. In an mp3 that empties the decoder's bit
     reservoir: frames go missing at every border of two reads (measured at 8 to 24 kHz: errors of 0.2 to 0.8).
     """
 
     def seekable(self) -> bool:
-        """No, although it could."""
+        """Return False, although it could seek."""
         return False
 
 
@@ -138,7 +138,7 @@ class SoundfileDecoder:
                 if self.duration_s is not None and done / self.sample_rate < self.duration_s - _MAX_MISSING_S:
                     self.warnings.add("truncated")
                 return
-            yield scaled(x, self.sample_rate, done)
+            yield to_float32(x, self.sample_rate, done)
             done += len(x)
 
     def close(self) -> None:
@@ -149,7 +149,7 @@ class SoundfileDecoder:
 class MediaDecoder:
     """PyAV, which is FFmpeg: the default sound track of any container, else the first."""
 
-    def __init__(self, reader: Onward, kind: str = "this kind of") -> None:
+    def __init__(self, reader: ForwardReader, kind: str = "this kind of") -> None:
         """Raises AudioDecodeError without a readable sound track, MissingExtraError without PyAV."""
         try:
             import av
@@ -189,9 +189,9 @@ class MediaDecoder:
         codec = self._track.codec_context
         self.format = f"{self._container.format.name.split(',')[0]}/{codec.name if codec else 'unknown'}"
         self._is_own_length = True
-        self.duration_s = self._claimed_s()
+        self.duration_s = self._header_duration_s()
 
-    def _claimed_s(self) -> float | None:
+    def _header_duration_s(self) -> float | None:
         """Time from the origin of a player's clock to the end of the track, as the container states it."""
         if self._container.format.name in _WITHOUT_LENGTH:  # FFmpeg guesses by the bit rate
             return None
@@ -258,7 +258,7 @@ class MediaDecoder:
                         self.warnings.add("time_stamps")
                     origin_s += gap_s
             x = self._samples(frame)
-            yield scaled(x, rate, done)
+            yield to_float32(x, rate, done)
             done += len(x)
             frame = next(self._decoded, None)
         rest_s = 0.0 if self._end_s is None else self._end_s - origin_s - done / rate
@@ -311,7 +311,7 @@ def _is_default(track: Any) -> bool:
     return bool(int(getattr(track, "disposition", 0)) & 1)  # AV_DISPOSITION_DEFAULT; PyAV has it since 12
 
 
-def _undecodable(reader: Onward, reason: str) -> AudioDecodeError:
+def _undecodable(reader: ForwardReader, reason: str) -> AudioDecodeError:
     return AudioDecodeError(
         f"{reader.label}: not sound that can be read ({reader.error or reason.strip(' .:')}); "
         "expected wav, flac, mp3, ogg, opus, m4a, webm or another recording"
@@ -319,7 +319,7 @@ def _undecodable(reader: Onward, reason: str) -> AudioDecodeError:
 
 
 def _media_kind(head: bytes) -> str | None:
-    """What a file is whose content only PyAV reads, by its first bytes; ``None`` for all else."""
+    """The format, by its first bytes, of a file that only PyAV reads; ``None`` for others."""
     if head[4:8] in (b"ftyp", b"moov", b"mdat", b"wide", b"free"):
         return ".m4a and .mp4"
     if head[:4] == b"RIFF" and head[8:12] == b"AVI ":
@@ -346,7 +346,7 @@ _MEDIA_MAGIC = {
 }
 
 
-def _file_decoder(reader: Reader) -> Decoder:
+def _open_by_content(reader: Reader) -> Decoder:
     repair_header(reader)
     kind = _media_kind(reader.head(256))
     if kind is not None:
@@ -368,8 +368,8 @@ def _file_decoder(reader: Reader) -> Decoder:
         raise _undecodable(reader, reason) from None
 
 
-def decoder(reader: Reader) -> Decoder:
-    """Open the decoder that the content asks for.
+def open_decoder(reader: Reader) -> Decoder:
+    """Open the decoder for the content of a file.
 
     Raises:
         AudioDecodeError: it is not sound, or holds none.
@@ -377,17 +377,17 @@ def decoder(reader: Reader) -> Decoder:
         MissingExtraError: it is a media file and PyAV is not installed.
     """
     try:
-        opened = _file_decoder(reader)
+        decoder = _open_by_content(reader)
     except (AudioError, MissingExtraError):
         raise
     except (OSError, ValueError, RuntimeError, ArithmeticError, MemoryError) as error:
         # What decoders raise for broken files. A TypeError is our fault, or that of a changed library.
         raise _undecodable(reader, str(error)) from error
     try:
-        valid_rate(opened.sample_rate)
-        if not 1 <= opened.n_channels <= MAX_CHANNELS:
-            raise AudioValueError(f"got {opened.n_channels} channels; expected 1 to {MAX_CHANNELS}")
+        validate_rate(decoder.sample_rate)
+        if not 1 <= decoder.n_channels <= MAX_CHANNELS:
+            raise AudioValueError(f"got {decoder.n_channels} channels; expected 1 to {MAX_CHANNELS}")
     except AudioValueError as error:
-        opened.close()
+        decoder.close()
         raise AudioValueError(f"{reader.label}: {error}") from None
-    return opened
+    return decoder

@@ -1,4 +1,4 @@
-"""The door itself: source -> mono float32 at 16 kHz, whole or in blocks."""
+"""Read a source as float32 at 16 kHz, whole or in blocks."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from typing import TypeAlias
 import numpy as np
 
 from emovox._arrays import Floats
-from emovox.audio.decoders import ArrayDecoder, Decoder, decoder
+from emovox.audio.decoders import ArrayDecoder, Decoder, open_decoder
 from emovox.audio.mixing import ChannelMixer
 from emovox.audio.resampling import Resampler
-from emovox.audio.source import Source, is_array, opened
+from emovox.audio.source import Source, is_array, open_reader
 from emovox.audio.validation import SAMPLE_RATE
 from emovox.errors import AudioDecodeError, AudioError, AudioTooLongError, AudioValueError
 
@@ -57,20 +57,20 @@ AUDIO_SUFFIXES: frozenset[str] = frozenset(
 opened whatever its suffix."""
 
 _MAX_SAMPLES_PER_S = 2 * 192_000
-"""Of a recording whose length is bounded: more than a studio's stereo, 8 channels at 48 kHz."""
+"""Bound of the samples of a recording whose length is bounded: 8 channels at 48 kHz, say."""
 
 Channels: TypeAlias = str | int
-"""``"mix"`` = the mean of all channels, ``"each"`` = all apart, or the number of one, from 0."""
+"""``"mix"`` = the mean of all channels, ``"each"`` = each on its own, or the number of one, from 0."""
 
 
 @dataclass(frozen=True, slots=True)
 class Info:
-    """What a source says about itself."""
+    """What the header of a source says."""
 
     duration_s: float | None
-    """As the header claims; ``None`` when it claims nothing."""
+    """``None`` when the header does not say."""
     sample_rate: int
-    """Hz, before it is brought to 16 kHz."""
+    """Hz, before resampling."""
     n_channels: int
     format: str
     """Container and coding, such as ``wav/pcm_16``; ``array`` for an array."""
@@ -94,8 +94,8 @@ def read(source: Source, *, sample_rate: int | None = None, channels: Channels =
     """Read a whole recording.
 
     Args:
-        source: a path, bytes, a binary file object (read from where it stands, and left there) or an array.
-        sample_rate: Hz, of an array; a file knows its own.
+        source: a path, bytes, a binary file object (read from its position, which is restored) or an array.
+        sample_rate: Hz, of an array; files have their own.
         channels: ``"mix"`` (the mean of all), ``"each"``, or the number of one, from 0.
 
     Returns:
@@ -143,7 +143,7 @@ def blocks(
 
 
 def probe(source: Source, *, sample_rate: int | None = None) -> Info:
-    """Say how long a source is, its rate, channels and format, reading little more than its header.
+    """Return duration, rate, channels and format of a source, reading little more than its header.
 
     Raises:
         AudioError: as ``read``, for what the header shows.
@@ -183,23 +183,23 @@ def _decoder(source: Source, sample_rate: int | None) -> Iterator[Decoder]:
     if is_array(source):
         yield ArrayDecoder(source, sample_rate)
         return
-    reader = opened(source)
+    reader = open_reader(source)
     try:
-        sound = decoder(reader)
+        sound = open_decoder(reader)
         try:
             yield sound
-            if reader.error is not None:  # not a damaged recording: its rest is there and could not be had
+            if reader.error is not None:  # not damage: the rest of the recording exists and could not be read
                 raise AudioDecodeError(f"reading failed in the middle: {reader.error}")
         except AudioError as error:
-            raise _named(error, reader.label) from None
+            raise _with_label(error, reader.label) from None
         finally:
             sound.close()
     finally:
         reader.close()
 
 
-def _named(error: AudioError, label: str) -> AudioError:
-    """The same error with the file in front, once."""
+def _with_label(error: AudioError, label: str) -> AudioError:
+    """The same error with the file in front of the message, once."""
     message = str(error)
     return error if message.startswith(label) else type(error)(f"{label}: {message}")
 
@@ -215,7 +215,7 @@ def _blocks(
     with _decoder(source, sample_rate) as sound:
         waiting: list[Floats] = []
         n_waiting = 0
-        for part in _converted(sound, channels, max_s, report):
+        for part in _resample(sound, channels, max_s, report):
             waiting.append(part)
             n_waiting += part.shape[1]
             if n_waiting >= block:
@@ -228,10 +228,10 @@ def _blocks(
             yield np.concatenate(waiting, axis=1)
 
 
-def _converted(
+def _resample(
     sound: Decoder, channels: Channels, max_s: float | None, report: ReadReport
 ) -> Iterator[Floats]:
-    """Chosen channels ``(c, n)`` at 16 kHz, in whatever portions the decoder gives."""
+    """Yield the chosen channels ``(c, n)`` at 16 kHz, in portions as the decoder returns them."""
     if isinstance(channels, int) and channels >= sound.n_channels:
         raise AudioValueError(
             f"there is no channel {channels}: the recording has {sound.n_channels}, numbered from 0"
@@ -242,7 +242,7 @@ def _converted(
     for frames in sound.frames():
         n_in += len(frames)
         if max_s is not None:
-            _bounded(n_in, sound, max_s)
+            _check_length(n_in, sound, max_s)
         if channels == "each":
             picked = frames.T
         elif channels == "mix":  # here, one way for all files: decoders' own down-mixes differ in gain
@@ -257,12 +257,12 @@ def _converted(
     rest = resampler.push(mixer.flush()[np.newaxis]) if channels == "mix" else None
     report.warnings |= sound.warnings | ({"phase"} if mixer.cancels else set())
     rest = resampler.flush() if rest is None else np.concatenate([rest, resampler.flush()], axis=1)
-    if not n_out + rest.shape[1]:  # a sample or two at a high rate round to none, yet they are sound
+    if not n_out + rest.shape[1]:  # one or two samples at a high rate would be rounded to none
         rest = np.zeros((resampler.n_channels, 1), np.float32)
     yield rest
 
 
-def _bounded(n_frames: int, sound: Decoder, max_s: float) -> None:
+def _check_length(n_frames: int, sound: Decoder, max_s: float) -> None:
     """A bound in seconds bounds the work as well: silence of 32 channels at 768 kHz packs into a few kB."""
     if n_frames > max_s * sound.sample_rate:
         raise AudioTooLongError(f"it lasts longer than {max_s:g} s, the most that is taken; cut it up")

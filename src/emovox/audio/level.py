@@ -1,4 +1,4 @@
-"""How loud, how clipped, and what a user should be warned about."""
+"""Level, clipping and the warnings of a recording."""
 
 from __future__ import annotations
 
@@ -20,26 +20,26 @@ __all__ = [
     "LevelMeter",
     "below_silence",
     "is_silent",
-    "quality",
+    "measure_quality",
 ]
 
 RAIL = 0.98
-"""A sample this near full scale stands at the rail: mu-law ends at 0.980, A-law at 0.984, 8 bits at 0.992."""
+"""A sample this near full scale is clipped: mu-law ends at 0.980, A-law at 0.984, 8 bits at 0.992."""
 
 CLIPPED_SHARE = 0.001
-"""Warn of clipping above this share of samples at the rail. Of 612 clips of acted speech, peak at full scale,
-99 % have at most 0.0004 there; turned up by 6 dB, 99 % have at least 0.0016."""
+"""Warn above this share of clipped samples. Of 612 clips of acted speech, peak at full scale, 99 % have at
+most 0.0004; turned up by 6 dB, 99 % have at least 0.0016."""
 
 SILENCE_DBFS = -65.0
-"""Below it (the loudest tenth of a second) nobody spoke: 18 steps of 16 bits, a muted input."""
+"""Below it (the loudest tenth of a second) there is no speech: 18 steps of 16 bits, a muted input."""
 
 LOW_DBFS = -45.0
-"""Below it (the loudest tenth of a second) noise and coding may hide what quiet speech expresses."""
+"""Below it (the loudest tenth of a second) noise and coding may mask what quiet speech expresses."""
 
 NO_SPEECH_S = 0.5
-"""Less is no word. The detector takes the first 0.18 s of any sound for speech, and adds 0.3 s to all it
-finds: a word of 0.2 s makes half a second. Of a clip shorter than 1.5 s, a third is enough. Steady noise is
-not caught here: its first 1.3 s pass for speech (``vad``), as long as a short answer lasts."""
+"""Less speech is not a word. The detector takes the first 0.18 s of any sound for speech, and adds 0.3 s to
+what it finds, so that a word of 0.2 s makes half a second. Of a clip shorter than 1.5 s, a third is enough.
+Steady noise is not found here: its first 1.3 s count as speech (``vad``), as long as a short answer lasts."""
 
 _FRAME = SAMPLE_RATE // 10
 # Of fewer samples the mean is no offset.
@@ -108,7 +108,7 @@ class LevelMeter:
 
     @property
     def clipped(self) -> float:
-        """Share of samples at the rail, 0 to 1."""
+        """Share of samples at full scale, 0 to 1."""
         return self._n_rail / self._n if self._n else 0.0
 
 
@@ -133,7 +133,7 @@ def _db(power: float) -> float | None:
     return 10.0 * math.log10(power) if power > 0.0 else None
 
 
-def quality(
+def measure_quality(
     meter: LevelMeter,
     *,
     duration_s: float,
@@ -141,13 +141,13 @@ def quality(
     min_s: float,
     read_warnings: Iterable[str] = (),
 ) -> Quality:
-    """Sum up a recording, with warnings.
+    """Return level, clipping, speech and warnings of a recording.
 
     Args:
-        meter: has heard the whole recording.
-        duration_s: its length.
-        speech_s: seconds of speech found; ``None`` when nobody looked.
-        min_s: the shortest recording that the model judges.
+        meter: has got the whole recording.
+        duration_s: of the recording.
+        speech_s: seconds of speech found; ``None``: not looked for.
+        min_s: the shortest recording that the model takes.
         read_warnings: those of `emovox.audio.ReadReport`.
     """
     loudest = meter.loudest_dbfs

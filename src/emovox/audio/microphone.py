@@ -1,13 +1,13 @@
-"""What does the microphone hear? Sound as it comes, also when the device is unplugged and comes back.
+"""Record from a microphone, also when the device is unplugged and plugged in again.
 
 ::
 
-    devices()        what can be listened to
-    Recorder         between start and stop: a take
-    Microphone       piece by piece, for as long as one likes; time goes on while the device is gone
+    devices()        the microphones of this machine
+    Recorder         one recording between start and stop
+    Microphone       an endless stream of pieces; silence while the device is disconnected
 
-Samples are 16 bit, as microphones give them, so that a file of them holds exactly what was judged. By the
-extra ``mic``: sounddevice, which stands on PortAudio.
+Samples are 16 bit, as microphones deliver them, so that a file of them has exactly what was predicted.
+Requires the extra ``mic``: sounddevice, which needs PortAudio.
 """
 
 from __future__ import annotations
@@ -30,23 +30,23 @@ from emovox.errors import MicrophoneError, MissingExtraError, did_you_mean
 __all__ = ["RATE", "Capture", "Device", "Microphone", "Piece", "Recorder", "devices", "find"]
 
 RATE = 48_000
-"""Hz asked of a device; one that cannot gives its own rate."""
+"""Hz requested of a device; one that cannot has its own rate."""
 
 _BLOCK_S = 0.05
-"""The device is asked for blocks of this length: short enough to show, long enough to be cheap."""
+"""Length of the requested blocks: short enough to be shown, long enough to be cheap."""
 
 _Sound = NDArray[np.int16]
 
 
 @dataclass(frozen=True, slots=True)
 class Device:
-    """Something to listen to."""
+    """A microphone."""
 
     number: int
-    """Valid until a device is plugged in or out; the name lasts."""
+    """Valid until a device is plugged in or out; the name stays."""
     name: str
     host: str
-    """The system's way to it, such as ALSA, Core Audio or Windows WASAPI."""
+    """The sound system, such as ALSA, Core Audio or Windows WASAPI."""
     n_channels: int
     sample_rate: int
     """Hz, its own."""
@@ -54,10 +54,10 @@ class Device:
 
 
 def devices() -> list[Device]:
-    """What can be listened to now, in the system's order.
+    """List the microphones, in the system's order.
 
     Raises:
-        MissingExtraError: sounddevice, or the library PortAudio that it stands on, is not installed.
+        MissingExtraError: sounddevice, or the library PortAudio that it needs, is not installed.
     """
     library = _sounddevice()
     hosts = [host["name"] for host in library.query_hostapis()]
@@ -65,19 +65,19 @@ def devices() -> list[Device]:
     return [
         Device(
             number,
-            str(told["name"]),
-            str(hosts[told["hostapi"]]),
-            int(told["max_input_channels"]),
-            round(told["default_samplerate"]),
+            str(info["name"]),
+            str(hosts[info["hostapi"]]),
+            int(info["max_input_channels"]),
+            round(info["default_samplerate"]),
             number == default,
         )
-        for number, told in enumerate(library.query_devices())
-        if told["max_input_channels"] > 0
+        for number, info in enumerate(library.query_devices())
+        if info["max_input_channels"] > 0
     ]
 
 
 def find(wanted: str | int | None = None) -> Device:
-    """The device of that number, name or unmistakable part of a name; the system's default for ``None``.
+    """Find a device by its number, name or unambiguous part of its name; ``None``: the default.
 
     Raises:
         MicrophoneError: there is none, or several; the message names what there is.
@@ -96,10 +96,10 @@ def find(wanted: str | int | None = None) -> Device:
         found = found[:1] or [one for one in known if name in one.name.casefold()]
     if len(found) == 1:
         return found[0]
-    raise MicrophoneError(_not_one(wanted, found, known))
+    raise MicrophoneError(_explain_choice(wanted, found, known))
 
 
-def _not_one(wanted: str | int, found: list[Device], known: list[Device]) -> str:
+def _explain_choice(wanted: str | int, found: list[Device], known: list[Device]) -> str:
     if found:
         names = ", ".join(f"{one.number} {one.name!r}" for one in found)
         return f"the microphone {wanted!r} may be any of {names}; give the number or the whole name"
@@ -109,7 +109,7 @@ def _not_one(wanted: str | int, found: list[Device], known: list[Device]) -> str
 
 
 class Capture:
-    """One opening of a device: its first channel, block by block, until it is closed or gone.
+    """An open device: its first channel, block by block, until it is closed or disconnected.
 
     Raises:
         MicrophoneError: the device cannot be opened.
@@ -130,7 +130,7 @@ class Capture:
                 channels=1,
                 dtype="int16",
                 latency="high",
-                callback=self._heard,
+                callback=self._receive,
                 finished_callback=lambda: self._blocks.put(None),
             )
             self._stream.start()
@@ -139,14 +139,16 @@ class Capture:
                 f"the microphone {device.name!r} cannot be opened: {error}; is another program using it?"
             ) from error
 
-    def _heard(self, block: _Sound, n: int, when: Any, status: Any) -> None:
-        """Called by PortAudio's own thread."""
+    def _receive(self, block: _Sound, n: int, when: Any, status: Any) -> None:
+        """Take a block; called by PortAudio's own thread."""
         self.n_overflows += bool(status and status.input_overflow)
         self._blocks.put(block[:, 0].copy())
 
     def read(self, wait_s: float) -> _Sound | None:
-        """What was heard since the last call, at least a block; empty after ``wait_s`` without any, ``None``
-        when the device is gone and all before was given."""
+        """Return the sound since the last call, at least one block; empty after ``wait_s`` without any.
+
+        ``None``: the device is gone, and all its sound was returned.
+        """
         found: list[_Sound] = []
         while self._is_open:
             try:
@@ -162,17 +164,17 @@ class Capture:
         return np.concatenate(found) if found else np.zeros(0, np.int16)
 
     def stop(self) -> None:
-        """End what is heard; `read` gives the rest. Only of a device that is there."""
+        """Stop a connected device; `read` returns the rest."""
         self._stream.stop(ignore_errors=True)
 
     def close(self) -> None:
-        """Give the device back, also one that is gone."""
+        """Release the device, also one that is gone."""
         self._stream.abort(ignore_errors=True)
         self._stream.close(ignore_errors=True)
 
 
 class Recorder:
-    """A microphone between ``start`` and ``stop``.
+    """One recording between ``start`` and ``stop``.
 
     Raises:
         MicrophoneError: there is no such device.
@@ -181,40 +183,40 @@ class Recorder:
 
     def __init__(self, device: str | int | None = None) -> None:
         self._device = find(device)
-        self.sample_rate = _rate(self._device)
+        self.sample_rate = _supported_rate(self._device)
         self._capture: Capture | None = None
 
     def start(self) -> None:
-        """Begin to record. Raises MicrophoneError when the device cannot be opened."""
+        """Start to record. Raises MicrophoneError when the device cannot be opened."""
         self._capture = Capture(self._device, self.sample_rate)
 
     def stop(self) -> Floats:
-        """End, and give what was recorded: ``(n,)`` in [-1, 1]."""
+        """Stop; return what was recorded: ``(n,)`` in [-1, 1]."""
         if self._capture is None:
             return np.zeros(0, np.float32)
         capture, self._capture = self._capture, None
         try:
             capture.stop()
-            heard = capture.read(wait_s=0)
+            sound = capture.read(wait_s=0)
         finally:
             capture.close()
-        return (np.zeros(0) if heard is None else heard / 32768).astype(np.float32)
+        return (np.zeros(0) if sound is None else sound / 32768).astype(np.float32)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Piece:
-    """What a `Microphone` heard since its last piece."""
+    """The sound of a `Microphone` since its last piece."""
 
     sound: _Sound
     """``(n,)`` at the microphone's rate; n may be 0."""
     is_plugged: bool
-    """Whether the device is there; else the sound is silence that stands for the time that passes."""
+    """Whether the device is connected; else the sound is silence, as long as the time that passed."""
 
 
 class Microphone:
-    """A microphone that is listened to piece by piece, and waited for when it is unplugged.
+    """A stream of sound in pieces from a microphone, which is waited for when it is unplugged.
 
-    The default device is looked for anew each time, another one by its name. Use it as a context::
+    The default device is looked up each time, another one by its name. Use it as a context manager::
 
         with Microphone() as microphone:
             for piece in microphone.pieces():
@@ -226,11 +228,11 @@ class Microphone:
     """
 
     FIRST_S = 3.0
-    """A device that gives no sound so long after it was opened counts as gone;"""
+    """A device without sound for so long after it was opened counts as gone;"""
     STALL_S = 1.0
-    """one that gave some, after this time."""
+    """one that had sound before, after this time."""
     TICK_S = 0.1
-    """A piece comes at least so often."""
+    """A piece is returned at least so often."""
     RETRY_S = 0.5
     """A device that is gone is looked for so often."""
 
@@ -238,9 +240,9 @@ class Microphone:
         found = find(device)
         self._wanted = None if device is None else found.name
         self.name = found.name
-        self.sample_rate = _rate(found)
+        self.sample_rate = _supported_rate(found)
         self._capture: Capture | None = Capture(found, self.sample_rate)
-        self._patience_s = self.FIRST_S
+        self._timeout_s = self.FIRST_S
         self._n_overflows = 0
 
     @property
@@ -257,28 +259,28 @@ class Microphone:
         self.close()
 
     def close(self) -> None:
-        """Give the device back."""
+        """Release the device."""
         if self._capture is not None:
             self._n_overflows += self._capture.n_overflows
             self._capture.close()
             self._capture = None
 
     def pieces(self) -> Iterator[Piece]:
-        """Sound as it comes, without end. Silence stands for the time in which the device is gone, so that
-        what comes after stands at its true time."""
+        """Yield sound as it comes, without end. Silence fills the time in which the device is gone, so that
+        later sound is at its true time."""
         until_s = alive_s = tried_s = time.monotonic()  # of the sound so far, of the device, of the last try
         is_plugged = True
         while True:
-            heard = self._read()
+            sound = self._read()
             now_s = time.monotonic()
-            if heard is not None and heard.size:
+            if sound is not None and sound.size:
                 if not is_plugged:
-                    yield self._silence(now_s - heard.size / self.sample_rate - until_s, is_plugged=True)
+                    yield self._silence(now_s - sound.size / self.sample_rate - until_s, is_plugged=True)
                 until_s = alive_s = now_s
-                is_plugged, self._patience_s = True, self.STALL_S
-                yield Piece(heard, True)
+                is_plugged, self._timeout_s = True, self.STALL_S
+                yield Piece(sound, True)
                 continue
-            if heard is None or now_s - alive_s > self._patience_s:
+            if sound is None or now_s - alive_s > self._timeout_s:
                 self.close()
                 is_plugged = False
                 if now_s - tried_s >= self.RETRY_S:
@@ -299,20 +301,20 @@ class Microphone:
 
     def _reopen(self) -> None:
         library = _sounddevice()
-        with _quiet():
-            library._terminate()  # PortAudio sees what was plugged in or out only when it begins anew
+        with _suppress_stderr():
+            library._terminate()  # PortAudio notices new devices only when it is initialized
             library._initialize()
             try:
                 self._capture = Capture(find(self._wanted), self.sample_rate)
             except MicrophoneError:
                 return
-        self._patience_s = self.FIRST_S
+        self._timeout_s = self.FIRST_S
 
     def _silence(self, seconds: float, *, is_plugged: bool) -> Piece:
         return Piece(np.zeros(max(0, round(seconds * self.sample_rate)), np.int16), is_plugged)
 
 
-def _rate(device: Device) -> int:
+def _supported_rate(device: Device) -> int:
     library = _sounddevice()
     try:
         library.check_input_settings(device=device.number, channels=1, dtype="int16", samplerate=RATE)
@@ -322,8 +324,8 @@ def _rate(device: Device) -> int:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
-    """Nothing on stderr: PortAudio and ALSA say there, by a dozen lines a try, that a device is not there."""
+def _suppress_stderr() -> Iterator[None]:
+    """Suppress stderr, where PortAudio and ALSA write a dozen lines per try about a missing device."""
     before, nothing = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     try:
         os.dup2(nothing, 2)

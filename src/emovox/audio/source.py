@@ -1,4 +1,4 @@
-"""Where bytes come from: a path, bytes in memory, a file object; opened as one seekable reader."""
+"""Open a path, bytes in memory or a file object as one seekable reader."""
 
 from __future__ import annotations
 
@@ -13,33 +13,33 @@ from numpy.typing import NDArray
 
 from emovox.errors import AudioDecodeError, AudioError, AudioNotFoundError, AudioValueError
 
-__all__ = ["MAX_STREAM_BYTES", "Onward", "Reader", "Source", "can_reread", "is_array", "opened"]
+__all__ = ["MAX_STREAM_BYTES", "ForwardReader", "Reader", "Source", "can_reread", "is_array", "open_reader"]
 
 Source: TypeAlias = str | os.PathLike[str] | bytes | bytearray | memoryview | BinaryIO | NDArray[Any]
-"""What the door takes: a path, the bytes of a file, a binary file object, or an array of samples."""
+"""A path, the bytes of a file, a binary file object, or an array of samples."""
 
 MAX_STREAM_BYTES = 1 << 29
 """A file object that cannot seek is read whole, up to 512 MiB: 4.6 hours of 16 kHz, 16-bit wav."""
 
 
-class Onward(Protocol):
-    """What a media decoder asks of its file; `Reader` has it, and so may a stream that cannot go back."""
+class ForwardReader(Protocol):
+    """What a media decoder needs of its file: a `Reader`, or a stream that cannot go back."""
 
     label: str
     error: Exception | None
 
     def read(self, count: int = -1) -> bytes:
-        """Up to ``count`` bytes; none at the end. It raises nothing."""
+        """Return up to ``count`` bytes, none at the end; never raises."""
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        """Move, if it can; where it stands."""
+        """Move if possible; return the position."""
 
 
 class Reader:
     """A seekable binary file that decoders may call back.
 
     It has no ``name``, so that no decoder guesses by extension, and never lets an exception into a
-    decoder's C code: when reading fails the decoder sees the end of the file, and ``error`` keeps why.
+    decoder's C code: when reading fails the decoder sees the end of the file, and ``error`` has the cause.
     """
 
     def __init__(self, file: BinaryIO, label: str, *, owned: bool) -> None:
@@ -53,7 +53,7 @@ class Reader:
         file.seek(self._start)
 
     def read(self, count: int = -1) -> bytes:
-        """Up to ``count`` bytes; fewer at the end, or after an error."""
+        """Return up to ``count`` bytes; fewer at the end, or after an error."""
         try:
             position = self.tell()
             data = self._file.read(count) or b""
@@ -78,11 +78,11 @@ class Reader:
         self.seek(0)
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        """Move, counted from where the file object stood when it was handed in. Never before its start."""
+        """Move, relative to the position at which the file object was passed in; never before it."""
         try:
             base = {os.SEEK_SET: 0, os.SEEK_CUR: self.tell(), os.SEEK_END: self.size}[whence]
             return self._file.seek(self._start + max(0, base + offset)) - self._start
-        except Exception:  # an impossible place: the position is as it was
+        except Exception:  # an impossible position: nothing changes
             return self.tell()
 
     def tell(self) -> int:
@@ -97,7 +97,7 @@ class Reader:
         return first
 
     def close(self) -> None:
-        """Close a file that was opened here; leave the caller's where it stood."""
+        """Close a file that was opened here; reset the position of the caller's."""
         if self._owned:
             self._file.close()
         else:
@@ -120,7 +120,7 @@ def can_reread(source: object) -> bool:
     return True
 
 
-def opened(source: object) -> Reader:
+def open_reader(source: object) -> Reader:
     """Open a path, bytes or a file object.
 
     Raises:
@@ -129,22 +129,22 @@ def opened(source: object) -> Reader:
         AudioValueError: not a source at all, or an endless one.
     """
     if isinstance(source, (str, os.PathLike)):
-        reader = _opened_path(source)
+        reader = _open_path(source)
     elif isinstance(source, (bytes, bytearray, memoryview)):
         reader = Reader(io.BytesIO(source), f"{len(source)} bytes", owned=True)
     elif hasattr(source, "read"):
-        reader = _opened_file(source)
+        reader = _open_file(source)
     else:
         raise AudioValueError(
             f"got {type(source).__name__}; expected a path, bytes, a binary file object, or a numpy array"
         )
     if reader.size == 0:
         reader.close()
-        raise AudioDecodeError(f"{reader.label}: nothing to read, the file is empty or stands at its end")
+        raise AudioDecodeError(f"{reader.label}: nothing to read, the file is empty, or was read to its end")
     return reader
 
 
-def _opened_path(source: str | os.PathLike[str]) -> Reader:
+def _open_path(source: str | os.PathLike[str]) -> Reader:
     label = os.fspath(source)
     try:
         path = Path(source)
@@ -158,7 +158,7 @@ def _opened_path(source: str | os.PathLike[str]) -> Reader:
     return _reader(file, str(label), owned=True)
 
 
-def _opened_file(file: Any) -> Reader:
+def _open_file(file: Any) -> Reader:
     name = getattr(file, "name", None)
     return _reader(file, name if isinstance(name, str) else "file object", owned=False)
 

@@ -1,17 +1,17 @@
-"""Where is speech: one flag for every 30 ms, causal, the same for any chunking.
+"""Voice activity detection: one flag for every 30 ms, causal, the same for any chunking.
 
-WebRTC's detector decides. Speech lost here can never be judged, so three things were added, measured on clips
+WebRTC's detector decides. Speech lost here is never predicted, so three things were added, measured on clips
 of six corpora of acted emotion (``benchmarks/vad.py``):
 
-- a fixed gain of 20 dB before it. Alone it misses soft voices: of clips turned down by 20 dB it loses 2.3 %
-  of the energetic frames, with the gain 0.6 %. A gain that follows the level lifts every pause to speech.
-- a noise gate behind it. It calls loud steady noise (-20 dBFS; -40 with the gain) speech for ever, so a frame
-  must also be louder than the quietest one lately. Speech is full of pauses and passes.
-- an offset that a cheap sound card adds (DC) is taken away first: it would be clipped by the gain, and count
-  as noise that speech has to rise above. It is the median of the last frames' means, which no voice moves.
+- A fixed gain of 20 dB before the detector, which otherwise misses soft speech: of clips turned down by 20 dB
+  it loses 2.3 % of the energetic frames, with the gain 0.6 %. An adaptive gain makes every pause speech.
+- A noise gate behind it. The detector takes loud steady noise (-20 dBFS; -40 with the gain) for speech for
+  ever, so a frame must also be louder than the quietest recent one. Speech has pauses and passes.
+- The DC offset of cheap sound cards is removed first: the gain would clip it, and it would count as noise
+  that speech must exceed. It is the median of the last frames' means, which speech does not move.
 
-As shipped 0.15 % of the energetic frames are lost in clips as they are. Not one clip of 765 was missed,
-whispered, sung, near crying, or turned down by 40 dB. Steady noise passes for speech for its first 1.3 s.
+As shipped 0.15 % of the energetic frames are lost in unchanged clips. None of 765 clips was missed,
+whispered, sung, near crying, or turned down by 40 dB. Steady noise counts as speech for its first 1.3 s.
 """
 
 from __future__ import annotations
@@ -41,25 +41,25 @@ __all__ = [
 ]
 
 FRAME_S = 0.03
-"""Seconds one flag stands for: the longest frame WebRTC's detector takes."""
+"""Seconds per flag: the longest frame WebRTC's detector takes."""
 
 MODE = 1
-"""WebRTC's aggressiveness, 0 to 3. 2 and 3 lose soft voices: 7 and 42 % at -20 dB, where 1 loses 2 %."""
+"""WebRTC's aggressiveness, 0 to 3. 2 and 3 lose soft speech: 7 and 42 % at -20 dB, where 1 loses 2 %."""
 
 GAIN_DB = 20.0
 """Loud sound is clipped by it; that costs no speech."""
 
 HANG_S = 0.3
-"""Speech lasts this long after the last yes: word ends are soft, and a stop consonant is silent for 0.1 s."""
+"""Speech continues this long after the last speech frame: word ends are soft, stops silent for 0.1 s."""
 
 MARGIN_DB = 4.0
 """How far above the quietest recent frame speech is; white and pink noise vary less from frame to frame."""
 
 MEMORY_S = 3.0
-"""How long the quietest frame is remembered: hardly anyone holds one loudness for longer."""
+"""How long the quietest frame is remembered: speech hardly keeps one loudness for longer."""
 
 SETTLE_S = 1.0
-"""The gate stands open so long at first: a clip may begin in the middle of a word."""
+"""The noise gate is open so long at first: a clip may begin in the middle of a word."""
 
 MUTE_S = 0.3
 """Digital zeros this long are a muted input; the noise after them is learnt anew."""
@@ -71,7 +71,7 @@ _FULL_SCALE = 32768.0
 
 
 class Vad:
-    """A streaming voice activity detector that prefers recall. State is bounded however long the sound."""
+    """A streaming voice activity detector that prefers recall; its state is bounded."""
 
     def __init__(
         self,
@@ -82,20 +82,20 @@ class Vad:
         hang_s: float = HANG_S,
         margin_db: float = MARGIN_DB,
     ) -> None:
-        """Choose; the defaults are measured.
+        """Open a detector; the defaults were measured.
 
         Args:
             sample_rate: 8000, 16000, 32000 or 48000 Hz.
             mode: WebRTC's aggressiveness, 0 to 3.
             gain_db: before the detector.
-            hang_s: how long speech lasts after the last yes.
-            margin_db: of the noise gate; 0 takes it away.
+            hang_s: how long speech continues after the last speech frame.
+            margin_db: of the noise gate; 0 disables it.
 
         Raises:
             AudioValueError: a rate or mode WebRTC's detector does not have.
         """
         if sample_rate not in (8_000, 16_000, 32_000, 48_000):
-            raise AudioValueError(f"the VAD cannot hear {sample_rate} Hz; expected 16000: resample first")
+            raise AudioValueError(f"the VAD does not take {sample_rate} Hz; expected 16000: resample first")
         if mode not in (0, 1, 2, 3):
             raise AudioValueError(f"the VAD has no mode {mode!r}; expected 0, 1, 2 or 3")
         self.sample_rate = sample_rate
@@ -116,7 +116,7 @@ class Vad:
         self._rest = np.zeros(0, np.float32)
 
     def push(self, x: Floats) -> Bools:
-        """Take ``(n,)`` samples in [-1, 1]; give a flag for each frame they complete, ``(n_frames,)``.
+        """Take ``(n,)`` samples in [-1, 1]; return a flag for each completed frame, ``(n_frames,)``.
 
         Raises:
             AudioValueError: the samples are not ``(n,)``.
@@ -142,16 +142,16 @@ class Vad:
         return np.fromiter(flags, np.bool_, n_frames)
 
     def flush(self) -> Bools:
-        """End the sound: the flag of the last, partial frame, filled with zeros: ``(1,)`` or ``(0,)``.
+        """End the sound; return the flag of a last, partial frame filled with zeros, ``(1,)`` or ``(0,)``.
 
-        Sound pushed later goes on from here, as after a pause.
+        Sound pushed later continues from here, as after a pause.
         """
         if not len(self._rest):
             return np.zeros(0, np.bool_)
         return self.push(np.zeros(self._frame - len(self._rest), np.float32))
 
     def _offsets(self, whole: Doubles) -> list[int]:
-        """What to take from each frame, in steps of 16 bits."""
+        """The DC offset of each frame, in steps of 16 bits."""
         means, ranked, offsets = self._means, self._sorted_means, []
         for mean in (whole.sum(1) / self._frame).tolist():
             if len(means) == means.maxlen:

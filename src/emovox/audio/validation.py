@@ -1,4 +1,4 @@
-"""The gate: which numbers are usable sound, and how they become float32 in [-1, 1]."""
+"""Check arrays of samples, and convert them to float32 in [-1, 1]."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ __all__ = [
     "MIN_RATE",
     "SAMPLE_RATE",
     "frames_first",
-    "scaled",
-    "valid",
-    "valid_rate",
+    "to_float32",
+    "validate",
+    "validate_rate",
 ]
 
 SAMPLE_RATE = 16_000
-"""Samples per second inside the house."""
+"""Samples per second of all sound inside the package."""
 
 MIN_RATE = 1_000
 """Hz. Slower sound than this holds no speech; a rate below it is a slip of units (16 for 16 kHz)."""
@@ -40,7 +40,7 @@ MAX_PEAK = 8.0
 _INTEGERS = {"int8": 7, "int16": 15, "int32": 31, "uint8": 7, "uint16": 15, "uint32": 31}
 
 
-def valid_rate(sample_rate: object) -> int:
+def validate_rate(sample_rate: object) -> int:
     """Return ``sample_rate`` as a plain int, if sound can have it.
 
     Raises:
@@ -94,7 +94,7 @@ def frames_first(x: NDArray[Any]) -> NDArray[Any]:
     return x
 
 
-def scaled(x: NDArray[Any], sample_rate: int, first_sample: int = 0) -> Floats:
+def to_float32(x: NDArray[Any], sample_rate: int, first_sample: int = 0) -> Floats:
     """Samples ``(n, c)`` of any allowed type -> float32 in about [-1, 1]; integers by their full scale.
 
     Raises:
@@ -125,8 +125,8 @@ def _refuse(y: Floats, sample_rate: int, first_sample: int) -> None:
     raise AudioValueError(f"a sample is {value} {where}; expected finite numbers: repair the recording")
 
 
-def valid(x: Any, sample_rate: object, *, empty_ok: bool = False) -> Floats:
-    """Pass an array through the gate.
+def validate(x: Any, sample_rate: object, *, empty_ok: bool = False) -> Floats:
+    """Check an array of samples, and convert it to float32.
 
     Args:
         x: ``(n,)``, ``(n, channels)`` or ``(channels, n)`` (the latter when n > ``MAX_CHANNELS``); floats in
@@ -135,17 +135,17 @@ def valid(x: Any, sample_rate: object, *, empty_ok: bool = False) -> Floats:
         empty_ok: accept no samples at all (a chunk of a stream).
 
     Returns:
-        ``(channels, n)`` float32 at the same rate, ``(1, n)`` for mono; never the caller's own memory.
+        ``(channels, n)`` float32 at the same rate, ``(1, n)`` for mono; always a copy.
 
     Raises:
         AudioValueError: empty, wrong shape or type, NaN or infinite, unscaled, or an absurd rate.
 
     >>> import numpy as np
-    >>> valid(np.array([0, 16384], dtype=np.int16), 16_000).tolist()
+    >>> validate(np.array([0, 16384], dtype=np.int16), 16_000).tolist()
     [[0.0, 0.5]]
     """
-    rate = valid_rate(sample_rate)
+    rate = validate_rate(sample_rate)
     frames = frames_first(np.asarray(x))
     if not len(frames) and not empty_ok:
         raise AudioValueError("the array is empty; expected at least one sample")
-    return np.array(scaled(frames, rate).T, order="C")
+    return np.array(to_float32(frames, rate).T, order="C")

@@ -23,7 +23,7 @@ import soundfile
 
 from emovox._arrays import Floats
 from emovox._files import replaced, write_text
-from emovox.audio import SAMPLE_RATE, LevelMeter, Resampler, quality
+from emovox.audio import SAMPLE_RATE, LevelMeter, Resampler, measure_quality
 from emovox.datasets.manifest import SEXES, Manifest, Utterance
 from emovox.errors import ManifestError
 from emovox.labels import normalize_label
@@ -222,7 +222,9 @@ class RecordingSession:
         meter = LevelMeter()
         meter.push(resampled)
         duration_s = resampled.size / SAMPLE_RATE
-        return Take(prompt, resampled, quality(meter, duration_s=duration_s, speech_s=None, min_s=MIN_S))
+        return Take(
+            prompt, resampled, measure_quality(meter, duration_s=duration_s, speech_s=None, min_s=MIN_S)
+        )
 
     def keep(self, take: Take) -> Utterance:
         """Write a take and add it to the manifest, each atomically."""

@@ -65,7 +65,7 @@ class RecordingReader:
 
     def quality(self, read_warnings: Iterable[str] = ()) -> Quality:
         """How usable the sound is."""
-        return audio.quality(
+        return audio.measure_quality(
             self._meter,
             duration_s=self.n / SAMPLE_RATE,
             speech_s=self._detector.speech_s,

@@ -103,7 +103,7 @@ class Stream:
         """
         if self._is_over:
             raise AudioValueError("this stream was flushed; open a new one")
-        sound = audio.valid(chunk, self._rate, empty_ok=True)
+        sound = audio.validate(chunk, self._rate, empty_ok=True)
         rest = np.zeros(0, np.float32)
         if len(sound) != self._mixer.n_channels:
             rest, self._mixer = self._mixer.flush(), audio.ChannelMixer(len(sound), self._rate)
