@@ -23,11 +23,11 @@ SRC = ROOT / "src"
 LEVELS = (
     {"errors", "labels", "results", "disclaimer", "_arrays", "_files", "_parallel", "_telemetry"},
     {"audio"},
+    {"nets"},
     {"features", "datasets"},
     {"augment"},
     {"bundles"},
     {"inference"},
-    {"nets"},
     {"reports"},
     {"evaluation"},
     {"training"},

@@ -49,7 +49,7 @@ def to_onnx(net: nn.Module, items: Sequence[Floats], *, name: str = "net", kind:
     if len(items) < 2:  # a batch of one would be taken for a constant
         raise ConfigError(f"to_onnx got {len(items)} {_ITEMS[kind]}; expected at least two to trace on")
     net = net.eval()
-    plain = net.plain() if isinstance(net, EncoderNet) else net
+    plain = net.merge_adapters() if isinstance(net, EncoderNet) else net
     inputs = _padded(items[:2], kind)
     batch = torch.export.Dim("batch")
     # Where frames are halved, the exporter would ask for as many as are sure to leave two: found, not named.

@@ -403,7 +403,7 @@ class NetTrainer:
             raise ConfigError(
                 f"the net has {n_weights} weights; expected at most {_MAX_WEIGHTS}, as an ONNX file can hold"
             )
-        longest = getattr(getattr(net, "encoder", None), "hears", None)
+        longest = getattr(getattr(net, "encoder", None), "max_samples", None)
         if longest is not None and config.windows.clip_s * SAMPLE_RATE > longest:
             raise ConfigError(
                 f"windows.clip_s is {config.windows.clip_s:g}; this encoder takes at most "

@@ -92,7 +92,7 @@ class NetModule(L.LightningModule):
 
     def configure_optimizers(self) -> Any:
         net, config = self.net, self.config
-        pretrained = net.pretrained() if isinstance(net, EncoderNet) else []
+        pretrained = net.pretrained_parameters() if isinstance(net, EncoderNet) else []
         is_pretrained = {id(weight) for weight in pretrained}
         new = [p for p in net.parameters() if p.requires_grad and id(p) not in is_pretrained]
         groups: list[dict[str, Any]] = [{"params": new}]
