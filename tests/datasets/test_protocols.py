@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 
 from emovox.datasets import splits as protocols
 from emovox.datasets.emobox import emobox_rows, emobox_split
+from emovox.datasets.formats import ReadOptions, read
 from emovox.datasets.manifest import Manifest, Utterance
 from emovox.datasets.protocols import PROTOCOLS, make_splits, read_splits, write_splits
 from emovox.errors import ProtocolError
@@ -81,6 +83,26 @@ def test_speakers_without_the_prefix_of_their_corpus(tmp_path: Path) -> None:
     (again,) = make_splits(people(), "speakers/2")
     assert again.test == split.test
     assert again.name == "speakers/toy-2"
+
+
+def test_split_files_of_the_documentation(tmp_path: Path) -> None:
+    text = (Path(__file__).parents[2] / "docs" / "evaluation.md").read_text(encoding="utf-8")
+    block = re.search(r"\n\n((?:    speaker,part .*\n)(?:    .*\n)+)", text)
+    assert block is not None
+    columns = list(zip(*(re.split(r"\s{2,}", line.strip()) for line in block[1].splitlines()), strict=True))
+    (tmp_path / "data.csv").write_text(
+        "path,emotion,speaker\na01.wav,sad,anna\na02.wav,happy,ben\nc.wav,sad,carl\nd.wav,sad,dora\n"
+    )
+    manifest, _ = read(tmp_path / "data.csv", options=ReadOptions(corpus="mine"))
+    found = []
+    for n, lines in enumerate(columns):
+        (tmp_path / f"{n}.csv").write_text("\n".join(lines) + "\n")
+        found.append(make_splits(manifest, str(tmp_path / f"{n}.csv")))
+    one, folds, spelt_out = found
+    assert [s.train for s in one] == [("mine/a01", "mine/d")]
+    assert [(s.validation, s.test) for s in one] == [(("mine/a02",), ("mine/c",))]
+    assert [s.test for s in folds] == [("mine/a01", "mine/a02"), ("mine/c", "mine/d")]
+    assert [s.test for s in spelt_out] == [("mine/a02",), ("mine/a01",)]
 
 
 def test_emobox_as_typed() -> None:

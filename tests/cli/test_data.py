@@ -371,7 +371,7 @@ def test_record_without_a_microphone(run: Run, tmp_path: Path, monkeypatch: pyte
 
 
 def test_the_documentation_names_every_format_and_command() -> None:
-    text = (Path(__file__).parents[1] / "docs" / "corpora.md").read_text(encoding="utf-8")
+    text = (Path(__file__).parents[2] / "docs" / "corpora.md").read_text(encoding="utf-8")
     for name in (*FORMATS, *CORPORA, *common.TREES):
         assert f"`{name}`" in text, name
     for command in ("list", "download", "check", "prepare", "convert", "stats", "audit", "record"):
