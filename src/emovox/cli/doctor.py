@@ -1,4 +1,4 @@
-"""``emovox doctor``: what is installed, which formats really decode here, and how to get the rest."""
+"""``emovox doctor``: report what is installed and which formats decode, and how to install the rest."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ _Encoder = Callable[[], bytes]
 
 
 def doctor(
-    format: Annotated[Form, typer.Option("--format", "-f", help="How the answer looks.")] = Form.table,
+    format: Annotated[Form, typer.Option("--format", "-f", help="How the report is printed.")] = Form.table,
 ) -> int:
-    """Report what is installed, what works, and how to get the rest.
+    """Report what is installed, what works, and how to install the rest.
 
-    Each decoder is tried on a sound made here, and the default model judges a second of it.
+    Each decoder is tried on a generated sound, and the default model predicts a second of it.
 
     Exit code: 0 when all that is installed works, 1 when something is broken. A missing extra is not broken.
     """
@@ -39,12 +39,12 @@ def doctor(
         "emovox": emovox.__version__,
         "python": platform.python_version(),
         "platform": f"{platform.system()} {platform.release()} {platform.machine()}, {os.cpu_count()} CPUs",
-        "packages": {name: _installed(name) for name in _requirements(None)},
+        "packages": {name: _find_version(name) for name in _requirements(None)},
         "extras": extras(),
         "decoders": decoders(),
         "model": model_state(),
     }
-    typer.echo(json.dumps(report, ensure_ascii=False, indent=2) if format is Form.json else _page(report))
+    typer.echo(json.dumps(report, ensure_ascii=False, indent=2) if format is Form.json else _format(report))
     tried = (*report["decoders"].values(), report["model"])
     return 1 if any(state.startswith("failed") for state in tried) else 0
 
@@ -53,12 +53,12 @@ def doctor(
 
 
 def extras() -> dict[str, dict[str, Any]]:
-    """Extra -> whether it is all there, what is missing, and the sentence that installs it."""
+    """Return extra -> whether it is present, what is missing, and the command that installs it."""
     from importlib import metadata
 
     found: dict[str, dict[str, Any]] = {}
     for extra in metadata.metadata("emovox").get_all("Provides-Extra") or []:
-        missing = sorted(name for name in set(_requirements(extra)) if _installed(name) is None)
+        missing = sorted(name for name in set(_requirements(extra)) if _find_version(name) is None)
         found[extra] = {
             "present": not missing,
             "missing": missing,
@@ -68,8 +68,8 @@ def extras() -> dict[str, dict[str, Any]]:
 
 
 def _requirements(extra: str | None) -> Iterator[str]:
-    """Names of the distributions that the core (``None``) or an extra needs, extras of extras followed."""
-    from importlib import metadata  # here, for every other command would pay 10 ms for it
+    """Yield the distributions that the core (``None``) or an extra requires, including extras of extras."""
+    from importlib import metadata  # takes 10 ms, which other commands need not spend
 
     for requirement in metadata.requires("emovox") or []:
         wanted, _, condition = requirement.partition(";")
@@ -84,7 +84,7 @@ def _requirements(extra: str | None) -> Iterator[str]:
             yield parts.group(1)
 
 
-def _installed(name: str) -> str | None:
+def _find_version(name: str) -> str | None:
     from importlib import metadata
 
     try:
@@ -93,15 +93,15 @@ def _installed(name: str) -> str | None:
         return None
 
 
-# --- decoders: a tone is written in each format, and read through the door every recording takes --
+# --- decoders: a tone is written in each format, and read by `emovox.audio` ----------------------
 
 
 def decoders() -> dict[str, str]:
-    """Format -> ``ok``, the sentence that installs it, or ``failed: ...``."""
-    return {name: _tried(encode) for name, encode in DECODERS.items()}
+    """Return format -> ``ok``, the command that installs it, or ``failed: ...``."""
+    return {name: _try_decoder(encode) for name, encode in DECODERS.items()}
 
 
-def _tried(encode: _Encoder) -> str:
+def _try_decoder(encode: _Encoder) -> str:
     from emovox import audio
 
     try:
@@ -109,10 +109,10 @@ def _tried(encode: _Encoder) -> str:
     except ImportError as error:
         return str(error)
     except Exception as error:
-        return f"not tried, for nothing here can write it: {error}"
+        return f"not tried, as it cannot be written here: {error}"
     try:
         n_samples = audio.read(sound).size
-    except Exception as error:  # whatever a foreign library throws is the finding
+    except Exception as error:  # any exception of a decoder is the finding
         return f"failed: {error}"
     expected = round(_TONE_S * audio.SAMPLE_RATE)
     return (
@@ -122,31 +122,31 @@ def _tried(encode: _Encoder) -> str:
     )
 
 
-def _tone(sample_rate: int) -> Any:
+def _make_tone(sample_rate: int) -> Any:
     import numpy as np
 
     t = np.arange(round(_TONE_S * sample_rate)) / sample_rate
     return (0.25 * np.sin(2 * np.pi * 440 * t)).astype(np.float32)
 
 
-def _by_soundfile(container: str, coding: str) -> _Encoder:
+def _encode_by_soundfile(container: str, coding: str) -> _Encoder:
     def encode() -> bytes:
         import soundfile
 
         with io.BytesIO() as file:
-            soundfile.write(file, _tone(16_000), 16_000, format=container, subtype=coding)
+            soundfile.write(file, _make_tone(16_000), 16_000, format=container, subtype=coding)
             return file.getvalue()
 
     return encode
 
 
-def _by_av(container: str, codec: str, sample_rate: int) -> _Encoder:
+def _encode_by_av(container: str, codec: str, sample_rate: int) -> _Encoder:
     def encode() -> bytes:
-        av = _av()
+        av = _import_av()
         with io.BytesIO() as file:
             with av.open(file, "w", format=container) as output:
                 stream = output.add_stream(codec, rate=sample_rate, layout="mono")
-                frame = av.AudioFrame.from_ndarray(_tone(sample_rate)[None], format="flt", layout="mono")
+                frame = av.AudioFrame.from_ndarray(_make_tone(sample_rate)[None], format="flt", layout="mono")
                 frame.sample_rate = sample_rate
                 for packet in (*stream.encode(frame), *stream.encode(None)):
                     output.mux(packet)
@@ -155,13 +155,13 @@ def _by_av(container: str, codec: str, sample_rate: int) -> _Encoder:
     return encode
 
 
-def _amr() -> bytes:
-    """Silent AMR narrow-band frames of 20 ms, written by hand: few builds of FFmpeg can encode it."""
-    _av()
+def _encode_amr() -> bytes:
+    """Return silent AMR narrow-band frames of 20 ms: few builds of FFmpeg can encode AMR."""
+    _import_av()
     return b"#!AMR\n" + (b"\x3c" + bytes(31)) * round(_TONE_S / 0.02)
 
 
-def _av() -> Any:
+def _import_av() -> Any:
     from emovox.errors import MissingExtraError
 
     try:
@@ -172,34 +172,34 @@ def _av() -> Any:
 
 
 DECODERS: dict[str, _Encoder] = {
-    "wav 16 bit": _by_soundfile("WAV", "PCM_16"),
-    "wav 24 bit": _by_soundfile("WAV", "PCM_24"),
-    "wav float": _by_soundfile("WAV", "FLOAT"),
-    "wav mu-law": _by_soundfile("WAV", "ULAW"),
-    "wav A-law": _by_soundfile("WAV", "ALAW"),
-    "flac": _by_soundfile("FLAC", "PCM_16"),
-    "mp3": _by_soundfile("MP3", "MPEG_LAYER_III"),
-    "ogg vorbis": _by_soundfile("OGG", "VORBIS"),
-    "ogg opus": _by_soundfile("OGG", "OPUS"),
-    "m4a, mp4 (aac)": _by_av("ipod", "aac", 16_000),
-    "aac": _by_av("adts", "aac", 16_000),
-    "webm (opus)": _by_av("webm", "libopus", 48_000),
-    "amr": _amr,
+    "wav 16 bit": _encode_by_soundfile("WAV", "PCM_16"),
+    "wav 24 bit": _encode_by_soundfile("WAV", "PCM_24"),
+    "wav float": _encode_by_soundfile("WAV", "FLOAT"),
+    "wav mu-law": _encode_by_soundfile("WAV", "ULAW"),
+    "wav A-law": _encode_by_soundfile("WAV", "ALAW"),
+    "flac": _encode_by_soundfile("FLAC", "PCM_16"),
+    "mp3": _encode_by_soundfile("MP3", "MPEG_LAYER_III"),
+    "ogg vorbis": _encode_by_soundfile("OGG", "VORBIS"),
+    "ogg opus": _encode_by_soundfile("OGG", "OPUS"),
+    "m4a, mp4 (aac)": _encode_by_av("ipod", "aac", 16_000),
+    "aac": _encode_by_av("adts", "aac", 16_000),
+    "webm (opus)": _encode_by_av("webm", "libopus", 48_000),
+    "amr": _encode_amr,
 }
-"""Format -> how a short sound of that format is made here."""
+"""Format -> function that encodes a short sound."""
 
 
 # --- the model ----------------------------------------------------------------------------------
 
 
 def model_state() -> str:
-    """``ok`` with the time that one second of sound took, or ``failed: ...``."""
+    """Return ``ok`` with the time that one second of sound took, or ``failed: ...``."""
     from emovox.inference.recognizer import load as load_model
 
     try:
         model = load_model(vad="off")
         start_s = time.perf_counter()
-        model.predict(_tone(16_000).repeat(2), sample_rate=16_000)
+        model.predict(_make_tone(16_000).repeat(2), sample_rate=16_000)
     except EmovoxError as error:
         return f"failed: {error}"
     return f"{_OK}: {model.name}, {1000 * (time.perf_counter() - start_s):.0f} ms for a second of sound"
@@ -208,26 +208,27 @@ def model_state() -> str:
 # --- the page -----------------------------------------------------------------------------------
 
 
-def _page(report: dict[str, Any]) -> str:
+def _format(report: dict[str, Any]) -> str:
     lines = [f"emovox {report['emovox']}, Python {report['python']}, {report['platform']}", ""]
     lines += [
-        _row(version is not None, name, version or "missing") for name, version in report["packages"].items()
+        _format_row(version is not None, name, version or "missing")
+        for name, version in report["packages"].items()
     ]
     lines += ["", "Extras"]
     for extra, state in report["extras"].items():
-        told = (
+        text = (
             "present"
             if state["present"]
             else f"{state['install']}   (missing: {', '.join(state['missing'])})"
         )
-        lines.append(_row(state["present"], extra, told))
-    lines += ["", "Decoders, each tried on a sound made here"]
-    lines += [_row(state == _OK, name, state) for name, state in report["decoders"].items()]
-    lines += ["", "Default model", _row(report["model"].startswith(_OK), "predict", report["model"])]
+        lines.append(_format_row(state["present"], extra, text))
+    lines += ["", "Decoders, each tried on a generated sound"]
+    lines += [_format_row(state == _OK, name, state) for name, state in report["decoders"].items()]
+    lines += ["", "Default model", _format_row(report["model"].startswith(_OK), "predict", report["model"])]
     return "\n".join(lines)
 
 
-def _row(good: bool, name: str, text: str) -> str:
+def _format_row(good: bool, name: str, text: str) -> str:
     yes, no = ("✓", "✗") if can_say(sys.stdout, "✓✗") else ("+", "-")
     mark = paint(yes if good else no, "32" if good else "33", colours=has_colours(sys.stdout))
     return f"  {mark} {pad(name, 18)} {clean(text)}"
