@@ -17,6 +17,7 @@ pytest.importorskip("httpx")
 import emovox
 from conftest import tiny_features_onnx
 from emovox import errors
+from emovox.audio import SAMPLE_RATE
 from emovox.bundles import write_bundle
 from emovox.client import Client, live
 from emovox.inference.recognizer import Recognizer
@@ -24,8 +25,8 @@ from emovox.results import Prediction, Segment
 from emovox.server.app import create_app
 from emovox.server.settings import Settings
 from serving import serving
-from test_profile import SPEECH, a_spec
-from test_recognizer import SAMPLE_RATE, talk, voice, wav
+from speaker_model import SPEECH, speaker_spec
+from speech import talk, voice, wav
 
 KEY = "long and random"
 STEREO = wav(np.stack([talk(), talk()[::-1]], axis=1), subtype="PCM_16")
@@ -34,7 +35,7 @@ STEREO = wav(np.stack([talk(), talk()[::-1]], axis=1), subtype="PCM_16")
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("client")
-    write_bundle(folder / "knows", tiny_features_onnx(180), a_spec())
+    write_bundle(folder / "knows", tiny_features_onnx(180), speaker_spec())
     (folder / "clip.wav").write_bytes(wav(voice(1.2), subtype="PCM_16"))
     (folder / "call.wav").write_bytes(STEREO)
     (folder / "not.wav").write_bytes(b"text")

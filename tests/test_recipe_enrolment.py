@@ -19,7 +19,7 @@ from emovox.bundles import load_bundle
 from emovox.datasets import Manifest
 from emovox.datasets.manifest import Utterance
 from emovox.inference.recognizer import Recognizer
-from test_recognizer import voice
+from speech import voice
 
 EMOTIONS = {"neutral": "01", "calm": "02", "happy": "03", "angry": "05"}
 

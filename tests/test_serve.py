@@ -25,6 +25,7 @@ from starlette.testclient import TestClient
 
 import emovox
 from conftest import tiny_features_onnx
+from emovox.audio import SAMPLE_RATE
 from emovox.bundles import write_bundle
 from emovox.cli import main
 from emovox.inference.adaptation import Profile
@@ -33,8 +34,8 @@ from emovox.results import Segment, Window
 from emovox.server.app import create_app
 from emovox.server.schemas import ErrorAnswer, ModelsAnswer, PredictAnswer, TimelineAnswer
 from emovox.server.settings import Settings
-from test_profile import SPEECH, a_spec
-from test_recognizer import SAMPLE_RATE, talk, voice, wav
+from speaker_model import SPEECH, speaker_spec
+from speech import talk, voice, wav
 
 KEY = "correct horse battery staple"
 CLIP, TALK = wav(voice(1.5), subtype="PCM_16"), wav(talk(), subtype="PCM_16")
@@ -196,7 +197,7 @@ def test_events_come_while_it_is_computed_and_an_error_is_one(client: TestClient
 
 def test_a_profile_is_sent_or_named(tmp_path_factory: pytest.TempPathFactory, model: Recognizer) -> None:
     folder = tmp_path_factory.mktemp("profiles")
-    write_bundle(folder / "bundle", tiny_features_onnx(180), a_spec())
+    write_bundle(folder / "bundle", tiny_features_onnx(180), speaker_spec())
     knows = emovox.load(folder / "bundle")
     me = knows.enroll(SPEECH[:2], sample_rate=SAMPLE_RATE)
     me.save(folder / "me-1.json")

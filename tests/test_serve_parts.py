@@ -37,7 +37,7 @@ from emovox.server.loops import SharingLoop
 from emovox.server.schemas import Refusal
 from emovox.server.settings import Settings
 from emovox.server.uploads import MAX_NAME, base_name
-from test_recognizer import voice, wav
+from speech import voice, wav
 
 CLIP = wav(voice(1.0), subtype="PCM_16")
 

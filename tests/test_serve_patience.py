@@ -21,11 +21,12 @@ from fastapi.responses import PlainTextResponse, StreamingResponse
 from websockets.sync.client import connect
 
 import emovox
+from emovox.audio import SAMPLE_RATE
 from emovox.server import patience, server
 from emovox.server.app import create_app
 from emovox.server.settings import Settings
 from serving import serving, until
-from test_recognizer import SAMPLE_RATE, talk, wav
+from speech import talk, wav
 
 GET = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
 BIG = 4_000_000

@@ -22,7 +22,7 @@ from emovox.inference.embedding import make_embedding_set
 from emovox.inference.options import PredictOptions
 from emovox.inference.recognizer import Recognizer
 from emovox.results import Adaptation, Window
-from test_recognizer import pause, talk, voice
+from speech import pause, talk, voice
 
 RATE = 16_000
 CLIPS = [voice(1.5, pitch_hz=pitch_hz) for pitch_hz in (100, 130, 170, 220)]

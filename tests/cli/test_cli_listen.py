@@ -29,9 +29,9 @@ from emovox.cli.live import Bars
 from emovox.disclaimer import SHORT
 from emovox.inference.adaptation import Profile
 from emovox.results import Window
-from test_profile import a_spec
+from speaker_model import speaker_spec
 
-EXAMPLES = sorted(str(file) for file in (Path(__file__).parents[1] / "examples").glob("*.flac"))
+EXAMPLES = sorted(str(file) for file in (Path(__file__).parents[2] / "examples").glob("*.flac"))
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -104,7 +104,7 @@ def test_options_reach_the_model(run: Run, tmp_path: Path, tiny_bundle: Path) ->
 
 def test_a_voice_that_is_known(run: Run, tmp_path: Path) -> None:
     bundle, me, file = (tmp_path / name for name in ("bundle", "me.json", "heard.wav"))
-    write_bundle(bundle, tiny_features_onnx(180), a_spec())
+    write_bundle(bundle, tiny_features_onnx(180), speaker_spec())
     emovox.load(bundle).enroll(EXAMPLES[:2]).save(me)
     how = ("--model", bundle, "--vad", "off", "--seconds", 9)
     segments = []

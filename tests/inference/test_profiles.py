@@ -15,50 +15,26 @@ import soundfile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from conftest import LABELS, tiny_features_onnx, tiny_spec
-from emovox.bundles import Bundle, Features, Input, Normaliser, Population, load_bundle, write_bundle
+from conftest import LABELS, tiny_features_onnx
+from emovox.bundles import Bundle, Features, Normaliser, Population, load_bundle, write_bundle
 from emovox.errors import AudioError, BundleCorruptError, ConfigError, ProfileError
 from emovox.features import find_feature_set
 from emovox.inference.adaptation import MAX_PROFILE_BYTES, Profile, RunningStatistics
 from emovox.inference.recognizer import Recognizer
 from emovox.results import Window
-from test_recognizer import DARK, pause, talk, voice
+from speaker_model import SET, SHRINK, SPEECH, TWO_VOICES, rows_of, speaker_spec
+from speech import DARK, pause, talk, voice
 
 pytest.importorskip("onnx")
 
-SET, RATE = "seed-180", 16_000
-SHRINK = 2.0
-
-
-def rows_of(sounds: list[np.ndarray]) -> np.ndarray:
-    return np.stack([find_feature_set(SET)(x) for x in sounds]).astype(np.float64)
-
-
-SPEECH = [
-    voice(1.2, pitch_hz=p, formants_hz=f) for p, f in ((110, DARK), (160, DARK), (220, (600, 1500, 2900)))
-]
-TWO_VOICES = np.concatenate([voice(4.0), voice(4.0, pitch_hz=210, formants_hz=DARK)])
-
-
-def a_spec(**changes: Any) -> Any:
-    features = Features(**find_feature_set(SET).reference())
-    rows = rows_of([voice(1.0, pitch_hz=p) for p in (90, 120, 200, 260)])
-    population = Population(mean=tuple(rows.mean(0)), std=tuple(rows.std(0) + 0.1))
-    fields = {
-        "name": "knows-voices",
-        "input": Input(kind="vector", features=features),
-        "normaliser": Normaliser(kind="speaker", shrink=SHRINK, population=population),
-        "temperature": 0.02,
-        "clip_s": 6.0,
-    }
-    return tiny_spec(**(fields | changes))
+RATE = 16_000
 
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Recognizer:
     """Long means above 6 s here."""
     folder = tmp_path_factory.mktemp("voices") / "bundle"
-    write_bundle(folder, tiny_features_onnx(180), a_spec())
+    write_bundle(folder, tiny_features_onnx(180), speaker_spec())
     return Recognizer(load_bundle(folder), vad="off")
 
 
@@ -369,7 +345,7 @@ def test_a_folder_that_is_not_there_is_told(me: Profile, tmp_path: Path) -> None
 
 def test_a_model_that_can_use_none_says_so(me: Profile, tiny_bundle: Path) -> None:
     waveform = Recognizer(load_bundle(tiny_bundle))
-    vector = Recognizer(Bundle(a_spec(normaliser=None), tiny_features_onnx(180)))
+    vector = Recognizer(Bundle(speaker_spec(normaliser=None), tiny_features_onnx(180)))
     for model in (waveform, vector):
         for refused in (
             lambda m=model: m.predict(SPEECH[0], sample_rate=RATE, profile=me),
@@ -397,4 +373,4 @@ def test_a_profile_of_other_features_is_refused(model: Recognizer, me: Profile) 
 def test_a_population_of_other_columns_is_refused() -> None:
     normaliser = Normaliser(kind="speaker", shrink=5, population=Population(mean=(0.0,), std=(1.0,)))
     with pytest.raises(BundleCorruptError, match="knows 1 columns, its features have 180"):
-        Bundle(a_spec(normaliser=normaliser), tiny_features_onnx(180))
+        Bundle(speaker_spec(normaliser=normaliser), tiny_features_onnx(180))

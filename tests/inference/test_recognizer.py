@@ -31,55 +31,13 @@ from emovox.inference.scorer import MIN_SPEECH_SHARE
 from emovox.inference.stream import Stream
 from emovox.inference.windows import FRAME
 from emovox.results import Prediction, Segment, Window
-
-BRIGHT, DARK = (700, 1800, 3400), (350, 800, 2300)
-
-
-def voice(
-    duration_s: float,
-    *,
-    pitch_hz: float = 120,
-    formants_hz: Sequence[float] = BRIGHT,
-    rate: int = SAMPLE_RATE,
-) -> np.ndarray:
-    """A vowel in four syllables a second, ``(n,)`` float32: enough of a voice for the detector. Band-limited,
-    so that any rate above 8 kHz has the same sound."""
-    t = np.arange(round(duration_s * rate)) / rate
-    phase = 2 * np.pi * pitch_hz * t + 1.5 * np.sin(2 * np.pi * 0.7 * t)
-    y = np.zeros_like(t)
-    for k in range(1, int(3800 / pitch_hz)):
-        y += sum(1 / (1 + ((k * pitch_hz - f) / 120) ** 2) for f in formants_hz) * np.sin(k * phase)
-    y *= 0.55 - 0.45 * np.cos(2 * np.pi * 4 * t)
-    return (0.3 * y / np.abs(y).max()).astype(np.float32)
-
-
-def pause(duration_s: float) -> np.ndarray:
-    return np.zeros(round(duration_s * SAMPLE_RATE), np.float32)
-
-
-def talk() -> np.ndarray:
-    """Eighteen seconds: one voice, a pause, another voice, the first again, silence."""
-    parts = [
-        pause(0.4),
-        voice(4.3),
-        pause(1.5),
-        voice(4.1, pitch_hz=210, formants_hz=DARK),
-        voice(4.4),
-        pause(3.8),
-    ]
-    return np.concatenate(parts)
+from speech import DARK, pause, talk, voice, wav
 
 
 @pytest.fixture(scope="module")
 def model(make_bundle: Callable[..., Path]) -> Recognizer:
     """It calls the bright voice happy and the dark one sad; long means above 6 s here."""
     return Recognizer(load_bundle(make_bundle(seed=3, clip_s=6.0, temperature=1.5)))
-
-
-def wav(x: np.ndarray, rate: int = SAMPLE_RATE, subtype: str = "FLOAT") -> bytes:
-    file = io.BytesIO()
-    soundfile.write(file, x, rate, subtype=subtype, format="WAV")
-    return file.getvalue()
 
 
 def close(a: dict[str, float] | Any, b: dict[str, float] | Any, tolerance: float) -> bool:

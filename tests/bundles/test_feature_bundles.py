@@ -29,7 +29,7 @@ from emovox.features import FeatureSet, find_feature_set
 from emovox.features.feature_set import SETS
 from emovox.inference.recognizer import Recognizer
 from emovox.results import Segment
-from test_recognizer import BRIGHT, DARK, pause, talk, voice
+from speech import BRIGHT, DARK, pause, talk, voice
 
 pytest.importorskip("onnx")
 

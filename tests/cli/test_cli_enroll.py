@@ -14,8 +14,8 @@ from conftest import tiny_features_onnx
 from emovox.bundles import write_bundle
 from emovox.cli import main
 from emovox.inference.adaptation import Profile
-from test_profile import SPEECH, a_spec
-from test_recognizer import pause, talk
+from speaker_model import SPEECH, speaker_spec
+from speech import pause, talk
 
 pytest.importorskip("onnx")
 
@@ -25,7 +25,7 @@ Run = Callable[..., tuple[int, str, str]]
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("voices") / "bundle"
-    write_bundle(folder, tiny_features_onnx(180), a_spec())
+    write_bundle(folder, tiny_features_onnx(180), speaker_spec())
     return folder
 
 
