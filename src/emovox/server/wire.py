@@ -136,8 +136,8 @@ class Media:
         self._turns.is_over = True
         yield from self._decoded()
         if self._resampler is not None:
-            yield self._resampler.push(self._mixer.flush())
-            yield self._resampler.flush()
+            mixed = self._resampler.push(self._mixer.flush())
+            yield np.concatenate([mixed, self._resampler.flush()])
 
     def close(self) -> None:
         """End the decoder's thread."""
