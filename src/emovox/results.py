@@ -51,7 +51,8 @@ class Quality:
     speech_s: float | None
     """Seconds of speech found."""
     warnings: tuple[str, ...] = ()
-    """Among ``silence``, ``low_level``, ``clipping``, ``no_speech``, ``too_short``."""
+    """Among ``silence``, ``low_level``, ``clipping``, ``no_speech``, ``too_short``, and from reading the file
+    ``truncated``, ``damaged``, ``time_stamps`` and ``phase`` (docs/recordings.md)."""
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON types."""

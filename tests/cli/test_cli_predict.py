@@ -203,6 +203,17 @@ def test_a_folder_is_its_recordings_in_natural_order(tmp_path: Path) -> None:
     assert names(tmp_path, recursive=True) == [*names(tmp_path)[:3], "more.opus", "song.mp3"]
 
 
+def test_left_out_files_are_counted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("a.wav", "b.txt", "c.txt", "d.csv", ".hidden.txt"):
+        (tmp_path / name).touch()
+    (tmp_path / "deep").mkdir()
+    names(tmp_path)
+    line = "emovox: left out: 3 files by their suffix (.txt, .csv), 1 folder below (--recursive enters it)\n"
+    assert capsys.readouterr().err == line
+    names(tmp_path / "a.wav")
+    assert capsys.readouterr().err == ""
+
+
 def test_patterns_and_repeats(tmp_path: Path) -> None:
     for name in ("b.wav", "a.wav", "x[1].wav"):
         (tmp_path / name).touch()

@@ -211,7 +211,7 @@ class MediaDecoder:
         """Audio frames, stepping over damaged packets; a gap in their time stamps remains."""
         codec = self._track.codec_context.name if self._track.codec_context else ""
         n_bad = 0  # in a row
-        self._end_s: float | None = None  # of the last packet, decoded or not
+        self._undecoded_s: float | None = None  # end of the packets since the last frame
         packets = self._container.demux(self._track)
         while n_bad < _MAX_BAD_PACKETS:
             try:
@@ -221,18 +221,21 @@ class MediaDecoder:
                 return
             if packet is None:
                 return
-            if packet.pts is not None and packet.duration:
-                self._end_s = float((packet.pts + packet.duration) * packet.time_base)
             try:
                 frames = packet.decode()
             except Exception:
-                is_pause = codec in _AMR_PAUSES and bytes(packet)[0] >> 3 & 15 in _AMR_PAUSES[codec]
+                if packet.pts is not None and packet.duration:
+                    self._undecoded_s = float((packet.pts + packet.duration) * packet.time_base)
+                head = bytes(packet)[:1]
+                is_pause = codec in _AMR_PAUSES and head and head[0] >> 3 & 15 in _AMR_PAUSES[codec]
                 if not is_pause:
                     self.warnings.add("damaged")
                     n_bad += 1
                 continue
-            n_bad = 0
-            yield from (frame for frame in frames if frame.samples > 0)
+            for frame in frames:
+                if frame.samples > 0:
+                    n_bad, self._undecoded_s = 0, None
+                    yield frame
         self.warnings.add("truncated")
 
     def frames(self) -> Iterator[Floats]:
@@ -261,10 +264,8 @@ class MediaDecoder:
             yield to_float32(x, rate, done)
             done += len(x)
             frame = next(self._decoded, None)
-        rest_s = 0.0 if self._end_s is None else self._end_s - origin_s - done / rate
-        if rest_s > _MAX_JITTER_S and self._is_possible(
-            rest_s, done / rate
-        ):  # undecodable packets at the end
+        rest_s = 0.0 if self._undecoded_s is None else self._undecoded_s - origin_s - done / rate
+        if rest_s > _MAX_JITTER_S and self._is_possible(rest_s, done / rate):  # a pause at the end
             for silence in self._silence(round(rest_s * rate)):
                 yield silence
                 done += len(silence)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import glob
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from emovox.audio import AUDIO_SUFFIXES
+from emovox.cli.terminal import say
 from emovox.errors import EmovoxError, nearest
 
 __all__ = ["STDIN", "AudioPath", "find_recordings"]
@@ -35,29 +37,55 @@ def find_recordings(arguments: Iterable[str], *, recursive: bool = False) -> lis
     """Return the recordings that ``arguments`` name, in order, each path once.
 
     A folder stands for the recordings in it (with ``recursive``, also below it) in natural order; a
-    pattern for what it matches. An argument that names nothing is kept, with its ``problem``.
+    pattern for what it matches. An argument that names nothing is kept, with its ``problem``. Files that are
+    left out because of their suffix, and folders that are not entered, are counted in one line on stderr.
 
     Raises:
         EmovoxError: an argument is empty.
     """
     found: dict[str, AudioPath] = {}
+    left_out: Counter[str] = Counter()
     for argument in arguments:
         if not argument:  # an unset variable, which Path would take for the current folder
             raise EmovoxError("a PATH is empty; give a recording, a folder, a pattern, or . for this folder")
         try:
-            for recording in _find(argument, recursive):
+            for recording in _find(argument, recursive, left_out):
                 found.setdefault(recording.name, recording)
         except OSError as error:  # a name too long, a folder that may not be read
             found.setdefault(argument, AudioPath(argument, error.strerror or str(error)))
+    if left_out:
+        say(describe_left_out(left_out))
     return list(found.values())
 
 
-def _find(argument: str, recursive: bool) -> Iterator[AudioPath]:
+def describe_left_out(left_out: Counter[str]) -> str:
+    """Return a line about what is not read of folders.
+
+    Args:
+        left_out: number of files by suffix (``""``: none), and of folders under ``"/"``.
+
+    >>> describe_left_out(Counter({".txt": 2, ".csv": 1, "/": 1}))
+    'left out: 3 files by their suffix (.txt, .csv), 1 folder below (--recursive enters it)'
+    """
+    suffixes = [suffix for suffix, _ in left_out.most_common() if suffix != "/"]
+    n_files, n_folders = left_out.total() - left_out["/"], left_out["/"]
+    parts = []
+    if n_files:
+        names = [suffix or "without one" for suffix in suffixes]
+        listed = ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
+        parts.append(f"{n_files} file{'s' * (n_files > 1)} by their suffix ({listed})")
+    if n_folders:
+        noun, pronoun = ("folder", "it") if n_folders == 1 else ("folders", "them")
+        parts.append(f"{n_folders} {noun} below (--recursive enters {pronoun})")
+    return f"left out: {', '.join(parts)}"
+
+
+def _find(argument: str, recursive: bool, left_out: Counter[str]) -> Iterator[AudioPath]:
     path = Path(argument)
     if argument == STDIN:
         yield AudioPath(STDIN)
     elif path.is_dir():
-        yield from _find_in_folder(argument, recursive)
+        yield from _find_in_folder(argument, recursive, left_out)
     elif path.exists():
         yield AudioPath(argument)
     elif glob.has_magic(argument):
@@ -66,19 +94,25 @@ def _find(argument: str, recursive: bool) -> Iterator[AudioPath]:
             yield AudioPath(argument, "nothing matches this pattern")
         for match in matches:
             if Path(match).is_dir():
-                yield from _find_in_folder(match, recursive)
+                yield from _find_in_folder(match, recursive, left_out)
             else:
                 yield _make_audio_path(match)
     else:
         yield AudioPath(argument, _explain_missing(argument))
 
 
-def _find_in_folder(folder: str, recursive: bool) -> Iterator[AudioPath]:
+def _find_in_folder(folder: str, recursive: bool, left_out: Counter[str]) -> Iterator[AudioPath]:
     names = []
     # Path.rglob follows no symbolic links, so a circle of links ends.
     for path in Path(folder).rglob("*") if recursive else Path(folder).iterdir():
         hidden = path.name.startswith(".")  # such as the ._clip.wav that macOS leaves on foreign disks
-        if path.suffix.lower() in AUDIO_SUFFIXES and not hidden and (path.is_file() or _is_dead_link(path)):
+        if hidden:
+            continue
+        if path.is_dir():
+            left_out["/"] += not recursive
+        elif path.suffix.lower() not in AUDIO_SUFFIXES:
+            left_out[path.suffix.lower()] += 1
+        elif path.is_file() or _is_dead_link(path):
             names.append(str(path))
     for name in sorted(names, key=_natural_key):
         yield _make_audio_path(name)

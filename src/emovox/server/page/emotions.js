@@ -21,6 +21,10 @@ const WARNINGS = {
   clipping: "too loud: the sound is clipped",
   no_speech: "no speech was heard",
   too_short: "very short",
+  truncated: "cut off: it ends before its header says",
+  damaged: "damaged: parts could not be decoded",
+  time_stamps: "its time stamps contradict each other",
+  phase: "the channels cancel each other: one was used",
 };
 
 /** The class that gives an element the colour of an emotion (style.css). */

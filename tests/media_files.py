@@ -1,0 +1,62 @@
+"""Containers with time stamps, made by PyAV."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from fractions import Fraction
+
+import numpy as np
+
+__all__ = ["CONTAINERS", "make_media"]
+
+CONTAINERS = (
+    ("matroska", "libopus"),
+    ("webm", "libopus"),
+    ("mp4", "aac"),
+    ("mov", "aac"),
+    ("mpegts", "aac"),
+    ("ogg", "libopus"),
+)
+"""Container and codec."""
+
+
+def make_media(
+    container: str,
+    codec: str,
+    bursts: Sequence[tuple[float, float]],
+    *,
+    video: bool = False,
+) -> bytes:
+    """Bursts of a tone ``(start_s, duration_s)`` in a container; between them there are no packets."""
+    import av
+
+    file = io.BytesIO()
+    rate = 48_000
+    with av.open(file, "w", format=container) as out:
+        sound = out.add_stream(codec, rate=rate)
+        sound.layout = "mono"
+        picture = None
+        if video:
+            picture = out.add_stream("mpeg4", rate=10)
+            picture.width = picture.height = 32
+            picture.pix_fmt = "yuv420p"
+        if picture is not None:
+            end_s = max(start + length for start, length in bursts)
+            for n in range(round(10 * end_s)):
+                frame = av.VideoFrame.from_ndarray(np.zeros((32, 32, 3), np.uint8), format="rgb24")
+                frame.pts = n
+                out.mux(picture.encode(frame))
+            out.mux(picture.encode(None))
+        for start_s, length_s in bursts:
+            for at in range(0, round(length_s * rate), 960):
+                t = np.arange(at, at + 960) / rate
+                x = (0.5 * np.sin(2 * np.pi * 440 * t)).astype(np.float32)[np.newaxis]
+                form = "fltp" if codec == "aac" else "flt"
+                frame = av.AudioFrame.from_ndarray(x, format=form, layout="mono")
+                frame.sample_rate = rate
+                frame.pts = round(start_s * rate) + at
+                frame.time_base = Fraction(1, rate)
+                out.mux(sound.encode(frame))
+        out.mux(sound.encode(None))
+    return file.getvalue()
