@@ -1,4 +1,4 @@
-"""Nets on frames: padding never changes an answer, nor does what stands in it; graphs answer what nets do."""
+"""Nets on frames: padding does not change the output; graphs equal nets; settings are checked."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ def taught(name: str, **params: Any) -> Any:
     return net.eval()
 
 
-def test_the_table_is_tested_whole() -> None:
+def test_all_frame_nets_are_tested() -> None:
     assert SMALL_NETS.keys() == {name for name, entry in NETS.items() if entry.input == "frames"}
 
 
 @pytest.mark.parametrize("pooling", ["mean", "statistics", "attention", "last"])
 @pytest.mark.parametrize("name", SMALL_NETS)
-def test_padding_never_changes_an_answer(name: str, pooling: str) -> None:
+def test_padding_does_not_matter(name: str, pooling: str) -> None:
     net = taught(name, pooling=pooling)
     lengths = torch.tensor([40, 3, 17, 1])
     x = torch.randn(4, 40, D)
@@ -56,7 +56,7 @@ def test_padding_never_changes_an_answer(name: str, pooling: str) -> None:
 
 
 @pytest.mark.parametrize("name", SMALL_NETS)
-def test_nor_in_training(name: str) -> None:
+def test_padding_does_not_change_gradients(name: str) -> None:
     """Batch statistics are those of frames that exist: more padding, the same loss and the same gradients."""
     net = taught(name, dropout=0.0).train()
     lengths, x = torch.tensor([20, 9]), torch.randn(2, 20, D)
@@ -71,7 +71,7 @@ def test_nor_in_training(name: str) -> None:
 @pytest.mark.parametrize(
     "name", [n if n in QUICK else pytest.param(n, marks=pytest.mark.slow) for n in SMALL_NETS]
 )
-def test_the_graph_answers_what_the_net_answers(name: str) -> None:
+def test_graph_equals_net(name: str) -> None:
     """Batches of 1 and of 16, of 0.3 s to 20 s in frames of 10 ms."""
     net = taught(name)
     rng = np.random.default_rng(0)
@@ -83,14 +83,14 @@ def test_the_graph_answers_what_the_net_answers(name: str) -> None:
     assert check_parity(net, model, [clips[0][:1]], kind="frames") <= TOLERANCE
 
 
-def test_one_row_a_clip() -> None:
+def test_single_frame_net_is_exported() -> None:
     net = SingleFrameNet(taught("mlp"))
     rows = list(np.random.default_rng(0).standard_normal((5, D)).astype(np.float32))
     rows[2][3] = np.nan
     assert check_parity(net, to_onnx(net, rows, kind="vector"), rows, kind="vector") <= TOLERANCE
 
 
-def test_missing_is_the_mean() -> None:
+def test_missing_value_is_the_mean() -> None:
     net = taught("gru")
     x, lengths = torch.randn(1, 6, D), torch.tensor([6])
     mean, missing = x.clone(), x.clone()
@@ -98,14 +98,14 @@ def test_missing_is_the_mean() -> None:
     torch.testing.assert_close(net(mean, lengths), net(missing, lengths))
 
 
-def test_each_clip_is_reversed_by_itself() -> None:
+def test_reverse_frames_per_clip() -> None:
     z = torch.arange(8.0).reshape(2, 4, 1)
     back = reverse_frames(z, torch.tensor([4, 2]))[..., 0]
     assert back[0].tolist() == [3, 2, 1, 0]
     assert back[1, :2].tolist() == [5, 4]
 
 
-def test_both_ways_is_torch_s_bidirectional() -> None:
+def test_bidirectional_equals_torch() -> None:
     net = taught("bilstm", n_layers=1)
     other = torch.nn.LSTM(D, 8, batch_first=True, bidirectional=True)
     for suffix, cell in (("", net.recurrent.forwards[0]), ("_reverse", net.recurrent.backwards[0])):
@@ -135,6 +135,6 @@ def test_both_ways_is_torch_s_bidirectional() -> None:
         ("conformer", {"channels": 10}, "divide by n_heads"),
     ],
 )
-def test_a_bad_setting_is_refused(name: str, params: dict[str, Any], told: str) -> None:
+def test_invalid_setting_is_refused(name: str, params: dict[str, Any], told: str) -> None:
     with pytest.raises(ConfigError, match=told):
         make_net(name, params, n_in=D, n_labels=N_LABELS)

@@ -98,7 +98,7 @@ def described(front: FrontEnd, x: np.ndarray) -> dict[str, np.ndarray]:
 
 
 @pytest.mark.parametrize("seconds", [0.3, 0.7, 1.2, 2.9])
-def test_a_clip_alone_is_the_clip_in_a_batch(front: FrontEnd, vox: Vox, seconds: float) -> None:
+def test_clip_alone_equals_clip_in_batch(front: FrontEnd, vox: Vox, seconds: float) -> None:
     sounds = [voice(170, seconds), voice(95, 3.1, 1), noise(0.05), voice(260, 1.9, 2), noise(1.0, 4)]
     for net in (front, vox):
         together = batch(net, sounds)
@@ -106,12 +106,12 @@ def test_a_clip_alone_is_the_clip_in_a_batch(front: FrontEnd, vox: Vox, seconds:
         np.testing.assert_allclose(together, alone, rtol=1e-4, atol=1e-4)
 
 
-def test_what_stands_in_the_padding_never_matters(front: FrontEnd) -> None:
+def test_padding_content_does_not_matter(front: FrontEnd) -> None:
     sounds = [voice(170, 0.8), voice(95, 2.0, 1), noise(0.01)]
     np.testing.assert_array_equal(batch(front, sounds), batch(front, sounds, filler=0.5))
 
 
-def test_only_whole_frames_count(front: FrontEnd) -> None:
+def test_frame_count(front: FrontEnd) -> None:
     for n, whole in ((1, 1), (639, 1), (640, 1), (799, 1), (800, 2), (960, 3), (16_000, 97)):
         x = noise(1.0)[:n]
         assert front.n_frames(torch.tensor([n])).item() == whole
@@ -121,27 +121,27 @@ def test_only_whole_frames_count(front: FrontEnd) -> None:
 
 
 @pytest.mark.parametrize("gain", [2.0**-10, 0.01, 0.3, 4.0])
-def test_gain_never_changes_the_answer(front: FrontEnd, vox: Vox, gain: float) -> None:
+def test_gain_does_not_matter(front: FrontEnd, vox: Vox, gain: float) -> None:
     sounds = [voice(120), noise(0.8)]
     louder = [np.float32(gain) * x for x in sounds]
     np.testing.assert_allclose(batch(front, louder), batch(front, sounds), rtol=1e-3, atol=1e-3)
     np.testing.assert_allclose(batch(vox, louder), batch(vox, sounds), atol=1e-4)
 
 
-def test_an_offset_is_no_sound(front: FrontEnd) -> None:
+def test_offset_does_not_matter(front: FrontEnd) -> None:
     x = voice(120)
     np.testing.assert_allclose(batch(front, [x + np.float32(0.1)]), batch(front, [x]), rtol=1e-2, atol=1e-2)
 
 
 @pytest.mark.parametrize("n", [1, 2, 159, 160, 399, 400, 401, 639, 640, 641, 799, 800, 801, 1601])
-def test_any_length_gives_finite_numbers(front: FrontEnd, vox: Vox, n: int) -> None:
+def test_any_length_is_finite(front: FrontEnd, vox: Vox, n: int) -> None:
     for x in (noise(1.0)[:n], np.zeros(n, np.float32), np.full(n, 0.5, np.float32)):
         assert np.isfinite(batch(front, [x])).all()
         assert np.isfinite(batch(vox, [x])).all()
         np.testing.assert_allclose(batch(front, [x, voice(100)])[:1], batch(front, [x]), rtol=1e-4, atol=1e-4)
 
 
-def test_silence_of_any_length_is_the_same_nothing(front: FrontEnd) -> None:
+def test_silence_is_unvoiced(front: FrontEnd) -> None:
     named = one(front, np.zeros(32_000, np.float32))
     assert named["voiced"] == named["voiced_runs_a_s"] == 0
     assert named["log_f0_mean"] == named["log_f0_q50"] == 0
@@ -158,7 +158,7 @@ _Rows = st.lists(
 
 @given(_Rows, _Rows)
 @settings(max_examples=150)
-def test_masked_statistics_are_numpy_s_on_the_shown_frames(
+def test_masked_statistics_equal_numpy(
     first: list[tuple[bool, float, float]], second: list[tuple[bool, float, float]]
 ) -> None:
     t = max(len(first), len(second)) + 1
@@ -188,7 +188,7 @@ def test_masked_statistics_are_numpy_s_on_the_shown_frames(
             np.testing.assert_allclose(skew[i], ((x - x.mean(0)) ** 3).mean(0) / x.std(0) ** 3, atol=2e-2)
 
 
-def test_frame_mask_shows_as_many_as_there_are() -> None:
+def test_frame_mask_counts_frames() -> None:
     mask = layers.frame_mask(torch.zeros(3, 4, 2), torch.tensor([0, 2, 4]))
     assert mask.tolist() == [[False] * 4, [True, True, False, False], [True] * 4]
 
@@ -239,7 +239,7 @@ def by_name(name: str, d: dict[str, np.ndarray]) -> float:
 
 
 @pytest.mark.parametrize("x", [voice(130, 1.3), np.concatenate([voice(240, 0.6), noise(0.3) / 9])])
-def test_each_column_is_what_its_name_says(front: FrontEnd, x: np.ndarray) -> None:
+def test_columns_match_their_names(front: FrontEnd, x: np.ndarray) -> None:
     named, d = one(front, x), described(front, x)
     rhythm = list(named)[list(named).index("log_seconds") :]
     columns = [name for name in named if name not in rhythm]
@@ -248,7 +248,7 @@ def test_each_column_is_what_its_name_says(front: FrontEnd, x: np.ndarray) -> No
     np.testing.assert_allclose([named[name] for name in columns], expected, rtol=2e-3, atol=2e-3)
 
 
-def test_names_are_unique_and_as_many_as_columns(front: FrontEnd) -> None:
+def test_names_are_unique(front: FrontEnd) -> None:
     names = front.names()
     assert len(set(names)) == len(names) == front.n_out == batch(front, [noise(0.2)]).shape[1]
 
@@ -264,7 +264,7 @@ def middles(x: Any, length: int, window: int) -> Any:
 
 
 @pytest.mark.parametrize("n", [640, 700, 800, 4803])
-def test_folded_frames_have_the_spectrum_of_frames(front: FrontEnd, n: int) -> None:
+def test_folded_spectrum_equals_fft(front: FrontEnd, n: int) -> None:
     x = torch.from_numpy(noise(0.5)[:n])
     even, odd = front.fold(x[None])
     expected = torch.fft.rfft(middles(x, 640, 640), 1024).abs() ** 2
@@ -276,7 +276,7 @@ def test_folded_frames_have_the_spectrum_of_frames(front: FrontEnd, n: int) -> N
     torch.testing.assert_close(high[0].flip(1), expected[:, 128:], rtol=1e-3, atol=1e-4)
 
 
-def test_a_weak_bin_is_not_drowned_by_the_strong_one_that_it_is_computed_with(front: FrontEnd) -> None:
+def test_mirrored_bins_keep_dynamic_range(front: FrontEnd) -> None:
     """1 kHz, and 7 kHz 70 dB below it: mirrored about 4 kHz, they come from the same sums."""
     t = torch.arange(RATE // 2, dtype=torch.float64) / RATE
     x = (torch.sin(2 * math.pi * 1000 * t) + 10**-3.5 * torch.sin(2 * math.pi * 7000 * t)).float()
@@ -285,13 +285,13 @@ def test_a_weak_bin_is_not_drowned_by_the_strong_one_that_it_is_computed_with(fr
     assert ratio_db.item() == pytest.approx(70, abs=0.1)
 
 
-def test_frames_that_cannot_be_folded_are_refused() -> None:
+def test_invalid_frame_lengths_are_refused() -> None:
     for length, hop in ((600, 160), (480, 160), (640, 161)):
         with pytest.raises(ValueError, match="even number of even hops"):
             FoldedFrames(length, hop)
 
 
-def test_waves_of_the_envelope_go_on_over_blocks(front: FrontEnd) -> None:
+def test_modulation_spectrum_over_blocks(front: FrontEnd) -> None:
     """Against the table of all frames at once, for lengths about the blocks'."""
     rng = np.random.default_rng(3)
     for n in (5, 63, 64, 65, 300):
@@ -316,14 +316,14 @@ def test_mel_filters_have_unit_area(front: FrontEnd) -> None:
     np.testing.assert_allclose(mine.sum(1)[wide] * RATE / c.n_fft, 1, atol=0.02)
 
 
-def test_mfcc_is_scipy_s_cosine_transform(front: FrontEnd) -> None:
+def test_mfcc_equals_scipy(front: FrontEnd) -> None:
     fft = pytest.importorskip("scipy.fft")
     d = described(front, voice(150))
     expected = fft.dct(d["log_mel"].astype(np.float64), type=2, norm="ortho")[:, 1:16]
     np.testing.assert_allclose(d["mfcc"], expected, rtol=1e-3, atol=1e-3)
 
 
-def test_mel_filters_are_librosa_s(front: FrontEnd) -> None:
+def test_mel_filters_equal_librosa(front: FrontEnd) -> None:
     filters = pytest.importorskip("librosa.filters")
     c = front.config
     expected = filters.mel(
@@ -361,7 +361,7 @@ def test_pitch_of_a_known_voice(front: FrontEnd, f0: float, make: Any) -> None:
     assert right.mean() > 0.9  # the rest are the valleys between syllables
 
 
-def test_a_glide_is_followed(front: FrontEnd) -> None:
+def test_pitch_follows_a_glide(front: FrontEnd) -> None:
     t = np.arange(RATE) / RATE
     f0 = 120 * 2**t  # an octave in a second
     phase = 2 * np.pi * np.cumsum(f0) / RATE
@@ -370,12 +370,12 @@ def test_a_glide_is_followed(front: FrontEnd) -> None:
     assert one(front, x[::-1].copy())["log_f0_slope"] == pytest.approx(-0.96, abs=0.06)
 
 
-def test_noise_has_no_voice(front: FrontEnd) -> None:
+def test_noise_is_unvoiced(front: FrontEnd) -> None:
     assert one(front, noise(1.5))["voiced"] < 0.15
     assert one(front, pulses(150))["voiced"] > 0.95
 
 
-def test_voiced_stretches_are_counted_and_measured(front: FrontEnd) -> None:
+def test_voiced_segments_are_counted(front: FrontEnd) -> None:
     hiss = noise(0.25)
     x = np.concatenate([pulses(140, 0.4), hiss, pulses(140, 0.4), hiss, pulses(140, 0.4)])
     named = one(front, x)
@@ -398,7 +398,7 @@ def test_syllables_are_counted(front: FrontEnd, rate_hz: float) -> None:
     assert edges[loudest] <= rate_hz < edges[loudest + 1]
 
 
-def test_pauses_lower_the_active_share(front: FrontEnd) -> None:
+def test_pauses_lower_active_share(front: FrontEnd) -> None:
     gap = np.zeros(RATE // 2, np.float32)
     x = np.concatenate([voice(130, 0.5), gap, voice(130, 0.5)])
     assert one(front, x)["active"] == pytest.approx(2 / 3, abs=0.06)
@@ -408,7 +408,7 @@ def test_pauses_lower_the_active_share(front: FrontEnd) -> None:
 # ------------------------------------------------------------------------------------ the net
 
 
-def test_members_vote_with_their_log_probabilities(vox: Vox) -> None:
+def test_members_are_averaged(vox: Vox) -> None:
     features = torch.randn(6, vox.front.n_out) * 2
     with torch.inference_mode():
         z = ((features - vox.mean) * vox.scale).clamp(-5, 5)
@@ -418,7 +418,7 @@ def test_members_vote_with_their_log_probabilities(vox: Vox) -> None:
         )
 
 
-def test_a_label_is_as_likely_as_its_cells_together() -> None:
+def test_label_probability_sums_its_cells() -> None:
     net = Discriminant(4, cell_labels=(2, 0, 2), n_labels=4)
     torch.nn.init.normal_(net.weight)
     torch.nn.init.normal_(net.bias)
@@ -431,7 +431,7 @@ def test_a_label_is_as_likely_as_its_cells_together() -> None:
     assert torch.isfinite(net(x * 1e4)).all()
 
 
-def test_corpora_count_as_far_as_the_discriminant_is_trusted_to_know_them() -> None:
+def test_corpus_trust_flattens_corpora() -> None:
     cells, homes = (2, 0, 2, 1), (0, 1, 1, 0)
     nets = {
         trust: Discriminant(4, cells, n_labels=4, cell_corpora=homes, corpus_trust=trust)
@@ -460,12 +460,12 @@ def test_corpora_count_as_far_as_the_discriminant_is_trusted_to_know_them() -> N
     "wrong",
     [{"cell_corpora": (0, 1)}, {"corpus_trust": 0.5}, {"corpus_trust": 1.5, "cell_corpora": (0, 0, 1)}],
 )
-def test_the_corpora_of_cells_are_checked(wrong: dict[str, object]) -> None:
+def test_cell_corpora_are_checked(wrong: dict[str, object]) -> None:
     with pytest.raises(ConfigError):
         VoxConfig(cell_labels=(0, 1, 2), **wrong)  # type: ignore[arg-type]
 
 
-def test_descriptors_are_correlated_with_those_a_few_frames_earlier(front: FrontEnd) -> None:
+def test_lagged_correlations(front: FrontEnd) -> None:
     """numpy's own correlations, from the descriptors of frames that carry sound."""
     x = np.concatenate([voice(130, 0.6), np.zeros(RATE // 4, np.float32), voice(190, 0.7, 1)])
     d = described(front, x)
@@ -484,14 +484,14 @@ def test_descriptors_are_correlated_with_those_a_few_frames_earlier(front: Front
                 assert named[f"{a}_{b}_lag{lag}"] == pytest.approx(wanted, abs=1e-3)
 
 
-def test_without_lags_the_columns_are_those_of_version_1(front: FrontEnd) -> None:
+def test_columns_of_version_1(front: FrontEnd) -> None:
     plain = FrontEnd().eval()
     assert plain.names() == front.names()[:1298]
     x = [voice(150)]
     np.testing.assert_array_equal(batch(plain, x), batch(front, x)[:, :1298])
 
 
-def test_quantiles_may_be_of_every_third_frame_and_of_deltas_not_at_all(front: FrontEnd) -> None:
+def test_fewer_quantiles(front: FrontEnd) -> None:
     other = FrontEnd(FrontEndConfig(lags=LAGS, quantile_step=3, delta_quantiles=False)).eval()
     x = voice(150)
     every, d, found = one(front, x), described(front, x), one(other, x)
@@ -507,7 +507,7 @@ def test_quantiles_may_be_of_every_third_frame_and_of_deltas_not_at_all(front: F
     assert found["mfcc4_q25"] != every["mfcc4_q25"]
 
 
-def test_an_outlier_is_held_back(vox: Vox) -> None:
+def test_outlier_is_clipped(vox: Vox) -> None:
     features = vox.mean + 3 / vox.scale
     with torch.inference_mode():
         far = vox.classify((features + 1e6 / vox.scale)[None])
@@ -515,7 +515,7 @@ def test_an_outlier_is_held_back(vox: Vox) -> None:
     torch.testing.assert_close(far, edge, rtol=1e-3, atol=1e-3)
 
 
-def test_a_new_head_starts_with_its_hidden_layer_alone() -> None:
+def test_new_head_uses_its_hidden_layer() -> None:
     head = VoxHead(7, VoxConfig(n_labels=3, hidden=4)).eval()
     x = torch.randn(2, 7)
     torch.testing.assert_close(head(x), head.output(head.embed(x)) + head.linear.bias)

@@ -26,7 +26,7 @@ def rows(n: int, seed: int = 0) -> list[Any]:
     return list(np.random.default_rng(seed).standard_normal((n, N_COLUMNS)).astype(np.float32) * 50)
 
 
-def test_int8_is_smaller_and_answers_nearly_the_same() -> None:
+def test_int8_is_smaller_and_close() -> None:
     model = tiny_features_onnx(N_COLUMNS)
     small = quantise.to_int8(model, rows(50), kind="vector")
     assert quantise.operations(model) == ["MatMul"]
@@ -41,7 +41,7 @@ def test_int8_is_smaller_and_answers_nearly_the_same() -> None:
     assert 0 < np.abs(before - after).max() < 0.05 * np.abs(before).max()
 
 
-def test_frames_are_quantised_with_their_lengths() -> None:
+def test_frame_nets_are_quantised() -> None:
     model = tiny_features_onnx(N_COLUMNS, frames=True)
     clips = [np.stack(rows(n, seed=n)) for n in (5, 9, 30)]
     small = quantise.to_int8(model, clips, kind="frames")
@@ -51,7 +51,7 @@ def test_frames_are_quantised_with_their_lengths() -> None:
 
 
 @pytest.mark.parametrize("model", [tiny_onnx(), tiny_features_onnx(4)])
-def test_what_gains_nothing_is_refused(model: bytes) -> None:
+def test_small_graphs_are_refused(model: bytes) -> None:
     # In the first the filters stand before a logarithm; in the second the weights are few.
     assert quantise.operations(model) == []
     with pytest.raises(ConfigError, match="gains nothing from int8"):
@@ -68,7 +68,7 @@ def test_trees_are_refused() -> None:
         quantise.to_int8(onnx.helper.make_model(graph).SerializeToString(), rows(1), kind="vector")
 
 
-def test_a_layer_that_8_bits_would_ruin_stays() -> None:
+def test_sensitive_layer_stays_float() -> None:
     # Of one column the values are a thousand times those of the others, which 8 bits then cannot tell apart.
     model = onnx.load_from_string(tiny_features_onnx(N_COLUMNS))
     del model.graph.node[2:4]  # nothing is squashed
@@ -80,11 +80,11 @@ def test_a_layer_that_8_bits_would_ruin_stays() -> None:
     items = rows(20)
     for row in items:
         row[0] *= 1e3
-    with pytest.raises(ConfigError, match="does not bear int8"):
+    with pytest.raises(ConfigError, match="cannot be quantised"):
         quantise.to_int8(model.SerializeToString(), items, kind="vector")
 
 
-def test_no_clips_to_calibrate_on() -> None:
+def test_no_calibration_clips_are_refused() -> None:
     with pytest.raises(ConfigError, match="no clips to calibrate on"):
         quantise.to_int8(tiny_features_onnx(N_COLUMNS), [], kind="vector")
 
@@ -121,7 +121,7 @@ def rich_bundle(tmp_path: Path) -> Path:
     return tmp_path / "rich"
 
 
-def test_the_command_writes_what_it_measured(
+def test_export_writes_measured_scores(
     rich_bundle: Path,
     clips: Path,
     tmp_path: Path,
@@ -150,7 +150,7 @@ def test_the_command_writes_what_it_measured(
     assert emovox.load(out).spec.sha256 != read_spec(rich_bundle).sha256
 
 
-def test_the_command_says_what_is_missing(
+def test_export_reports_missing_inputs(
     rich_bundle: Path, clips: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     out = str(tmp_path / "out")
@@ -164,7 +164,7 @@ def test_the_command_says_what_is_missing(
     assert not Path(out).exists()
 
 
-def test_without_int8_a_bundle_is_copied_whole(
+def test_export_without_int8_copies_bundle(
     tiny_bundle: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "copy"

@@ -1,12 +1,12 @@
-"""A smaller graph: static int8 of the large multiplications, by onnxruntime, calibrated on real clips.
+"""Static int8 quantisation of a bundle's graph with onnxruntime, calibrated on real clips.
 
-Quantised are ``Conv``, ``Gemm`` and ``MatMul`` with constant weights, weights per channel, activations by the
-range that they had on the calibration clips (QDQ). Left in float32 is what stands before a logarithm, a front
-end in the graph, for 8 bits cannot hold the dynamic range of sound; and every node that, quantised alone,
-moves the logits by more than 5 % of their spread. Recurrent layers have no static int8 in onnxruntime, and
-trees have nothing to multiply.
+``Conv``, ``Gemm`` and ``MatMul`` with constant weights are quantised (QDQ): weights per channel,
+activations by their range on the calibration clips. Two kinds of nodes stay in float32: those before a
+logarithm, that is a front end in the graph, since 8 bits cannot hold the dynamic range of sound; and those
+that, quantised alone, move the logits by more than 5 % of their spread. onnxruntime has no static int8 of
+recurrent layers, and trees have no multiplications.
 
-What it costs in UAR is not promised but measured: `emovox export RUN --int8`.
+What it costs in UAR is measured by `emovox export RUN --int8`.
 """
 
 from __future__ import annotations
@@ -31,15 +31,16 @@ __all__ = ["OPERATIONS", "operations", "to_int8"]
 
 
 OPERATIONS = ("Conv", "Gemm", "MatMul")
-"""What can be quantised."""
+"""Operations that can be quantised."""
 
-_LEAST_WEIGHTS = 1024
-"""Smaller ones cost more in conversions than they save."""
+_MIN_WEIGHTS = 1024
+"""Smaller nodes cost more in conversions than they save."""
 
-_TRIED = 16
-"""Clips on which each node is tried alone."""
+_N_TEST_CLIPS = 16
+"""Clips on which each node is tested alone."""
 
-_MOST_MOVED = 0.05
+_MAX_CHANGE = 0.05
+"""Of the logits, as a share of their spread."""
 
 
 def to_int8(model: bytes, items: Sequence[Floats], *, kind: Kind, name: str = "model") -> bytes:
@@ -47,8 +48,8 @@ def to_int8(model: bytes, items: Sequence[Floats], *, kind: Kind, name: str = "m
 
     Args:
         model: the bytes of its ONNX file.
-        items: what the graph hears of the calibration clips (`Bundle.heard`): ``(n,)``, ``(d,)`` or
-            ``(t, d)`` float32; some hundred, of training speakers.
+        items: inputs of the graph for some hundred clips of training speakers: ``(n,)``, ``(d,)`` or
+            ``(t, d)`` float32.
         kind: what the graph takes.
         name: for messages.
 
@@ -59,23 +60,27 @@ def to_int8(model: bytes, items: Sequence[Floats], *, kind: Kind, name: str = "m
     if not items:
         raise ConfigError(f"{name}: no clips to calibrate on; expected some hundred of training speakers")
     proto = onnx.load_from_string(model)
-    chosen = _named(proto)
-    if not chosen:
+    candidates = _find_candidates(proto)
+    if not candidates:
         found = ", ".join(sorted({node.op_type for node in proto.graph.node})[:8])
         raise ConfigError(
-            f"{name} gains nothing from int8: no {' or '.join(OPERATIONS)} with at least {_LEAST_WEIGHTS} "
+            f"{name} gains nothing from int8: no {' or '.join(OPERATIONS)} with at least {_MIN_WEIGHTS} "
             f"weights outside of a front end (it has {found}); trees, small and "
             "recurrent models stay as they are"
         )
-    sturdy = [node for node in chosen if _moves(proto, items[:_TRIED], kind, node, name) <= _MOST_MOVED]
-    if not sturdy:
+    robust = [
+        node
+        for node in candidates
+        if _measure_change(proto, items[:_N_TEST_CLIPS], kind, node, name) <= _MAX_CHANGE
+    ]
+    if not robust:
         raise ConfigError(
-            f"{name} does not bear int8: each of its {len(chosen)} layers alone changes its answers"
+            f"{name} cannot be quantised: each of its {len(candidates)} layers alone changes its logits"
         )
-    return _static(proto, items, kind, sturdy, name)
+    return _quantize(proto, items, kind, robust, name)
 
 
-def _static(proto: Any, items: Sequence[Floats], kind: Kind, nodes: Sequence[str], name: str) -> bytes:
+def _quantize(proto: Any, items: Sequence[Floats], kind: Kind, nodes: Sequence[str], name: str) -> bytes:
     disable_telemetry()
     from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
 
@@ -85,7 +90,7 @@ def _static(proto: Any, items: Sequence[Floats], kind: Kind, nodes: Sequence[str
             quantize_static(
                 copy.deepcopy(proto),
                 file,
-                _Clips(items, kind),
+                _CalibrationReader(items, kind),
                 quant_format=QuantFormat.QDQ,
                 per_channel=True,
                 activation_type=QuantType.QUInt8,
@@ -100,15 +105,15 @@ def _static(proto: Any, items: Sequence[Floats], kind: Kind, nodes: Sequence[str
         return file.read_bytes()
 
 
-def _moves(proto: Any, items: Sequence[Floats], kind: Kind, node: str, name: str) -> float:
-    """How far the logits move when one node is quantised, as a share of their spread."""
-    before = _logits(proto.SerializeToString(), items, kind, name)
-    after = _logits(_static(proto, items, kind, [node], name), items, kind, name)
+def _measure_change(proto: Any, items: Sequence[Floats], kind: Kind, node: str, name: str) -> float:
+    """Mean change of the logits when one node is quantised, as a share of their spread."""
+    before = _run(proto.SerializeToString(), items, kind, name)
+    after = _run(_quantize(proto, items, kind, [node], name), items, kind, name)
     spread = float(before.std())
     return float(np.abs(after - before).mean()) / spread if spread else np.inf
 
 
-def _logits(model: bytes, items: Sequence[Floats], kind: Kind, name: str) -> Floats:
+def _run(model: bytes, items: Sequence[Floats], kind: Kind, name: str) -> Floats:
     outputs = {port.name: port.type.tensor_type.shape for port in onnx.load_from_string(model).graph.output}
     n_columns = None if kind == "waveform" else items[0].shape[-1]
     n_labels = outputs["logits"].dim[1].dim_value
@@ -117,28 +122,28 @@ def _logits(model: bytes, items: Sequence[Floats], kind: Kind, name: str) -> Flo
 
 
 def operations(model: bytes) -> list[str]:
-    """The kinds of the nodes that `to_int8` would quantise, in their order."""
+    """Return the operations that `to_int8` would try to quantise, in their order."""
     proto = onnx.load_from_string(model)
-    chosen = set(_named(proto))
-    return [node.op_type for node in proto.graph.node if node.name in chosen]
+    candidates = set(_find_candidates(proto))
+    return [node.op_type for node in proto.graph.node if node.name in candidates]
 
 
-def _named(proto: Any) -> list[str]:
-    """The names of the nodes to quantise; nodes without a name are given one."""
+def _find_candidates(proto: Any) -> list[str]:
+    """Names of the nodes that could be quantised; nodes without a name get one."""
     for place, node in enumerate(proto.graph.node):
         node.name = node.name or f"{node.op_type}_{place}"
     sizes = {tensor.name: int(np.prod(tensor.dims)) for tensor in proto.graph.initializer}
-    front = _before_logarithms(proto)
+    front = _find_front_end(proto)
     return [
         node.name
         for node in proto.graph.node
         if node.op_type in OPERATIONS
         and node.name not in front
-        and any(sizes.get(name, 0) >= _LEAST_WEIGHTS for name in node.input)
+        and any(sizes.get(name, 0) >= _MIN_WEIGHTS for name in node.input)
     ]
 
 
-def _before_logarithms(proto: Any) -> set[str]:
+def _find_front_end(proto: Any) -> set[str]:
     """Nodes on which a ``Log`` depends."""
     makers = {name: node for node in proto.graph.node for name in node.output}
     todo = [name for node in proto.graph.node if node.op_type == "Log" for name in node.input]
@@ -151,8 +156,8 @@ def _before_logarithms(proto: Any) -> set[str]:
     return found
 
 
-class _Clips:
-    """Hands onnxruntime one clip after the other, each alone: padding would widen no range."""
+class _CalibrationReader:
+    """Feeds the calibration clips to onnxruntime one by one, so that padding does not widen a range."""
 
     def __init__(self, items: Sequence[Floats], kind: Kind) -> None:
         self._left = iter(items)
@@ -165,7 +170,7 @@ class _Clips:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Its advice to preprocess goes to the root logger; dynamic shapes leave nothing to preprocess."""
+    """Silence onnxruntime's advice to preprocess, logged at the root: dynamic shapes have nothing to."""
     root = logging.getLogger()
     level = root.level
     root.setLevel(logging.ERROR)
