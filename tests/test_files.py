@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from emovox._files import replaced, replaced_text, write_json, write_text
+from emovox._files import atomic_path, open_atomic_text, write_json, write_text
 
 
 def test_what_fails_half_way_leaves_what_was_there(tmp_path: Path) -> None:
@@ -15,8 +15,8 @@ def test_what_fails_half_way_leaves_what_was_there(tmp_path: Path) -> None:
     write_text(file, "first\r\n")
 
     def stopped() -> None:
-        with replaced(file) as half:
-            half.write_text("sec")
+        with atomic_path(file) as partial:
+            partial.write_text("sec")
             assert file.read_bytes() == b"first\r\n", "nothing is seen before the end"
             raise KeyboardInterrupt
 
@@ -40,7 +40,7 @@ def test_an_odd_file_name_can_be_written_down(tmp_path: Path) -> None:
 
 def test_a_table_keeps_odd_bytes_of_file_names_and_appears_whole(tmp_path: Path) -> None:
     file = tmp_path / "a.csv"
-    with replaced_text(file) as stream:
+    with open_atomic_text(file) as stream:
         stream.write("caf\udce9.wav\r\n")
         stream.flush()
         assert not file.exists()
@@ -48,7 +48,7 @@ def test_a_table_keeps_odd_bytes_of_file_names_and_appears_whole(tmp_path: Path)
 
 
 def test_who_writes_may_stand_in_the_name(tmp_path: Path) -> None:
-    with replaced(tmp_path / "a.csv", by="here-7") as half:
-        half.touch()
+    with atomic_path(tmp_path / "a.csv", by="here-7") as partial:
+        partial.touch()
         assert [path.name for path in tmp_path.iterdir()] == ["a.csv.here-7.part"]
     assert [path.name for path in tmp_path.iterdir()] == ["a.csv"]

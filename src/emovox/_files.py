@@ -1,4 +1,4 @@
-"""Files that are found whole or not at all: written under another name, then renamed."""
+"""Write files atomically: under a temporary name that is renamed at the end."""
 
 from __future__ import annotations
 
@@ -9,49 +9,50 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TextIO
 
-__all__ = ["replaced", "replaced_text", "write_json", "write_text"]
+__all__ = ["atomic_path", "open_atomic_text", "write_json", "write_text"]
 
 
 @contextmanager
-def replaced(file: Path, *, by: str | None = None, durable: bool = False) -> Iterator[Path]:
-    """A path beside ``file`` to write to; it becomes ``file`` at the end, and goes when anything fails.
+def atomic_path(file: Path, *, by: str | None = None, durable: bool = False) -> Iterator[Path]:
+    """Yield a path beside ``file`` to write to; it becomes ``file`` at the end, and is removed on failure.
 
     ::
 
-        with replaced(Path("rows.npy")) as half, half.open("wb") as stream:
+        with atomic_path(Path("rows.npy")) as partial, partial.open("wb") as stream:
             np.save(stream, rows)
 
-    The folder is made where it is missing. Of several processes that write one file, one wins, whole.
+    The folder is created if necessary. When several processes write one file, one of them wins, whole.
 
     Args:
-        by: who writes, in the name of the path; the process's number unless given.
-        durable: it survives a power cut: the disk has it, and its name, before this ends.
+        file: the file to write or replace.
+        by: who writes, as part of the temporary name; the process's number unless given.
+        durable: sync the file and its name to the disk, so that they survive a power cut.
     """
     file.parent.mkdir(parents=True, exist_ok=True)
-    half = file.with_name(f"{file.name}.{by or os.getpid()}.part")
+    partial = file.with_name(f"{file.name}.{by or os.getpid()}.part")
     try:
-        yield half
+        yield partial
         if durable:
-            _synced(half)
-        half.replace(file)
+            _sync(partial)
+        partial.replace(file)
         if durable and os.name == "posix":  # elsewhere a folder cannot be opened
-            _synced(file.parent)
+            _sync(file.parent)
     finally:
-        half.unlink(missing_ok=True)
+        partial.unlink(missing_ok=True)
 
 
 @contextmanager
-def replaced_text(file: Path) -> Iterator[TextIO]:
-    """A stream of UTF-8 that becomes ``file``: line ends stay as they are, odd bytes of file names too."""
+def open_atomic_text(file: Path) -> Iterator[TextIO]:
+    """Yield a UTF-8 stream that becomes ``file``; line ends and undecodable bytes of file names are kept."""
     with (
-        replaced(file) as half,
-        half.open("w", encoding="utf-8", errors="surrogateescape", newline="") as stream,
+        atomic_path(file) as partial,
+        partial.open("w", encoding="utf-8", errors="surrogateescape", newline="") as stream,
     ):
         yield stream
 
 
-def _synced(path: Path) -> None:
-    """Wait until the disk has a file, or the names in a folder."""
+def _sync(path: Path) -> None:
+    """Wait until a file, or the names in a folder, are on the disk."""
     handle = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
     try:
         os.fsync(handle)
@@ -60,16 +61,16 @@ def _synced(path: Path) -> None:
 
 
 def write_text(file: Path, text: str) -> None:
-    """Write UTF-8, line ends as they are; bytes of a file name that are none become escapes, ``\\udcff``."""
-    with replaced(file) as half:
-        half.write_text(text, encoding="utf-8", errors="backslashreplace", newline="")
+    """Write UTF-8 with line ends as they are; undecodable bytes of file names become escapes, ``\\udcff``."""
+    with atomic_path(file) as partial:
+        partial.write_text(text, encoding="utf-8", errors="backslashreplace", newline="")
 
 
 def write_json(file: Path, document: Any) -> None:
     """Write plain JSON types.
 
     Raises:
-        ValueError: nan or infinity, which JSON has no word for.
+        ValueError: nan or infinity, which JSON does not have.
         TypeError: another type.
     """
     write_text(file, json.dumps(document, ensure_ascii=True, indent=1, allow_nan=False) + "\n")

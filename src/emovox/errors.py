@@ -1,33 +1,33 @@
-"""What can go wrong, as one tree.
+"""The exceptions of emovox, as one tree.
 
 ::
 
     EmovoxError                     everything emovox raises on purpose
     ├── AudioError                  the sound cannot be used
     │   ├── AudioNotFoundError      there is no such file (also a FileNotFoundError)
-    │   ├── AudioDecodeError        it is there, but it is not sound we can read
-    │   └── AudioValueError         it was read, but it is not usable (also a ValueError)
+    │   ├── AudioDecodeError        the file exists, but is not sound that can be read
+    │   └── AudioValueError         it was read, but is not usable (also a ValueError)
     │       └── AudioTooLongError   it lasts longer than it may
     ├── LabelError                  an unknown emotion or label set (also a ValueError)
     ├── BundleError                 a model bundle cannot be used
     │   ├── BundleNotFoundError     no bundle under that name or path (also a FileNotFoundError)
     │   ├── BundleCorruptError      files missing, changed or contradictory
     │   └── BundleVersionError      written by a newer emovox, or on features since changed
-    ├── ProfileError                a voice profile cannot be read, or not be used (also a ValueError)
+    ├── ProfileError                a profile cannot be read, or not be used (also a ValueError)
     ├── PlaceError                  a file or folder, here or in a store, cannot be read or written
     │   └── PlaceNotFoundError      there is none (also a FileNotFoundError)
-    ├── BatchError                  a run over many recordings cannot begin, or cannot go on
-    ├── ManifestError               a corpus or a manifest does not hold what it should (also a ValueError)
-    ├── ProtocolError               a split that may not be used as asked (also a ValueError)
+    ├── BatchError                  a run over many recordings cannot start, or not continue
+    ├── ManifestError               a corpus or a manifest is not as expected (also a ValueError)
+    ├── ProtocolError               a split cannot be used as requested (also a ValueError)
     ├── MicrophoneError             no microphone can be found or opened
-    ├── BotError                    a messenger refuses, or cannot be reached
+    ├── BotError                    the messenger refuses, or cannot be reached
     ├── ServerError                 an emovox server refuses, or cannot be reached
-    ├── DownloadError               a file could not be fetched whole
+    ├── DownloadError               a file could not be downloaded completely
     ├── UploadError                 a bundle could not be put on the Hub
     ├── ConfigError                 a setting is unknown or out of range (also a ValueError)
     └── MissingExtraError           an optional dependency is not installed (also an ImportError)
 
-Each message says what was got, what was expected, and what to do.
+Each message says what was given, what was expected, and what to do.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ __all__ = [
 
 
 class EmovoxError(Exception):
-    """Everything emovox raises on purpose."""
+    """Base class of all errors that emovox raises on purpose."""
 
 
 class AudioError(EmovoxError):
@@ -87,7 +87,7 @@ class AudioValueError(AudioError, ValueError):
 
 
 class AudioTooLongError(AudioValueError):
-    """The recording lasts longer than it may; it was decoded up to there, and no further."""
+    """The recording is longer than allowed; it was decoded up to the limit, and no further."""
 
 
 class LabelError(EmovoxError, ValueError):
@@ -107,11 +107,11 @@ class BundleCorruptError(BundleError):
 
 
 class BundleVersionError(BundleError):
-    """The bundle was written by a newer emovox, or its features are defined otherwise by now."""
+    """The bundle was written by a newer emovox, or the definition of its features has changed."""
 
 
 class ProfileError(EmovoxError, ValueError):
-    """A voice profile cannot be read, or the model cannot use it."""
+    """A profile cannot be read, or the model cannot use it."""
 
 
 class PlaceError(EmovoxError):
@@ -119,7 +119,7 @@ class PlaceError(EmovoxError):
 
     @property
     def is_full(self) -> bool:
-        """Whether there was no room left for it."""
+        """Whether the disk or the quota is full."""
         code = getattr(self.__cause__, "errno", None)
         return errno.errorcode.get(code or 0) in ("ENOSPC", "EDQUOT")
 
@@ -129,15 +129,15 @@ class PlaceNotFoundError(PlaceError, FileNotFoundError):
 
 
 class BatchError(EmovoxError):
-    """A run over many recordings cannot begin in that folder, or cannot go on."""
+    """A run over many recordings cannot start in that folder, or not continue."""
 
 
 class ManifestError(EmovoxError, ValueError):
-    """A corpus or a manifest does not hold what it should."""
+    """A corpus or a manifest is not as expected."""
 
 
 class ProtocolError(EmovoxError, ValueError):
-    """A split may not be used as asked."""
+    """A split cannot be used as requested."""
 
 
 class MicrophoneError(EmovoxError):
@@ -145,16 +145,16 @@ class MicrophoneError(EmovoxError):
 
 
 class BotError(EmovoxError):
-    """A messenger refuses, or cannot be reached."""
+    """The messenger refuses, or cannot be reached."""
 
 
 class ServerError(EmovoxError):
-    """An emovox server refuses what was asked, or cannot be reached.
+    """An emovox server refuses a request, or cannot be reached.
 
     Args:
-        code: the server's word for it, for programs.
-        message: a sentence for people.
-        retry_after_s: when to ask again, if the server said so.
+        code: the server's error code.
+        message: a sentence for users.
+        retry_after_s: when to try again, if the server says so.
     """
 
     def __init__(self, code: str, message: str, *, retry_after_s: float | None = None) -> None:
@@ -163,11 +163,11 @@ class ServerError(EmovoxError):
 
 
 class DownloadError(EmovoxError):
-    """A file could not be fetched whole; nothing half-written was taken for it."""
+    """A file could not be downloaded completely; no partial file is left under its name."""
 
 
 class UploadError(EmovoxError):
-    """A bundle could not be put on the Hugging Face Hub."""
+    """A bundle could not be uploaded to the Hugging Face Hub."""
 
 
 class ConfigError(EmovoxError, ValueError):

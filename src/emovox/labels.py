@@ -1,7 +1,7 @@
-"""Which expressed emotions exist, what each corpus calls them, and how to fold one label set into another.
+"""Names of expressed emotions, their aliases, and maps from one label set to another.
 
 Canonical names are lower-case English adjectives in a fixed order. Emotions that only one corpus
-knows (amused, sleepy, ...) keep their own name.
+has (amused, sleepy, ...) keep their own name.
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ ALIASES: MappingProxyType[str, str] = MappingProxyType(
     | {name: name for name in (*EMOTIONS, *EXTRAS)}
 )
 """Every spelling that means the same in all corpora -> canonical name. Letter codes, which mean
-different things in different corpora, live with their corpus."""
+different things in different corpora, are defined with their corpus."""
 
 
 def canonical(name: str) -> str:
@@ -176,17 +176,17 @@ def canonical_all(names: Iterable[str], allowed: Sequence[str] | None = None) ->
 
 @dataclass(frozen=True, slots=True)
 class MapReport:
-    """What a mapping did to a set of labels, in counts of clips."""
+    """What a label map does to a set of clips, in counts."""
 
     kept: Mapping[str, int]
     """Clips of each new label."""
     merged: Mapping[str, tuple[str, ...]]
-    """New label -> the several old ones that became it."""
+    """New label -> the old labels that were merged into it."""
     dropped: Mapping[str, int]
-    """Clips of each old label that has no new one."""
+    """Clips of each old label that has no new label."""
 
     def lines(self) -> Iterable[str]:
-        """The report for people: what was merged and what was lost."""
+        """The report in sentences: what was merged and what was dropped."""
         yield f"{sum(self.kept.values())} clips kept as {', '.join(self.kept) or 'nothing'}"
         yield from (f"merged into {new}: {', '.join(old)}" for new, old in self.merged.items())
         yield from (f"dropped: {old} ({n} clips)" for old, n in self.dropped.items())
@@ -194,7 +194,7 @@ class MapReport:
 
 @dataclass(frozen=True)
 class LabelMap:
-    """Folds one label set into another: old canonical name -> new one; a name it does not hold is dropped.
+    """A map from one label set to another: old canonical name -> new one; other names are dropped.
 
     Raises:
         LabelError: a name is not canonical.
@@ -206,7 +206,7 @@ class LabelMap:
     def __post_init__(self) -> None:
         for name in (*self.pairs, *self.pairs.values()):
             if normalize_label(name) != name:
-                raise LabelError(f"label map {self.name!r} holds {name!r}; write {normalize_label(name)!r}")
+                raise LabelError(f"label map {self.name!r} has {name!r}; write {normalize_label(name)!r}")
         object.__setattr__(self, "pairs", MappingProxyType(dict(self.pairs)))
 
     def __call__(self, label: str) -> str | None:
@@ -219,14 +219,16 @@ class LabelMap:
         return sort_labels(self.pairs.values())
 
     def but(self, **changes: str | None) -> LabelMap:
-        """The same map with some old labels sent elsewhere, or dropped by ``None``.
+        """The same map with some old labels mapped differently, or dropped by ``None``.
 
         >>> label_map("7").but(calm=None)("calm") is None
         True
         """
         pairs = {**self.pairs, **changes}
-        told = ",".join(f"{old}={new}" for old, new in changes.items())
-        return LabelMap(f"{self.name}({told})", {old: new for old, new in pairs.items() if new is not None})
+        changed = ",".join(f"{old}={new}" for old, new in changes.items())
+        return LabelMap(
+            f"{self.name}({changed})", {old: new for old, new in pairs.items() if new is not None}
+        )
 
     def then(self, other: LabelMap) -> LabelMap:
         """First this map, then ``other``."""
@@ -236,7 +238,7 @@ class LabelMap:
         )
 
     def report(self, labels: Iterable[str]) -> MapReport:
-        """What happens to these labels, one a clip."""
+        """Report what happens to these labels, one per clip."""
         kept: dict[str, int] = dict.fromkeys(self.labels, 0)
         sources: dict[str, set[str]] = {}
         dropped: dict[str, int] = {}

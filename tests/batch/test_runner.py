@@ -711,8 +711,12 @@ def test_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str) 
             raise OSError(errno.ENOSPC, "No space left on device")
         return real(*given, **named)
 
-    name = "emovox.batch.storage.replaced" if where == "part" else "emovox.batch.worker.Journal.end"
-    real = Journal.end if where == "journal" else __import__("emovox._files", fromlist=["replaced"]).replaced
+    name = "emovox.batch.storage.atomic_path" if where == "part" else "emovox.batch.worker.Journal.end"
+    real = (
+        Journal.end
+        if where == "journal"
+        else __import__("emovox._files", fromlist=["atomic_path"]).atomic_path
+    )
     run_job(replace(asked, output=str(tmp_path / "whole")), Here())
     with monkeypatch.context() as patch:
         with pytest.raises(KeyboardInterrupt):

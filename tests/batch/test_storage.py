@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from emovox import audio
-from emovox._files import replaced
+from emovox._files import atomic_path
 from emovox.batch import storage
 from emovox.errors import AudioDecodeError, MissingExtraError, PlaceError, PlaceNotFoundError
 from stores import BUCKET, s3_server, store
@@ -457,9 +457,9 @@ def test_durable_write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         synced.append(Path(f"/proc/self/fd/{handle}").readlink().name)
 
     monkeypatch.setattr("os.fsync", noted)
-    with replaced(tmp_path / "a.txt", durable=True) as half:
-        half.write_text("x")
-    assert synced == [half.name, tmp_path.name]
-    with replaced(tmp_path / "b.txt") as half:
-        half.write_text("x")
+    with atomic_path(tmp_path / "a.txt", durable=True) as partial:
+        partial.write_text("x")
+    assert synced == [partial.name, tmp_path.name]
+    with atomic_path(tmp_path / "b.txt") as partial:
+        partial.write_text("x")
     assert len(synced) == 2

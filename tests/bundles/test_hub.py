@@ -21,7 +21,7 @@ import pytest
 import emovox
 from conftest import tiny_spec
 from emovox.bundles import Score, Spec, hub, registry, write_bundle
-from emovox.bundles.card import card, licence_id, licence_notice, objections
+from emovox.bundles.card import find_licence_id, find_objections, make_card, make_licence_notice
 from emovox.cli import main
 from emovox.errors import (
     BundleCorruptError,
@@ -275,7 +275,7 @@ def test_a_new_commit_is_fetched_and_an_old_one_stays(voice: Hub, files: dict[st
 
 def test_a_push_between_two_downloads_does_not_mix_commits(voice: Hub, files: dict[str, bytes]) -> None:
     repo = voice.repos["someone/voice"]
-    real = hub._file
+    real = hub._download
 
     def meanwhile(where: Any, file: str, revision: str | None, limit: int) -> Path:
         path = real(where, file, revision, limit)
@@ -510,7 +510,7 @@ def test_the_card_of_the_default_model_says_what_it_must() -> None:
         pytest.skip("the default model is not in this tree")
     yaml = pytest.importorskip("yaml")
     spec = registry.models()[0].spec
-    text = card(spec, "someone/voice")
+    text = make_card(spec, "someone/voice")
     head = yaml.safe_load(text.split("---")[1])
     assert head["license"] == "cc-by-nc-sa-4.0"
     assert head["pipeline_tag"] == "audio-classification"
@@ -518,15 +518,15 @@ def test_the_card_of_the_default_model_says_what_it_must() -> None:
         assert needed in text
     rows = [line for line in text.splitlines() if line.startswith("| ") and "| uar |" in line]
     assert len(rows) == sum(score.metric == "uar" for score in spec.scores)
-    assert objections(spec) == []
-    assert "RAVDESS" in licence_notice(spec)
+    assert find_objections(spec) == []
+    assert "RAVDESS" in make_licence_notice(spec)
 
 
 def test_a_licence_that_the_hub_does_not_know_is_other() -> None:
-    assert licence_id("CC BY-NC-SA 4.0") == "cc-by-nc-sa-4.0"
-    assert licence_id("ask me") is None
+    assert find_licence_id("CC BY-NC-SA 4.0") == "cc-by-nc-sa-4.0"
+    assert find_licence_id("ask me") is None
     spec = tiny_spec(licence=replace(tiny_spec().licence, weights='ask "me": #1'))
-    head = pytest.importorskip("yaml").safe_load(card(spec, "a/b").split("---")[1])
+    head = pytest.importorskip("yaml").safe_load(make_card(spec, "a/b").split("---")[1])
     assert head["license"] == "other"
     assert head["license_name"] == "ask-me-1"
     assert head["license_link"] == "LICENSE"
@@ -534,4 +534,4 @@ def test_a_licence_that_the_hub_does_not_know_is_other() -> None:
 
 def test_text_of_a_spec_breaks_no_table() -> None:
     spec = tiny_spec(scores=(Score(corpus="a|b\nc", protocol="p", metric="uar", value=0.5),))
-    assert "| a\\|b c | p | uar | 0.500 |" in card(spec, "a/b")
+    assert "| a\\|b c | p | uar | 0.500 |" in make_card(spec, "a/b")

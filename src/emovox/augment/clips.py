@@ -23,7 +23,7 @@ import soundfile
 
 from emovox import audio
 from emovox._arrays import Floats
-from emovox._files import replaced
+from emovox._files import atomic_path
 from emovox.augment.pipeline import Pipeline, make_rng
 from emovox.datasets.manifest import Manifest, Utterance
 from emovox.datasets.splits import COPY_OF
@@ -164,8 +164,8 @@ def write_augmented(
     for n, (u, version, name) in enumerate(_versions_with_files(manifest, augmentation), 1):
         if not (folder / name).exists():
             x = read_clip(Clip(u.id, str(manifest.file(u)), u.start, u.end))
-            with replaced(folder / name) as half:
-                soundfile.write(half, version(x), audio.SAMPLE_RATE, format="FLAC")
+            with atomic_path(folder / name) as partial:
+                soundfile.write(partial, version(x), audio.SAMPLE_RATE, format="FLAC")
         progress(n)
 
 

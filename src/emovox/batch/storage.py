@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, cast
 from urllib.parse import unquote, urlsplit
 
-from emovox._files import replaced
+from emovox._files import atomic_path
 from emovox.errors import EmovoxError, MissingExtraError, PlaceError, PlaceNotFoundError
 
 __all__ = [
@@ -306,7 +306,7 @@ def open_write(location: str, *, durable: bool = False) -> Iterator[BinaryIO]:
         path = local_path(location)
         with (
             _errors_translated(location, "written", OSError),
-            replaced(path, durable=durable) as partial,
+            atomic_path(path, durable=durable) as partial,
             partial.open("wb") as stream,
         ):
             yield stream

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, cast
 import numpy as np
 
 from emovox._arrays import Floats
-from emovox._files import replaced
+from emovox._files import atomic_path
 from emovox.bundles.front_end import FeatureFrontEnd, open_front_end
 from emovox.bundles.onnx_session import Kind, ModelOutput, OnnxModel
 from emovox.bundles.spec import Spec
@@ -264,7 +264,7 @@ def _read_bounded(file: Path, limit: int) -> bytes:
 
 def _write_synced(file: Path, data: bytes) -> None:
     """Write a file to the disk before it gets its name: a reader never finds half a file."""
-    with replaced(file) as half, half.open("wb") as stream:
+    with atomic_path(file) as partial, partial.open("wb") as stream:
         stream.write(data)
         stream.flush()
         os.fsync(stream.fileno())

@@ -1,4 +1,4 @@
-"""What stands beside a bundle that is published: its model card, and the notice of its licence.
+"""The model card and the licence notice of a published bundle.
 
 After Mitchell et al. (2019), Model Cards for Model Reporting; its head is the YAML that the Hugging Face
 Hub reads.
@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 
 from emovox.bundles import Score, Spec
 
-__all__ = ["card", "licence_id", "licence_notice", "objections"]
+__all__ = ["find_licence_id", "find_objections", "make_card", "make_licence_notice"]
 
 _KNOWN = {
     *("apache-2.0", "mit", "bsd-2-clause", "bsd-3-clause", "cc0-1.0", "unlicense"),
@@ -24,36 +24,36 @@ _KNOWN = {
 _UNSAID = ("", "as its corpora", "none", "unknown")
 
 
-def objections(spec: Spec) -> list[str]:
-    """Why a bundle should not be published as it is; each says what to do."""
-    why = []
+def find_objections(spec: Spec) -> list[str]:
+    """List why a bundle should not be published as it is; each sentence says what to do."""
+    objections = []
     if not spec.corpora:
-        why.append("it does not say which corpora it was trained on")
+        objections.append("it does not say which corpora it was trained on")
     if spec.licence.weights.strip().lower() in _UNSAID:
-        why.append(
+        objections.append(
             f"its weights have no licence of their own ({spec.licence.weights!r}): name one with --licence "
             "that the corpora's terms allow"
         )
-    if spoilt := [score for score in spec.scores if "contaminated" in score.protocol]:
-        why.append(
-            f"its score on {spoilt[0].corpus} is contaminated: test it on clips it was not trained on, and "
-            "publish that"
+    if contaminated := [score for score in spec.scores if "contaminated" in score.protocol]:
+        objections.append(
+            f"its score on {contaminated[0].corpus} is contaminated: test it on clips it was not trained on, "
+            "and publish that"
         )
-    return why
+    return objections
 
 
-def licence_id(licence: str) -> str | None:
+def find_licence_id(licence: str) -> str | None:
     """The name under which the Hub knows a licence, or ``None``.
 
-    >>> licence_id("CC BY-NC-SA 4.0")
+    >>> find_licence_id("CC BY-NC-SA 4.0")
     'cc-by-nc-sa-4.0'
     """
     name = re.sub(r"[\s_]+", "-", licence.strip().lower())
     return name if name in _KNOWN else None
 
 
-def card(spec: Spec, repo: str) -> str:
-    """The model card in Markdown, as ``README.md`` of the repository ``owner/name``."""
+def make_card(spec: Spec, repo: str) -> str:
+    """Write the model card in Markdown, the ``README.md`` of the repository ``owner/name``."""
     parts = [
         _head(spec),
         f"# {repo.rpartition('/')[2]}\n\n{_line(spec.description)}",
@@ -69,8 +69,8 @@ def card(spec: Spec, repo: str) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def licence_notice(spec: Spec) -> str:
-    """The text of ``LICENSE``: under what the files are, and whose recordings taught the model."""
+def make_licence_notice(spec: Spec) -> str:
+    """Write the text of ``LICENSE``: the terms of the files, and the corpora of the training."""
     use = "Commercial use is allowed." if spec.licence.commercial else "Commercial use is not allowed."
     lines = [
         f"model.onnx (the weights) and spec.json of {spec.name} {spec.version}: {spec.licence.weights}.",
@@ -87,7 +87,7 @@ def licence_notice(spec: Spec) -> str:
 
 
 def _head(spec: Spec) -> str:
-    known = licence_id(spec.licence.weights)
+    known = find_licence_id(spec.licence.weights)
     values: dict[str, object] = {
         "library_name": "emovox",
         "pipeline_tag": "audio-classification",
@@ -142,8 +142,8 @@ def _limits(spec: Spec) -> str:
     abstains = f" It gives no label below a confidence of {sure:.2f}." if sure else ""
     return (
         "## Limits\n\nThe corpora are mostly acted speech; spontaneous speech, other languages, other "
-        "recording conditions and groups of speakers that the corpora lack are judged worse, by how much is "
-        f"not known from the scores above. Sound shorter than {spec.min_s:g} s is not judged.{abstains}"
+        "recording conditions and groups of speakers that the corpora lack are predicted worse, by how much "
+        f"is not known from the scores above. Sound shorter than {spec.min_s:g} s is not predicted.{abstains}"
     )
 
 
@@ -164,7 +164,7 @@ def _terms(spec: Spec) -> str:
 
 
 def _attributions(spec: Spec) -> Iterator[str]:
-    from emovox.datasets import CORPORA  # only who publishes needs them
+    from emovox.datasets import CORPORA  # only publishing needs them
 
     for name in spec.corpora:
         corpus = CORPORA.get(name)

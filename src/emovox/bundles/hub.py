@@ -1,12 +1,12 @@
-"""Bundles on the Hugging Face Hub (extra ``hub``): fetched by a name that asks for it, put there on demand.
+"""Bundles on the Hugging Face Hub (extra ``hub``): download by name, upload on demand.
 
 ``hf://owner/name`` or ``hf://owner/name@revision`` names a repository; ``spec.json`` and ``model.onnx`` are
-fetched from it, of one commit, and nothing else. They stay in Hugging Face's own cache. The size that the Hub
-announces is bounded, and the model must have the sha256 of the spec: what has not is thrown away.
+downloaded from it, of one commit, and nothing else. They stay in Hugging Face's own cache. The size that the
+Hub announces is bounded, and the model must have the sha256 of the spec; other files are deleted.
 
 Read from the environment at each call: ``HF_TOKEN`` (for private repositories and for pushing; only this one,
 not the one that ``hf auth login`` stores), ``HF_ENDPOINT``, ``HF_HUB_CACHE``, and ``EMOVOX_OFFLINE`` or
-``HF_HUB_OFFLINE``, which leave nothing but the cache. Where the Hub cannot be reached, the cache serves too.
+``HF_HUB_OFFLINE``, with which only the cache is used. The cache also serves when the Hub cannot be reached.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from typing import Any
 
 import emovox
 from emovox.bundles import MAX_MODEL_BYTES, MAX_SPEC_BYTES, MODEL_FILE, SPEC_FILE, load_bundle, read_spec
-from emovox.bundles.card import card, licence_notice, objections
+from emovox.bundles.card import find_objections, make_card, make_licence_notice
 from emovox.errors import (
     BundleCorruptError,
     BundleNotFoundError,
@@ -33,10 +33,10 @@ from emovox.errors import (
     UploadError,
 )
 
-__all__ = ["SCHEME", "Address", "address", "fetch", "is_offline", "push"]
+__all__ = ["SCHEME", "Address", "fetch", "is_offline", "parse_address", "push"]
 
 SCHEME = "hf://"
-"""How a name begins that means a repository on the Hub."""
+"""Prefix of names of repositories on the Hub."""
 
 _PART = r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}"
 _REVISION = r"[A-Za-z0-9][A-Za-z0-9._/-]{0,199}"
@@ -45,7 +45,7 @@ _YES = ("1", "on", "true", "yes")
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """A repository on the Hub, and which state of it."""
+    """A repository on the Hub, and one of its revisions."""
 
     repo: str
     """``owner/name``."""
@@ -56,7 +56,7 @@ class Address:
         return f"{SCHEME}{self.repo}" + (f"@{self.revision}" if self.revision else "")
 
 
-def address(name: str) -> Address:
+def parse_address(name: str) -> Address:
     """Read ``hf://owner/name[@revision]``; ``hf://`` may be left out.
 
     Raises:
@@ -77,26 +77,26 @@ def is_offline() -> bool:
 
 
 def fetch(name: str) -> Path:
-    """The verified bundle ``name`` in Hugging Face's cache; downloaded where it is not there.
+    """Download a bundle into Hugging Face's cache, unless it is there, and verify it.
 
     Args:
         name: ``hf://owner/name`` or ``hf://owner/name@revision``.
 
     Returns:
-        Its folder there.
+        Its folder in the cache.
 
     Raises:
         ConfigError: it is no such name.
         MissingExtraError: the extra ``hub`` is not installed.
         BundleNotFoundError: no such repository, revision or file; or not in the cache, and offline.
-        BundleCorruptError: what came is too large, or is not what the spec promises; it was thrown away.
+        BundleCorruptError: a file is too large, or does not match the spec; it was deleted.
         DownloadError: the Hub cannot be reached, or fails.
     """
-    where = address(name)
-    _need()
-    spec = _file(where, SPEC_FILE, where.revision, MAX_SPEC_BYTES)
+    where = parse_address(name)
+    _require_hub()
+    spec = _download(where, SPEC_FILE, where.revision, MAX_SPEC_BYTES)
     # The model of the same commit: a push between two downloads must not mix them.
-    _file(where, MODEL_FILE, spec.parent.name, MAX_MODEL_BYTES)
+    _download(where, MODEL_FILE, spec.parent.name, MAX_MODEL_BYTES)
     _verify(where, spec.parent)
     return spec.parent
 
@@ -109,15 +109,15 @@ def push(
     licence: str | None = None,
     force: bool = False,
 ) -> str:
-    """Put a bundle on the Hub with its card and a notice of its licence, as one commit.
+    """Upload a bundle to the Hub with its card and licence notice, as one commit.
 
     Args:
         folder: of the bundle.
-        name: ``owner/name`` or ``owner/name@branch``; the repository and the branch are made where they are
-            not there.
-        private: only its owner may see the repository. One that is public already is refused.
+        name: ``owner/name`` or ``owner/name@branch``; the repository and the branch are created if
+            necessary.
+        private: create a private repository; an existing public one is refused.
         licence: of the weights, where the spec's is to be replaced.
-        force: push in spite of `modelcard.objections`.
+        force: upload in spite of `card.find_objections`.
 
     Returns:
         The address of the commit.
@@ -128,22 +128,22 @@ def push(
         MissingExtraError: the extra ``hub`` is not installed.
         UploadError: no token, offline, or the Hub refuses.
     """
-    where = address(name)
-    spec = load_bundle(folder).spec  # a damaged one is not handed on
+    where = parse_address(name)
+    spec = load_bundle(folder).spec  # a damaged one is not uploaded
     if licence is not None:
         spec = replace(spec, licence=replace(spec.licence, weights=licence))
-    if (why := objections(spec)) and not force:
+    if (why := find_objections(spec)) and not force:
         raise ConfigError(
             f"{spec.name} is not pushed: {'; '.join(why)}; or push it all the same with --force"
         )
-    _need()
+    _require_hub()
     if is_offline():
         raise UploadError(f"{where}: EMOVOX_OFFLINE or HF_HUB_OFFLINE is set; unset it to push")
     if not _token():
         raise UploadError(f"{where}: HF_TOKEN is not set; expected a token of the Hub that may write")
     files = {
-        "README.md": card(spec, where.repo).encode(),
-        "LICENSE": licence_notice(spec).encode(),
+        "README.md": make_card(spec, where.repo).encode(),
+        "LICENSE": make_licence_notice(spec).encode(),
         MODEL_FILE: (Path(folder) / MODEL_FILE).read_bytes(),
         SPEC_FILE: spec.to_json().encode(),
     }
@@ -158,7 +158,7 @@ def push(
 # ---------------------------------------------------------------------------------------------- the Hub
 
 
-def _need() -> None:
+def _require_hub() -> None:
     if importlib.util.find_spec("huggingface_hub") is None:
         raise MissingExtraError("a model on the Hugging Face Hub", "hub")
 
@@ -167,12 +167,12 @@ def _token() -> str | None:
     return os.environ.get("HF_TOKEN", "").strip() or None
 
 
-def _file(where: Address, file: str, revision: str | None, limit: int) -> Path:
-    """One file in the cache, downloaded where the Hub has a newer one and can be asked."""
+def _download(where: Address, file: str, revision: str | None, limit: int) -> Path:
+    """Return a file in the cache, downloaded when the Hub can be reached and has a newer one."""
     from huggingface_hub import hf_hub_download
 
     offline = is_offline()
-    asked: dict[str, Any] = {
+    options: dict[str, Any] = {
         "repo_id": where.repo,
         "filename": file,
         "revision": revision,
@@ -185,24 +185,24 @@ def _file(where: Address, file: str, revision: str | None, limit: int) -> Path:
     }
     try:
         if not offline:
-            _check_size(where, file, hf_hub_download(**asked, dry_run=True).file_size, limit)
-        return Path(hf_hub_download(**asked))
+            _check_size(where, file, hf_hub_download(**options, dry_run=True).file_size, limit)
+        return Path(hf_hub_download(**options))
     except EmovoxError:
         raise
     # The errors of its HTTP library, which has changed twice, share no base with its own.
     # Not "from error": what these print may quote the header that holds the token.
     except Exception as error:
-        raise _told(error, where, file, offline=offline) from None
+        raise _explain_download(error, where, file, offline=offline) from None
 
 
 def _check_size(where: Address, file: str, size: int | None, limit: int) -> None:
     if size is None or size > limit:
-        told = "does not say its size" if size is None else f"has {size:,} bytes"
-        raise BundleCorruptError(f"{where}: {file} {told}; at most {limit:,} are accepted")
+        size_text = "does not say its size" if size is None else f"has {size:,} bytes"
+        raise BundleCorruptError(f"{where}: {file} {size_text}; at most {limit:,} are accepted")
 
 
 def _verify(where: Address, folder: Path) -> None:
-    """Throw away what is not whole: it would be found in the cache for ever."""
+    """Delete what does not match the spec, or it would stay in the cache for ever."""
     try:
         spec = read_spec(folder)
         with (folder / MODEL_FILE).open("rb") as stream:
@@ -215,7 +215,7 @@ def _verify(where: Address, folder: Path) -> None:
     for link in (folder / SPEC_FILE, folder / MODEL_FILE):
         link.resolve().unlink(missing_ok=True)
         link.unlink(missing_ok=True)
-    raise BundleCorruptError(f"{where}: {why}; what came was thrown away, load it again, or tell its owner")
+    raise BundleCorruptError(f"{where}: {why}; the download was deleted; load it again, or tell its owner")
 
 
 def _commit(where: Address, files: Mapping[str, bytes], message: str, *, private: bool) -> str:
@@ -240,8 +240,8 @@ def _commit(where: Address, files: Mapping[str, bytes], message: str, *, private
 # ---------------------------------------------------------------------------------------------- errors
 
 
-def _told(error: Exception, where: Address, file: str, *, offline: bool) -> EmovoxError:
-    """What a failed download means."""
+def _explain_download(error: Exception, where: Address, file: str, *, offline: bool) -> EmovoxError:
+    """The error of a failed download."""
     from huggingface_hub import errors as hub
 
     if isinstance(error, hub.RemoteEntryNotFoundError):
@@ -274,8 +274,8 @@ def _sentence(error: Exception) -> str:
     cause = error.__cause__
     if isinstance(error, hub.LocalEntryNotFoundError):
         inner = getattr(getattr(cause, "response", None), "status_code", None)
-        told = f"it answers {inner}" if inner else type(cause or error).__name__
-        return f"the Hub cannot be reached ({told}), and nothing is in the cache; try again later"
+        cause_text = f"it answers {inner}" if inner else type(cause or error).__name__
+        return f"the Hub cannot be reached ({cause_text}), and nothing is in the cache; try again later"
     return f"{type(error).__name__}: {_without_token(' '.join(str(error).split())[:200])}"
 
 

@@ -81,7 +81,7 @@ class OnnxModel:
         self._n_labels = n_labels
         self._kind = kind
         try:
-            _refuse_outside(model)
+            _refuse_external_data(model)
             self.session = _open(model, threads)
             self.offset_size = _check_inputs(self.session, kind, n_columns)
             """Columns of the input ``offset``; ``None``: the graph has none."""
@@ -239,7 +239,7 @@ _EXTERNAL_DATA, _DATA_LOCATION = 13, 14
 _MAX_DEPTH = 64
 
 
-def _refuse_outside(model: bytes) -> None:
+def _refuse_external_data(model: bytes) -> None:
     """Refuse a graph with tensors outside of its own bytes.
 
     onnxruntime would open any file such a tensor names, or read any address of memory (its own

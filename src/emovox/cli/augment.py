@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from emovox._files import replaced
+from emovox._files import atomic_path
 from emovox.cli.models import Form
 from emovox.cli.outputs import check_new
 from emovox.errors import ConfigError
@@ -121,8 +121,8 @@ def _write(output: Path, y: Any) -> None:
     from emovox.audio import SAMPLE_RATE
 
     try:
-        with replaced(output) as half:
-            soundfile.write(half, y, SAMPLE_RATE, format=output.suffix[1:].upper(), subtype="PCM_24")
+        with atomic_path(output) as partial:
+            soundfile.write(partial, y, SAMPLE_RATE, format=output.suffix[1:].upper(), subtype="PCM_24")
     except soundfile.LibsndfileError as error:
         raise ConfigError(f"{str(output)!r} cannot be written: {error}") from None
 

@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emovox._arrays import Doubles, Floats
-from emovox._files import replaced
+from emovox._files import atomic_path
 from emovox.errors import MissingExtraError
 
 __all__ = [
@@ -105,7 +105,7 @@ def open_table(path: Path, layout: TableLayout) -> Iterator[TableWriter]:
         ".parquet": ParquetTable,
     }
     _remove_leftovers(path)
-    with replaced(path, by=f"{socket.gethostname()}-{os.getpid()}") as temporary:
+    with atomic_path(path, by=f"{socket.gethostname()}-{os.getpid()}") as temporary:
         temporary.touch()  # fails before the work if the file cannot be written
         with closing(kinds[path.suffix.lower()](temporary, layout)) as table:
             yield table

@@ -36,5 +36,5 @@ def push(
 
     name = f"{repo}@{revision}" if revision else repo
     commit = hub.push(registry.find(model), name, private=private, licence=licence, force=force)
-    typer.echo(f"{commit}\nto load it:  emovox predict --model {hub.address(name)} FILE")
+    typer.echo(f"{commit}\nto load it:  emovox predict --model {hub.parse_address(name)} FILE")
     return 0

@@ -18,7 +18,7 @@ from pathlib import Path, PurePosixPath
 
 from emovox import audio
 from emovox._arrays import Floats
-from emovox._files import replaced_text
+from emovox._files import open_atomic_text
 from emovox.datasets.unicode import find_file, nfc
 from emovox.errors import LabelError, ManifestError
 from emovox.labels import normalize_label
@@ -272,7 +272,7 @@ class Manifest:
         Paths stay relative to ``root``, which is not in the file: see ``read_csv``.
         """
         target = Path(path)
-        with replaced_text(target) as stream:
+        with open_atomic_text(target) as stream:
             table = csv.writer(stream)
             table.writerow(_COLUMNS)
             table.writerows([_to_cell(getattr(u, name)) for name in _COLUMNS] for u in self.utterances)

@@ -22,7 +22,7 @@ import numpy as np
 import soundfile
 
 from emovox import audio
-from emovox._files import replaced
+from emovox._files import atomic_path
 from emovox.datasets.manifest import Manifest
 from emovox.datasets.scan import walk_audio
 from emovox.errors import AudioError, ManifestError
@@ -166,14 +166,14 @@ def _key(path: Path, container: str) -> str:
 def _write(source: Path, target: Path, container: Container) -> float:
     """Convert one file, block by block; returns its length in seconds."""
     n_samples = 0
-    with replaced(target) as half:
+    with atomic_path(target) as partial:
         with soundfile.SoundFile(
-            half, "w", audio.SAMPLE_RATE, 1, "PCM_16", format=container.upper()
+            partial, "w", audio.SAMPLE_RATE, 1, "PCM_16", format=container.upper()
         ) as stream:
             for block in audio.blocks(source):
                 stream.write(np.clip(block[0], -1.0, 1.0))
                 n_samples += block.shape[1]
-        if soundfile.info(half).frames != n_samples:
+        if soundfile.info(partial).frames != n_samples:
             raise OSError(f"{target.name} could not be written whole; is the disk full?")
     return n_samples / audio.SAMPLE_RATE
 

@@ -19,7 +19,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from emovox._files import replaced_text
+from emovox._files import open_atomic_text
 from emovox.datasets.emobox import EMOBOX, emobox_folds, emobox_split
 from emovox.datasets.manifest import Manifest
 from emovox.datasets.splits import (
@@ -212,7 +212,7 @@ def read_splits(
 def write_splits(path: str | Path, splits: Sequence[Split]) -> Path:
     """Write ``fold,id,part``, which `read_splits` reads back; the file is written atomically."""
     target = Path(path)
-    with replaced_text(target) as stream:
+    with open_atomic_text(target) as stream:
         table = csv.writer(stream, delimiter=_delimiter(target), lineterminator="\n")
         table.writerow(("fold", "id", "part"))
         for split in splits:

@@ -22,7 +22,7 @@ import numpy as np
 import soundfile
 
 from emovox._arrays import Floats
-from emovox._files import replaced, write_text
+from emovox._files import atomic_path, write_text
 from emovox.audio import SAMPLE_RATE, LevelMeter, Resampler, measure_quality
 from emovox.datasets.manifest import SEXES, Manifest, Utterance
 from emovox.errors import ManifestError
@@ -244,9 +244,9 @@ class RecordingSession:
             text=f"{self.corpus}-{prompt.sentence}",
             extra={"words": prompt.text, "take": str(number)},
         )
-        with replaced(self.folder / row.path) as half:
+        with atomic_path(self.folder / row.path) as partial:
             sound = np.clip(take.sound, -1.0, 1.0)
-            soundfile.write(half, sound, SAMPLE_RATE, format="FLAC", subtype="PCM_16")
+            soundfile.write(partial, sound, SAMPLE_RATE, format="FLAC", subtype="PCM_16")
         self.manifest = Manifest(self.folder, (*self.manifest.utterances, row))
         self.manifest.write_csv(self._table)
         return row

@@ -23,7 +23,7 @@ from pathlib import Path
 import numpy as np
 
 from emovox._arrays import Doubles, Floats, Ints
-from emovox._files import replaced
+from emovox._files import atomic_path
 from emovox.bundles import Bundle, Features, GraphAdaptation
 from emovox.bundles.record import Record, parse_json
 from emovox.bundles.spec import LARGEST
@@ -156,8 +156,8 @@ class Profile(Record):
         if not file.parent.is_dir():  # a typo makes no folders
             raise ProfileError(f"{file} cannot be written: there is no folder {str(file.parent)!r}")
         try:
-            with replaced(file) as half:
-                half.write_text(self.to_json(), encoding="utf-8")
+            with atomic_path(file) as partial:
+                partial.write_text(self.to_json(), encoding="utf-8")
         except (OSError, ValueError) as error:
             raise ProfileError(f"{file} cannot be written: {_explain(error)}") from error
 

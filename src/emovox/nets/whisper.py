@@ -30,7 +30,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from emovox._files import replaced
+from emovox._files import atomic_path
 from emovox.audio import SAMPLE_RATE
 from emovox.audio.stft import mel_filters
 from emovox.errors import ConfigError
@@ -326,7 +326,7 @@ def save_encoder(encoder: WhisperEncoder, folder: str | Path) -> None:
         at += value.nbytes
     text = json.dumps(header).encode()
     text += b" " * (-len(text) % 8)
-    with replaced(folder / "model.safetensors") as partial, partial.open("wb") as file:
+    with atomic_path(folder / "model.safetensors") as partial, partial.open("wb") as file:
         file.write(struct.pack("<Q", len(text)) + text)
         for value in arrays.values():
             file.write(np.ascontiguousarray(value, np.float32).tobytes())

@@ -17,7 +17,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from emovox._files import replaced
+from emovox._files import atomic_path
 from emovox.datasets.formats.assembly import assemble
 from emovox.datasets.formats.base import FIELDS, CorpusFormat, ImportReport, RawRow, ReadOptions
 from emovox.datasets.formats.columns import make_row
@@ -65,8 +65,8 @@ def _write_parquet(manifest: Manifest, target: Path, absolute: bool) -> Sequence
         if name == "extra":
             values = [json.dumps(dict(u.extra), sort_keys=True) if u.extra else None for u in fit]
         columns[name] = arrow.array(values, getattr(arrow, _NUMBERS.get(name, "string"))())
-    with replaced(target) as half:
-        arrow.parquet.write_table(arrow.table(columns), half)
+    with atomic_path(target) as partial:
+        arrow.parquet.write_table(arrow.table(columns), partial)
     return [(key, "its path is not valid text") for key in sorted(invalid)]
 
 
@@ -121,8 +121,8 @@ def _extract_sound(sound: Mapping[str, Any], folder: Path) -> Path:
     suffix = PurePosixPath(str(sound.get("path") or "")).suffix or ".wav"
     target = Path(os.path.abspath(folder)) / f"{hashlib.sha256(sound['bytes']).hexdigest()[:24]}{suffix}"  # noqa: PTH100
     if not target.exists():
-        with replaced(target) as half:
-            half.write_bytes(sound["bytes"])
+        with atomic_path(target) as partial:
+            partial.write_bytes(sound["bytes"])
     return target
 
 

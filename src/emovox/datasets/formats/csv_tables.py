@@ -19,7 +19,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from emovox._files import replaced_text
+from emovox._files import open_atomic_text
 from emovox.audio import AUDIO_SUFFIXES
 from emovox.datasets.corpora import CORPORA
 from emovox.datasets.formats.assembly import assemble
@@ -179,7 +179,7 @@ def _write_rows(
     absolute: bool,
 ) -> None:
     """One line per utterance; a column without a function is the path."""
-    with replaced_text(target) as stream:
+    with open_atomic_text(target) as stream:
         table = csv.writer(stream)
         table.writerow(columns)
         for u in rows:

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from emovox import audio
-from emovox._files import replaced_text
+from emovox._files import open_atomic_text
 from emovox.datasets.formats.assembly import assemble
 from emovox.datasets.formats.base import FIELDS, CorpusFormat, ImportReport, RawRow, ReadOptions
 from emovox.datasets.formats.columns import make_row
@@ -111,7 +111,7 @@ def _write_emobox(manifest: Manifest, target: Path, absolute: bool) -> Sequence[
             f"{str(beside)!r} gives the labels other meanings and would have to be replaced; "
             "name another folder"
         )
-    with replaced_text(target) as stream:
+    with open_atomic_text(target) as stream:
         for u in manifest:
             if u.is_span:
                 continue
@@ -125,7 +125,7 @@ def _write_emobox(manifest: Manifest, target: Path, absolute: bool) -> Sequence[
                 **_sound_facts(manifest.file(u)),
             }
             stream.write(json.dumps(row) + "\n")
-    with replaced_text(beside) as stream:
+    with open_atomic_text(beside) as stream:
         stream.write(json.dumps({**there, **own}, indent=4) + "\n")
     return [(u.id, "it is a span of its file") for u in manifest if u.is_span]
 
@@ -182,7 +182,7 @@ def _write_audiofolder(manifest: Manifest, target: Path, absolute: bool) -> Sequ
             f"the sound is in {str(manifest.root)!r}, but an audiofolder holds its sound: "
             "write to that folder, or convert the sound first"
         )
-    with replaced_text(target / "metadata.jsonl") as stream:
+    with open_atomic_text(target / "metadata.jsonl") as stream:
         for u in manifest:
             row = {name: getattr(u, name) for name in FIELDS if name not in ("path", "extra")}
             row["extra"] = json.dumps(dict(u.extra), sort_keys=True) if u.extra else None

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from urllib.parse import unquote
 
-from emovox._files import replaced_text
+from emovox._files import open_atomic_text
 from emovox.datasets.formats.assembly import assemble
 from emovox.datasets.formats.base import CorpusFormat, ImportReport, RawRow, ReadOptions
 from emovox.datasets.manifest import Manifest, Utterance, root_of
@@ -130,7 +130,7 @@ def _span(u: Utterance) -> str:
 
 
 def _table(path: Path, rows: Iterable[tuple[str, str]]) -> None:
-    with replaced_text(path) as stream:
+    with open_atomic_text(path) as stream:
         stream.writelines(f"{key} {value}\n" for key, value in rows)
 
 

@@ -19,7 +19,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path, PurePosixPath
 
-from emovox._files import replaced
+from emovox._files import atomic_path
 from emovox.datasets.formats.assembly import assemble, known_emotion
 from emovox.datasets.formats.base import CorpusFormat, ImportReport, RawRow, ReadOptions
 from emovox.datasets.manifest import Manifest, Utterance
@@ -128,8 +128,8 @@ def _write_tree(
         taken.add(name.lower())
         part = part_of(u.extra.get("part", "")) or ""
         try:
-            with replaced(target / part / place(u, name, PurePosixPath(u.path).suffix)) as half:
-                shutil.copyfile(manifest.file(u), half)
+            with atomic_path(target / part / place(u, name, PurePosixPath(u.path).suffix)) as partial:
+                shutil.copyfile(manifest.file(u), partial)
         except OSError as error:
             left_out.append((u.id, f"its sound could not be copied: {error.strerror or error}"))
     return left_out

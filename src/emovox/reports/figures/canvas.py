@@ -15,7 +15,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from emovox._files import replaced
+from emovox._files import atomic_path
 from emovox.errors import ConfigError, MissingExtraError
 from emovox.reports.html import escape
 
@@ -152,8 +152,8 @@ def write_figure(figure: Figure, file: str | Path) -> None:
     """
     path = Path(file)
     content = render_figure(figure, path.suffix)
-    with replaced(path) as half:
-        half.write_bytes(content)
+    with atomic_path(path) as partial:
+        partial.write_bytes(content)
 
 
 def has_matplotlib() -> bool:

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from emovox._files import replaced
+from emovox._files import atomic_path
 
 __all__ = ["CHECKPOINT", "CURVES", "Epoch", "read_curves", "write_curves"]
 
@@ -48,7 +48,7 @@ class Epoch:
 
 def write_curves(folder: Path, epochs: Sequence[Epoch]) -> None:
     """Write ``curves.csv``, one row per epoch; missing values are empty."""
-    with replaced(folder / CURVES) as partial, partial.open("w", encoding="utf-8", newline="") as stream:
+    with atomic_path(folder / CURVES) as partial, partial.open("w", encoding="utf-8", newline="") as stream:
         table = csv.DictWriter(stream, [field.name for field in fields(Epoch)])
         table.writeheader()
         table.writerows(asdict(epoch) for epoch in epochs)

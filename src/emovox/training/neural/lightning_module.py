@@ -16,7 +16,7 @@ import torch
 from lightning.pytorch.callbacks import Checkpoint
 from torch import Tensor, nn
 
-from emovox._files import replaced
+from emovox._files import atomic_path
 from emovox.evaluation import metrics
 from emovox.nets.base import FrameNet
 from emovox.nets.encoder import EncoderNet
@@ -244,7 +244,7 @@ class _EpochEnd(Checkpoint):
         epoch = module.finish_epoch()
         if self.folder is not None:
             if trainer.is_global_zero:
-                with replaced(self.folder / CHECKPOINT) as partial:
+                with atomic_path(self.folder / CHECKPOINT) as partial:
                     trainer.save_checkpoint(partial)
                 write_curves(self.folder, module.epochs)
             else:  # all machines take part in a checkpoint; the first one writes it
