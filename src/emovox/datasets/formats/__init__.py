@@ -10,6 +10,7 @@ names.
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -29,6 +30,7 @@ from emovox.datasets.formats.kaldi import KALDI
 from emovox.datasets.formats.trees import FOLDER, SUFFIX, count_known
 from emovox.datasets.manifest import REQUIRED_COLUMNS, Manifest, Utterance, root_of
 from emovox.errors import ManifestError, did_you_mean
+from emovox.labels import is_known
 
 __all__ = [
     "FORMATS",
@@ -46,8 +48,9 @@ __all__ = [
 def _read_own(source: Path, options: ReadOptions) -> tuple[Manifest, ImportReport]:
     manifest = Manifest.read_csv(source, root=options.root or root_of(source))
     absent = tuple(u.path for u in manifest if not os.path.exists(manifest.file(u)))  # noqa: PTH110
+    own = Counter(u.emotion for u in manifest if not is_known(u.emotion))
     n = len(manifest)
-    return manifest, ImportReport("emovox", str(source), n, n, absent=absent)
+    return manifest, ImportReport("emovox", str(source), n, n, absent=absent, own_labels=own)
 
 
 def _write_own(manifest: Manifest, target: Path, absolute: bool) -> Sequence[tuple[str, str]]:

@@ -84,25 +84,26 @@ def split_table(text: str) -> tuple[list[str], list[tuple[int, list[str]]]]:
         raise ManifestError("it is empty")
     heads = [line for line in lines[first : first + _N_PREAMBLE] if line.strip()]
     delimiters = [delimiter] if delimiter else sorted(",;\t|", key=heads[0].count, reverse=True)
-    tables = []
+    header: list[str] = []
+    problem: csv.Error | None = None
     for mark in delimiters:
+        body = io.StringIO("".join(lines[first:]), newline="")
         try:
-            reader = csv.reader(
-                io.StringIO("".join(lines[first:]), newline=""), delimiter=mark, skipinitialspace=True
-            )
-            tables.append([(reader.line_num + first, cells) for cells in reader])
+            reader = csv.reader(body, delimiter=mark, skipinitialspace=True)
+            rows = [(reader.line_num + first, cells) for cells in reader]
         except csv.Error as error:
-            if mark == delimiters[-1] and not tables:
-                raise ManifestError(f"it is no CSV: {error}") from error
-    for table in tables:
-        for n, (_, cells) in enumerate(table[:_N_PREAMBLE]):
-            if find_column(cells, "path") is not None and (
-                n == 0 or find_column(cells, "emotion") is not None
-            ):
-                return [name.strip() for name in cells], table[n + 1 :]
-    header = [name.strip() for name in tables[0][0][1]]
-    if len(header) >= 2 and os.path.splitext(header[0])[1].lower() in AUDIO_SUFFIXES:  # noqa: PTH122
-        return ["path", "emotion", "speaker"], tables[0]
+            problem = error
+            continue
+        for n, (_, cells) in enumerate(rows[:_N_PREAMBLE]):
+            has_emotion = find_column(cells, "emotion") is not None
+            if find_column(cells, "path") is not None and (n == 0 or has_emotion):
+                return [name.strip() for name in cells], rows[n + 1 :]
+        names = [name.strip() for name in rows[0][1]]
+        if len(names) >= 2 and os.path.splitext(names[0])[1].lower() in AUDIO_SUFFIXES:  # noqa: PTH122
+            return ["path", "emotion", "speaker"], rows
+        header = header or names
+    if not header and problem is not None:
+        raise ManifestError(f"it is no CSV: {problem}")
     raise ManifestError(
         f"it has no column for the file among {header[:12]}; expected one named "
         f"{', '.join(COLUMN_NAMES['path'][:6])}, ..., and one {', '.join(COLUMN_NAMES['emotion'][:3])}, ..."
