@@ -674,7 +674,7 @@ def test_command_errors(
 
 def test_missing_extra() -> None:
     code = "import sys; sys.modules['telegram'] = None; from emovox.cli import main; sys.exit(main())"
-    for options, status, message in ((["--help"], 0, ""), ([], 2, "emovox[bot]")):
+    for options, status, message in ((["--help"], 0, ""), ([], 2, "[bot]'")):
         done = subprocess.run(
             [sys.executable, "-c", code, "bot", "telegram", *options],
             env=os.environ | {"EMOVOX_TELEGRAM_TOKEN": TOKEN},

@@ -132,7 +132,7 @@ def test_takes(library: FakeLibrary) -> None:
 def test_no_library(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "sounddevice", None)
     for opened in (Recorder, Microphone, devices):
-        with pytest.raises(MissingExtraError, match=r"emovox\[mic\]"):
+        with pytest.raises(MissingExtraError, match=r"\[mic\]"):
             opened()
 
 
@@ -140,5 +140,5 @@ def test_no_portaudio(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "sounddevice.py").write_text("raise OSError('PortAudio library not found')")
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.delitem(sys.modules, "sounddevice", raising=False)
-    with pytest.raises(MissingExtraError, match="libportaudio2"):
+    with pytest.raises(MicrophoneError, match=r"PortAudio is not: .*libportaudio2"):
         Microphone()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from typer.main import get_command
@@ -41,3 +42,23 @@ def test_decoder_reports_faults_of_the_library(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(av, "open", open_)
     with pytest.raises(TypeError):
         audio.read(b"#!AMR\n" + bytes(100))
+
+
+def test_an_option_that_is_a_setting_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("yaml")
+    assert main(["train", "--epochs", "3"]) == 2
+    assert "train.epochs=VALUE" in capsys.readouterr().err
+    assert main(["predict", "--epochs", "3"]) == 2
+    assert "=VALUE" not in capsys.readouterr().err
+
+
+def test_a_missing_file_names_a_near_one_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "other.wav").touch()
+    for name, hint in (("clip.wav", ""), ("othr.wav", "did you mean 'other.wav'")):
+        assert main(["predict", name]) == 1
+        said = capsys.readouterr().err
+        assert hint in said
+        assert bool(hint) == ("did you mean" in said)

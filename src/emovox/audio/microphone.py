@@ -57,7 +57,8 @@ def devices() -> list[Device]:
     """List the microphones, in the system's order.
 
     Raises:
-        MissingExtraError: sounddevice, or the library PortAudio that it needs, is not installed.
+        MissingExtraError: sounddevice is not installed.
+        MicrophoneError: the library PortAudio, which sounddevice needs, is not installed.
     """
     library = _sounddevice()
     hosts = [host["name"] for host in library.query_hostapis()]
@@ -339,7 +340,11 @@ def _suppress_stderr() -> Iterator[None]:
 def _sounddevice() -> Any:
     try:
         import sounddevice
-    except (ImportError, OSError) as error:  # OSError: the system's library PortAudio is not there
-        system = " (and, on Debian, apt-get install libportaudio2)" if isinstance(error, OSError) else ""
-        raise MissingExtraError(f"recording from a microphone{system}", "mic") from error
+    except ImportError as error:
+        raise MissingExtraError("recording from a microphone", "mic") from error
+    except OSError as error:
+        raise MicrophoneError(
+            "sounddevice is installed, but the system's library PortAudio is not: run  apt-get install "
+            "libportaudio2  (Debian, Ubuntu), dnf install portaudio (Fedora), brew install portaudio (macOS)"
+        ) from error
     return sounddevice

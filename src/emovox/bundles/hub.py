@@ -11,10 +11,15 @@ not the one that ``hf auth login`` stores), ``HF_ENDPOINT``, ``HF_HUB_CACHE``, a
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import importlib.util
 import os
 import re
+import socket
+import threading
+import urllib.parse
+import urllib.request
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -41,6 +46,9 @@ SCHEME = "hf://"
 _PART = r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}"
 _REVISION = r"[A-Za-z0-9][A-Za-z0-9._/-]{0,199}"
 _YES = ("1", "on", "true", "yes")
+
+_CONNECT_S = 1.5
+"""Seconds to wait for a connection to the Hub."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,6 +180,7 @@ def _download(where: Address, file: str, revision: str | None, limit: int) -> Pa
     from huggingface_hub import hf_hub_download
 
     offline = is_offline()
+    reachable = offline or _can_reach(os.environ.get("HF_ENDPOINT") or "https://huggingface.co")
     options: dict[str, Any] = {
         "repo_id": where.repo,
         "filename": file,
@@ -179,12 +188,12 @@ def _download(where: Address, file: str, revision: str | None, limit: int) -> Pa
         "token": _token() or False,  # False: not even one that is stored on this machine
         "endpoint": os.environ.get("HF_ENDPOINT") or None,
         "cache_dir": os.environ.get("HF_HUB_CACHE") or None,
-        "local_files_only": offline,
+        "local_files_only": offline or not reachable,
         "library_name": "emovox",
         "library_version": emovox.__version__,
     }
     try:
-        if not offline:
+        if not options["local_files_only"]:
             _check_size(where, file, hf_hub_download(**options, dry_run=True).file_size, limit)
         return Path(hf_hub_download(**options))
     except EmovoxError:
@@ -193,6 +202,25 @@ def _download(where: Address, file: str, revision: str | None, limit: int) -> Pa
     # Not "from error": what these print may quote the header that holds the token.
     except Exception as error:
         raise _explain_download(error, where, file, offline=offline) from None
+
+
+def _can_reach(endpoint: str) -> bool:
+    """Try to connect within two seconds: Hugging Face's library retries for half a minute."""
+    url = urllib.parse.urlsplit(endpoint)
+    if url.hostname is None or urllib.request.getproxies():  # a proxy connects in our place
+        return True
+    address = url.hostname, url.port or (80 if url.scheme == "http" else 443)
+    connected = threading.Event()
+
+    def connect() -> None:
+        with contextlib.suppress(OSError), socket.create_connection(address, timeout=_CONNECT_S):
+            connected.set()
+
+    # In a thread, since the look-up of the name has no time limit.
+    thread = threading.Thread(target=connect, daemon=True)
+    thread.start()
+    thread.join(_CONNECT_S)
+    return connected.is_set()
 
 
 def _check_size(where: Address, file: str, size: int | None, limit: int) -> None:

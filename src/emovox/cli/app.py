@@ -7,7 +7,7 @@ import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import typer
 from typer.main import get_command
@@ -111,9 +111,20 @@ def run(argv: Sequence[str] | None = None) -> int:
     except Exception as error:
         if not hasattr(error, "show"):
             raise
+        _add_setting_hint(error)
         error.show()  # a usage error of typer's, which knows its own usage line
         return 2
     return code if isinstance(code, int) else 0
+
+
+def _add_setting_hint(error: Any) -> None:
+    """Name the setting of a config that an unknown option of a training command probably means."""
+    name = str(getattr(error, "option_name", "")).lstrip("-").replace("-", "_")
+    if name and error.ctx is not None and error.ctx.info_name in ("train", "tune", "bench"):
+        from emovox.training.config import find_setting
+
+        if key := find_setting(name):
+            error.message += f"; as a setting it is typed without dashes:  {key}=VALUE"
 
 
 _TEMPORARY = re.compile(r"\.[^/.]+-\d+\.part$|/\.merge-\w+$|/\.spool-\w+$")

@@ -138,8 +138,12 @@ def _explain_missing(name: str) -> str:
         return "a link to nothing; fetch or restore what it points to"
     if not path.parent.is_dir():
         return f"no such file: there is no folder {str(path.parent)!r}"
-    near = nearest(path.name, (p.name for p in path.parent.iterdir()))
-    return f"no such file; did you mean {str(path.with_name(near))!r}?" if near else "no such file"
+    # Suffixes are left out: by them alone all recordings are alike.
+    names = {p.stem: p.name for p in path.parent.iterdir()}
+    near = nearest(path.stem, names, cutoff=0.75)
+    if near is None:
+        return "no such file"
+    return f"no such file; did you mean {str(path.with_name(names[near]))!r}?"
 
 
 def _natural_key(name: str) -> list[tuple[int, int, str]]:

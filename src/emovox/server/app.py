@@ -118,7 +118,8 @@ def _complaint(request: Request, found: dict[str, Any]) -> str:
     """What was got, what was expected; for a misspelt name, the nearest."""
     *_, name = map(str, found["loc"])
     if found["type"] != "extra_forbidden":
-        return f"{name[:80]} is {str(found.get('input'))[:80]!r}: {found['msg']}"
+        reason = str(found["msg"]).removeprefix("Value error, ")  # pydantic's words
+        return f"{name[:80]} is {str(found.get('input'))[:80]!r}: {reason}"
     dependant = getattr(request.scope.get("route"), "dependant", None)
     fields = dependant.query_params[0].field_info.annotation.model_fields if dependant else {}
     return f"no argument {name[:80]!r}; {did_you_mean(name, fields)}"

@@ -36,6 +36,7 @@ __all__ = [
     "TrainingConfig",
     "TuneConfig",
     "WindowConfig",
+    "find_setting",
     "read_comparison",
     "read_config",
     "to_plain",
@@ -502,6 +503,11 @@ def _set(cls: Any, values: dict[str, Any], key: str, value: Any) -> None:
         if not is_dataclass(inner):
             raise ConfigError(f"unknown setting {key!r}: {'.'.join(path[: n + 1])} has nothing inside")
         at, hints = inside, get_type_hints(inner)
+
+
+def find_setting(name: str) -> str | None:
+    """Return the dotted key of the setting called ``name``, such as ``train.epochs`` for ``epochs``."""
+    return next((key for key in _dotted_keys(Config) if key.rpartition(".")[2] == name), None)
 
 
 def _dotted_keys(cls: Any, where: str = "") -> Iterator[str]:
