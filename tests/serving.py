@@ -12,7 +12,7 @@ from contextlib import contextmanager
 import uvicorn
 from fastapi import FastAPI
 
-from emovox.server.patience import Patience
+from emovox.server.timeouts import TimeoutProtocol
 
 
 def until(holds: Callable[[], bool], limit_s: float = 10.0) -> bool:
@@ -41,7 +41,7 @@ def serving(
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, send_bytes)
         config = uvicorn.Config(
             app,
-            http=Patience,
+            http=TimeoutProtocol,
             limit_concurrency=limit,
             log_level="critical",
             ws_per_message_deflate=False,

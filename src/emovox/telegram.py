@@ -39,8 +39,8 @@ from emovox.errors import (
 from emovox.inference.recognizer import Recognizer
 from emovox.inference.stream import BLOCK_S
 from emovox.results import Prediction, Segment
-from emovox.server.engine import Engine
-from emovox.server.limits import Rates
+from emovox.server.limits import RateLimit
+from emovox.server.model_pool import ModelPool
 from emovox.server.schemas import Refusal
 
 try:
@@ -154,9 +154,11 @@ class TelegramBot:
         if not base_url.startswith(("http://", "https://")):
             raise ConfigError(f"the address of the Bot API is {base_url!r}; expected one with https://")
         self._token, self._settings = token, settings
-        self._engine = Engine(("model",), lambda _: factory(), threads=settings.threads, queue=settings.queue)
+        self._engine = ModelPool(
+            ("model",), lambda _: factory(), threads=settings.threads, queue=settings.queue
+        )
         self._rates, self._text_rates, self._warning_rates = (
-            Rates(rate) for rate in (settings.rate, _TEXTS_PER_MINUTE, 1)
+            RateLimit(rate) for rate in (settings.rate, _TEXTS_PER_MINUTE, 1)
         )
         self._user_locks: WeakValueDictionary[int, asyncio.Lock] = WeakValueDictionary()
         self._n_active: Counter[int] = Counter()
@@ -368,7 +370,7 @@ class TelegramBot:
         picture: bytes | None = None
         try:
             async with self._drawing:
-                picture = await self._engine.run(lambda: draw_answer(answer), begun=True)
+                picture = await self._engine.run(lambda: draw_answer(answer), admitted=True)
         except MissingExtraError as error:
             _log.warning("%s", error)
         text = answer_text(answer)

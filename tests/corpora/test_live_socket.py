@@ -18,7 +18,7 @@ from emovox.client import live
 from emovox.inference.recognizer import Recognizer
 from emovox.results import Segment
 from emovox.server.app import create_app
-from emovox.server.settings import Settings
+from emovox.server.settings import ServerSettings
 from serving import serving
 
 RATE = 16_000
@@ -39,7 +39,7 @@ def model() -> Recognizer:
 
 @pytest.fixture(scope="module")
 def url(model: Recognizer) -> Iterator[str]:
-    with serving(create_app(Settings(), lambda name: model)) as (port, _):
+    with serving(create_app(ServerSettings(), lambda name: model)) as (port, _):
         yield f"http://127.0.0.1:{port}"
 
 

@@ -18,7 +18,7 @@ from emovox.errors import (
     ProfileError,
     ServerError,
 )
-from emovox.results import Prediction, Quality, Segment, Window
+from emovox.results import Adaptation, Prediction, Quality, Segment, Window
 
 __all__ = ["prediction", "raised", "segment", "window"]
 
@@ -60,6 +60,7 @@ def segment(row: Row, *, file: str | None = None) -> Segment:
         reason=row["reason"],
         file=file,
         channel=row["channel"],
+        adaptation=_adaptation(row),
     )
 
 
@@ -77,7 +78,13 @@ def prediction(row: Row, *, file: str | None = None, model: str | None = None) -
         file=file,
         channel=row["channel"],
         model=model,
+        adaptation=_adaptation(row),
     )
+
+
+def _adaptation(row: Row) -> Adaptation | None:
+    found = row.get("adaptation")
+    return None if found is None else Adaptation(**found)
 
 
 def _quality(row: Row) -> Quality:

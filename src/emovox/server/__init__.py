@@ -1,18 +1,18 @@
-"""A recogniser behind HTTP: transports that translate and limit (extra ``serve``).
+"""HTTP and WebSocket server with a page (extra ``serve``).
 
 ::
 
-    server     sockets, processes, signals
-    patience   how long a connection may keep us waiting
-    app        create_app(settings, factory): the parts, joined
-    http       the routes of files; `socket` that of live sound; `page/` what a browser shows
-    service    what the routes share: settings, engine, limits, metrics
-    engine     a few threads, a bounded queue, and the recognisers
-    answers    what is asked of a recording, and its rows
-    uploads    a body, streamed into a bounded temporary file
-    limits     who may ask, and how often
-    watch      what became of a request: measured, logged (`logs`), dressed
-    schemas    what is said over the wire
+    server          sockets, processes, signals
+    timeouts        time limits for slow HTTP connections
+    app             create_app(settings): the parts, assembled
+    routes          HTTP routes; `websocket` the live route, `page/` the files for a browser
+    limits          API key, requests per minute, concurrent requests
+    model_pool      a few threads, a bounded queue, and the recognisers
+    answers         predictions and timelines of an upload, as rows
+    uploads         reads a request's body into bounded temporary files
+    session         a live conversation without its socket; `stream_decoder` decodes its audio
+    monitoring      logs, metrics, and the middleware that records requests
+    schemas         documents of the interface
 """
 
 from __future__ import annotations

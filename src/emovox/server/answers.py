@@ -11,7 +11,7 @@ from emovox.inference.adaptation import Profile
 from emovox.inference.options import PredictOptions
 from emovox.inference.recognizer import Recognizer
 from emovox.results import Prediction, Segment
-from emovox.server.schemas import Refusal, check_overlap, refusal_for
+from emovox.server.schemas import Refusal, check_overlap, make_refusal
 from emovox.server.uploads import Upload
 
 __all__ = ["Event", "TimelineEvents", "check_options", "predict_upload", "predict_upload_timeline"]
@@ -41,7 +41,7 @@ def check_options(model: Recognizer, options: PredictOptions, profile: bytes | N
         options = replace(options, profile=None if profile is None else Profile.from_json(profile))
         stream = model.open_stream(options)
     except EmovoxError as error:
-        raise refusal_for(error) from None
+        raise make_refusal(error) from None
     check_overlap(stream.window_s, stream.hop_s, model.spec)
     return replace(options, labels=stream.labels)
 
@@ -55,7 +55,7 @@ def predict_upload(model: Recognizer, upload: Upload, options: PredictOptions) -
     try:
         found = [row for row, _ in model.results(upload.file, options)]
     except EmovoxError as error:
-        raise _without_name(refusal_for(error)) from None
+        raise _without_name(make_refusal(error)) from None
     return [replace(row, file=upload.name) for row in found if isinstance(row, Prediction)]
 
 
@@ -77,7 +77,7 @@ def predict_upload_timeline(
                     events.append(("window", {"channel": channel, **result.to_dict()}))
             yield TimelineEvents(events, step.duration_s, step.channels)
     except EmovoxError as error:
-        raise _without_name(refusal_for(error)) from None
+        raise _without_name(make_refusal(error)) from None
 
 
 def _without_name(refusal: Refusal) -> Refusal:

@@ -1,4 +1,4 @@
-"""The parts of a server, joined."""
+"""Assemble the ASGI application of the server."""
 
 from __future__ import annotations
 
@@ -18,82 +18,90 @@ from emovox.disclaimer import NOTICE
 from emovox.errors import EmovoxError, did_you_mean
 from emovox.inference.recognizer import Recognizer
 from emovox.inference.recognizer import load as load_model
-from emovox.server import http, logs, page, socket
-from emovox.server.engine import Engine, Factory
-from emovox.server.limits import Rates, Room
-from emovox.server.metrics import Metrics
-from emovox.server.schemas import Refusal, error_document, refusal_for
-from emovox.server.service import Service
-from emovox.server.session import Limits
-from emovox.server.settings import Settings
-from emovox.server.watch import Watch
+from emovox.server import page, routes, websocket
+from emovox.server.limits import ConcurrencyLimit, RateLimit, ServerState
+from emovox.server.model_pool import ModelFactory, ModelPool
+from emovox.server.monitoring import Metrics, RepeatedArguments, RequestMonitor, log_event
+from emovox.server.schemas import Refusal, error_document, make_refusal
+from emovox.server.session import SessionLimits
+from emovox.server.settings import ServerSettings
 
-__all__ = ["create_app", "factory_for"]
+__all__ = ["create_app", "make_factory"]
 
 
-def factory_for(settings: Settings) -> Factory:
-    """What opens the models of `emovox.load` by name, within the limits of ``settings``."""
-    return partial(_opened, max_s=settings.max_seconds)
+def make_factory(settings: ServerSettings) -> ModelFactory:
+    """Return a function that loads models by name, within the limits of ``settings``."""
+    return partial(_load, max_s=settings.max_seconds)
 
 
-def create_app(settings: Settings, factory: Factory | None = None) -> FastAPI:
-    """A server as an ASGI application. The models are opened when it starts.
+def _load(name: str, *, max_s: float) -> Recognizer:
+    return load_model(name, max_s=max_s)
+
+
+def create_app(settings: ServerSettings, factory: ModelFactory | None = None) -> FastAPI:
+    """Create the server as an ASGI application. Models are loaded when it starts.
 
     Args:
-        settings: what the operator decides.
-        factory: from a model's name to a recogniser, picklable; `emovox.load` when not given.
+        settings: set by the operator.
+        factory: from a model's name to a recogniser, picklable; default: `emovox.load`.
     """
-    engine = Engine(
-        settings.models, factory or factory_for(settings), threads=settings.threads, queue=settings.queue
+    models = ModelPool(
+        settings.models, factory or make_factory(settings), threads=settings.threads, queue=settings.queue
     )
-    service = Service(settings, engine, Rates(settings.rate), Room(settings.max_open), Metrics())
-    live = socket.Live(
+    sessions = websocket.SessionPool(
         threads=settings.threads,
-        places=settings.max_streams,
-        limits=Limits(idle_s=settings.stream_idle_s, longest_s=settings.max_stream_s),
+        max_sessions=settings.max_streams,
+        limits=SessionLimits(idle_s=settings.stream_idle_s, longest_s=settings.max_stream_s),
+    )
+    state = ServerState(
+        settings, models, RateLimit(settings.rate), ConcurrencyLimit(settings.max_open), Metrics()
     )
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        engine.open()
-        live.open()
-        logs.note("ready", models=list(settings.models))
+        models.open()
+        sessions.open()
+        log_event("ready", models=list(settings.models))
         try:
             yield
         finally:
-            live.close()
-            engine.close()
+            sessions.close()
+            models.close()
 
     app = FastAPI(
         title="emovox",
         version=emovox.__version__,
-        summary="The expressed emotion of recordings and live voices",
+        summary="The expressed emotion of recordings and live speech",
         description=NOTICE,
         lifespan=lifespan,
         docs_url=None,  # those pages load scripts from a third party
         redoc_url=None,
     )
-    app.state.service, app.state.live = service, live
-    app.include_router(http.openly)
-    app.include_router(http.router)
-    app.include_router(socket.router)
-    app.include_router(page.router())
-    app.add_exception_handler(Refusal, _refused)
-    app.add_exception_handler(EmovoxError, _erred)
-    app.add_exception_handler(RequestValidationError, _mistyped)
-    app.add_exception_handler(HTTPException, _routed_nowhere)
-    app.add_middleware(Watch, metrics=service.metrics)
+    app.state.shared, app.state.sessions = state, sessions
+    app.include_router(routes.public_router)
+    app.include_router(routes.router)
+    app.include_router(websocket.router)
+    app.include_router(page.make_router())
+    app.add_exception_handler(Refusal, _answer_refusal)
+    app.add_exception_handler(EmovoxError, _answer_error)
+    app.add_exception_handler(RequestValidationError, _answer_invalid_arguments)
+    app.add_exception_handler(HTTPException, _answer_unknown_route)
+    app.add_middleware(RepeatedArguments)
+    app.add_middleware(RequestMonitor, metrics=state.metrics)  # the last one added is the outermost
     return app
 
 
-def _opened(name: str, *, max_s: float) -> Recognizer:
-    return load_model(name, max_s=max_s)
+# --- errors ---------------------------------------------------------------------------------------
 
 
-# ------------------------------------------------------------------------------------ errors
+def _answer(
+    request: Request, status: int, code: str, message: str, headers: dict[str, str] | None = None
+) -> Response:
+    request.state.code = code
+    return JSONResponse(error_document(code, message), status, headers)
 
 
-async def _refused(request: Request, error: Exception) -> Response:
+async def _answer_refusal(request: Request, error: Exception) -> Response:
     assert isinstance(error, Refusal)
     headers = {}
     if error.retry_after_s is not None:
@@ -103,19 +111,18 @@ async def _refused(request: Request, error: Exception) -> Response:
     return _answer(request, error.status, error.code, error.message, headers)
 
 
-async def _erred(request: Request, error: Exception) -> Response:
+async def _answer_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, EmovoxError)
-    return await _refused(request, refusal_for(error))
+    return await _answer_refusal(request, make_refusal(error))
 
 
-async def _mistyped(request: Request, error: Exception) -> Response:
+async def _answer_invalid_arguments(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
-    text = "; ".join(_complaint(request, each) for each in error.errors()[:5])
+    text = "; ".join(_describe_invalid(request, each) for each in error.errors()[:5])
     return _answer(request, 400, "bad_argument", text)
 
 
-def _complaint(request: Request, found: dict[str, Any]) -> str:
-    """What was got, what was expected; for a misspelt name, the nearest."""
+def _describe_invalid(request: Request, found: dict[str, Any]) -> str:
     *_, name = map(str, found["loc"])
     if found["type"] != "extra_forbidden":
         reason = str(found["msg"]).removeprefix("Value error, ")  # pydantic's words
@@ -125,20 +132,11 @@ def _complaint(request: Request, found: dict[str, Any]) -> str:
     return f"no argument {name[:80]!r}; {did_you_mean(name, fields)}"
 
 
-_NOWHERE = {
-    404: ("not_found", "there is nothing here; see /openapi.json"),
-    405: ("bad_method", "not this method; see the header Allow"),
-}
-
-
-async def _routed_nowhere(request: Request, error: Exception) -> Response:
+async def _answer_unknown_route(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    code, text = _NOWHERE.get(error.status_code, ("refused", str(error.detail)))
+    known = {
+        404: ("not_found", "there is nothing here; see /openapi.json"),
+        405: ("bad_method", "this method is not allowed; see the header Allow"),
+    }
+    code, text = known.get(error.status_code, ("refused", str(error.detail)))
     return _answer(request, error.status_code, code, text, dict(error.headers or {}))
-
-
-def _answer(
-    request: Request, status: int, code: str, message: str, headers: dict[str, str] | None = None
-) -> Response:
-    request.state.code = code
-    return JSONResponse(error_document(code, message), status, headers)

@@ -1,4 +1,4 @@
-"""Who may ask, and how often: the API key, compared in constant time, and a token bucket a client."""
+"""Access control: API key, requests per minute and client, concurrent requests; as FastAPI dependencies."""
 
 from __future__ import annotations
 
@@ -7,26 +7,44 @@ import ipaddress
 import math
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import dataclass
 
+from fastapi import Depends, Request, Security, params
+from fastapi.security import APIKeyHeader, HTTPBearer
+from starlette.requests import HTTPConnection
+
+from emovox.server.model_pool import ModelPool
+from emovox.server.monitoring import Metrics
 from emovox.server.schemas import Refusal
+from emovox.server.settings import ServerSettings
 
-__all__ = ["MAX_CLIENTS", "Rates", "Room", "check_key", "client_of"]
+__all__ = [
+    "MAX_CLIENTS",
+    "ConcurrencyLimit",
+    "LimitConcurrency",
+    "RateLimit",
+    "RequireKey",
+    "ServerState",
+    "check_key",
+    "get_state",
+    "identify_client",
+]
 
 MAX_CLIENTS = 10_000
-"""Buckets kept; the client heard of longest ago is forgotten, and begins with a full one."""
+"""Buckets kept; the least recently seen client is dropped, and starts again with a full one."""
 
 
 def check_key(expected: str | None, headers: Mapping[str, str], given: str | None = None) -> None:
-    """Compare the API key that a request presents with the one that is asked for.
+    """Compare the API key of a request with the server's, in constant time.
 
     Args:
-        expected: the server's; ``None`` asks for none.
+        expected: the server's; ``None`` if none is needed.
         headers: ``Authorization: Bearer KEY`` or ``X-API-Key: KEY``.
-        given: a key that came another way, such as in the first frame of a WebSocket.
+        given: a key sent another way, such as in the first frame of a WebSocket.
 
     Raises:
-        Refusal: 401, there is none, or another.
+        Refusal: 401, the key is missing or wrong.
     """
     if expected is None:
         return
@@ -38,8 +56,8 @@ def check_key(expected: str | None, headers: Mapping[str, str], given: str | Non
         raise Refusal(401, "unauthorized", f"{what}; {how}")
 
 
-def client_of(host: str | None) -> str:
-    """What counts as one client: an IPv4 address, or the /64 that an IPv6 subscriber has at least."""
+def identify_client(host: str | None) -> str:
+    """Return what counts as one client: an IPv4 address, or the /64 network of an IPv6 address."""
     try:
         address = ipaddress.ip_address(host or "")
     except ValueError:
@@ -51,12 +69,12 @@ def client_of(host: str | None) -> str:
     return str(address)
 
 
-class Rates:
-    """A token bucket for each client: so many requests a minute, and as many at once.
+class RateLimit:
+    """A token bucket per client: so many requests per minute, and as many at once.
 
     Args:
-        rate: requests a minute; ``None``: no limit.
-        clock: seconds, ever rising.
+        rate: requests per minute; ``None``: no limit.
+        clock: monotonic seconds.
     """
 
     def __init__(self, rate: float | None, *, clock: Callable[[], float] = time.monotonic) -> None:
@@ -64,16 +82,16 @@ class Rates:
         self._full = 1.0 if rate is None else max(1.0, rate)
         self._clock = clock
         self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()
-        """Client -> (tokens, when they were counted)."""
+        """Client -> (tokens, time of the count)."""
 
     def __len__(self) -> int:
         return len(self._buckets)
 
     def take(self, client: str) -> None:
-        """Count one request of ``client``.
+        """Count a request of ``client``.
 
         Raises:
-            Refusal: 429, with the time when the next one is welcome.
+            Refusal: 429, with the time until the next one is accepted.
         """
         if self._per_s is None:
             return
@@ -89,27 +107,72 @@ class Rates:
             raise Refusal(
                 429,
                 "too_many_requests",
-                f"more than {self._per_s * 60:g} requests a minute; the next is welcome in {wait_s} s",
+                f"more than {self._per_s * 60:g} requests a minute; the next is accepted in {wait_s} s",
                 retry_after_s=wait_s,
             )
 
 
-class Room:
-    """How many may be inside at once: ``with room: ...``; one more is refused with 503."""
+class ConcurrencyLimit:
+    """A limit for concurrent requests: ``with limit: ...`` raises Refusal (503) above it."""
 
-    def __init__(self, places: int) -> None:
-        self._places = places
-        self.taken = 0
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self.n_active = 0
 
     def __enter__(self) -> None:
-        if self.taken >= self._places:
+        if self.n_active >= self._limit:
             raise Refusal(
                 503,
                 "overloaded",
-                f"{self._places} requests are open already; ask again in a moment",
+                f"{self._limit} requests are open already; ask again in a moment",
                 retry_after_s=1,
             )
-        self.taken += 1
+        self.n_active += 1
 
     def __exit__(self, *_: object) -> None:
-        self.taken -= 1
+        self.n_active -= 1
+
+
+@dataclass(frozen=True, slots=True)
+class ServerState:
+    """What the routes of a server share; made by `create_app`."""
+
+    settings: ServerSettings
+    models: ModelPool
+    rate: RateLimit
+    concurrency: ConcurrencyLimit
+    metrics: Metrics
+
+
+def get_state(connection: HTTPConnection) -> ServerState:
+    """Return the state of the server that a request or a WebSocket came to."""
+    state: ServerState = connection.app.state.shared
+    return state
+
+
+_KEY_SCHEMES = (
+    Security(HTTPBearer(auto_error=False, scheme_name="bearer", description="The server's API key.")),
+    Security(APIKeyHeader(name="X-API-Key", auto_error=False, scheme_name="key")),
+)
+
+
+async def _require_key(
+    request: Request, _bearer: object = _KEY_SCHEMES[0], _header: object = _KEY_SCHEMES[1]
+) -> None:
+    """Check the rate before the key, so that keys cannot be guessed quickly."""
+    state = get_state(request)
+    state.rate.take(identify_client(request.client.host if request.client else None))
+    check_key(state.settings.api_key, request.headers)
+
+
+async def _limit_concurrency(request: Request) -> AsyncIterator[None]:
+    """Count a request as active until its answer is sent."""
+    with get_state(request).concurrency:
+        yield
+
+
+RequireKey: params.Depends = Depends(_require_key)
+"""Dependency of every route that requires the API key."""
+
+LimitConcurrency: params.Depends = Depends(_limit_concurrency)
+"""Dependency of routes that accept audio."""

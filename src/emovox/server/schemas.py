@@ -1,4 +1,4 @@
-"""What is said over the wire: requests and answers, as the OpenAPI document shows them, and refusals."""
+"""Documents of the HTTP interface, as shown in the OpenAPI document, and errors for clients."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from emovox.results import REASONS
 
 __all__ = [
     "MAX_OVERLAP",
+    "AdaptationRow",
     "ErrorAnswer",
     "ErrorBody",
     "ErrorRow",
@@ -36,13 +37,13 @@ __all__ = [
     "TimelineAnswer",
     "WindowRow",
     "check_overlap",
+    "describe_model",
     "error_document",
-    "model_answer",
-    "refusal_for",
+    "make_refusal",
 ]
 
 MAX_OVERLAP = 12
-"""Windows that may judge the same moment, for each is a run of the model; the page asks for 6."""
+"""Windows that may contain the same moment, since each is a run of the model; the page uses 6."""
 
 _Scores = Annotated[
     dict[str, float], Field(description="Probability of each expressed emotion; they sum to 1.")
@@ -50,18 +51,18 @@ _Scores = Annotated[
 _SCORES = {"neutral": 0.08, "happy": 0.71, "sad": 0.03, "angry": 0.18}
 
 
-class _Said(BaseModel):
+class _Document(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
 
-class ModelName(_Said):
+class ModelName(_Document):
     """Which model answered."""
 
     name: str = Field(examples=["default"])
     version: str = Field(examples=["1"])
 
 
-class QualityRow(_Said):
+class QualityRow(_Document):
     """How usable the sound was; levels are in dB relative to full scale, null when there is none."""
 
     level_dbfs: float | None = Field(examples=[-23.4])
@@ -71,7 +72,14 @@ class QualityRow(_Said):
     warnings: list[str] = Field(examples=[[]])
 
 
-class PredictionRow(_Said):
+class AdaptationRow(_Document):
+    """How far an answer was adapted to a voice profile."""
+
+    weight: float = Field(ge=0, le=1, examples=[0.5])
+    n_clips: int = Field(examples=[2])
+
+
+class PredictionRow(_Document):
     """The expressed emotion of one recording, or of one channel of it."""
 
     file: str | None = Field(description="Base name of the file, if it had one.", examples=["clip.wav"])
@@ -85,24 +93,25 @@ class PredictionRow(_Said):
     confidence: float | None = Field(examples=[0.71])
     scores: _Scores = Field(examples=[_SCORES])
     quality: QualityRow | None
+    adaptation: AdaptationRow | None = Field(None, description="Present when a voice profile was used.")
 
 
-class ErrorRow(_Said):
-    """One of several files that could not be judged."""
+class ErrorRow(_Document):
+    """One of several files that could not be processed."""
 
     file: str | None
     error: str
 
 
-class PredictAnswer(_Said):
+class PredictAnswer(_Document):
     """One row a recording (a channel with ``channels=each``), in the order they were sent."""
 
     model: ModelName
     predictions: list[PredictionRow | ErrorRow]
 
 
-class SegmentRow(_Said):
-    """A stretch of speech with one expressed emotion."""
+class SegmentRow(_Document):
+    """A segment of speech with one expressed emotion."""
 
     file: str | None = Field(examples=["call.wav"])
     channel: int | None = Field(examples=[None])
@@ -112,9 +121,10 @@ class SegmentRow(_Said):
     reason: str | None = Field(examples=[None])
     confidence: float = Field(examples=[0.71])
     scores: _Scores = Field(examples=[_SCORES])
+    adaptation: AdaptationRow | None = Field(None, description="Present when a voice profile was used.")
 
 
-class WindowRow(_Said):
+class WindowRow(_Document):
     """The raw scores of one hop."""
 
     channel: int | None = Field(examples=[None])
@@ -124,7 +134,7 @@ class WindowRow(_Said):
     scores: _Scores = Field(description="Empty when there is too little speech.", examples=[_SCORES])
 
 
-class TimelineAnswer(_Said):
+class TimelineAnswer(_Document):
     """The segments of a recording in the order they became final; its windows when they were asked for."""
 
     model: ModelName
@@ -133,7 +143,7 @@ class TimelineAnswer(_Said):
     duration_s: float = Field(examples=[18.2])
 
 
-class ModelAnswer(_Said):
+class ModelAnswer(_Document):
     """A model that this server answers with."""
 
     name: str = Field(description="What to give as `model`.", examples=["default"])
@@ -150,50 +160,50 @@ class ModelAnswer(_Said):
     takes_profile: bool = Field(description="Whether it can use a voice profile.")
 
 
-class ModelsAnswer(_Said):
+class ModelsAnswer(_Document):
     """The models of this server."""
 
     models: list[ModelAnswer]
     default: str
 
 
-class StateAnswer(_Said):
-    """How the server is."""
+class StateAnswer(_Document):
+    """State of the server."""
 
     status: Literal["ok", "ready"]
 
 
-class ErrorBody(_Said):
-    """What went wrong: what was got, what was expected, what to do."""
+class ErrorBody(_Document):
+    """An error: what was given, what was expected, what to do."""
 
     code: str = Field(examples=["not_audio"])
-    message: str = Field(examples=["not sound that can be read; expected wav, flac, mp3, ..."])
+    message: str = Field(examples=["not audio that can be read; expected wav, flac, mp3, ..."])
 
 
-class ErrorAnswer(_Said):
-    """Every answer that is not the one asked for."""
+class ErrorAnswer(_Document):
+    """The body of every error."""
 
     error: ErrorBody
 
 
 class Refusal(Exception):
-    """A request that is not met.
+    """An error to report to the client.
 
     Args:
         status: of HTTP.
-        code: one word for programs.
+        code: a word for programs.
         message: a sentence for people.
-        retry_after_s: when to come again, where that helps.
+        retry_after_s: when to try again, where that helps.
     """
 
     def __init__(self, status: int, code: str, message: str, *, retry_after_s: float | None = None) -> None:
-        message = message.encode(errors="replace").decode()  # halves of surrogates cannot be sent back
+        message = message.encode(errors="replace").decode()  # lone surrogates cannot be encoded
         super().__init__(message)
         self.status, self.code, self.message = status, code, message
         self.retry_after_s = retry_after_s
 
 
-_MEANT: tuple[tuple[type[EmovoxError], int, str], ...] = (
+_STATUSES: tuple[tuple[type[EmovoxError], int, str], ...] = (
     (AudioTooLongError, 413, "too_long"),
     (AudioDecodeError, 415, "not_audio"),
     (MissingExtraError, 415, "not_audio"),
@@ -202,12 +212,12 @@ _MEANT: tuple[tuple[type[EmovoxError], int, str], ...] = (
     (ProfileError, 400, "bad_profile"),
     (ConfigError, 400, "bad_argument"),
 )
-"""The first that fits, from the special to the general."""
+"""The first match counts, from special to general."""
 
 
-def refusal_for(error: EmovoxError) -> Refusal:
-    """What an error of the library means to a client. One that is not a client's fault is raised again."""
-    for kind, status, code in _MEANT:
+def make_refusal(error: EmovoxError) -> Refusal:
+    """Return the refusal for an error of the library. Errors that are not the client's are raised again."""
+    for kind, status, code in _STATUSES:
         if isinstance(error, kind):
             return Refusal(status, code, str(error))
     raise error
@@ -220,29 +230,31 @@ def check_overlap(window_s: float, hop_s: float, spec: Spec) -> None:
         Refusal: 400, with the least hop.
     """
     most = max(MAX_OVERLAP, spec.window_s / spec.hop_s)
-    overlap = round(window_s / hop_s, 1)  # a hop is of whole samples, so perhaps a little less than was asked
+    overlap = round(
+        window_s / hop_s, 1
+    )  # a hop has whole samples, so it may be a little shorter than requested
     if overlap > round(most, 1):
         raise Refusal(
             400,
             "bad_argument",
-            f"hop is {hop_s:g} s and window {window_s:g} s: each moment would be judged {overlap:g} times; "
+            f"hop is {hop_s:g} s and window {window_s:g} s: each moment would be in {overlap:g} windows; "
             f"expected at most {most:g}, here a hop of {window_s / most:.3g} s",
         )
 
 
 def error_document(code: str, message: str) -> dict[str, Any]:
-    """The body of every error."""
+    """Return the body of an error."""
     return {"error": {"code": code, "message": message}}
 
 
-def model_answer(name: str, spec: Spec) -> dict[str, Any]:
-    """What is told of a model; ``name`` is what a request calls it."""
+def describe_model(name: str, spec: Spec) -> dict[str, Any]:
+    """Return the description of a model; ``name`` is its name in requests."""
     whole = spec.to_dict()
-    told = ("version", "description", "corpora", "protocol", "licence", "scores")
+    keys = ("version", "description", "corpora", "protocol", "licence", "scores")
     times = ("window_s", "hop_s", "min_s")
     return {
         "name": name,
         "labels": list(spec.labels),
-        **{key: whole[key] for key in (*told, *times)},
+        **{key: whole[key] for key in (*keys, *times)},
         "takes_profile": spec.normaliser is not None,
     }

@@ -1,4 +1,4 @@
-"""How a server runs: in one process or several, on a socket, until it is told to stop."""
+"""Run the server: one process or several, on a socket, until a signal stops it."""
 
 from __future__ import annotations
 
@@ -18,81 +18,79 @@ from fastapi import FastAPI
 from uvicorn.supervisors import Multiprocess
 
 from emovox.errors import EmovoxError
-from emovox.server import logs, metrics
-from emovox.server.app import create_app, factory_for
-from emovox.server.loops import SharingLoop
-from emovox.server.patience import Patience
-from emovox.server.session import Limits
-from emovox.server.settings import Settings
+from emovox.server.app import create_app, make_factory
+from emovox.server.monitoring import MULTIPROCESS_VARIABLE, log_config, log_event
+from emovox.server.session import SessionLimits
+from emovox.server.settings import ServerSettings
+from emovox.server.timeouts import TimeoutProtocol
 
-__all__ = ["bound", "run", "url_of"]
+__all__ = ["format_url", "open_listener", "run"]
 
 _MAX_CONNECTIONS = 2000
-"""Of a process, idle ones too; uvicorn refuses more with a bare 503."""
+"""Per process, including idle ones; uvicorn answers 503 above it."""
 
 _MAX_FILES = 8192
-"""Open at a time in a process, where the system allows it."""
+"""Open files per process, where the system allows it."""
 
 _SPARE_FILES = 200
-"""Not for connections: models, recordings that lie on the disk, counts."""
-
-_SHARING = f"{SharingLoop.__module__}:{SharingLoop.__qualname__}"
-"""As uvicorn wants it: each process makes its own."""
+"""Files reserved for models, spooled uploads and counters."""
 
 
-def run(settings: Settings, *, level: str = "info", started: Callable[[str], None] | None = None) -> None:
-    """Serve until SIGINT or SIGTERM; what was taken by then is finished, within ``settings.drain_s``.
+def run(
+    settings: ServerSettings, *, level: str = "info", on_start: Callable[[str], None] | None = None
+) -> None:
+    """Serve until SIGINT or SIGTERM; requests in progress are finished within ``settings.drain_s``.
 
     Args:
-        settings: what the operator decides.
+        settings: set by the operator.
         level: of the log, on stderr, as `logging` names it.
-        started: is told the address once the socket is bound.
+        on_start: called with the URL once the socket is bound.
 
     Raises:
-        EmovoxError: the address cannot be had.
+        EmovoxError: the address cannot be used.
     """
-    with bound(settings.host, settings.port) as listener:
+    with open_listener(settings.host, settings.port) as listener:
         config = uvicorn.Config(
-            partial(_app, settings),
+            partial(_create_frozen_app, settings),
             factory=True,
             workers=settings.workers,
-            loop=_SHARING if settings.workers > 1 else "asyncio",
-            log_config=logs.configured(level),
-            log_level=None,  # as log_config says
-            access_log=False,  # it names paths and addresses; we write lines of our own
+            loop="asyncio",
+            log_config=log_config(level),
+            log_level=None,  # see log_config
+            access_log=False,  # it contains paths and addresses; we write our own lines
             server_header=False,
-            http=Patience,
-            limit_concurrency=_connections(),
-            ws_max_size=Limits().message_bytes,
-            ws_per_message_deflate=False,  # of sound it saves little, and costs more than judging it
+            http=TimeoutProtocol,
+            limit_concurrency=_limit_connections(),
+            ws_max_size=SessionLimits().message_bytes,
+            ws_per_message_deflate=False,  # it saves little for audio, and costs more than predicting
             timeout_graceful_shutdown=math.ceil(settings.drain_s),
         )
-        url = url_of(listener)
-        logs.note("listening", url=url, models=list(settings.models), workers=settings.workers)
+        url = format_url(listener)
+        log_event("listening", url=url, models=list(settings.models), workers=settings.workers)
         if not settings.is_loopback and settings.api_key is None:
-            logs.note("open_to_all", level=logging.WARNING, url=url)
-        if started is not None:
-            started(url)
-        with _shared_counts() if settings.workers > 1 else nullcontext():
+            log_event("open_to_all", level=logging.WARNING, url=url)
+        if on_start is not None:
+            on_start(url)
+        with _shared_counters() if settings.workers > 1 else nullcontext():
             if settings.workers > 1:
                 Multiprocess(config, sockets=[listener]).run()
             else:
                 uvicorn.Server(config).run(sockets=[listener])
 
 
-def _app(settings: Settings) -> FastAPI:
-    app = create_app(settings, factory_for(settings))
+def _create_frozen_app(settings: ServerSettings) -> FastAPI:
+    app = create_app(settings, make_factory(settings))
     gc.collect()
-    gc.freeze()  # what is loaded stays to the end; to look through it for garbage would hold live voices up
+    gc.freeze()  # loaded objects stay to the end; collecting among them would delay live sessions
     return app
 
 
 @contextmanager
-def bound(host: str, port: int) -> Iterator[socket.socket]:
-    """A socket at that address, which listens; closed in the end.
+def open_listener(host: str, port: int) -> Iterator[socket.socket]:
+    """Open a listening socket, closed when the context is left.
 
     Raises:
-        EmovoxError: the address cannot be had.
+        EmovoxError: the address cannot be used.
     """
     try:
         family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
@@ -106,14 +104,14 @@ def bound(host: str, port: int) -> Iterator[socket.socket]:
         yield listener
 
 
-def url_of(listener: socket.socket) -> str:
-    """Where a browser finds it."""
+def format_url(listener: socket.socket) -> str:
+    """Return the URL of a listening socket."""
     host, port = listener.getsockname()[:2]
     return f"http://[{host}]:{port}" if listener.family is socket.AF_INET6 else f"http://{host}:{port}"
 
 
-def _connections() -> int:
-    """How many connections a process may hold; the limit of its open files is raised for them."""
+def _limit_connections() -> int:
+    """Return how many connections a process may hold; raises its limit of open files for them."""
     try:
         import resource
     except ImportError:  # Windows, which has no such limit
@@ -130,16 +128,16 @@ def _connections() -> int:
 
 
 @contextmanager
-def _shared_counts() -> Iterator[None]:
-    """A folder where worker processes keep their counts, so that /metrics tells the sum."""
-    folder = tempfile.mkdtemp(prefix="emovox-counts-")
-    before = os.environ.get(metrics.SHARED)
-    os.environ[metrics.SHARED] = folder  # read by prometheus_client in the processes to come
+def _shared_counters() -> Iterator[None]:
+    """Provide a folder where worker processes keep their counters, so that /metrics returns the sum."""
+    folder = tempfile.mkdtemp(prefix="emovox-counters-")
+    before = os.environ.get(MULTIPROCESS_VARIABLE)
+    os.environ[MULTIPROCESS_VARIABLE] = folder  # read by prometheus_client in the processes to come
     try:
         yield
     finally:
         if before is None:
-            del os.environ[metrics.SHARED]
+            del os.environ[MULTIPROCESS_VARIABLE]
         else:
-            os.environ[metrics.SHARED] = before
+            os.environ[MULTIPROCESS_VARIABLE] = before
         shutil.rmtree(folder, ignore_errors=True)

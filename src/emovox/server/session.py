@@ -1,15 +1,15 @@
-"""What may a live client say, and what is it told? One conversation, without its socket.
+"""A live conversation between a client and a recogniser, without its socket.
 
 ::
 
-    new --start--> listening --flush--> flushed --start--> listening ...
-                    |     ^
-                    +-----+  binary: windows and segments
+    new --start--> active --flush--> flushed --start--> active ...
+                    |   ^
+                    +---+  binary: windows and segments
 
     any of them --stop, a refusal, an idle client, too long a session--> closed
 
-A frame goes in, and out comes work that is done a piece at a time: in a thread, in turn with that of others.
-So a session knows nothing of sockets, loops and threads, and a test can hold all of it.
+A frame gives work that is done a piece at a time, in a thread, in turn with that of other sessions. So a
+session knows nothing of sockets, event loops and threads, and can be tested alone.
 """
 
 from __future__ import annotations
@@ -30,46 +30,56 @@ from emovox.errors import EmovoxError, did_you_mean
 from emovox.inference.options import PredictOptions
 from emovox.inference.recognizer import Recognizer
 from emovox.results import Segment, Window
-from emovox.server.schemas import Refusal, check_overlap, refusal_for
-from emovox.server.wire import ENCODINGS, wire
+from emovox.server.schemas import Refusal, check_overlap, make_refusal
+from emovox.server.stream_decoder import ENCODINGS, make_decoder
 
-__all__ = ["Answer", "Limits", "Session", "Start", "State", "Voice", "Work", "advance", "close_code"]
+__all__ = [
+    "Session",
+    "SessionLimits",
+    "SessionMessage",
+    "SessionModel",
+    "SessionState",
+    "StartMessage",
+    "Work",
+    "advance",
+    "get_close_code",
+]
 
-Answer: TypeAlias = dict[str, Any]
-"""What a client is told, in plain JSON types."""
+SessionMessage: TypeAlias = dict[str, Any]
+"""A message to the client, in plain JSON types."""
 
-Work: TypeAlias = Generator[list[Answer], None, list[Answer]]
-"""Done a piece at a time by `advance`; each piece gives answers, and may raise `Refusal`."""
+Work: TypeAlias = Generator[list[SessionMessage], None, list[SessionMessage]]
+"""Done a piece at a time by `advance`; each piece yields messages, and may raise `Refusal`."""
 
 
-class State(enum.Enum):
-    """Where a conversation stands."""
+class SessionState(enum.Enum):
+    """State of a conversation."""
 
     NEW = "new"
-    LISTENING = "listening"
+    ACTIVE = "active"
     FLUSHED = "flushed"
     CLOSED = "closed"
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
-    """How much one client may ask for."""
+class SessionLimits:
+    """Limits for one session."""
 
     message_bytes: int = 1 << 20
     """Of one frame: half a minute of 16 kHz pcm16."""
     idle_s: float = 30.0
-    """Between two frames that hold anything."""
+    """Between two frames that are not empty."""
     longest_s: float = 4 * 3600.0
-    """Of sound that is listened to at a stretch, and of a whole session by the clock."""
+    """Of one recording in audio, and of a whole session by the clock."""
 
 
 @dataclass(frozen=True, slots=True)
-class Start(Record):
-    """How a client wants to be heard. ``None``: as the model and the server have it."""
+class StartMessage(Record):
+    """The options of a client. ``None``: the default of the model or the server."""
 
     encoding: str = "pcm16"
     rate: int | None = None
-    """Hz of bare samples; a container knows its own."""
+    """Hz of raw samples; a container states its own."""
     window: float | None = None
     """Seconds."""
     hop: float | None = None
@@ -85,102 +95,104 @@ class Start(Record):
                 f"encoding: got {self.encoding[:40]!r}; {did_you_mean(self.encoding, ENCODINGS)}"
             )
         if self.encoding != "webm" and self.rate is None:
-            raise ValueError("rate: it is missing; the Hz of the samples, such as 16000")
+            raise ValueError("rate: missing; expected the Hz of the samples, such as 16000")
 
 
 @dataclass(frozen=True, slots=True)
-class Voice:
-    """Who will listen to a client."""
+class SessionModel:
+    """The model that serves a session."""
 
     name: str
-    """Of the model, as clients call it."""
+    """As clients call it."""
     recognizer: Recognizer
 
 
 class Session:
-    """One client's conversation: its frames one after the other, and all work on one to its end.
+    """The conversation with one client: frames are processed one after the other.
 
     Args:
-        opened: who listens, for what a client asked; may raise `Refusal` (a wrong key, no such model).
-        limits: of this client.
-        clock: seconds, ever rising.
+        find_model: returns the model for a start message; may raise `Refusal` (a wrong key, no such model).
+        limits: of this session.
+        clock: monotonic seconds.
     """
 
     def __init__(
         self,
-        opened: Callable[[Start], Voice],
+        find_model: Callable[[StartMessage], SessionModel],
         *,
-        limits: Limits | None = None,
+        limits: SessionLimits | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.state = State.NEW
-        self._opened, self._clock = opened, clock
-        self._limits = limits or Limits()
-        self._begun_at = self._last_at = clock()
+        self.state = SessionState.NEW
+        self._find_model, self._clock = find_model, clock
+        self._limits = limits or SessionLimits()
+        self._started_at = self._last_at = clock()
         self._lock = threading.RLock()
-        self._take: _Take | None = None
-        self._taken_s = 0.0
+        self._recording: _LiveRecording | None = None
+        self._finished_s = 0.0
 
     @property
-    def heard_s(self) -> float:
-        """Seconds of sound since the session began."""
-        return self._taken_s + (0.0 if self._take is None else self._take.heard_s)
+    def audio_s(self) -> float:
+        """Seconds of audio since the session began."""
+        return self._finished_s + (0.0 if self._recording is None else self._recording.audio_s)
 
     def receive(self, frame: str | bytes) -> Work:
-        """Take a text or binary frame. Doing the work may raise `Refusal`; the session is closed then."""
-        if frame:  # an empty one says nothing, so it is as good as none
+        """Accept a text or binary frame. The work may raise `Refusal`, which closes the session."""
+        if frame:  # an empty frame does not count as activity
             self._last_at = self._clock()
-        return self._guarded(self._said(frame) if isinstance(frame, str) else self._sounded(frame))
+        return self._guard(
+            self._process_text(frame) if isinstance(frame, str) else self._process_audio(frame)
+        )
 
     def wait_s(self) -> float:
-        """How long the next frame may take; later it is for `expire`."""
-        return max(0.0, min(self._idle_at, self._over_at) - self._clock())
+        """Return how long to wait for the next frame before calling `expire`."""
+        return max(0.0, min(self._idle_deadline, self._end_deadline) - self._clock())
 
     def expire(self) -> Work:
-        """No frame came in time: what is left is given, and then the `Refusal` raised."""
-        return self._guarded(self._expired())
+        """End a session without frames: flush the recording, then raise `Refusal`."""
+        return self._guard(self._process_expiry())
 
     def close(self) -> None:
-        """Let go of everything. Any thread may; a piece of work that is being done is done first."""
+        """Release everything, from any thread; waits for a piece of work in progress."""
         with self._lock:
-            self.state = State.CLOSED
-            self._put_down()
+            self.state = SessionState.CLOSED
+            self._close_recording()
 
     @property
-    def _idle_at(self) -> float:
+    def _idle_deadline(self) -> float:
         return self._last_at + self._limits.idle_s
 
     @property
-    def _over_at(self) -> float:
-        return self._begun_at + self._limits.longest_s
+    def _end_deadline(self) -> float:
+        return self._started_at + self._limits.longest_s
 
-    def _guarded(self, work: Work) -> Work:
-        """An error closes the session, and nobody closes it in the middle of a piece."""
+    def _guard(self, work: Work) -> Work:
+        """Close the session on errors; hold the lock during each piece."""
         while True:
             with self._lock:
                 try:
                     answers = next(work)
                 except StopIteration as end:
-                    last: list[Answer] = end.value
+                    last: list[SessionMessage] = end.value
                     return last
                 except EmovoxError as error:
                     self.close()
-                    raise refusal_for(error) from error
+                    raise make_refusal(error) from error
                 except BaseException:
                     self.close()
                     raise
             yield answers
 
-    def _put_down(self) -> None:
-        take, self._take = self._take, None
-        if take is not None:
-            self._taken_s += take.heard_s
-            take.close()
+    def _close_recording(self) -> None:
+        recording, self._recording = self._recording, None
+        if recording is not None:
+            self._finished_s += recording.audio_s
+            recording.close()
 
-    # ------------------------------------------------------------------ what frames mean
+    # --- frames ---
 
-    def _said(self, text: str) -> Work:
-        values = self._message(text)
+    def _process_text(self, text: str) -> Work:
+        values = self._parse(text)
         kind = values.pop("type", None)
         if kind == "start":
             return self._start(values)
@@ -189,132 +201,132 @@ class Session:
         if kind == "stop":
             self.close()
             return []
-        raise Refusal(400, "bad_message", f"{_EXPECTED}; got a message of another type")
+        raise Refusal(400, "bad_message", f"{_EXPECTED}; got another type of message")
 
-    def _message(self, text: str) -> dict[str, Any]:
-        self._check(len(text))
+    def _parse(self, text: str) -> dict[str, Any]:
+        self._check_size(len(text))
         try:
             values = parse_json(text.encode(errors="replace"))
         except ValueError as error:
             raise Refusal(400, "bad_message", f"{_EXPECTED}; {error}") from None
         if not isinstance(values, dict):
-            raise Refusal(400, "bad_message", f"{_EXPECTED}; got no object")
+            raise Refusal(400, "bad_message", f"{_EXPECTED}; got another JSON type")
         return values
 
-    def _start(self, values: dict[str, Any]) -> list[Answer]:
-        if self.state not in (State.NEW, State.FLUSHED):
-            raise Refusal(409, "out_of_order", "start: the session listens already; flush it first")
+    def _start(self, values: dict[str, Any]) -> list[SessionMessage]:
+        if self.state not in (SessionState.NEW, SessionState.FLUSHED):
+            raise Refusal(409, "out_of_order", "start: a recording is in progress; flush it first")
         if isinstance(values.get("labels"), str):
             values["labels"] = values["labels"].split(",")
         try:
-            start = Start.from_dict(values, "start")
+            start = StartMessage.from_dict(values, "start")
         except ValueError as error:
             raise Refusal(400, "bad_argument", str(error)) from None
-        self._take = _Take(start, self._opened(start), self._limits.longest_s)
-        self.state = State.LISTENING
-        return [self._take.ready()]
+        self._recording = _LiveRecording(start, self._find_model(start), self._limits.longest_s)
+        self.state = SessionState.ACTIVE
+        return [self._recording.ready()]
 
-    def _sounded(self, data: bytes) -> Work:
-        self._check(len(data))
-        if self._take is None:
-            raise Refusal(409, "out_of_order", "sound came before a start; say how it is to be heard first")
-        return (yield from self._take.push(data))
+    def _process_audio(self, data: bytes) -> Work:
+        self._check_size(len(data))
+        if self._recording is None:
+            raise Refusal(409, "out_of_order", "audio arrived before a start message")
+        return (yield from self._recording.push(data))
 
     def _flush(self) -> Work:
-        if self._take is None:
-            raise Refusal(409, "out_of_order", "flush: nothing is listened to; start first")
-        answers = yield from self._take.flush()
-        self._put_down()
-        self.state = State.FLUSHED
+        if self._recording is None:
+            raise Refusal(409, "out_of_order", "flush: no recording is in progress; start first")
+        answers = yield from self._recording.flush()
+        self._close_recording()
+        self.state = SessionState.FLUSHED
         return answers
 
-    def _expired(self) -> Work:
-        if self._take is not None:
+    def _process_expiry(self) -> Work:
+        if self._recording is not None:
             yield (yield from self._flush())
-        if self._idle_at <= self._over_at:
+        if self._idle_deadline <= self._end_deadline:
             raise Refusal(
-                408, "idle", f"nothing came for {self._limits.idle_s:g} s; start again when there is sound"
+                408, "idle", f"no data for {self._limits.idle_s:g} s; start again when there is audio"
             )
-        raise _too_long(self._limits.longest_s)
+        raise _make_length_refusal(self._limits.longest_s)
 
-    def _check(self, size: int) -> None:
+    def _check_size(self, size: int) -> None:
         most = self._limits.message_bytes
         if size > most:
             raise Refusal(413, "too_large", f"a message of {size} bytes; send at most {most} at once")
 
 
-class _Take:
-    """One sound, from a start to a flush.
+class _LiveRecording:
+    """One recording, from a start to a flush.
 
     Raises:
-        EmovoxError: it cannot be heard as the start asks.
+        EmovoxError: the options of the start cannot be met.
     """
 
-    def __init__(self, start: Start, voice: Voice, longest_s: float) -> None:
+    def __init__(self, start: StartMessage, model: SessionModel, longest_s: float) -> None:
         options = PredictOptions(
             labels=start.labels,
             vad=start.vad,  # type: ignore[arg-type]  # checked there
             window_s=start.window,
             hop_s=start.hop,
         )
-        self.heard_s = 0.0
-        self._voice, self._longest_s = voice, longest_s
-        self._wire = wire(start.encoding, SAMPLE_RATE if start.rate is None else start.rate)
-        self._stream = voice.recognizer.open_stream(options, sample_rate=self._wire.rate)
-        check_overlap(self._stream.window_s, self._stream.hop_s, voice.recognizer.spec)
+        self.audio_s = 0.0
+        self._model, self._longest_s = model, longest_s
+        self._decoder = make_decoder(start.encoding, SAMPLE_RATE if start.rate is None else start.rate)
+        self._stream = model.recognizer.open_stream(options, sample_rate=self._decoder.rate)
+        check_overlap(self._stream.window_s, self._stream.hop_s, model.recognizer.spec)
 
-    def ready(self) -> Answer:
-        """What the client is told at the start: all that it left to the model."""
+    def ready(self) -> SessionMessage:
+        """Return the message that confirms the start, with all defaults filled in."""
         return {
             "type": "ready",
             "session": secrets.token_hex(8),
-            "model": {"name": self._voice.name, "version": self._voice.recognizer.spec.version},
+            "model": {"name": self._model.name, "version": self._model.recognizer.spec.version},
             "labels": list(self._stream.labels),
             "window_s": self._stream.window_s,
             "hop_s": self._stream.hop_s,
         }
 
     def push(self, data: bytes) -> Work:
-        """Hear what the bytes complete."""
-        return self._hear(self._wire.push(data))
+        """Process the samples that the bytes complete."""
+        return self._process(self._decoder.push(data))
 
     def flush(self) -> Work:
-        """Hear to the end."""
-        answers = yield from self._hear(self._wire.flush())
-        return answers + self._rest()
+        """Process the rest."""
+        answers = yield from self._process(self._decoder.flush())
+        return answers + self._finish()
 
     def close(self) -> None:
-        """Let go of the decoder."""
-        self._wire.close()
+        """Close the decoder."""
+        self._decoder.close()
 
-    def _hear(self, sounds: Iterable[NDArray[Any]]) -> Work:
-        """Hear ``(n,)`` samples each, one a piece of work."""
-        answers: list[Answer] = []
+    def _process(self, sounds: Iterable[NDArray[Any]]) -> Work:
+        """Process arrays of shape ``(n,)``, one per piece of work."""
+        answers: list[SessionMessage] = []
         for number, sound in enumerate(sounds):
             if number:
                 yield answers
-            answers = _answers(self._stream.push(sound))
-            self.heard_s += len(sound) / self._wire.rate
-            if self.heard_s > self._longest_s:
-                yield answers + self._rest()
-                raise _too_long(self._longest_s)
+            answers = _format_results(self._stream.push(sound))
+            self.audio_s += len(sound) / self._decoder.rate
+            if self.audio_s > self._longest_s:
+                yield answers + self._finish()
+                raise _make_length_refusal(self._longest_s)
         return answers
 
-    def _rest(self) -> list[Answer]:
-        flushed = {"type": "flushed", "duration_s": round(self.heard_s, 3)}
-        return [*_answers(self._stream.flush()), flushed]
+    def _finish(self) -> list[SessionMessage]:
+        flushed = {"type": "flushed", "duration_s": round(self.audio_s, 3)}
+        return [*_format_results(self._stream.flush()), flushed]
 
 
-def advance(work: Work) -> tuple[list[Answer], bool]:
-    """Do the next piece; its answers, and whether it was the last."""
+def advance(work: Work) -> tuple[list[SessionMessage], bool]:
+    """Do the next piece; return its messages, and whether it was the last."""
     try:
         return next(work), False
     except StopIteration as end:
         return end.value, True
 
 
-def close_code(refusal: Refusal) -> int:
-    """The code that a WebSocket is closed with."""
+def get_close_code(refusal: Refusal) -> int:
+    """Return the code with which a WebSocket is closed."""
     if refusal.code == "too_long":
         return 4002
     return _CLOSE_CODES.get(refusal.status, 1011)
@@ -331,14 +343,14 @@ _CLOSE_CODES = {
     429: 1008,
     503: 1013,
 }
-"""Of HTTP -> of WebSocket: RFC 6455 and its registry; the 4000s are ours."""
+"""HTTP status -> WebSocket code: RFC 6455 and its registry; the 4000s are ours."""
 
-_EXPECTED = 'expected {"type": "start"}, {"type": "flush"}, {"type": "stop"}, or bytes of sound'
+_EXPECTED = 'expected {"type": "start"}, {"type": "flush"}, {"type": "stop"}, or bytes of audio'
 
 
-def _answers(found: list[Window | Segment]) -> list[Answer]:
+def _format_results(found: list[Window | Segment]) -> list[SessionMessage]:
     return [{"type": "window" if isinstance(each, Window) else "segment", **each.to_dict()} for each in found]
 
 
-def _too_long(longest_s: float) -> Refusal:
+def _make_length_refusal(longest_s: float) -> Refusal:
     return Refusal(413, "too_long", f"a session ends after {longest_s:g} s; open another one")

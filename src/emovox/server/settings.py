@@ -1,4 +1,4 @@
-"""How a server is set up: everything an operator may decide, checked once."""
+"""Settings of the server, validated once."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from pathlib import Path
 
 from emovox.errors import ConfigError
 
-__all__ = ["Settings"]
+__all__ = ["ServerSettings"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Settings:
-    """What an operator decides. Immutable, and travels to worker processes.
+class ServerSettings:
+    """Settings of the operator: immutable, and sent to worker processes.
 
     Raises:
         ConfigError: a value is out of range; the message says what is expected.
@@ -28,32 +28,32 @@ class Settings:
     workers: int = 1
     """Processes, each with models of its own."""
     threads: int = 2
-    """Judgements at a time in a process; more than cores gain nothing."""
+    """Predictions at a time in a process; more than there are cores gain nothing."""
     queue: int = 32
-    """Judgements that may wait in a process; what comes then is told to come again."""
+    """Predictions that may wait in a process; further ones are answered 503."""
     max_open: int = 128
-    """Requests being received, judged or answered at a time in a process."""
+    """Requests being read_body, judged or answered at a time in a process."""
     api_key: str | None = field(default=None, repr=False)
     max_upload_mb: float = 25.0
     """Of a whole request, all its files together; 1 MB is 1 000 000 bytes."""
     max_seconds: float = 600.0
-    """Of one recording, and as decoded: decoding stops there."""
+    """Of one recording, measured while decoding."""
     max_files: int = 32
     """In one request."""
     upload_timeout_s: float = 60.0
-    """A body that is not there by then is given up."""
+    """Time limit for a request's body."""
     rate: float | None = None
-    """Requests a minute that one client may make; ``None``: no limit."""
+    """Requests per minute and client; ``None``: no limit."""
     max_streams: int = 64
-    """Live voices at a time in a process; 50 keep two cores about half busy."""
+    """SessionPool voices at a time in a process; 50 keep two cores about half busy."""
     stream_idle_s: float = 30.0
-    """A live client that sends nothing for so long is let go."""
+    """A live session without data for so long is closed."""
     max_stream_s: float = 4 * 3600.0
-    """Of a live session, by the clock and in sound."""
+    """Of a live session, by the clock and in audio."""
     profiles: Path | None = None
     """Folder of voice profiles that ``?profile=NAME`` may name, each ``NAME.json``."""
     drain_s: float = 30.0
-    """How long a server that was told to stop goes on with what it took."""
+    """Time for requests in progress when the server stops."""
 
     def __post_init__(self) -> None:
         at_least_one = ("workers", "threads", "max_open", "max_files", "max_streams")
@@ -74,8 +74,8 @@ class Settings:
         _check("rate", self.rate, self.rate is None or 0 < self.rate < float("inf"), "more than 0 a minute")
         _check("models", self.models, bool(self.models), "at least one name")
         _check("models", self.models, len(set(self.models)) == len(self.models), "each name once")
-        if self.api_key is not None and not self.api_key.strip():  # would let everybody in, or nobody
-            raise ConfigError("the API key is empty; make it long and random, or ask for none")
+        if self.api_key is not None and not self.api_key.strip():  # would admit everybody, or nobody
+            raise ConfigError("the API key is empty; make it long and random, or leave it out")
         if self.profiles is not None and not self.profiles.is_dir():
             raise ConfigError(f"profiles is {os.fspath(self.profiles)!r}; expected a folder that exists")
 
@@ -91,7 +91,7 @@ class Settings:
             return True
         try:
             return ipaddress.ip_address(self.host).is_loopback
-        except ValueError:  # another name: who knows
+        except ValueError:  # another host name
             return False
 
 

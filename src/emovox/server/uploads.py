@@ -1,7 +1,7 @@
-"""A request's body -> files of a bounded size, none of which outlives the request.
+"""Read a request's body into files of bounded size that are gone when the request ends.
 
-Nothing of a body is believed: neither the length it declares, nor the names and types of its parts. Files lie
-in memory up to 1 MiB, then in a temporary file that has no name, so that not even a crash leaves one behind.
+Nothing in a body is trusted: neither its declared length, nor the names and types of its parts. Files are in
+memory up to 1 MiB, then in a temporary file without a name, so that not even a crash leaves one behind.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from starlette.requests import ClientDisconnect, Request
 from emovox.inference.adaptation import MAX_PROFILE_BYTES
 from emovox.server.schemas import Refusal
 
-__all__ = ["MAX_NAME", "Body", "Upload", "base_name", "received"]
+__all__ = ["MAX_NAME", "RequestBody", "Upload", "base_name", "read_body"]
 
 MAX_NAME = 255
-"""Characters of a file's name that are echoed."""
+"""Characters of a file name that are returned."""
 
 _IN_MEMORY = 1 << 20
 _PARTS = ("file", "profile")
@@ -36,20 +36,20 @@ class Upload:
     """One file of a request."""
 
     name: str | None
-    """Its base name as the client gave it; to be echoed, never to be opened."""
+    """Its base name as the client gave it; returned, never opened."""
     file: BinaryIO
 
 
 @dataclass(frozen=True, slots=True)
-class Body:
-    """What a request brought."""
+class RequestBody:
+    """The content of a request."""
 
     files: tuple[Upload, ...]
     profile: bytes | None = None
 
 
 def base_name(name: str | None) -> str | None:
-    """The last part of a path of any system, at most `MAX_NAME` characters."""
+    """Return the last part of a path of any system, at most `MAX_NAME` characters."""
     if name is None:
         return None
     last = PurePosixPath(PureWindowsPath(name).name).name[:MAX_NAME]
@@ -57,27 +57,27 @@ def base_name(name: str | None) -> str | None:
 
 
 @asynccontextmanager
-async def received(
+async def read_body(
     request: Request, *, max_bytes: int, max_files: int, timeout_s: float
-) -> AsyncIterator[Body]:
-    """The body of ``request``; its files are gone when the context is left.
+) -> AsyncIterator[RequestBody]:
+    """Read the body of ``request``; its files are closed when the context is left.
 
     Raises:
         Refusal: 413, more bytes or files than may be, declared or sent; 400, nothing, or no form that can be
             read; 408, it took longer than ``timeout_s``; 415, another kind of multipart.
     """
-    _check_declared(request, max_bytes)
+    _check_length(request, max_bytes)
     content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if content_type.startswith("multipart/") and content_type != "multipart/form-data":
-        raise Refusal(415, "not_audio", f"got {content_type[:80]}; expected multipart/form-data, or sound")
-    stream = _bounded(request, max_bytes)
-    read = _form if content_type == "multipart/form-data" else _raw
+        raise Refusal(415, "not_audio", f"got {content_type[:80]}; expected multipart/form-data, or audio")
+    stream = _limit_stream(request, max_bytes)
+    read = _read_form if content_type == "multipart/form-data" else _read_raw
     try:
         async with asyncio.timeout(timeout_s):
             body = await read(request, stream, max_files)
     except TimeoutError:
         raise Refusal(
-            408, "too_slow", f"the body was not there after {timeout_s:g} s; send less, or faster"
+            408, "too_slow", f"the body did not arrive within {timeout_s:g} s; send less, or faster"
         ) from None
     try:
         yield body
@@ -86,27 +86,27 @@ async def received(
             upload.file.close()
 
 
-def _check_declared(request: Request, max_bytes: int) -> None:
-    """Refuse before a byte is read."""
+def _check_length(request: Request, max_bytes: int) -> None:
+    """Refuse a declared length before a byte is read."""
     declared = request.headers.get("content-length", "")
     if declared.isdecimal() and int(declared[:20]) > max_bytes:
-        raise _too_large(max_bytes)
+        raise _make_size_refusal(max_bytes)
 
 
-async def _bounded(request: Request, max_bytes: int) -> AsyncGenerator[bytes, None]:
-    """The body as it comes, counted: what is declared need not be true, and chunks declare nothing."""
+async def _limit_stream(request: Request, max_bytes: int) -> AsyncGenerator[bytes, None]:
+    """Yield and count the body: the declared length may be false, and chunked bodies have none."""
     n = 0
     try:
         async for chunk in request.stream():
             n += len(chunk)
             if n > max_bytes:
-                raise _too_large(max_bytes)
+                raise _make_size_refusal(max_bytes)
             yield chunk
     except ClientDisconnect:
-        raise Refusal(499, "gone", "the client went away before its body was there") from None
+        raise Refusal(499, "gone", "the client disconnected before its body arrived") from None
 
 
-async def _raw(request: Request, stream: AsyncGenerator[bytes, None], max_files: int) -> Body:
+async def _read_raw(request: Request, stream: AsyncGenerator[bytes, None], max_files: int) -> RequestBody:
     file = SpooledTemporaryFile(max_size=_IN_MEMORY)  # noqa: SIM115
     try:
         upload = UploadFile(cast(BinaryIO, file), size=0)  # writes in a thread once it is on the disk
@@ -118,10 +118,10 @@ async def _raw(request: Request, stream: AsyncGenerator[bytes, None], max_files:
     except BaseException:
         file.close()
         raise
-    return Body((Upload(None, cast(BinaryIO, file)),))
+    return RequestBody((Upload(None, cast(BinaryIO, file)),))
 
 
-async def _form(request: Request, stream: AsyncGenerator[bytes, None], max_files: int) -> Body:
+async def _read_form(request: Request, stream: AsyncGenerator[bytes, None], max_files: int) -> RequestBody:
     parser = MultiPartParser(
         _without_charset(request.headers["content-type"]),
         stream,
@@ -134,17 +134,17 @@ async def _form(request: Request, stream: AsyncGenerator[bytes, None], max_files
     except MultiPartException as error:
         status = 413 if error.message.startswith("Too many files") else 400
         raise Refusal(status, "bad_form", f"{error.message} Expected multipart/form-data") from None
-    opened = [part for _, part in form.multi_items() if isinstance(part, UploadFile)]
+    uploads = [part for _, part in form.multi_items() if isinstance(part, UploadFile)]
     try:
-        return await _sorted(form.multi_items(), max_files)
+        return await _sort_parts(form.multi_items(), max_files)
     except BaseException:
-        for part in opened:
+        for part in uploads:
             part.file.close()
         raise
 
 
 def _without_charset(content_type: str) -> Headers:
-    """What the parser needs of the header. By a charset it would decode names, be it any codec of Python."""
+    """Return the header without a charset, which the parser would use to decode names, with any codec."""
     boundary = parse_options_header(content_type)[1].get(b"boundary")
     if boundary is None:
         return Headers({"content-type": "multipart/form-data"})
@@ -152,25 +152,25 @@ def _without_charset(content_type: str) -> Headers:
     return Headers(raw=[(b"content-type", b'multipart/form-data; boundary="' + quoted + b'"')])
 
 
-async def _sorted(parts: list[tuple[str, UploadFile | str]], max_files: int) -> Body:
+async def _sort_parts(parts: list[tuple[str, UploadFile | str]], max_files: int) -> RequestBody:
     files, profiles = [], []
     for name, part in parts:
         if name not in _PARTS:
             raise Refusal(400, "bad_form", f"a part is named {name[:80]!r}; expected 'file' or 'profile'")
         if name == "profile":
-            profiles.append(await _text(part))
+            profiles.append(await _read_text(part))
         elif isinstance(part, str):
-            raise Refusal(400, "bad_form", "a part 'file' is no file; give it a filename")
+            raise Refusal(400, "bad_form", "a part 'file' is not a file; give it a filename")
         else:
             files.append(Upload(base_name(part.filename), part.file))
     if not files:
         raise Refusal(400, "empty", "there is no part named 'file'; expected a recording or several")
     if len(files) > max_files or len(profiles) > 1:
         raise Refusal(413, "bad_form", f"expected at most {max_files} files and one profile")
-    return Body(tuple(files), profiles[0] if profiles else None)
+    return RequestBody(tuple(files), profiles[0] if profiles else None)
 
 
-async def _text(part: UploadFile | str) -> bytes:
+async def _read_text(part: UploadFile | str) -> bytes:
     if isinstance(part, str):
         return part.encode()
     text = await part.read(MAX_PROFILE_BYTES + 1)
@@ -180,5 +180,5 @@ async def _text(part: UploadFile | str) -> bytes:
     return text
 
 
-def _too_large(max_bytes: int) -> Refusal:
+def _make_size_refusal(max_bytes: int) -> Refusal:
     return Refusal(413, "too_large", f"the body has more than {max_bytes / 1e6:g} MB; send less, or in parts")

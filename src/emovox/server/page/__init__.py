@@ -1,6 +1,6 @@
-"""The page that people open: its files, as they lie here, under headers that allow nothing from elsewhere.
+"""The page for browsers: its files, and headers that allow nothing from other servers.
 
-A file is served only when it is in `FILES`: no path that a client sends ever reaches the disk.
+Only files in `FILES` are served: no path that a client sends is ever used to open a file.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from fastapi import APIRouter, HTTPException, Request, Response
 
 from emovox import disclaimer
 
-__all__ = ["FILES", "HEADERS", "content", "router"]
+__all__ = ["FILES", "HEADERS", "make_router", "read_file"]
 
 _SCRIPT = "text/javascript; charset=utf-8"
 
@@ -53,27 +53,28 @@ HEADERS: Mapping[str, str] = {
 """Sent with every file: no inline script or style, nothing from another server, no frame around it."""
 
 
-def content(name: str) -> bytes:
-    """A file of the page; ``index.html`` with the words of `emovox.disclaimer` in their places."""
+def read_file(name: str) -> bytes:
+    """Return a file of the page; ``index.html`` with the texts of `emovox.disclaimer` filled in."""
     text = (Path(__file__).parent / name).read_text(encoding="utf-8")
     if name == "index.html":
-        for word in ("NOTICE", "LIMITS", "TO_TELL"):
-            text = text.replace("{{" + word + "}}", html.escape(getattr(disclaimer, word)))
+        for name_ in ("NOTICE", "LIMITS", "TO_TELL"):
+            text = text.replace("{{" + name_ + "}}", html.escape(getattr(disclaimer, name_)))
     return text.encode()
 
 
-def router() -> APIRouter:
-    """``/`` and ``/page/*``. The files are read now, and again for no request."""
+def make_router() -> APIRouter:
+    """Return the routes ``/`` and ``/page/*``. The files are read once, now."""
     routes = APIRouter(include_in_schema=False)
-    bodies = {name: content(name) for name in FILES}
-    stamps = {name: f'"{hashlib.sha256(body).hexdigest()[:16]}"' for name, body in bodies.items()}
+    bodies = {name: read_file(name) for name in FILES}
+    etags = {name: f'"{hashlib.sha256(body).hexdigest()[:16]}"' for name, body in bodies.items()}
 
     def answer(name: str, request: Request) -> Response:
-        headers = {**HEADERS, "ETag": stamps[name]}
-        if request.headers.get("if-none-match") == stamps[name]:
+        headers = {**HEADERS, "ETag": etags[name]}
+        if request.headers.get("if-none-match") == etags[name]:
             return Response(status_code=304, headers=headers)
         return Response(bodies[name], media_type=FILES[name], headers=headers)
 
+    @routes.head("/")
     @routes.get("/")
     async def index(request: Request) -> Response:
         return answer("index.html", request)

@@ -18,7 +18,7 @@ from emovox.errors import AudioValueError, ConfigError, LabelError, ServerError
 from emovox.inference.recognizer import Recognizer
 from emovox.results import Segment, Window
 from emovox.server.app import create_app
-from emovox.server.settings import Settings
+from emovox.server.settings import ServerSettings
 from serving import serving
 
 RATE = 16_000
@@ -32,7 +32,7 @@ def model(tiny_bundle: Path) -> Recognizer:
 
 @pytest.fixture(scope="module")
 def url(model: Recognizer) -> Iterator[str]:
-    with serving(create_app(Settings(api_key="secret"), lambda name: model)) as (port, _):
+    with serving(create_app(ServerSettings(api_key="secret"), lambda name: model)) as (port, _):
         yield f"http://127.0.0.1:{port}"
 
 

@@ -24,12 +24,22 @@ from emovox import audio
 from emovox.errors import AudioDecodeError, MissingExtraError
 from emovox.inference.recognizer import Recognizer
 from emovox.server.schemas import Refusal
-from emovox.server.session import Answer, Limits, Session, Start, State, Voice, Work, advance, close_code
-from emovox.server.wire import MAX_SILENT_BYTES, Media
+from emovox.server.session import (
+    Session,
+    SessionLimits,
+    SessionMessage,
+    SessionModel,
+    SessionState,
+    StartMessage,
+    Work,
+    advance,
+    get_close_code,
+)
+from emovox.server.stream_decoder import MAX_SILENT_BYTES, ContainerDecoder
 
 RATE = 16_000
 START = {"type": "start", "rate": RATE, "encoding": "pcm16"}
-TINY = Limits(message_bytes=20_000, idle_s=30, longest_s=100)
+TINY = SessionLimits(message_bytes=20_000, idle_s=30, longest_s=100)
 
 
 def talk(rate: int = RATE) -> np.ndarray:
@@ -55,12 +65,12 @@ def model(tiny_bundle: Path) -> Recognizer:
 
 @pytest.fixture
 def open_session(model: Recognizer) -> Callable[..., Session]:
-    return lambda **named: Session(lambda start: Voice("tiny", model), **named)
+    return lambda **named: Session(lambda start: SessionModel("tiny", model), **named)
 
 
-def done(work: Work) -> list[Answer]:
+def done(work: Work) -> list[SessionMessage]:
     """All answers of a piece of work."""
-    answers: list[Answer] = []
+    answers: list[SessionMessage] = []
     is_last = False
     while not is_last:
         found, is_last = advance(work)
@@ -68,11 +78,11 @@ def done(work: Work) -> list[Answer]:
     return json.loads(json.dumps(answers))  # type: ignore[no-any-return]
 
 
-def said(session: Session, **message: Any) -> list[Answer]:
+def said(session: Session, **message: Any) -> list[SessionMessage]:
     return done(session.receive(json.dumps(message)))
 
 
-def heard(session: Session, start: dict[str, Any], data: bytes, cuts: list[int]) -> list[Answer]:
+def heard(session: Session, start: dict[str, Any], data: bytes, cuts: list[int]) -> list[SessionMessage]:
     """All that is answered to ``data``, sent in messages cut at ``cuts``."""
     answers = said(session, **start)
     edges = [0, *sorted(cut % (len(data) + 1) for cut in cuts), len(data)]
@@ -81,7 +91,7 @@ def heard(session: Session, start: dict[str, Any], data: bytes, cuts: list[int])
     return answers + said(session, type="flush")
 
 
-def rows(answers: list[Answer], kind: str = "segment") -> list[Answer]:
+def rows(answers: list[SessionMessage], kind: str = "segment") -> list[SessionMessage]:
     return [{k: v for k, v in row.items() if k != "type"} for row in answers if row["type"] == kind]
 
 
@@ -99,7 +109,7 @@ CUTS = st.lists(st.integers(0, 10**6), max_size=12)
 @given(cuts=CUTS)
 def test_pcm16_in_any_messages_is_the_timeline(model: Recognizer, cuts: list[int]) -> None:
     x = pcm16(talk())
-    session = Session(lambda start: Voice("tiny", model))
+    session = Session(lambda start: SessionModel("tiny", model))
     answers = heard(session, START, x.tobytes(), cuts)
     assert rows(answers) == timeline(model, x, sample_rate=RATE)
     assert len(rows(answers)) >= 2
@@ -113,7 +123,9 @@ def test_pcm16_in_any_messages_is_the_timeline(model: Recognizer, cuts: list[int
 def test_float32_at_another_rate_is_the_timeline(model: Recognizer, cuts: list[int]) -> None:
     x = talk(22_050)
     start = {**START, "encoding": "float32", "rate": 22_050, "hop": 0.5, "window": 2, "labels": "sad,happy"}
-    answers = heard(Session(lambda start: Voice("tiny", model)), start, x.astype("<f4").tobytes(), cuts)
+    answers = heard(
+        Session(lambda start: SessionModel("tiny", model)), start, x.astype("<f4").tobytes(), cuts
+    )
     wanted = timeline(model, x, sample_rate=22_050, hop_s=0.5, window_s=2.0, labels="sad,happy")
     assert rows(answers) == wanted
     assert answers[0]["labels"] == ["sad", "happy"]
@@ -141,7 +153,7 @@ def webm(times: float = 1) -> bytes:
 def test_webm_in_any_messages_is_the_timeline_of_the_file(model: Recognizer, cuts: list[int]) -> None:
     data = webm()
     start = {"type": "start", "encoding": "webm"}
-    answers = heard(Session(lambda start: Voice("tiny", model)), start, data, cuts)
+    answers = heard(Session(lambda start: SessionModel("tiny", model)), start, data, cuts)
     assert rows(answers) == timeline(model, data)
     assert len(rows(answers)) >= 2
 
@@ -152,13 +164,13 @@ def test_webm_is_heard_while_it_arrives(open_session: Callable[..., Session]) ->
     for at in range(0, len(data), 20_000):
         done(session.receive(data[at : at + 20_000]))
         there_s = len(audio.read(data[: at + 20_000])) / RATE
-        assert there_s - 0.1 < session.heard_s <= there_s, "all that is there is heard at once"
+        assert there_s - 0.1 < session.audio_s <= there_s, "all that is there is heard at once"
 
 
 def test_segments_come_once_they_are_final(open_session: Callable[..., Session], model: Recognizer) -> None:
     session, x = open_session(), pcm16(talk())
     said(session, **START)
-    seen: list[Answer] = []
+    seen: list[SessionMessage] = []
     for at in range(0, len(x), 1600):
         for answer in done(session.receive(x[at : at + 1600].tobytes())):
             if answer["type"] == "segment":
@@ -180,7 +192,7 @@ def test_a_torn_sample_at_the_end_is_no_sound(
 def test_a_session_starts_again(open_session: Callable[..., Session]) -> None:
     session, x = open_session(), pcm16(talk()).tobytes()
     once = heard(session, START, x, [])
-    assert session.state is State.FLUSHED
+    assert session.state is SessionState.FLUSHED
     again = heard(session, START, x, [100])
     assert rows(again) == rows(once)
     assert once[0]["session"] != again[0]["session"]
@@ -196,7 +208,7 @@ def test_a_long_message_is_many_pieces(open_session: Callable[..., Session]) -> 
     while not advance(work)[1]:
         n += 1
     assert n == 20
-    assert session.heard_s == 20
+    assert session.audio_s == 20
 
 
 def test_a_long_packed_message_is_many_pieces(open_session: Callable[..., Session]) -> None:
@@ -215,7 +227,7 @@ def test_a_long_packed_message_is_many_pieces(open_session: Callable[..., Sessio
 def refused(session: Session, frame: str | bytes) -> Refusal:
     with pytest.raises(Refusal) as caught:
         done(session.receive(frame))
-    assert session.state is State.CLOSED
+    assert session.state is SessionState.CLOSED
     return caught.value
 
 
@@ -223,7 +235,7 @@ def refused(session: Session, frame: str | bytes) -> Refusal:
     ("frame", "code", "words"),
     [
         ("", 1007, "not JSON"),
-        ("[]", 1007, "no object"),
+        ("[]", 1007, "another JSON type"),
         ('{"type": "begin"}', 1007, "flush"),
         ('{"type": ["start"]}', 1007, "stop"),
         ('{"type": "stop", "type": "stop"}', 1007, "twice"),
@@ -235,8 +247,8 @@ def refused(session: Session, frame: str | bytes) -> Refusal:
         ('{"type": "start", "rate": 16000, "windows": 3}', 1007, "'window'"),
         ('{"type": "start", "rate": 16000, "window": 300}', 1007, "takes 0.5 to 10 s"),
         ('{"type": "start", "rate": 16000, "hop": 0.01}', 1007, "hop"),
-        ('{"type": "start", "rate": 16000, "hop": 0.2}', 1007, "15 times; expected at most 12"),
-        ('{"type": "start", "rate": 16000, "hop": 0.1, "window": 1.5}', 1007, "15 times"),
+        ('{"type": "start", "rate": 16000, "hop": 0.2}', 1007, "in 15 windows; expected at most 12"),
+        ('{"type": "start", "rate": 16000, "hop": 0.1, "window": 1.5}', 1007, "in 15 windows"),
         ('{"type": "start", "rate": 16000, "\\ud800": 1}', 1007, "?"),
         ('{"type": "start", "rate": 16000, "hop": NaN}', 1007, "NaN"),
         ('{"type": "start", "rate": 16000, "labels": ["joyous"]}', 1007, "joyous"),
@@ -251,43 +263,43 @@ def test_what_is_refused(
     open_session: Callable[..., Session], frame: str | bytes, code: int, words: str
 ) -> None:
     refusal = refused(open_session(limits=TINY), frame)
-    assert close_code(refusal) == code
+    assert get_close_code(refusal) == code
     assert words in refusal.message
 
 
 def test_a_second_start_and_late_sound_are_out_of_order(open_session: Callable[..., Session]) -> None:
     session = open_session()
     said(session, **START)
-    assert close_code(refused(session, json.dumps(START))) == 4000
+    assert get_close_code(refused(session, json.dumps(START))) == 4000
     session = open_session()
     heard(session, START, bytes(3200), [])
-    assert close_code(refused(session, b"\0\0")) == 4000
+    assert get_close_code(refused(session, b"\0\0")) == 4000
 
 
 def test_samples_that_are_no_numbers(open_session: Callable[..., Session]) -> None:
     session = open_session()
     said(session, **{**START, "encoding": "float32"})
     refusal = refused(session, np.full(100, np.nan, "<f4").tobytes())
-    assert (close_code(refusal), refusal.code) == (1007, "unusable_sound")
+    assert (get_close_code(refusal), refusal.code) == (1007, "unusable_sound")
 
 
 def test_who_listens_may_refuse() -> None:
-    def opened(start: Start) -> Voice:
+    def opened(start: StartMessage) -> SessionModel:
         assert "secret" not in repr(start)
         raise Refusal(401, "unauthorized", "the API key is wrong")
 
     session = Session(opened)
-    assert close_code(refused(session, json.dumps({**START, "api_key": "secret"}))) == 1008
+    assert get_close_code(refused(session, json.dumps({**START, "api_key": "secret"}))) == 1008
 
 
 def test_a_fault_of_ours_is_raised_and_closes() -> None:
-    def opened(start: Start) -> Voice:
+    def opened(start: StartMessage) -> SessionModel:
         raise ZeroDivisionError
 
     session = Session(opened)
     with pytest.raises(ZeroDivisionError):
         done(session.receive(json.dumps(START)))
-    assert session.state is State.CLOSED
+    assert session.state is SessionState.CLOSED
 
 
 def test_what_is_no_container(open_session: Callable[..., Session]) -> None:
@@ -295,16 +307,16 @@ def test_what_is_no_container(open_session: Callable[..., Session]) -> None:
     session = open_session()
     with pytest.raises(Refusal) as caught:
         heard(session, {"type": "start", "encoding": "webm"}, b"RIFF" + bytes(100_000), [50])
-    assert close_code(caught.value) == 1003
+    assert get_close_code(caught.value) == 1003
 
 
 def test_a_container_without_end_and_sound_is_given_up() -> None:
     pytest.importorskip("av")
-    media = Media()
+    media = ContainerDecoder()
     header = webm()[:200]
     endless = b"\xec\x10\xff\xff\xff\xff\xff\xff"  # a void of 4 GiB, which has to be skipped
     parts = [header + endless, *[bytes(1 << 16)] * (MAX_SILENT_BYTES >> 15)]
-    with pytest.raises(AudioDecodeError, match="no sound"):
+    with pytest.raises(AudioDecodeError, match="without audio"):
         list(itertools.chain.from_iterable(media.push(part) for part in parts))
     media.close()
 
@@ -314,8 +326,8 @@ def test_without_the_extra_a_client_learns_at_once(
 ) -> None:
     monkeypatch.setitem(__import__("sys").modules, "av", None)
     with pytest.raises(MissingExtraError):
-        Media()
-    assert close_code(refused(open_session(), '{"type": "start", "encoding": "webm"}')) == 1003
+        ContainerDecoder()
+    assert get_close_code(refused(open_session(), '{"type": "start", "encoding": "webm"}')) == 1003
 
 
 # ------------------------------------------------------------------ time
@@ -339,8 +351,8 @@ def test_an_idle_client_gets_the_rest_and_is_let_go(open_session: Callable[..., 
     assert not is_last
     with pytest.raises(Refusal) as caught:
         advance(work)
-    assert close_code(caught.value) == 4001
-    assert session.state is State.CLOSED
+    assert get_close_code(caught.value) == 4001
+    assert session.state is SessionState.CLOSED
 
 
 def test_empty_frames_are_as_good_as_none(open_session: Callable[..., Session]) -> None:
@@ -368,17 +380,17 @@ def test_a_session_is_not_for_ever(open_session: Callable[..., Session]) -> None
     assert advance(work)[0][-1]["type"] == "flushed"
     with pytest.raises(Refusal) as caught:
         advance(work)
-    assert close_code(caught.value) == 4002
+    assert get_close_code(caught.value) == 4002
 
 
 def test_sound_is_not_for_ever_either(open_session: Callable[..., Session]) -> None:
-    session = open_session(limits=Limits(longest_s=5))
+    session = open_session(limits=SessionLimits(longest_s=5))
     said(session, **START)
     work = session.receive(pcm16(talk()).tobytes())
     answers = [each for _ in range(6) for each in advance(work)[0]]
     with pytest.raises(Refusal) as caught:
         advance(work)
-    assert close_code(caught.value) == 4002
+    assert get_close_code(caught.value) == 4002
     assert answers[-1] == {"type": "flushed", "duration_s": 6.0}
     assert len(rows(answers)) >= 1
 
@@ -397,7 +409,7 @@ def test_a_session_frees_its_state(open_session: Callable[..., Session], encodin
     data = pcm16(talk()).tobytes() if encoding == "pcm16" else webm()
     session = open_session()
     said(session, **{**START, "encoding": encoding})
-    stream = weakref.ref(session._take._stream)  # type: ignore[union-attr]
+    stream = weakref.ref(session._recording._stream)  # type: ignore[union-attr]
     work = session.receive(data)
     advance(work)
     if way != "in the middle":
@@ -416,10 +428,10 @@ def test_a_session_frees_its_state(open_session: Callable[..., Session], encodin
 def test_closing_waits_for_the_piece_that_is_done(model: Recognizer) -> None:
     begun, go_on = threading.Event(), threading.Event()
 
-    def opened(start: Start) -> Voice:
+    def opened(start: StartMessage) -> SessionModel:
         begun.set()
         go_on.wait(10)
-        return Voice("tiny", model)
+        return SessionModel("tiny", model)
 
     session = Session(opened)
     worker = threading.Thread(target=advance, args=(session.receive(json.dumps(START)),))
@@ -432,8 +444,8 @@ def test_closing_waits_for_the_piece_that_is_done(model: Recognizer) -> None:
     go_on.set()
     for thread in (worker, closer):
         thread.join(10)
-    assert session.state is State.CLOSED
-    assert session._take is None
+    assert session.state is SessionState.CLOSED
+    assert session._recording is None
 
 
 # ------------------------------------------------------------------ whatever comes
@@ -467,11 +479,11 @@ def answered(session: Session, frames: list[str | bytes]) -> int | None:
         for frame in frames:
             for answer in done(session.receive(frame)):
                 assert answer["type"] in ("ready", "window", "segment", "flushed")
-            if session.state is State.CLOSED:
+            if session.state is SessionState.CLOSED:
                 break
     except Refusal as refusal:
-        assert session.state is State.CLOSED
-        return close_code(refusal)
+        assert session.state is SessionState.CLOSED
+        return get_close_code(refusal)
     session.close()
     return None
 
@@ -479,7 +491,7 @@ def answered(session: Session, frames: list[str | bytes]) -> int | None:
 @settings(max_examples=80)
 @given(frames=st.lists(FRAMES, max_size=8))
 def test_whatever_comes_is_answered_or_refused(model: Recognizer, frames: list[str | bytes]) -> None:
-    assert answered(Session(lambda start: Voice("tiny", model)), frames) in (None, 1003, 1007, 4000)
+    assert answered(Session(lambda start: SessionModel("tiny", model)), frames) in (None, 1003, 1007, 4000)
 
 
 @settings(max_examples=30)
@@ -495,7 +507,7 @@ def test_a_damaged_container_is_heard_or_refused(model: Recognizer, data: st.Dat
         bytes(whole[cut:]),
         '{"type": "flush"}',
     ]
-    assert answered(Session(lambda start: Voice("tiny", model)), frames) in (None, 1003, 1007)
+    assert answered(Session(lambda start: SessionModel("tiny", model)), frames) in (None, 1003, 1007)
 
 
 class Conversation(RuleBasedStateMachine):
@@ -505,49 +517,49 @@ class Conversation(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.session = Session(lambda start: Voice("tiny", self.model))
-        self.at = State.NEW
+        self.session = Session(lambda start: SessionModel("tiny", self.model))
+        self.at = SessionState.NEW
         self.n_samples = 0
 
-    def go(self, frame: str | bytes, allowed: set[State], to: State) -> list[Answer]:
+    def go(self, frame: str | bytes, allowed: set[SessionState], to: SessionState) -> list[SessionMessage]:
         if self.at in allowed:
             self.at = to
             return done(self.session.receive(frame))
-        self.at = State.CLOSED
-        assert close_code(refused(self.session, frame)) == 4000
+        self.at = SessionState.CLOSED
+        assert get_close_code(refused(self.session, frame)) == 4000
         return []
 
-    @precondition(lambda self: self.at is not State.CLOSED)
+    @precondition(lambda self: self.at is not SessionState.CLOSED)
     @rule()
     def start(self) -> None:
-        found = self.go(json.dumps(START), {State.NEW, State.FLUSHED}, State.LISTENING)
-        assert [each["type"] for each in found] == ["ready"] * (self.at is State.LISTENING)
+        found = self.go(json.dumps(START), {SessionState.NEW, SessionState.FLUSHED}, SessionState.ACTIVE)
+        assert [each["type"] for each in found] == ["ready"] * (self.at is SessionState.ACTIVE)
         self.n_samples = 0
 
-    @precondition(lambda self: self.at is not State.CLOSED)
+    @precondition(lambda self: self.at is not SessionState.CLOSED)
     @rule(n=st.integers(0, 40_000))
     def sound(self, n: int) -> None:
         before, self.n_samples = self.n_samples, self.n_samples + n
-        found = self.go(bytes(2 * n), {State.LISTENING}, State.LISTENING)
-        if self.at is State.LISTENING:
+        found = self.go(bytes(2 * n), {SessionState.ACTIVE}, SessionState.ACTIVE)
+        if self.at is SessionState.ACTIVE:
             assert len(found) == self.n_samples // RATE - before // RATE
 
-    @precondition(lambda self: self.at is not State.CLOSED)
+    @precondition(lambda self: self.at is not SessionState.CLOSED)
     @rule()
     def flush(self) -> None:
-        found = self.go('{"type": "flush"}', {State.LISTENING}, State.FLUSHED)
-        if self.at is State.FLUSHED:
+        found = self.go('{"type": "flush"}', {SessionState.ACTIVE}, SessionState.FLUSHED)
+        if self.at is SessionState.FLUSHED:
             assert found[-1] == {"type": "flushed", "duration_s": round(self.n_samples / RATE, 3)}
 
-    @precondition(lambda self: self.at is State.CLOSED)
+    @precondition(lambda self: self.at is SessionState.CLOSED)
     @rule()
     def open_another(self) -> None:
         self.__init__()  # type: ignore[misc]
 
-    @precondition(lambda self: self.at is not State.CLOSED)
+    @precondition(lambda self: self.at is not SessionState.CLOSED)
     @rule()
     def stop(self) -> None:
-        assert self.go('{"type": "stop"}', set(State), State.CLOSED) == []
+        assert self.go('{"type": "stop"}', set(SessionState), SessionState.CLOSED) == []
 
     @invariant()
     def agree(self) -> None:

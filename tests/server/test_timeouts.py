@@ -22,9 +22,9 @@ from websockets.sync.client import connect
 
 import emovox
 from emovox.audio import SAMPLE_RATE
-from emovox.server import patience, server
+from emovox.server import server, timeouts
 from emovox.server.app import create_app
-from emovox.server.settings import Settings
+from emovox.server.settings import ServerSettings
 from serving import serving, until
 from speech import talk, wav
 
@@ -34,8 +34,8 @@ BIG = 4_000_000
 
 @pytest.fixture(autouse=True)
 def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(patience, "HEADERS_S", 0.4)
-    monkeypatch.setattr(patience, "READ_S", 0.4)
+    monkeypatch.setattr(timeouts, "HEADER_TIMEOUT_S", 0.4)
+    monkeypatch.setattr(timeouts, "READ_TIMEOUT_S", 0.4)
 
 
 @pytest.fixture(scope="module")
@@ -170,8 +170,8 @@ def test_a_websocket_may_be_silent(port: int) -> None:
 def test_of_too_many_connections_some_are_told_and_the_others_closed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(patience, "TOLD", 1)
-    monkeypatch.setattr(patience, "HEADERS_S", 5.0)
+    monkeypatch.setattr(timeouts, "N_REFUSED", 1)
+    monkeypatch.setattr(timeouts, "HEADER_TIMEOUT_S", 5.0)
     with serving(FastAPI(), limit=2) as (port, running):
         connections = [opened(port) for _ in range(3)]
         assert until(lambda: len(running.server_state.connections) == 3)
@@ -213,15 +213,15 @@ def test_who_reads_slowly_gets_all(port: int) -> None:
 
 def test_events_that_nobody_reads_hold_no_place(tiny_bundle: Path) -> None:
     model = emovox.load(tiny_bundle)
-    app = create_app(Settings(models=("tiny",)), lambda _: model)
+    app = create_app(ServerSettings(models=("tiny",)), lambda _: model)
     sound = wav(np.resize(talk(), 200 * SAMPLE_RATE), subtype="PCM_16")
     ask = b"POST /v1/timeline?format=sse&windows=true&hop=0.25 HTTP/1.1\r\nHost: x\r\n"
     with serving(app, send_bytes=10_000) as (port, _), opened(port) as connection:
         connection.sendall(ask + b"Content-Length: %d\r\n\r\n" % len(sound) + sound)
         assert connection.recv(12) == b"HTTP/1.1 200"
-        service = app.state.service
-        assert service.room.taken == 1
-        assert until(lambda: service.room.taken == 0)
+        service = app.state.shared
+        assert service.concurrency.n_active == 1
+        assert until(lambda: service.concurrency.n_active == 0)
         assert service.metrics.audio_s._value.get() < 200, "it was let go before its end"
 
 
@@ -232,9 +232,9 @@ def test_the_server_is_run_so(monkeypatch: pytest.MonkeyPatch) -> None:
     how: dict[str, Any] = {}
     monkeypatch.setattr("uvicorn.Config", lambda app, **named: how.update(named))
     monkeypatch.setattr("uvicorn.Server", lambda config: FakeServer())
-    monkeypatch.setattr(server, "_connections", lambda: 321)
-    server.run(Settings(port=0))
-    assert how["http"] is patience.Patience
+    monkeypatch.setattr(server, "_limit_connections", lambda: 321)
+    server.run(ServerSettings(port=0))
+    assert how["http"] is timeouts.TimeoutProtocol
     assert how["limit_concurrency"] == 321
 
 
@@ -246,11 +246,11 @@ class FakeServer:
 def test_as_many_connections_as_files_allow() -> None:
     code = """
 import json, resource
-from emovox.serve.server import _connections
+from emovox.server.server import _limit_connections
 found = []
 for limits in ((256, 4096), (300, 1000), (64, 64)):
     resource.setrlimit(resource.RLIMIT_NOFILE, limits)
-    found.append([_connections(), *resource.getrlimit(resource.RLIMIT_NOFILE)])
+    found.append([_limit_connections(), *resource.getrlimit(resource.RLIMIT_NOFILE)])
 print(json.dumps(found))
 """
     pytest.importorskip("resource")
@@ -261,8 +261,8 @@ print(json.dumps(found))
 def test_asyncio_complains_in_lines_of_ours_and_seldom() -> None:
     code = """
 import asyncio, logging.config, socket
-from emovox.serve import logs
-logging.config.dictConfig(logs.configured("info"))
+from emovox.server.monitoring import log_config
+logging.config.dictConfig(log_config("info"))
 loop = asyncio.new_event_loop()
 listener = socket.create_server(("127.0.0.1", 0))
 for _ in range(100):

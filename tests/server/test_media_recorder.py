@@ -13,10 +13,10 @@ pytest.importorskip("av")
 
 import emovox
 from emovox import audio
-from emovox.server.session import Session, Voice, advance
+from emovox.server.session import Session, SessionModel, advance
 from pages import chromium
 
-EXAMPLE = Path(__file__).parents[1] / "examples" / "angry.flac"
+EXAMPLE = Path(__file__).parents[2] / "examples" / "angry.flac"
 
 RECORD = """async (bytes) => {
   const context = new AudioContext();
@@ -61,7 +61,7 @@ def test_a_recorder_of_a_browser() -> None:
     model = emovox.load()
     pieces = [piece for piece in recorded() if piece]
     whole = b"".join(pieces)
-    session = Session(lambda start: Voice("default", model))
+    session = Session(lambda start: SessionModel("default", model))
     advance(session.receive('{"type": "start", "encoding": "webm"}'))
     answers, late_s, at = [], [], 0
     for piece in pieces:
@@ -70,7 +70,7 @@ def test_a_recorder_of_a_browser() -> None:
             found, is_last = advance(work)
             answers += found
         at += len(piece)
-        late_s.append(len(audio.read(whole[:at])) / audio.SAMPLE_RATE - session.heard_s)
+        late_s.append(len(audio.read(whole[:at])) / audio.SAMPLE_RATE - session.audio_s)
     answers += advance(session.receive('{"type": "flush"}'))[0]
 
     assert len(pieces) > 10

@@ -23,9 +23,9 @@ import pytest
 
 from emovox.cli import main
 from emovox.disclaimer import NOTICE
-from emovox.server.settings import Settings
+from emovox.server.settings import ServerSettings
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 SPACE = ROOT / "examples" / "space"
 DEPLOY = (ROOT / "docs" / "deploy.md").read_text(encoding="utf-8")
 
@@ -133,28 +133,32 @@ def test_the_unit_is_read_by_systemds_rules() -> None:
         "OpenBLAS calls mbind: refused it goes on, without an error it is killed"
     )
     assert int(service["LimitNOFILE"]) >= 8192, "a connection is a file"
-    assert int(service["TimeoutStopSec"]) > Settings().drain_s, "or it is killed while it finishes"
+    assert int(service["TimeoutStopSec"]) > ServerSettings().drain_s, "or it is killed while it finishes"
 
 
 def test_proxies_let_pass_what_the_server_takes_and_wait_as_long() -> None:
     nginx, caddy = block("nginx"), block("caddyfile")
     for text, size in ((nginx, r"client_max_body_size (\d+)m;"), (caddy, r"max_size (\d+)MB")):
-        assert Settings().max_upload_mb < int(re.findall(size, text)[0]) < 2 * Settings().max_upload_mb
+        assert (
+            ServerSettings().max_upload_mb
+            < int(re.findall(size, text)[0])
+            < 2 * ServerSettings().max_upload_mb
+        )
         assert text.count("{") == text.count("}")
         assert "X-Forwarded-For" in text
     wait_s = int(re.findall(r"proxy_read_timeout (\d+)s;", nginx)[0])
-    assert wait_s > max(Settings().stream_idle_s, Settings().upload_timeout_s)
+    assert wait_s > max(ServerSettings().stream_idle_s, ServerSettings().upload_timeout_s)
     assert "proxy_set_header Upgrade $http_upgrade;" in nginx
     hours = int(re.findall(r"stream_timeout (\d+)h", caddy)[0])
-    assert 3600 * hours > Settings().max_stream_s
+    assert 3600 * hours > ServerSettings().max_stream_s
 
 
 def test_metrics_that_are_told_exist() -> None:
-    from emovox.server.metrics import Metrics
+    from emovox.server.monitoring import Metrics
 
     metrics = Metrics()
-    metrics.error("overloaded")
-    metrics.request("/v1/predict", "POST", 200, 0.1)
+    metrics.count_error("overloaded")
+    metrics.count_request("/v1/predict", "POST", 200, 0.1)
     text = metrics.text().decode()
     names = set(re.findall(r"\bemovox_[a-z_]+", DEPLOY))
     assert len(names) >= 4

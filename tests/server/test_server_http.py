@@ -33,7 +33,7 @@ from emovox.inference.recognizer import Recognizer
 from emovox.results import Segment, Window
 from emovox.server.app import create_app
 from emovox.server.schemas import ErrorAnswer, ModelsAnswer, PredictAnswer, TimelineAnswer
-from emovox.server.settings import Settings
+from emovox.server.settings import ServerSettings
 from speaker_model import SPEECH, speaker_spec
 from speech import talk, voice, wav
 
@@ -49,7 +49,7 @@ def model(make_bundle: Callable[..., Path]) -> Recognizer:
 
 def serving(model: Recognizer, **how: Any) -> TestClient:
     assert model._bundle.path is not None
-    return TestClient(create_app(Settings(models=(str(model._bundle.path),), **how)))
+    return TestClient(create_app(ServerSettings(models=(str(model._bundle.path),), **how)))
 
 
 @pytest.fixture(scope="module")
@@ -203,7 +203,7 @@ def test_a_profile_is_sent_or_named(tmp_path_factory: pytest.TempPathFactory, mo
     me.save(folder / "me-1.json")
     (folder / "not.json").write_text("{}")
     clip = wav(SPEECH[2])
-    both = Settings(models=(str(folder / "bundle"), str(model._bundle.path)), profiles=folder)
+    both = ServerSettings(models=(str(folder / "bundle"), str(model._bundle.path)), profiles=folder)
     with TestClient(create_app(both)) as client:
         asked = {"file": clip, "profile": me.to_json().encode()}
         sent = client.post("/v1/predict", files=asked).json()["predictions"][0]
@@ -263,7 +263,10 @@ def test_it_is_ready_only_while_it_takes_work(model: Recognizer) -> None:
 
 
 def test_an_unknown_model_stops_the_start(model: Recognizer) -> None:
-    with pytest.raises(emovox.errors.BundleNotFoundError), TestClient(create_app(Settings(models=("x",)))):
+    with (
+        pytest.raises(emovox.errors.BundleNotFoundError),
+        TestClient(create_app(ServerSettings(models=("x",)))),
+    ):
         pass
 
 
@@ -309,8 +312,8 @@ def test_metrics_count_what_happens_under_names_that_are_few(model: Recognizer) 
         ("window=0.01", "bad_argument", "window"),
         ("window=nan", "bad_argument", "window"),
         ("hop=9", "bad_argument", "hop"),
-        ("hop=0.1", "bad_argument", "30 times; expected at most 12, here a hop of 0.25 s"),
-        ("window=2&hop=0.1", "bad_argument", "20 times"),
+        ("hop=0.1", "bad_argument", "in 30 windows; expected at most 12, here a hop of 0.25 s"),
+        ("window=2&hop=0.1", "bad_argument", "in 20 windows"),
         ("format=xml", "bad_argument", "sse"),
         ("windows=perhaps", "bad_argument", "windows"),
     ],
@@ -474,19 +477,19 @@ def test_who_asks_too_often_waits(model: Recognizer) -> None:
 
 
 class _Slow(Recognizer):
-    """Judges when it is let."""
+    """Predicts while the gate is open."""
 
     gate = threading.Event()
 
-    def predict(self, *args: Any, **how: Any) -> Any:
+    def results(self, *args: Any, **how: Any) -> Any:
         assert self.gate.wait(20)
-        return super().predict(*args, **how)
+        return super().results(*args, **how)
 
 
 def test_what_is_too_much_is_told_to_come_again(model: Recognizer) -> None:
     slow = _Slow(model._bundle)
     slow.gate.set()
-    app = create_app(Settings(models=("slow",), threads=1, queue=1), lambda _: slow)
+    app = create_app(ServerSettings(models=("slow",), threads=1, queue=1), lambda _: slow)
     statuses: list[int] = []
     with TestClient(app) as client:
         slow.gate.clear()
@@ -498,8 +501,10 @@ def test_what_is_too_much_is_told_to_come_again(model: Recognizer) -> None:
         ]
         for each in asking:
             each.start()
-        engine = app.state.service.engine
-        while engine.taken < 2:
+        engine = app.state.shared.models
+        deadline_s = time.monotonic() + 20
+        while engine.n_active < 2:
+            assert time.monotonic() < deadline_s
             time.sleep(0.005)
         refused = client.post("/v1/predict", content=CLIP)
         told(refused, 503, "overloaded")
@@ -509,20 +514,20 @@ def test_what_is_too_much_is_told_to_come_again(model: Recognizer) -> None:
         for each in asking:
             each.join()
         assert statuses == [200, 200]
-        assert engine.taken == 0
+        assert engine.n_active == 0
         assert client.post("/v1/predict", content=CLIP).status_code == 200
 
 
 def test_a_server_that_stops_finishes_what_it_took(model: Recognizer) -> None:
     slow = _Slow(model._bundle)
     slow.gate.set()
-    app = create_app(Settings(models=("slow",), threads=1), lambda _: slow)
+    app = create_app(ServerSettings(models=("slow",), threads=1), lambda _: slow)
 
     async def asked() -> int:
         async with app.router.lifespan_context(app):
             slow.gate.clear()
             answer = asyncio.create_task(_ask(app, CLIP))
-            while not app.state.service.engine.taken:
+            while not app.state.shared.models.n_active:
                 await asyncio.sleep(0.005)
             threading.Timer(0.2, slow.gate.set).start()
         return await answer
@@ -609,8 +614,8 @@ def test_slow_and_vanishing_clients_leave_nothing_behind(
 ) -> None:
     with tempfile.TemporaryDirectory() as folder:
         monkeypatch.setattr(tempfile, "tempdir", folder)
-        app = create_app(Settings(models=(str(model._bundle.path),), upload_timeout_s=1.0, max_open=2))
-        service = app.state.service
+        app = create_app(ServerSettings(models=(str(model._bundle.path),), upload_timeout_s=1.0, max_open=2))
+        service = app.state.shared
         part = b'--b\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\n'
         big = bytes(3_000_000)  # lies on the disk
 
@@ -620,20 +625,20 @@ def test_slow_and_vanishing_clients_leave_nothing_behind(
                 for headers in ({}, FORM):
                     assert await _ask(app, part, big, None, headers=headers) == 499  # nobody hears it
                 slow = [asyncio.create_task(_ask(app, big, 5.0)) for _ in range(2)]
-                while service.room.taken < 2:
+                while service.concurrency.n_active < 2:
                     await asyncio.sleep(0.01)
                 assert [path.name for path in Path(folder).iterdir()] == []  # not even now has it a name
                 assert await _ask(app, CLIP) == 503  # no room
                 assert await asyncio.gather(*slow) == [408, 408]
                 assert await _ask(app, CLIP) == 200
-            assert service.room.taken == service.engine.taken == 0
+            assert service.concurrency.n_active == service.models.n_active == 0
 
         asyncio.run(asked())
         assert list(Path(folder).iterdir()) == []
 
 
 def test_who_leaves_in_the_middle_of_events_frees_his_place(client: TestClient) -> None:
-    service = client.app.state.service  # type: ignore[attr-defined]
+    service = client.app.state.shared  # type: ignore[attr-defined]
     with client.stream("POST", "/v1/timeline?format=sse&windows=true", content=TALK) as response:
         assert next(response.iter_lines()).startswith("event:")
 
@@ -641,15 +646,15 @@ def test_who_leaves_in_the_middle_of_events_frees_his_place(client: TestClient) 
         await _ask(client.app, TALK, 0.01, None, path="/v1/timeline", query="format=sse&windows=true")
 
     client.portal.call(gone)  # type: ignore[union-attr]
-    assert service.room.taken == 0
-    assert service.engine.taken == 0
+    assert service.concurrency.n_active == 0
+    assert service.models.n_active == 0
 
 
 @pytest.mark.parametrize("query", ["", "format=csv", "format=sse"])
 def test_nobodys_timeline_is_not_computed_to_its_end(model: Recognizer, query: str) -> None:
     long = wav(np.resize(talk(), 35 * SAMPLE_RATE), subtype="PCM_16")  # four blocks
     with serving(model) as client:
-        service = client.app.state.service  # type: ignore[attr-defined]
+        service = client.app.state.shared  # type: ignore[attr-defined]
 
         async def asked() -> int:
             heard = service.metrics.audio_s._value.get
@@ -666,7 +671,7 @@ def test_nobodys_timeline_is_not_computed_to_its_end(model: Recognizer, query: s
 def test_of_nobodys_files_no_more_are_judged(model: Recognizer) -> None:
     part = b'--b\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\n' + CLIP + b"\r\n"
     with serving(model) as client:
-        service = client.app.state.service  # type: ignore[attr-defined]
+        service = client.app.state.shared  # type: ignore[attr-defined]
 
         async def asked() -> int:
             heard = service.metrics.audio_s._value.get
@@ -708,16 +713,49 @@ def test_no_log_says_what_was_sent(model: Recognizer, caplog: pytest.LogCaptureF
 def test_a_fault_is_a_500_that_says_nothing(
     model: Recognizer, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def broken(self: Recognizer, source: Any, **_: Any) -> None:
+    def broken(self: Recognizer, source: Any, *_: Any, **__: Any) -> None:
         raise ZeroDivisionError("the recording says hello")
 
     with serving(model) as client:
-        monkeypatch.setattr(Recognizer, "predict", broken)
+        monkeypatch.setattr(Recognizer, "results", broken)
         response = client.post("/v1/predict", content=CLIP)
         text = told(response, 500, "internal")
         assert response.headers["x-request-id"] in text
         assert numbers(client)['emovox_errors_total{code="internal"}'] == 1
     fault = next(record for record in caplog.records if record.getMessage() == "fault")
     assert fault.said["kind"] == "ZeroDivisionError"  # type: ignore[attr-defined]
-    assert any("test_serve" in line for line in fault.said["place"])  # type: ignore[attr-defined]
+    assert any("test_server_http" in line for line in fault.said["place"])  # type: ignore[attr-defined]
     assert "hello" not in response.text + str([vars(record) for record in caplog.records])
+
+
+def test_repeated_labels_are_joined(client: TestClient) -> None:
+    joined = client.post("/v1/predict?labels=happy,sad", content=CLIP)
+    for repeated in (
+        "labels=happy&labels=sad",
+        "labels=happy%2Csad",
+        "vad=on&labels=happy&vad=on&labels=sad",
+    ):
+        answer = client.post(f"/v1/predict?{repeated}", content=CLIP)
+        assert answer.status_code == 200, repeated
+        assert answer.json() == joined.json()
+    answer = client.post(
+        "/v1/predict", params={"labels": ["happy", "sad"]}, content=CLIP
+    )  # as httpx sends it
+    assert answer.json() == joined.json()
+
+
+@pytest.mark.parametrize(
+    ("path", "query"),
+    [("predict", "vad=on&vad=off"), ("predict", "channels=mix&channels=0"), ("timeline", "hop=1&hop=0.5")],
+)
+def test_contradicting_arguments_are_refused(client: TestClient, path: str, query: str) -> None:
+    name = query.partition("=")[0]
+    assert name in told(client.post(f"/v1/{path}?{query}", content=CLIP), 400, "bad_argument")
+
+
+@pytest.mark.parametrize("path", ["/", "/healthz", "/readyz"])
+def test_head_requests(client: TestClient, path: str) -> None:
+    answer, whole = client.head(path), client.get(path)
+    assert (answer.status_code, answer.content) == (200, b"")
+    assert answer.headers["content-length"] == whole.headers["content-length"]
+    assert answer.headers["content-type"] == whole.headers["content-type"]

@@ -19,7 +19,7 @@ from schemathesis.checks import CHECKS, load_all_checks
 from starlette.testclient import TestClient
 
 from emovox.server.app import create_app
-from emovox.server.settings import Settings
+from emovox.server.settings import ServerSettings
 
 N_EXAMPLES = int(os.environ.get("EMOVOX_EXAMPLES", "10"))
 KEY = "k" * 32
@@ -36,7 +36,7 @@ POSITIVE = CHECKS.get_one("positive_data_acceptance")
 
 @pytest.fixture(scope="module")
 def api(make_bundle: Callable[..., Path]) -> Iterator[Any]:
-    app = create_app(Settings(models=(str(make_bundle()),), api_key=KEY, max_upload_mb=1.0))
+    app = create_app(ServerSettings(models=(str(make_bundle()),), api_key=KEY, max_upload_mb=1.0))
     with TestClient(app):  # keeps it started
         yield schemathesis.openapi.from_asgi("/openapi.json", app)
 

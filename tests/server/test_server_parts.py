@@ -9,12 +9,11 @@ import math
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -30,12 +29,11 @@ import httpx
 import emovox
 from emovox.cli import main
 from emovox.errors import ConfigError
-from emovox.server import limits, logs
-from emovox.server.engine import Engine
-from emovox.server.limits import Rates, Room, check_key, client_of
-from emovox.server.loops import SharingLoop
+from emovox.server import limits, monitoring
+from emovox.server.limits import ConcurrencyLimit, RateLimit, check_key, identify_client
+from emovox.server.model_pool import ModelPool
 from emovox.server.schemas import Refusal
-from emovox.server.settings import Settings
+from emovox.server.settings import ServerSettings
 from emovox.server.uploads import MAX_NAME, base_name
 from speech import voice, wav
 
@@ -51,7 +49,7 @@ CLIP = wav(voice(1.0), subtype="PCM_16")
 )
 def test_no_client_gets_more_than_his_rate(rate: float, asked: list[tuple[float, str]]) -> None:
     now_s = 0.0
-    rates = Rates(rate, clock=lambda: now_s)
+    rates = RateLimit(rate, clock=lambda: now_s)
     let_in: dict[str, list[float]] = {"a": [], "b": []}
     for wait_s, client in asked:
         now_s += wait_s
@@ -69,14 +67,14 @@ def test_no_client_gets_more_than_his_rate(rate: float, asked: list[tuple[float,
 
 def test_rates_know_only_so_many_clients(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limits, "MAX_CLIENTS", 100)
-    rates = Rates(1, clock=lambda: 0.0)
+    rates = RateLimit(1, clock=lambda: 0.0)
     for i in range(1000):
         rates.take(str(i))
     assert len(rates) == 100
     with pytest.raises(Refusal) as caught:
         rates.take("999")
     assert (caught.value.status, caught.value.retry_after_s) == (429, 60)
-    Rates(None).take("x")
+    RateLimit(None).take("x")
 
 
 @pytest.mark.parametrize(
@@ -91,7 +89,7 @@ def test_rates_know_only_so_many_clients(monkeypatch: pytest.MonkeyPatch) -> Non
     ],
 )
 def test_what_counts_as_one_client(host: str | None, client: str) -> None:
-    assert client_of(host) == client
+    assert identify_client(host) == client
 
 
 @given(st.text(min_size=1).filter(str.strip), st.text())
@@ -108,12 +106,12 @@ def test_only_the_key_opens(key: str, other: str) -> None:
 
 
 def test_a_room_has_so_many_places() -> None:
-    room = Room(2)
+    room = ConcurrencyLimit(2)
     with room, room:
         with pytest.raises(Refusal) as caught, room:
             pass
         assert caught.value.status == 503
-    assert room.taken == 0
+    assert room.n_active == 0
 
 
 @given(st.text() | st.none())
@@ -144,7 +142,7 @@ def test_the_name_of_a_file_is_one_name(name: str | None) -> None:
 )
 def test_settings_out_of_range_are_refused_and_named(wrong: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match=next(iter(wrong)).replace("api_key", "API key")):
-        Settings(**wrong)
+        ServerSettings(**wrong)
 
 
 def test_settings_say_who_reaches_it_and_hide_the_key() -> None:
@@ -156,15 +154,15 @@ def test_settings_say_who_reaches_it_and_hide_the_key() -> None:
         "192.0.2.1": False,
         "me": False,
     }
-    assert {host: Settings(host=host).is_loopback for host in hosts} == hosts
-    assert "battery" not in repr(Settings(api_key="correct battery"))
+    assert {host: ServerSettings(host=host).is_loopback for host in hosts} == hosts
+    assert "battery" not in repr(ServerSettings(api_key="correct battery"))
 
 
 # ------------------------------------------------------------------------------------ the engine
 
 
 def test_who_goes_while_his_work_is_done_is_waited_for(tiny_bundle: Path) -> None:
-    engine = Engine(("one",), lambda _: emovox.load(tiny_bundle), threads=1, queue=5)
+    engine = ModelPool(("one",), lambda _: emovox.load(tiny_bundle), threads=1, queue=5)
     began, go_on, done = threading.Event(), threading.Event(), threading.Event()
 
     def work() -> None:
@@ -179,11 +177,11 @@ def test_who_goes_while_his_work_is_done_is_waited_for(tiny_bundle: Path) -> Non
             group.start_soon(engine.run, lambda: pytest.fail("it was cancelled before its turn"))
             while not began.is_set():
                 await asyncio.sleep(0.005)
-            assert engine.taken == 2
+            assert engine.n_active == 2
             threading.Timer(0.1, go_on.set).start()
             group.cancel_scope.cancel()
         assert done.is_set()  # nothing is closed under a thread that still reads it
-        assert engine.taken == 0
+        assert engine.n_active == 0
         assert await engine.run(lambda: 7) == 7
         engine.close()
         with pytest.raises(Refusal) as caught:
@@ -198,14 +196,14 @@ def test_a_line_of_the_log_is_json_and_a_traceback_is_a_type() -> None:
         raise ValueError("what was said")
     except ValueError:
         record = logging.LogRecord("uvicorn", logging.ERROR, "f", 1, "it %s", ("broke",), sys.exc_info())
-    line = logs.JsonLines().format(record)
+    line = monitoring.JsonLinesFormatter().format(record)
     assert "what was said" not in line
     found = json.loads(line)
     assert (found["event"], found["level"], found["error"]) == ("it broke", "error", "ValueError")
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", found["time"])
     # What libraries say below a warning may hold what was sent: uvicorn a WebSocket's query, at info.
-    loggers = logs.configured("debug")["loggers"]
-    assert loggers.pop(logs.NAME)["level"] == "DEBUG"
+    loggers = monitoring.log_config("debug")["loggers"]
+    assert loggers.pop(monitoring.LOGGER)["level"] == "DEBUG"
     assert {each["level"] for each in loggers.values()} == {logging.WARNING}
 
 
@@ -298,15 +296,16 @@ def test_several_processes_answer_and_count_together(tiny_bundle: Path, tmp_path
 def test_a_process_opens_its_counts_before_the_first_request(tmp_path: Path) -> None:
     code = """
 from pathlib import Path
-from emovox.server.metrics import Metrics
+from emovox.server import monitoring
+from emovox.server.monitoring import Metrics
 
 def opened():
     return sorted(str(each.resolve()) for each in Path("/proc/self/fd").iterdir() if each.resolve().exists())
 
 counts = Metrics()
 before = opened()
-counts.request("/v1/predict", "POST", 200, 0.1)
-counts.error("too_large")
+counts.count_request("/v1/predict", "POST", 200, 0.1)
+counts.count_error("too_large")
 assert len(before) > 3 and opened() == before, (before, opened())
 """
     if not Path("/proc/self/fd").is_dir():
@@ -339,7 +338,7 @@ def test_a_server_that_all_may_use_is_warned_of(
 ) -> None:
     from emovox.server import server
 
-    ran: list[Settings] = []
+    ran: list[ServerSettings] = []
     monkeypatch.setattr(server, "run", lambda settings, **_: ran.append(settings))
     model = ["--model", str(tiny_bundle)]
     assert main(["serve", *model]) == 0
@@ -358,7 +357,7 @@ def test_a_key_that_was_kept_with_its_lines_end_opens(
 ) -> None:
     from emovox.server import server
 
-    ran: list[Settings] = []
+    ran: list[ServerSettings] = []
     monkeypatch.setattr(server, "run", lambda settings, **_: ran.append(settings))
     monkeypatch.setenv("THE_KEY", kept)
     assert main(["serve", "--model", str(tiny_bundle), "--api-key-env", "THE_KEY"]) == 0
@@ -377,33 +376,3 @@ def test_a_key_that_no_header_carries_is_refused_and_not_told(
 
 
 # --- connections --------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(("loop_class", "rounds"), [(asyncio.SelectorEventLoop, 1), (SharingLoop, 5)])
-def test_of_connections_that_come_together_one_is_taken_each_time_round(
-    loop_class: type[asyncio.SelectorEventLoop], rounds: int
-) -> None:
-    """Between two of them another process may take its turn; asyncio's own loop takes all at once."""
-    taken: list[int] = []
-
-    async def serve(listener: socket.socket) -> None:
-        turn = 0
-        loop = asyncio.get_running_loop()
-        server = await loop.create_server(lambda: Noting(lambda: taken.append(turn)), sock=listener)
-        clients = [socket.create_connection(listener.getsockname()) for _ in range(5)]
-        while len(taken) < len(clients):
-            turn += 1
-            await asyncio.sleep(0)
-        for client in clients:
-            client.close()
-        server.close()
-
-    class Noting(asyncio.Protocol):
-        def __init__(self, made: Callable[[], None]) -> None:
-            made()
-
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        listener.setblocking(False)
-        with asyncio.Runner(loop_factory=loop_class) as runner:
-            runner.run(serve(listener))
-    assert len(set(taken)) == rounds

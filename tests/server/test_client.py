@@ -23,7 +23,7 @@ from emovox.client import Client, live
 from emovox.inference.recognizer import Recognizer
 from emovox.results import Prediction, Segment
 from emovox.server.app import create_app
-from emovox.server.settings import Settings
+from emovox.server.settings import ServerSettings
 from serving import serving
 from speaker_model import SPEECH, speaker_spec
 from speech import talk, voice, wav
@@ -51,7 +51,7 @@ def model(make_bundle: Callable[..., Path]) -> Recognizer:
 def server(folder: Path, model: Recognizer) -> Iterator[Client]:
     assert model._bundle.path is not None
     names = (str(model._bundle.path), str(folder / "knows"))
-    app = create_app(Settings(models=names, api_key=KEY, max_seconds=25.0, max_upload_mb=2.0))
+    app = create_app(ServerSettings(models=names, api_key=KEY, max_seconds=25.0, max_upload_mb=2.0))
     with serving(app) as (port, _), Client(f"http://127.0.0.1:{port}/", api_key=KEY) as client:
         yield client
 
@@ -192,7 +192,7 @@ def test_a_busy_server_is_asked_again_when_it_says(
     waited: list[float] = []
     monkeypatch.setattr("emovox.client.http.time", SimpleNamespace(sleep=waited.append))
     assert model._bundle.path is not None
-    app = create_app(Settings(models=(str(model._bundle.path),), rate=2))
+    app = create_app(ServerSettings(models=(str(model._bundle.path),), rate=2))
     with serving(app) as (port, _), Client(f"http://127.0.0.1:{port}", retries=2) as client:
         client.models()
         client.models()

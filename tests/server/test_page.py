@@ -28,13 +28,13 @@ import emovox
 from emovox import audio, disclaimer
 from emovox.labels import EMOTIONS, EXTRAS
 from emovox.reports.colours import COLOURS, NONE, colour
-from emovox.server import page as room
+from emovox.server import page as page_module
 from emovox.server.app import create_app
-from emovox.server.settings import Settings
+from emovox.server.settings import ServerSettings
 from serving import serving
 
-ROOT = Path(__file__).parents[1]
-FOLDER = ROOT / "src" / "emovox" / "serve" / "page"
+ROOT = Path(__file__).parents[2]
+FOLDER = ROOT / "src" / "emovox" / "server" / "page"
 EXAMPLE = ROOT / "examples" / "angry.flac"
 RATE = 48_000
 
@@ -42,7 +42,7 @@ RATE = 48_000
 
 
 def text_of(name: str) -> str:
-    return room.content(name).decode()
+    return page_module.read_file(name).decode()
 
 
 class Markup(HTMLParser):
@@ -66,20 +66,20 @@ class Markup(HTMLParser):
 
 def test_every_file_is_served_as_what_it_is() -> None:
     lying = {path.name for path in FOLDER.iterdir() if path.suffix not in {".py", ""}}
-    assert lying == set(room.FILES)
-    assert sum(len(room.content(name)) for name in room.FILES) < 100_000
+    assert lying == set(page_module.FILES)
+    assert sum(len(page_module.read_file(name)) for name in page_module.FILES) < 100_000
 
 
 @pytest.fixture(scope="module")
 def client() -> Iterator[Any]:
     from starlette.testclient import TestClient
 
-    with TestClient(create_app(Settings(api_key="k" * 32))) as client:
+    with TestClient(create_app(ServerSettings(api_key="k" * 32))) as client:
         yield client
 
 
 def test_the_page_wants_no_key_and_allows_nothing_from_elsewhere(client: Any) -> None:
-    for path in ("/", *(f"/page/{name}" for name in room.FILES)):
+    for path in ("/", *(f"/page/{name}" for name in page_module.FILES)):
         answer = client.get(path)
         assert answer.status_code == 200, path
         policy = dict(
@@ -107,7 +107,7 @@ def test_no_other_file_is_served(client: Any, path: str) -> None:
 
 
 def test_nothing_points_to_another_server() -> None:
-    for name in room.FILES:
+    for name in page_module.FILES:
         urls = set(re.findall(r"(?:https?|wss?):?//[\w.]*", text_of(name)))
         assert urls <= {"http://www.w3.org", "https://"}, name  # a namespace; and a word in a sentence
         assert "innerHTML" not in text_of(name)
@@ -125,7 +125,7 @@ def test_what_scripts_reach_for_is_there_once() -> None:
     markup = Markup()
     ids, parts = markup.all("id"), set(markup.all("data-part"))
     assert len(ids) == len(set(ids))
-    scripts = "".join(text_of(name) for name in room.FILES if name.endswith(".js"))
+    scripts = "".join(text_of(name) for name in page_module.FILES if name.endswith(".js"))
     assert set(re.findall(r'(?:\$|getElementById)\("([\w-]+)"\)', scripts)) <= set(ids)
     assert set(re.findall(r'#part\("([\w-]+)"\)', scripts)) <= parts
     pointed = itertools.chain(markup.all("for"), markup.all("aria-controls"), markup.all("aria-labelledby"))
@@ -199,7 +199,7 @@ def clip() -> Floats:
 @pytest.fixture(scope="module")
 def url() -> Iterator[str]:
     chromium()
-    with serving(create_app(Settings(models=("default", "permissive"), max_upload_mb=2))) as (port, _):
+    with serving(create_app(ServerSettings(models=("default", "permissive"), max_upload_mb=2))) as (port, _):
         yield f"http://127.0.0.1:{port}/"
 
 
@@ -459,7 +459,7 @@ def test_without_a_microphone(browser: Any, url: str) -> None:
 def test_a_key_is_asked_for_and_used(browser: Any, clip: Any) -> None:
     key = "k" * 32
     sound = as_wav(clip, RATE)
-    with serving(create_app(Settings(api_key=key))) as (port, _):
+    with serving(create_app(ServerSettings(api_key=key))) as (port, _):
         context = browser.new_context()
         page = context.new_page()
         page.goto(f"http://127.0.0.1:{port}/")

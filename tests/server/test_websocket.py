@@ -29,13 +29,13 @@ from starlette.websockets import WebSocketDisconnect
 
 import emovox
 from emovox.inference.recognizer import Recognizer
-from emovox.server import metrics
-from emovox.server import socket as live_socket
+from emovox.server import monitoring
+from emovox.server import websocket as live_socket
 from emovox.server.app import create_app
 from emovox.server.schemas import Refusal
-from emovox.server.session import Session, close_code
-from emovox.server.settings import Settings
-from emovox.server.socket import Live
+from emovox.server.session import Session, get_close_code
+from emovox.server.settings import ServerSettings
+from emovox.server.websocket import SessionPool
 from serving import serving, until
 
 RATE = 16_000
@@ -62,7 +62,7 @@ def model(tiny_bundle: Path) -> Recognizer:
 
 @pytest.fixture(scope="module")
 def make_app(model: Recognizer) -> Callable[..., FastAPI]:
-    return lambda **named: create_app(Settings(**named), lambda name: model)
+    return lambda **named: create_app(ServerSettings(**named), lambda name: model)
 
 
 @pytest.fixture(scope="module")
@@ -230,7 +230,7 @@ def test_a_fault_of_ours_tells_nothing(
     def broken(*_: object, **__: object) -> None:
         raise ZeroDivisionError("secret words")
 
-    monkeypatch.setattr(Recognizer, "stream", broken)
+    monkeypatch.setattr(Recognizer, "open_stream", broken)
     with client.websocket_connect("/v1/stream") as socket:
         socket.send_text(json.dumps(START))
         assert ended(socket) == (1011, "internal")
@@ -271,9 +271,9 @@ def test_codes_that_a_client_makes_up_are_counted_together(client: TestClient) -
 
 
 def test_all_codes_of_ours_are_counted_each() -> None:
-    ours = {close_code(Refusal(status, "x", "x")) for status in range(400, 600)} | {1000, 1012}
-    ours.add(close_code(Refusal(413, "too_long", "x")))
-    assert ours <= set(metrics._CLOSED)
+    ours = {get_close_code(Refusal(status, "x", "x")) for status in range(400, 600)} | {1000, 1012}
+    ours.add(get_close_code(Refusal(413, "too_long", "x")))
+    assert ours <= set(monitoring._CLOSE_CODES)
 
 
 # ------------------------------------------------------------------ nothing is left
@@ -310,7 +310,7 @@ def test_a_client_that_leaves_frees_its_state(
 def test_a_client_that_does_not_read_is_let_go(
     make_app: Callable[..., FastAPI], sessions: list[weakref.ref[Session]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(live_socket, "SLOW_S", 0.2)
+    monkeypatch.setattr(live_socket, "MAX_READ_WAIT_S", 0.2)
     app = make_app()
     scope = {"type": "websocket", "path": "/v1/stream", "headers": [], "query_string": b"", "app": app}
     sent: list[dict[str, Any]] = []
@@ -347,13 +347,13 @@ def test_voices_take_turns(model: Recognizer) -> None:
             yield []
         return []
 
-    async def drain(live: Live, name: str) -> None:
+    async def drain(live: SessionPool, name: str) -> None:
         pieces = work(name)
-        while not (await live.do(pieces))[1]:
+        while not (await live.advance(pieces))[1]:
             pass
 
     async def run() -> None:
-        live = Live(threads=1, places=2)
+        live = SessionPool(threads=1, max_sessions=2)
         live.open()
         await asyncio.gather(drain(live, "a"), drain(live, "b"))
         live.close()
@@ -392,11 +392,11 @@ def test_a_real_server(
             socket.send(json.dumps(START))
             socket.recv()
             socket.send(TALK.tobytes())
-            assert app.state.live.n_voices == 1
+            assert app.state.sessions.n_sessions == 1
             socket.socket.setsockopt(sockets.SOL_SOCKET, sockets.SO_LINGER, struct.pack("ii", 1, 0))
             socket.socket.shutdown(sockets.SHUT_RD)
             socket.socket.close()
-        assert until(lambda: app.state.live.n_voices == 0)
+        assert until(lambda: app.state.sessions.n_sessions == 0)
         assert until(lambda: not any(each() for each in sessions))
 
         # A server that is told to stop says so.
