@@ -27,8 +27,7 @@ import librosa
 import numpy as np
 from measure import finish, one_core, table
 
-from emovox.features import FrameSettings
-from emovox.features.pitch import f0
+from emovox.features import FEATURES, FrameSettings
 
 RATE = 16_000
 HOP = 160
@@ -77,7 +76,7 @@ def voice(
 
 def ours(x: np.ndarray, hop: int = HOP) -> np.ndarray:
     """F0 in Hz, nan where unvoiced: ``(t,)``."""
-    return f0(x, RATE, settings=FrameSettings(hop=hop))[:, 0]
+    return FEATURES["f0"](x, RATE, settings=FrameSettings(hop=hop))[:, 0]
 
 
 def pyin(x: np.ndarray, hop: int = HOP) -> np.ndarray:

@@ -8,10 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from emovox.errors import AudioValueError, ConfigError
+from emovox.features import FEATURES
 from emovox.features.frames import FrameSettings, ShortTime
-from emovox.features.pitch import FAMILIES, f0
 
 RATE = 16_000
+f0 = FEATURES["f0"]
 PITCHES_HZ = (70, 90, 120, 160, 210, 280, 360, 450)
 VOWELS_HZ = ((700, 1200, 2600), (300, 2300, 3000), (500, 1500, 2500), (350, 800, 2400))
 
@@ -149,7 +150,7 @@ def test_voice_begins_and_ends_where_it_does() -> None:
 
 
 def test_the_columns_agree_with_each_other() -> None:
-    (family,) = FAMILIES
+    family = FEATURES["f0"]
     assert family.function is f0
     assert family.columns() == ("f0_hz", "f0_voiced", "f0_periodicity")
     noise = np.random.default_rng(5).standard_normal(8000).astype(np.float32) * 0.1

@@ -12,12 +12,12 @@ from hypothesis import strategies as st
 
 from emovox.errors import AudioValueError, ConfigError
 from emovox.features import FEATURES
-from emovox.features.formants import formants, harmonics
 from emovox.features.frames import ShortTime
-from emovox.features.pitch import VoicedFrames, f0, find_nuclei, syllable_rate
-from emovox.features.voice_quality import hnr, jitter, shimmer
+from emovox.features.pitch import VoicedFrames, find_nuclei
 
 RATE = 16_000
+NAMES = ("f0", "formants", "harmonics", "hnr", "jitter", "shimmer", "syllable_rate")
+f0, formants, harmonics, hnr, jitter, shimmer, syllable_rate = (FEATURES[name] for name in NAMES)
 VOWELS = {"a": (730, 1090, 2440), "i": (270, 2290, 3010), "u": (300, 870, 2240), "schwa": (500, 1500, 2500)}
 WIDTHS_HZ = (80, 100, 140, 200)
 NAMES = ("jitter", "shimmer", "hnr", "formants", "harmonics", "syllable_rate")

@@ -11,13 +11,11 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
 
 from emovox._arrays import Floats, Ints
 from emovox.errors import ConfigError
 from emovox.features.frames import (
     Family,
-    FrameSettings,
     ShortTime,
     fixed_columns,
     number_columns,
@@ -30,11 +28,8 @@ _PITCH_CLASSES = ("c", "cs", "d", "ds", "e", "f", "fs", "g", "gs", "a", "as", "b
 
 
 def chroma(
-    x: ArrayLike,
-    sample_rate: int,
+    short: ShortTime,
     *,
-    settings: FrameSettings | None = None,
-    shared: ShortTime | None = None,
     n_chroma: int = 12,
     tuning: float | None = 0.0,
 ) -> Floats:
@@ -48,12 +43,11 @@ def chroma(
     """
     if n_chroma < 1:
         raise ConfigError(f"n_chroma is {n_chroma!r}; expected 1 or more")
-    short = ShortTime.of(x, sample_rate, settings=settings, shared=shared)
 
     def compute() -> Floats:
         n_fft = short.settings.n_fft
         bend = estimate_tuning(short, bins_per_octave=n_chroma) if tuning is None else tuning
-        raw = short.power @ _chroma_bank(sample_rate, n_fft, n_chroma, float(bend)).T
+        raw = short.power @ _chroma_bank(short.sample_rate, n_fft, n_chroma, float(bend)).T
         relative: Floats = raw / safe_divisors(raw.max(axis=1, keepdims=True))
         return relative
 
@@ -62,18 +56,15 @@ def chroma(
 
 
 def tonnetz(
-    x: ArrayLike,
-    sample_rate: int,
+    short: ShortTime,
     *,
-    settings: FrameSettings | None = None,
-    shared: ShortTime | None = None,
     tuning: float | None = 0.0,
 ) -> Floats:
     """Map the pitch classes to three circles of intervals, ``(t, 6)`` (Harte et al., 2006).
 
     ``librosa.feature.tonnetz`` of the chroma of the short-time transform, not of a constant-Q one.
     """
-    classes = chroma(x, sample_rate, settings=settings, shared=shared, tuning=tuning)
+    classes = chroma(short, tuning=tuning)
     share = classes / safe_divisors(classes.sum(axis=1, keepdims=True))
     position: Floats = np.matmul(share, _circles())
     return position

@@ -120,14 +120,14 @@ def core(x: Floats, sample_rate: int) -> Floats:
     """Compute `COLUMNS` of samples ``(n,)`` at 16 kHz; undefined values are nan."""
     short = ShortTime(x, sample_rate)
     half = ShortTime(_half(short.x), sample_rate // 2, _HALF)
-    loud = rms(short.x, sample_rate, shared=short)[:, 0]
+    loud = rms(short)[:, 0]
     audible = loud > _AUDIBLE * loud.max()
-    pitch = f0(half.x, half.sample_rate, shared=half)[:, 0]
+    pitch = f0(half)[:, 0]
     # Hum and echoes far below the loudest frame are not voiced.
     pitch = np.where(loud[::_STRIDE] > _CAN_BE_VOICED * loud.max(), pitch, np.float32(np.nan))
     is_voiced = np.repeat(~np.isnan(pitch), _STRIDE)[: short.n_frames]
-    cepstra = mfcc(short.x, sample_rate, shared=short, n_mfcc=_N_CEPSTRA + 1, **_BANDS)[:, 1:]
-    bands = log_mel(short.x, sample_rate, shared=short, **_BANDS)
+    cepstra = mfcc(short, n_mfcc=_N_CEPSTRA + 1, **_BANDS)[:, 1:]
+    bands = log_mel(short, **_BANDS)
     semitone = 12 * np.log2(pitch.astype(np.float64) / _LOWEST_PITCH_HZ)
     row = [
         *_gemaps_row(short, VoicedFrames.of(half, pitch), is_voiced, semitone, cepstra),

@@ -248,7 +248,7 @@ def _override(given: FeatureSet, overrides: Mapping[str, Any]) -> FeatureSet:
         for name in (part.family, *_PASSED_ON.get(part.family, ())):
             parameters = inspect.signature(FEATURES[name].function).parameters.values()
             keywords = {p.name for p in parameters if p.kind is p.KEYWORD_ONLY}
-            own_names = keywords - {"settings", "shared", "pitch_hz"}
+            own_names = keywords - {"pitch_hz"}
             known |= {f"{part.family}.{parameter}" for parameter in own_names}
     for key in overrides:
         if key not in known:

@@ -19,7 +19,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from emovox._arrays import Doubles, Floats
 from emovox.errors import ConfigError
-from emovox.features.frames import Family, FrameSettings, ShortTime, fixed_columns
+from emovox.features.frames import Family, ShortTime, fixed_columns
 from emovox.features.pitch import VoicedFrames
 
 __all__ = ["FAMILIES", "find_resonances", "formants", "harmonics"]
@@ -35,11 +35,8 @@ _FLOOR = 1e-9
 
 
 def formants(
-    x: ArrayLike,
-    sample_rate: int,
+    short: ShortTime,
     *,
-    settings: FrameSettings | None = None,
-    shared: ShortTime | None = None,
     pitch_hz: ArrayLike | None = None,
     top_hz: float = 5500.0,
     order: int = 11,
@@ -50,19 +47,14 @@ def formants(
     harmonic near the formant, relative to the first harmonic.
 
     Args:
-        x: samples, ``(n,)``.
-        sample_rate: in Hz.
-        settings: the frames, with taper; `DEFAULT` unless given. 6 dB an octave are always pre-emphasised.
-        shared: transform of the same samples.
+        short: transform of the recording.
         pitch_hz: F0 of the frames, ``(t,)``, nan in unvoiced frames; by default that of `f0`.
         top_hz: upper end of the modelled spectrum: 5500 Hz suits most voices.
         order: of the prediction, two for each resonance and one or two for the slope.
 
     Raises:
-        AudioValueError: ``x`` is empty, not one-dimensional or not finite.
         ConfigError: ``pitch_hz``, ``top_hz`` or ``order`` does not fit.
     """
-    short = ShortTime.of(x, sample_rate, settings=settings, shared=shared)
     voiced = VoicedFrames.of(short, pitch_hz)
     hz, width = find_resonances(short, voiced, top_hz=top_hz, order=order)
     level = voiced.level_db(hz) - voiced.level_db(voiced.hz)[:, None]
@@ -70,11 +62,8 @@ def formants(
 
 
 def harmonics(
-    x: ArrayLike,
-    sample_rate: int,
+    short: ShortTime,
     *,
-    settings: FrameSettings | None = None,
-    shared: ShortTime | None = None,
     pitch_hz: ArrayLike | None = None,
     top_hz: float = 5500.0,
     order: int = 11,
@@ -84,7 +73,6 @@ def harmonics(
     H2 is the second harmonic, A3 the strongest one near the third formant; both depend on how the vocal
     folds close. Arguments and errors as in `formants`.
     """
-    short = ShortTime.of(x, sample_rate, settings=settings, shared=shared)
     voiced = VoicedFrames.of(short, pitch_hz)
     hz, _ = find_resonances(short, voiced, top_hz=top_hz, order=order)
     first = voiced.level_db(voiced.hz)

@@ -94,7 +94,7 @@ DEFAULT = FrameSettings()
 class ShortTime:
     """The short-time transform of one recording; everything derived from it is computed once.
 
-    Pass the same instance to several families (``mfcc(x, rate, shared=short)``) and they share the
+    Pass the same instance to several families (``FEATURES["mfcc"](x, rate, shared=short)``) to share the
     transform, and whatever else they store with `cached`.
 
     Args:
@@ -214,9 +214,9 @@ class ShortTime:
 
 @dataclass(frozen=True)
 class Family:
-    """An entry of `emovox.features.FEATURES`.
+    """An entry of `emovox.features.FEATURES`; call it with samples to get its frames.
 
-    ``function(x (n,), sample_rate, *, settings=None, shared=None, **parameters)`` returns ``(t, d)`` float32;
+    ``function(short, **parameters)`` takes a `ShortTime` and returns ``(t, d)`` float32;
     ``columns(**parameters)`` returns the ``d`` names.
     """
 
@@ -226,8 +226,33 @@ class Family:
     unit: str
     source: str
 
-    def __call__(self, x: ArrayLike, sample_rate: int, **options: Any) -> Floats:
-        return self.function(x, sample_rate, **options)
+    def __call__(
+        self,
+        x: ArrayLike,
+        sample_rate: int,
+        *,
+        settings: FrameSettings | None = None,
+        shared: ShortTime | None = None,
+        **parameters: Any,
+    ) -> Floats:
+        """Compute the frames of a recording.
+
+        Args:
+            x: samples, ``(n,)``.
+            sample_rate: in Hz.
+            settings: the frames; those of ``shared`` or `DEFAULT` unless given.
+            shared: transform of the same samples, which families share.
+            **parameters: of the family.
+
+        Returns:
+            ``(t, d)`` float32.
+
+        Raises:
+            AudioValueError: ``x`` is empty, not one-dimensional or not finite.
+            ConfigError: a parameter is out of range, or ``shared`` is of other samples.
+        """
+        short = ShortTime.of(x, sample_rate, settings=settings, shared=shared)
+        return self.function(short, **parameters)
 
 
 def fixed_columns(*names: str) -> Callable[..., tuple[str, ...]]:

@@ -29,7 +29,7 @@ from numpy.typing import ArrayLike
 
 from emovox._arrays import Bools, Doubles, Floats, Ints
 from emovox.errors import ConfigError
-from emovox.features.frames import Family, FrameSettings, ShortTime, fixed_columns
+from emovox.features.frames import Family, ShortTime, fixed_columns
 
 __all__ = ["FAMILIES", "VoicedFrames", "f0", "find_nuclei", "syllable_rate"]
 
@@ -44,11 +44,8 @@ _N_PER_BLOCK = 32
 
 
 def f0(
-    x: ArrayLike,
-    sample_rate: int,
+    short: ShortTime,
     *,
-    settings: FrameSettings | None = None,
-    shared: ShortTime | None = None,
     low_hz: float = 60.0,
     high_hz: float = 500.0,
     top_hz: float = 1500.0,
@@ -63,10 +60,7 @@ def f0(
     normalised autocorrelation at the chosen period, or at the best one in unvoiced frames.
 
     Args:
-        x: samples, ``(n,)``.
-        sample_rate: in Hz, at least four times ``high_hz``.
-        settings: the middles of the frames; `DEFAULT` unless given.
-        shared: transform of the same samples; only its samples and settings are used.
+        short: transform of the recording.
         low_hz: lowest pitch.
         high_hz: highest pitch.
         top_hz: where the fading of high frequencies is halfway.
@@ -76,18 +70,18 @@ def f0(
         switch_cost: for each change between voiced and unvoiced, likewise.
 
     Raises:
-        AudioValueError: ``x`` is empty, not one-dimensional or not finite.
         ConfigError: a parameter is out of range.
     """
-    short = ShortTime.of(x, sample_rate, settings=settings, shared=shared)
     costs = (octave_cost, jump_cost, switch_cost)
-    if not (0 < low_hz < high_hz <= sample_rate / 4 and top_hz > 0 and 0 < voicing < 1 and min(costs) >= 0):
+    if not (
+        0 < low_hz < high_hz <= short.sample_rate / 4 and top_hz > 0 and 0 < voicing < 1 and min(costs) >= 0
+    ):
         raise ConfigError(
-            f"F0 from {low_hz!r} to {high_hz!r} Hz at {sample_rate!r} Hz, top {top_hz!r} Hz, voicing "
+            f"F0 from {low_hz!r} to {high_hz!r} Hz at {short.sample_rate!r} Hz, top {top_hz!r} Hz, voicing "
             f"{voicing!r}, costs {costs!r}; expected 0 < low < high <= a quarter of the rate, a top above 0, "
             "a voicing between 0 and 1, and costs of 0 or more"
         )
-    tables = _make_tables(sample_rate, low_hz, high_hz, top_hz)
+    tables = _make_tables(short.sample_rate, low_hz, high_hz, top_hz)
     key = ("f0", low_hz, high_hz, top_hz, voicing, *costs)
     track: Floats = short.cached(key, lambda: _track_pitch(short, tables, voicing, costs))
     return track
@@ -269,9 +263,7 @@ class VoicedFrames:
                 above 0 Hz and at most a quarter of the rate.
         """
         if pitch_hz is None:
-            found: VoicedFrames = short.cached(
-                "voiced", lambda: cls.of(short, f0(short.x, short.sample_rate, shared=short)[:, 0])
-            )
+            found: VoicedFrames = short.cached("voiced", lambda: cls.of(short, f0(short)[:, 0]))
             return found
         hz = np.asarray(pitch_hz, dtype=np.float64)
         if hz.shape != (short.n_frames,):
@@ -359,11 +351,8 @@ _LOUDEST_PERCENT = 99.0
 
 
 def syllable_rate(
-    x: ArrayLike,
-    sample_rate: int,
+    short: ShortTime,
     *,
-    settings: FrameSettings | None = None,
-    shared: ShortTime | None = None,
     pitch_hz: ArrayLike | None = None,
     threshold_db: float = 25.0,
     dip_db: float = 2.0,
@@ -376,30 +365,25 @@ def syllable_rate(
     frame, or the part of it inside the recording. The threshold depends on the whole recording.
 
     Args:
-        x: samples, ``(n,)``.
-        sample_rate: in Hz.
-        settings: the middles of the frames; `DEFAULT` unless given.
-        shared: transform of the same samples.
+        short: transform of the recording.
         pitch_hz: F0 of the frames, ``(t,)``, nan in unvoiced frames; by default that of `f0`.
         threshold_db: how far below the loudest part a nucleus may be.
         dip_db: how far the intensity must fall between two nuclei.
         span_s: span of the running rate.
 
     Raises:
-        AudioValueError: ``x`` is empty, not one-dimensional or not finite.
         ConfigError: ``pitch_hz`` does not fit, or an option is not above 0.
     """
     if min(threshold_db, dip_db, span_s) <= 0:
         raise ConfigError(
             f"threshold_db {threshold_db!r}, dip_db {dip_db!r}, span_s {span_s!r}; expected each above 0"
         )
-    short = ShortTime.of(x, sample_rate, settings=settings, shared=shared)
     voiced = np.zeros(short.n_frames, dtype=bool)
     voiced[VoicedFrames.of(short, pitch_hz).index] = True
     nucleus = np.zeros(short.n_frames)
     nucleus[find_nuclei(_intensity_db(short), voiced, threshold_db=threshold_db, dip_db=dip_db)] = 1
     n_before = np.concatenate([[0.0], np.cumsum(nucleus)])
-    hop_s = short.settings.hop / sample_rate
+    hop_s = short.settings.hop / short.sample_rate
     reach = max(1, round(span_s / 2 / hop_s))
     first = np.clip(np.arange(short.n_frames) - reach, 0, None)
     end = np.clip(np.arange(short.n_frames) + reach + 1, None, short.n_frames)

@@ -17,14 +17,12 @@ from math import factorial
 from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import ArrayLike
 
 from emovox._arrays import Floats
 from emovox.audio import stft
 from emovox.errors import ConfigError
 from emovox.features.frames import (
     Family,
-    FrameSettings,
     ShortTime,
     fixed_columns,
     number_columns,
@@ -57,11 +55,8 @@ _N_TOGETHER = 16
 
 
 def mel(
-    x: ArrayLike,
-    sample_rate: int,
+    short: ShortTime,
     *,
-    settings: FrameSettings | None = None,
-    shared: ShortTime | None = None,
     n_mels: int = 64,
     low_hz: float = 0.0,
     high_hz: float | None = None,
@@ -75,19 +70,15 @@ def mel(
     Raises:
         ValueError: the edges do not rise from 0 to at most half the rate, or ``n_mels`` is below 1.
     """
-    short = ShortTime.of(x, sample_rate, settings=settings, shared=shared)
-    top = sample_rate / 2 if high_hz is None else high_hz
-    bank = (sample_rate, short.settings.n_fft, n_mels, low_hz, top, scale)
+    top = short.sample_rate / 2 if high_hz is None else high_hz
+    bank = (short.sample_rate, short.settings.n_fft, n_mels, low_hz, top, scale)
     bands: Floats = short.cached(("mel", bank), lambda: _in_bands(short.power, bank))
     return bands
 
 
 def log_mel(
-    x: ArrayLike,
-    sample_rate: int,
+    short: ShortTime,
     *,
-    settings: FrameSettings | None = None,
-    shared: ShortTime | None = None,
     top_db: float | None = None,
     **bands: Any,
 ) -> Floats:
@@ -95,15 +86,12 @@ def log_mel(
 
     ``top_db`` raises values further than that below the loudest one of the recording (librosa: 80).
     """
-    return _decibels(mel(x, sample_rate, settings=settings, shared=shared, **bands), top_db)
+    return _decibels(mel(short, **bands), top_db)
 
 
 def mfcc(
-    x: ArrayLike,
-    sample_rate: int,
+    short: ShortTime,
     *,
-    settings: FrameSettings | None = None,
-    shared: ShortTime | None = None,
     n_mfcc: int = 13,
     deltas: int = 0,
     delta_width: int = 9,
@@ -118,7 +106,7 @@ def mfcc(
     Raises:
         ConfigError: more coefficients than bands, or ``deltas`` or ``lifter`` out of range.
     """
-    level = log_mel(x, sample_rate, settings=settings, shared=shared, **levels)
+    level = log_mel(short, **levels)
     if not 1 <= n_mfcc <= level.shape[1] or deltas not in (0, 1, 2) or lifter < 0:
         raise ConfigError(
             f"n_mfcc {n_mfcc!r} of {level.shape[1]} bands, deltas {deltas!r}, lifter {lifter!r}; expected 1 "
@@ -199,11 +187,8 @@ def _cosines(n_bands: int, n_mfcc: int, lifter: float) -> Floats:
 
 
 def contrast(
-    x: ArrayLike,
-    sample_rate: int,
+    short: ShortTime,
     *,
-    settings: FrameSettings | None = None,
-    shared: ShortTime | None = None,
     n_bands: int = 6,
     low_hz: float = 200.0,
     quantile: float = 0.02,
@@ -222,11 +207,10 @@ def contrast(
             f"n_bands {n_bands!r}, low_hz {low_hz!r}, quantile {quantile!r}; expected one band or more, an "
             "edge above 0 Hz and a quantile between 0 and 1"
         )
-    short = ShortTime.of(x, sample_rate, settings=settings, shared=shared)
     power = short.power
     peak, valley = np.empty((2, len(power), n_bands + 1), dtype=np.float32)
     for band, (first, end, n_marked) in enumerate(
-        _octaves(sample_rate, short.settings.n_fft, n_bands, low_hz)
+        _octaves(short.sample_rate, short.settings.n_fft, n_bands, low_hz)
     ):
         n_extreme = min(max(1, int(np.rint(quantile * n_marked))), end - first)
         valley[:, band], peak[:, band] = _extremes(power[:, first:end], n_extreme)
@@ -272,45 +256,32 @@ def _octaves(sample_rate: int, n_fft: int, n_bands: int, low_hz: float) -> tuple
 
 
 def centroid(
-    x: ArrayLike,
-    sample_rate: int,
-    *,
-    settings: FrameSettings | None = None,
-    shared: ShortTime | None = None,
+    short: ShortTime,
 ) -> Floats:
     """Compute the mean frequency weighted by magnitude, in Hz, ``(t, 1)``.
 
     ``librosa.feature.spectral_centroid``.
     """
-    short = ShortTime.of(x, sample_rate, settings=settings, shared=shared)
     hz = short.hz.astype(np.float32)[:, None]
     middle: Floats = short.cached("centroid", lambda: _magnitude_share(short) @ hz)
     return middle
 
 
 def bandwidth(
-    x: ArrayLike,
-    sample_rate: int,
-    *,
-    settings: FrameSettings | None = None,
-    shared: ShortTime | None = None,
+    short: ShortTime,
 ) -> Floats:
     """Compute the deviation of the frequency around the centroid, weighted by magnitude, in Hz, ``(t, 1)``.
 
     ``librosa.feature.spectral_bandwidth`` with its power 2.
     """
-    short = ShortTime.of(x, sample_rate, settings=settings, shared=shared)
-    away = short.hz.astype(np.float32) - centroid(x, sample_rate, shared=short)
+    away = short.hz.astype(np.float32) - centroid(short)
     spread: Floats = np.sqrt(np.sum(_magnitude_share(short) * away * away, axis=1, keepdims=True))
     return spread
 
 
 def rolloff(
-    x: ArrayLike,
-    sample_rate: int,
+    short: ShortTime,
     *,
-    settings: FrameSettings | None = None,
-    shared: ShortTime | None = None,
     share: float = 0.85,
 ) -> Floats:
     """Find the first bin below which ``share`` of the magnitude is, in Hz, ``(t, 1)``.
@@ -322,7 +293,6 @@ def rolloff(
     """
     if not 0 < share < 1:
         raise ConfigError(f"share is {share!r}; expected a number between 0 and 1")
-    short = ShortTime.of(x, sample_rate, settings=settings, shared=shared)
     below = np.cumsum(short.magnitude, axis=1)
     first = np.argmax(below >= np.float32(share) * below[:, -1:], axis=1)
     edge: Floats = short.hz[first].astype(np.float32)[:, None]
@@ -330,17 +300,12 @@ def rolloff(
 
 
 def flatness(
-    x: ArrayLike,
-    sample_rate: int,
-    *,
-    settings: FrameSettings | None = None,
-    shared: ShortTime | None = None,
+    short: ShortTime,
 ) -> Floats:
-    """Compute the geometric over the arithmetic mean of the power, ``(t, 1)``: 0 for a tone, 1 for noise.
+    """Compute the geometric over the arithmetic mean of the power, from 0 (tone) to 1 (noise), ``(t, 1)``.
 
     ``librosa.feature.spectral_flatness``.
     """
-    short = ShortTime.of(x, sample_rate, settings=settings, shared=shared)
     power = np.maximum(short.power, np.float32(_SMALLEST))
     geometric = np.exp(np.log(power).mean(axis=1, keepdims=True))
     ratio: Floats = geometric / power.mean(axis=1, keepdims=True)
@@ -348,11 +313,8 @@ def flatness(
 
 
 def ssc(
-    x: ArrayLike,
-    sample_rate: int,
+    short: ShortTime,
     *,
-    settings: FrameSettings | None = None,
-    shared: ShortTime | None = None,
     n_bands: int = 26,
     low_hz: float = 0.0,
     high_hz: float | None = None,
@@ -367,20 +329,19 @@ def ssc(
     Raises:
         ConfigError: the edges do not rise from 0 to at most half the rate, or there is no band.
     """
-    top = sample_rate / 2 if high_hz is None else high_hz
-    if n_bands < 1 or not 0 <= low_hz < top <= sample_rate / 2:
+    top = short.sample_rate / 2 if high_hz is None else high_hz
+    if n_bands < 1 or not 0 <= low_hz < top <= short.sample_rate / 2:
         raise ConfigError(
-            f"{n_bands!r} bands from {low_hz!r} to {top!r} Hz at {sample_rate!r} Hz; expected one band or "
-            "more, and edges that rise from 0 to at most half the rate"
+            f"{n_bands!r} bands from {low_hz!r} to {top!r} Hz at {short.sample_rate!r} Hz; expected one band "
+            "or more, and edges that rise from 0 to at most half the rate"
         )
-    short = ShortTime.of(x, sample_rate, settings=settings, shared=shared)
     short = short.with_settings(replace(short.settings, preemphasis=preemphasis, taper=taper))
     n_fft = short.settings.n_fft
     # Bins without power have equal small weights, so that silence gives the middle of each band.
     power = np.where(short.power == 0, np.float32(np.finfo(np.float64).eps * n_fft), short.power)
-    bank = _subbands(sample_rate, n_fft, n_bands, low_hz, top).T
+    bank = _subbands(short.sample_rate, n_fft, n_bands, low_hz, top).T
     # The frequency axis of python_speech_features begins at 1 Hz, not 0.
-    hz = np.linspace(1, sample_rate / 2, n_fft // 2 + 1)[:, None]
+    hz = np.linspace(1, short.sample_rate / 2, n_fft // 2 + 1)[:, None]
     weight = power @ bank
     moment = power @ (hz * bank).astype(np.float32)
     middle: Floats = np.divide(moment, weight, out=np.full_like(weight, np.nan), where=weight > 0)

@@ -9,10 +9,9 @@ from __future__ import annotations
 from math import gcd
 
 import numpy as np
-from numpy.typing import ArrayLike
 
 from emovox._arrays import Doubles, Floats, Ints
-from emovox.features.frames import Family, FrameSettings, ShortTime, fixed_columns
+from emovox.features.frames import Family, ShortTime, fixed_columns
 
 __all__ = ["FAMILIES", "rms", "zcr"]
 
@@ -21,18 +20,13 @@ _SILENT = 1e-10
 
 
 def zcr(
-    x: ArrayLike,
-    sample_rate: int,
-    *,
-    settings: FrameSettings | None = None,
-    shared: ShortTime | None = None,
+    short: ShortTime,
 ) -> Floats:
     """Compute the zero-crossing rate: sign changes in a frame by its samples, ``(t, 1)``, from 0 to 1.
 
     At both ends the samples are padded with the last value, which adds no crossing. Equals
     ``librosa.feature.zero_crossing_rate(x, frame_length=window, hop_length=hop)``.
     """
-    short = ShortTime.of(x, sample_rate, settings=settings, shared=shared)
     below = short.emphasised < -_SILENT
     changes = np.zeros(below.size, dtype=np.float32)  # between a sample and the next
     changes[:-1] = below[1:] != below[:-1]
@@ -43,17 +37,12 @@ def zcr(
 
 
 def rms(
-    x: ArrayLike,
-    sample_rate: int,
-    *,
-    settings: FrameSettings | None = None,
-    shared: ShortTime | None = None,
+    short: ShortTime,
 ) -> Floats:
     """Compute the root mean square of each frame, without taper, ``(t, 1)``; zeros at both ends.
 
     Equals ``librosa.feature.rms(y=x, frame_length=window, hop_length=hop)``.
     """
-    short = ShortTime.of(x, sample_rate, settings=settings, shared=shared)
     energy = _frame_sums(np.square(short.emphasised), short)
     return np.sqrt(energy / short.settings.window).astype(np.float32)[:, None]
 

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from emovox._arrays import Doubles, Floats, Ints
-from emovox.features.frames import Family, FrameSettings, ShortTime, fixed_columns
+from emovox.features.frames import Family, ShortTime, fixed_columns
 from emovox.features.pitch import VoicedFrames
 
 __all__ = ["FAMILIES", "Periods", "find_periods", "hnr", "hnr_db", "jitter", "shimmer"]
@@ -36,58 +36,42 @@ _MAX_HNR_DB = 60.0
 
 
 def jitter(
-    x: ArrayLike,
-    sample_rate: int,
+    short: ShortTime,
     *,
-    settings: FrameSettings | None = None,
-    shared: ShortTime | None = None,
     pitch_hz: ArrayLike | None = None,
 ) -> Floats:
     """Compute local jitter: mean difference of consecutive periods over their mean, ``(t, 1)``, 0.01 for 1 %.
 
     Args:
-        x: samples, ``(n,)``.
-        sample_rate: in Hz.
-        settings: the middles of the frames; `DEFAULT` unless given.
-        shared: transform of the same samples.
+        short: transform of the recording.
         pitch_hz: F0 of the frames, ``(t,)``, nan in unvoiced frames; by default that of `f0`.
 
     Raises:
-        AudioValueError: ``x`` is empty, not one-dimensional or not finite.
         ConfigError: ``pitch_hz`` does not fit.
     """
-    short = ShortTime.of(x, sample_rate, settings=settings, shared=shared)
     voiced = VoicedFrames.of(short, pitch_hz)
     return voiced.fill_frames(find_periods(voiced).jitter)
 
 
 def shimmer(
-    x: ArrayLike,
-    sample_rate: int,
+    short: ShortTime,
     *,
-    settings: FrameSettings | None = None,
-    shared: ShortTime | None = None,
     pitch_hz: ArrayLike | None = None,
 ) -> Floats:
     """Compute local shimmer in dB: mean ratio of the peak-to-peak heights of consecutive periods, ``(t, 1)``.
 
     Arguments and errors as in `jitter`.
     """
-    short = ShortTime.of(x, sample_rate, settings=settings, shared=shared)
     voiced = VoicedFrames.of(short, pitch_hz)
     return voiced.fill_frames(find_periods(voiced).shimmer_db)
 
 
 def hnr(
-    x: ArrayLike,
-    sample_rate: int,
+    short: ShortTime,
     *,
-    settings: FrameSettings | None = None,
-    shared: ShortTime | None = None,
     pitch_hz: ArrayLike | None = None,
 ) -> Floats:
     """Compute the harmonics-to-noise ratio in dB, ``(t, 1)``. Arguments and errors as in `jitter`."""
-    short = ShortTime.of(x, sample_rate, settings=settings, shared=shared)
     voiced = VoicedFrames.of(short, pitch_hz)
     return voiced.fill_frames(hnr_db(voiced))
 
