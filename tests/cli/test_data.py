@@ -1,4 +1,4 @@
-"""The commands on data: what they print is what the library says, and nothing is replaced unasked."""
+"""The data commands: output, exit codes, and existing files that are kept."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def test_list(run: Run) -> None:
     assert facts["casia"]["licence"] == CORPORA["casia"].licence
 
 
-def test_check_says_what_the_scan_says(run: Run, ravdess: Path) -> None:
+def test_check_prints_scan_report(run: Run, ravdess: Path) -> None:
     (ravdess / "Actor_01" / "strange.wav").write_bytes(b"x")
     _, report = scan("ravdess", ravdess)
     code, out, _ = run("check", "ravdess", "--root", ravdess)
@@ -113,7 +113,7 @@ def test_mistakes(run: Run, tmp_path: Path) -> None:
 # --- prepare, convert -----------------------------------------------------------------------------
 
 
-def test_prepare_writes_a_manifest_that_finds_its_sound(run: Run, ravdess: Path, tmp_path: Path) -> None:
+def test_prepare_writes_manifest(run: Run, ravdess: Path, tmp_path: Path) -> None:
     (tmp_path / "far").mkdir()
     for place in (ravdess / "manifest.csv", tmp_path / "m.csv", tmp_path / "far" / "m.csv"):
         code, _, _ = run("prepare", "ravdess", "--root", ravdess, "-o", place)
@@ -129,7 +129,7 @@ def test_prepare_writes_a_manifest_that_finds_its_sound(run: Run, ravdess: Path,
         assert run("prepare", "ravdess", "--root", ravdess, "-o", place, "--force")[0] == 0
 
 
-def test_prepare_converts_and_one_bad_file_costs_only_itself(run: Run, ravdess: Path, tmp_path: Path) -> None:
+def test_prepare_converts_sound(run: Run, ravdess: Path, tmp_path: Path) -> None:
     bad = ravdess / "Actor_01" / "03-01-05-01-01-01-01.wav"
     bad.write_bytes(b"no sound")
     argv = (
@@ -155,7 +155,7 @@ def test_prepare_converts_and_one_bad_file_costs_only_itself(run: Run, ravdess: 
     assert all(manifest.file(u).is_file() for u in manifest)
 
 
-def test_prepare_of_ones_own_tree(run: Run, tmp_path: Path) -> None:
+def test_prepare_of_own_tree(run: Run, tmp_path: Path) -> None:
     for name in ("train/anna/hangry/1.wav", "test/bert/joy/2.wav", "train/anna/odd/3.wav"):
         (tmp_path / "mine" / name).parent.mkdir(parents=True)
         (tmp_path / "mine" / name).write_bytes(b"x")
@@ -180,7 +180,7 @@ def test_prepare_of_ones_own_tree(run: Run, tmp_path: Path) -> None:
     }
 
 
-def test_a_manifest_through_formats_and_back(run: Run, ravdess: Path, tmp_path: Path) -> None:
+def test_convert_round_trip(run: Run, ravdess: Path, tmp_path: Path) -> None:
     run("prepare", "ravdess", "--root", ravdess, "-o", tmp_path / "m.csv")
     code, out, _ = run("convert", tmp_path / "m.csv", tmp_path / "k", "--to", "kaldi")
     assert code == 0
@@ -228,7 +228,7 @@ def test_stats(run: Run, ravdess: Path, tmp_path: Path) -> None:
     assert "ravdess/03-01-05-01-01-01-01" in err
 
 
-def test_a_corpus_may_be_named_instead_of_its_folder(run: Run, ravdess: Path) -> None:
+def test_corpus_name_with_root(run: Run, ravdess: Path) -> None:
     by_name = run("stats", "ravdess", "--root", ravdess, "--no-hear", "-f", "json")
     by_folder = run("stats", ravdess, "--corpus", "ravdess", "--no-hear", "-f", "json")
     assert by_name == by_folder
@@ -253,16 +253,14 @@ def test_audit(run: Run, ravdess: Path, tmp_path: Path) -> None:
 # --- download -------------------------------------------------------------------------------------
 
 
-def test_gated_corpora_say_what_to_do(run: Run) -> None:
+def test_gated_corpora_have_instructions(run: Run) -> None:
     for name in set(CORPORA) - set(download.SOURCES):
         code, out, err = run("download", name)
         assert (code, out) == (2, "")
         assert CORPORA[name].url in err
 
 
-def test_download_unpacks_and_one_failure_is_told(
-    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_download_unpacks_and_reports(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with io.BytesIO() as packed:
         with zipfile.ZipFile(packed, "w") as archive:
             archive.writestr("Actor_01/x.wav", b"x")
@@ -340,9 +338,7 @@ def test_record(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     assert run("record", tmp_path / "own", "--speaker", "Anna B")[0] == 2
 
 
-def test_record_without_a_take_names_no_manifest(
-    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_record_without_takes(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(microphone, "Recorder", lambda device: Voice())
     monkeypatch.setattr(sys, "stdin", io.StringIO("yes\nq\n"))
     code, _, err = run("record", tmp_path / "own", "--speaker", "p01")
@@ -367,10 +363,10 @@ def test_record_without_a_microphone(run: Run, tmp_path: Path, monkeypatch: pyte
     assert "[mic]'" in err
 
 
-# --- the house ------------------------------------------------------------------------------------
+# --- documentation ------------------------------------------------------------------------------------
 
 
-def test_the_documentation_names_every_format_and_command() -> None:
+def test_documentation_is_complete() -> None:
     text = (Path(__file__).parents[2] / "docs" / "corpora.md").read_text(encoding="utf-8")
     for name in (*FORMATS, *CORPORA, *common.TREES):
         assert f"`{name}`" in text, name

@@ -1,4 +1,4 @@
-"""Every adapter reads its official names, its mirrors' names, EmoBox's whole list, and nothing else."""
+"""Adapters read official names, mirrors' names and EmoBox's whole list, and nothing else."""
 
 from __future__ import annotations
 
@@ -140,7 +140,7 @@ def test_strangers_are_refused(corpus: str, path: str) -> None:
 
 
 @pytest.mark.parametrize("corpus", CORPORA)
-def test_rules_give_as_many_keys_as_the_corpus_has_clips(corpus: str) -> None:
+def test_key_rules_match_counts(corpus: str) -> None:
     entry, keys = CORPORA[corpus], official_keys(corpus)
     if keys is None:
         assert corpus == "nemo"
@@ -190,7 +190,7 @@ def test_other_facts(corpus: str, key: str, fields: dict[str, object]) -> None:
         ("urdu", "Happy/SM1_F10_A010.wav"),
     ],
 )
-def test_doubtful_names_are_read_and_noted(corpus: str, path: str) -> None:
+def test_irregular_names_are_noted(corpus: str, path: str) -> None:
     fields = CORPORA[corpus].parse(path)
     assert fields is not None
     assert fields.note
@@ -224,7 +224,7 @@ def _file_of(corpus: str, row: EmoBoxRow) -> str:
 
 
 @pytest.mark.parametrize("corpus", EMOBOX)
-def test_every_row_of_emobox_names_one_clip_with_the_same_label(corpus: str) -> None:
+def test_emobox_labels_agree(corpus: str) -> None:
     seen: set[str] = set()
     for row in emobox_rows(corpus):
         fields = CORPORA[corpus].parse(_file_of(corpus, row))
@@ -251,7 +251,7 @@ def _protocols() -> Path:
 
 @pytest.mark.corpora
 @pytest.mark.parametrize("corpus", EMOBOX)
-def test_the_packed_folds_are_the_published_ones(corpus: str) -> None:
+def test_packed_folds_equal_published(corpus: str) -> None:
     with (_protocols() / f"{corpus}.csv").open(newline="", encoding="utf-8") as stream:
         table = list(csv.DictReader(stream))
     published = {CORPORA[corpus].parse(row["file"]).key: (row["label"], row["test_fold"]) for row in table}
@@ -265,7 +265,7 @@ def test_unknown_corpora_have_no_folds() -> None:
             ask("nemo")
 
 
-def test_packing_is_reproducible_and_order_does_not_matter() -> None:
+def test_packing_is_reproducible() -> None:
     table = list(emobox_rows("emodb"))
     assert pack_rows(table) == pack_rows(table[::-1])
 
@@ -292,7 +292,7 @@ def _mutated(draw: st.DrawFn) -> str:
 
 @given(st.one_of(_mutated(), st.text(max_size=60)))
 @settings(max_examples=300, deadline=None)
-def test_any_name_gives_a_clip_or_nothing(path: str) -> None:
+def test_any_name_is_parsed_or_none(path: str) -> None:
     for corpus in CORPORA.values():
         fields = corpus.parse(path)
         if fields is not None:

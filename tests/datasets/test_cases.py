@@ -86,7 +86,7 @@ def test_span_columns(
     assert guess(tmp_path / "t.jsonl") == "jsonl"
 
 
-def test_parquet_has_spans_too(place: Callable[[str], Path], tmp_path: Path) -> None:
+def test_parquet_spans(place: Callable[[str], Path], tmp_path: Path) -> None:
     arrow = pytest.importorskip("pyarrow")
     import pyarrow.parquet
 
@@ -111,7 +111,7 @@ def test_overlapping_spans_are_reported(place: Callable[[str], Path], tmp_path: 
 # --------------------------------------------------------------------------------------- Unicode
 
 
-def test_one_speaker_in_two_unicode_forms(place: Callable[[str], Path]) -> None:
+def test_speaker_in_two_unicode_forms(place: Callable[[str], Path]) -> None:
     manifest, _ = read(place("nfc_nfd_speakers.csv"))
     assert len(manifest) == 32
     assert {name.split("-", 1)[1] for name in manifest.speakers} == {"Zoë", "Ana", "Jürgen", "Øystein"}
@@ -122,7 +122,7 @@ def test_one_speaker_in_two_unicode_forms(place: Callable[[str], Path]) -> None:
 
 
 @pytest.mark.parametrize(("on_disk", "in_table"), [("NFC", "NFD"), ("NFD", "NFC")])
-def test_a_path_is_found_in_the_other_form(on_disk: str, in_table: str, tmp_path: Path) -> None:
+def test_path_in_other_unicode_form(on_disk: str, in_table: str, tmp_path: Path) -> None:
     name = "Müller/Jürgen.wav"
     file = tmp_path / unicodedata.normalize(on_disk, name)  # type: ignore[arg-type]
     file.parent.mkdir()
@@ -199,7 +199,7 @@ def test_dialects_of_csv(text: str, encoding: str, place: Callable[[str], Path],
         (b"who,emotion\nwav/a,x\n", "no column for the file"),
     ],
 )
-def test_the_true_reason(content: bytes, reason: str, tmp_path: Path) -> None:
+def test_reason_is_true(content: bytes, reason: str, tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_bytes(content)
     with pytest.raises(ManifestError, match=reason):
         read(tmp_path / "t.csv")
@@ -255,7 +255,7 @@ def grow(root: Path, *names: str) -> Path:
     return root
 
 
-def test_an_unknown_folder_is_a_label(tmp_path: Path) -> None:
+def test_unknown_folder_is_a_label(tmp_path: Path) -> None:
     grow(tmp_path, "Angry/1.wav", "Frustrated/2.wav", "Frustrated/s1/3.wav", "Calm/4.wav", "Very Tired/5.wav")
     assert guess(tmp_path) == "folder"
     manifest, report = read(tmp_path)
@@ -269,7 +269,7 @@ def test_an_unknown_folder_is_a_label(tmp_path: Path) -> None:
     assert report.own_labels == {"frustrated": 2, "very_tired": 1}
 
 
-def test_names_of_speakers_are_no_labels(tmp_path: Path) -> None:
+def test_speaker_folders_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ManifestError, match="data prepare folder"):
         read(grow(tmp_path, "anna/1.wav", "bert/2.wav"))
 
@@ -296,7 +296,7 @@ def test_names_of_parts(folder: str, part: str | None, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("form", ["emovox", "csv", "nkululeko", "emobox", "kaldi", "audiofolder", "parquet"])
-def test_an_empty_export_can_be_read(form: str, tmp_path: Path) -> None:
+def test_empty_export_is_readable(form: str, tmp_path: Path) -> None:
     if form == "parquet":
         pytest.importorskip("pyarrow")
     target = tmp_path if form == "audiofolder" else tmp_path / "out.csv"

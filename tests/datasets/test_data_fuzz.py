@@ -1,4 +1,4 @@
-"""Trees that nobody would make on purpose: a report, never a crash, and no file lost without a word."""
+"""Hostile trees: a report, never a crash, and no file lost silently."""
 
 # ruff: noqa: PTH103, PTH118, PTH120, PTH123, PTH208
 from __future__ import annotations
@@ -99,7 +99,7 @@ def test_any_tree_gives_a_report(files: list[list[bytes]], n: int, tmp_path: Pat
                 assert heard_of(again, root) <= heard_of(manifest, root)
 
 
-def test_links_in_a_circle_and_to_nowhere(tmp_path: Path) -> None:
+def test_circular_and_broken_links(tmp_path: Path) -> None:
     root = tmp_path / "corpus"
     (root / "Actor_12" / "angry").mkdir(parents=True)
     (root / "Actor_12" / "03-01-05-01-02-01-12.wav").write_bytes(b"x")
@@ -117,7 +117,7 @@ def test_links_in_a_circle_and_to_nowhere(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="needs folders relative to folders")
-def test_a_tree_deeper_than_any_path(tmp_path: Path) -> None:
+def test_very_deep_tree(tmp_path: Path) -> None:
     here = os.open(tmp_path, os.O_RDONLY)
     try:
         for _ in range(120):
@@ -135,7 +135,7 @@ def test_a_tree_deeper_than_any_path(tmp_path: Path) -> None:
         scan("ravdess", tmp_path)
 
 
-def test_folders_that_may_not_be_opened(tmp_path: Path) -> None:
+def test_unreadable_folders(tmp_path: Path) -> None:
     (tmp_path / "happy").mkdir()
     (tmp_path / "happy" / "1.wav").write_bytes(b"x")
     (tmp_path / "shut").mkdir(mode=0)
@@ -162,7 +162,7 @@ def test_a_hundred_thousand_empty_files(tmp_path: Path) -> None:
         assert len(list(found.lines())) < 30
 
 
-def test_every_reader_takes_a_folder_or_a_file_for_what_it_is_not(tmp_path: Path) -> None:
+def test_readers_refuse_wrong_kinds(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"\x00\xff" * 50)
     (tmp_path / "empty").mkdir()
     for form in FORMATS:

@@ -1,4 +1,4 @@
-"""Downloads, from a server that cuts, lies, and goes missing: a file is whole or it is not there."""
+"""Downloads from an unreliable server: a file is complete or absent."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def files(folder: Path) -> set[str]:
     return {path.name for path in folder.iterdir()}
 
 
-def test_a_file_comes_whole_and_alone(server: tuple[Server, str], tmp_path: Path) -> None:
+def test_download_is_atomic(server: tuple[Server, str], tmp_path: Path) -> None:
     seen: list[int] = []
     path = get(server[1], tmp_path / "new", progress=seen.append)
     assert path.read_bytes() == CONTENT
@@ -110,13 +110,13 @@ def test_a_file_comes_whole_and_alone(server: tuple[Server, str], tmp_path: Path
     assert len(server[0].asked) == 1, "a whole file is not asked for again"
 
 
-def test_a_cut_is_resumed_within_one_run(server: tuple[Server, str], tmp_path: Path) -> None:
+def test_same_run_resumes(server: tuple[Server, str], tmp_path: Path) -> None:
     server[0].cut_after = [300_000, 200_000]
     assert get(server[1], tmp_path).read_bytes() == CONTENT
     assert [asked.get("Range") for asked in server[0].asked] == [None, "bytes=300000-", "bytes=500000-"]
 
 
-def test_a_cut_is_resumed_by_the_next_run(server: tuple[Server, str], tmp_path: Path) -> None:
+def test_next_run_resumes(server: tuple[Server, str], tmp_path: Path) -> None:
     server[0].cut_after = [300_000, 0, 0, 0]
     with pytest.raises(DownloadError, match="300,000 bytes here; run this again"):
         get(server[1], tmp_path, retries=2)
@@ -127,7 +127,7 @@ def test_a_cut_is_resumed_by_the_next_run(server: tuple[Server, str], tmp_path: 
     assert files(tmp_path) == {"x.zip"}
 
 
-def test_a_file_that_changed_meanwhile_begins_anew(server: tuple[Server, str], tmp_path: Path) -> None:
+def test_changed_file_restarts(server: tuple[Server, str], tmp_path: Path) -> None:
     server[0].cut_after = [300_000, 0, 0]
     with pytest.raises(DownloadError):
         get(server[1], tmp_path, retries=1)
@@ -147,7 +147,7 @@ def test_servers_that_cannot_resume(manners: str, server: tuple[Server, str], tm
     assert sum(seen) == len(CONTENT)
 
 
-def test_a_part_that_is_whole_already(server: tuple[Server, str], tmp_path: Path) -> None:
+def test_complete_part_is_finished(server: tuple[Server, str], tmp_path: Path) -> None:
     server[0].cut_after = [len(CONTENT) - 1, 0, 0]
     with pytest.raises(DownloadError):
         get(server[1], tmp_path, retries=1)
@@ -164,18 +164,18 @@ def test_wrong_checksum_leaves_nothing(server: tuple[Server, str], tmp_path: Pat
     assert files(tmp_path) == set()
 
 
-def test_wrong_size_is_seen_before_it_comes(server: tuple[Server, str], tmp_path: Path) -> None:
+def test_wrong_size_is_refused(server: tuple[Server, str], tmp_path: Path) -> None:
     with pytest.raises(DownloadError, match="expected 5"):
         get(server[1], tmp_path, n_bytes=5)
     assert files(tmp_path) == set()
 
 
-def test_a_wrong_file_under_the_right_name_is_replaced(server: tuple[Server, str], tmp_path: Path) -> None:
+def test_wrong_file_is_replaced(server: tuple[Server, str], tmp_path: Path) -> None:
     (tmp_path / "x.zip").write_bytes(b"half")
     assert get(server[1], tmp_path).read_bytes() == CONTENT
 
 
-def test_404_is_final_and_500_is_not(server: tuple[Server, str], tmp_path: Path) -> None:
+def test_404_is_final(server: tuple[Server, str], tmp_path: Path) -> None:
     server[0].status = [404]
     with pytest.raises(DownloadError, match="404"):
         get(server[1], tmp_path)
@@ -184,7 +184,7 @@ def test_404_is_final_and_500_is_not(server: tuple[Server, str], tmp_path: Path)
     assert get(server[1], tmp_path).read_bytes() == CONTENT
 
 
-def test_no_server_at_all(tmp_path: Path) -> None:
+def test_no_server(tmp_path: Path) -> None:
     with pytest.raises(DownloadError, match="connection"):
         get("http://127.0.0.1:9/x.zip", tmp_path, retries=1)
     with pytest.raises(DownloadError, match="begins with http"):
@@ -192,7 +192,7 @@ def test_no_server_at_all(tmp_path: Path) -> None:
     assert files(tmp_path) == set()
 
 
-def test_no_space_is_seen_beforehand(
+def test_disk_space_is_checked(
     server: tuple[Server, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     usage = type("Usage", (), {"free": 1000})
@@ -202,7 +202,7 @@ def test_no_space_is_seen_beforehand(
     assert "x.zip" not in files(tmp_path)
 
 
-def test_no_space_in_the_middle_keeps_what_came(
+def test_disk_full_keeps_part(
     server: tuple[Server, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Full(io.FileIO):
@@ -229,7 +229,7 @@ def test_no_space_in_the_middle_keeps_what_came(
     assert server[0].asked[-1]["Range"] == f"bytes={here}-"
 
 
-def test_two_at_once(server: tuple[Server, str], tmp_path: Path) -> None:
+def test_parallel_downloads_are_locked(server: tuple[Server, str], tmp_path: Path) -> None:
     server[0].gate = threading.Event()
     first: list[Path] = []
     thread = threading.Thread(target=lambda: first.append(get(server[1], tmp_path)))
@@ -243,7 +243,7 @@ def test_two_at_once(server: tuple[Server, str], tmp_path: Path) -> None:
     assert files(tmp_path) == {"x.zip"}
 
 
-def test_one_that_fails_costs_only_itself(server: tuple[Server, str], tmp_path: Path) -> None:
+def test_one_failure_stops_no_other(server: tuple[Server, str], tmp_path: Path) -> None:
     good = [RemoteFile(server[1], f"{n}.zip", MD5) for n in range(5)]
     bad = RemoteFile(server[1], "bad.zip", "md5:" + "0" * 32)
     found = list(download_files([*good[:2], bad, *good[2:]], tmp_path))
@@ -283,7 +283,7 @@ def test_archives(pack: Callable[[Path, dict[str, bytes]], Path], name: str, tmp
 
 
 @pytest.mark.parametrize("name", ["half.zip", "half.tar.gz"])
-def test_half_an_archive_leaves_nothing(name: str, tmp_path: Path) -> None:
+def test_damaged_archive_leaves_nothing(name: str, tmp_path: Path) -> None:
     pack = zipped if name.endswith(".zip") else tarred
     content = {f"{n}.wav": os.urandom(2000) for n in range(20)}
     archive = pack(tmp_path / name, content)
@@ -300,7 +300,7 @@ def test_archives_stay_in_their_folder(tmp_path: Path) -> None:
     assert [path.parent.name for path in tmp_path.rglob("evil.txt")] == ["evil"]
 
 
-def test_every_corpus_has_an_address_or_advice() -> None:
+def test_every_corpus_has_instructions() -> None:
     assert set(SOURCES) <= set(CORPORA)
     for name in CORPORA:
         assert CORPORA[name].url in instructions(name)

@@ -1,4 +1,4 @@
-"""Foreign formats: what goes out comes back, what cannot is named, and no row is lost without a word."""
+"""Formats: round trips, reports of what a format cannot hold, foreign tables and trees."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def manifests(draw: st.DrawFn) -> tuple[Utterance, ...]:
 @pytest.mark.parametrize("form", TABLES)
 @settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(rows=manifests())
-def test_what_goes_out_comes_back(form: str, rows: tuple[Utterance, ...], tmp_path: Path) -> None:
+def test_formats_round_trip(form: str, rows: tuple[Utterance, ...], tmp_path: Path) -> None:
     need(form)
     manifest = Manifest(tmp_path, rows)
     target = tmp_path if form == "audiofolder" else tmp_path / f"out-{form}"
@@ -114,7 +114,7 @@ def test_what_goes_out_comes_back(form: str, rows: tuple[Utterance, ...], tmp_pa
     assert set(written.lost) <= set(FORMATS["emovox"].holds) - FORMATS[form].holds
 
 
-def test_a_real_corpus_keeps_its_ids_through_every_table(tmp_path: Path) -> None:
+def test_ids_survive_every_table(tmp_path: Path) -> None:
     # The adapter reads what the format lost out of the file names.
     for actor in ("01", "02"):
         folder = tmp_path / f"Actor_{actor}"
@@ -130,7 +130,7 @@ def test_a_real_corpus_keeps_its_ids_through_every_table(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("form", ["folder", "suffix"])
-def test_trees_hold_emotion_part_and_sound(form: str, tmp_path: Path) -> None:
+def test_trees_round_trip(form: str, tmp_path: Path) -> None:
     rows = []
     for n, (emotion, part) in enumerate(
         [("happy", "train"), ("sad", "test"), ("happy", None), ("fear", "train")]
@@ -160,12 +160,12 @@ def test_trees_hold_emotion_part_and_sound(form: str, tmp_path: Path) -> None:
     assert guess(tmp_path / "out") == form
 
 
-# --- where files lie ----------------------------------------------------------------------------------------
+# --- paths of files ----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("form", [name for name in TABLES if name != "audiofolder"])
 @pytest.mark.parametrize("absolute", [False, True])
-def test_sound_is_found_wherever_the_table_lies(form: str, absolute: bool, tmp_path: Path) -> None:
+def test_sound_found_from_any_table(form: str, absolute: bool, tmp_path: Path) -> None:
     need(form)
     if form == "emovox" and absolute:
         pytest.skip("our own manifests hold relative paths")
@@ -185,7 +185,7 @@ def contents(place: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in files}
 
 
-def test_nothing_is_replaced_unasked(tmp_path: Path) -> None:
+def test_existing_files_are_kept(tmp_path: Path) -> None:
     manifest = Manifest(tmp_path, (utterance(),))
     for form in TABLES:
         need(form)
@@ -200,7 +200,7 @@ def test_nothing_is_replaced_unasked(tmp_path: Path) -> None:
     assert not list(tmp_path.rglob("*.part"))
 
 
-def test_what_a_format_cannot_hold_is_said(tmp_path: Path) -> None:
+def test_lost_fields_are_listed(tmp_path: Path) -> None:
     rows = (utterance(age=30, text="mine-t", extra={"a": "b"}), utterance("b", original="happy", start=1.0))
     written = write(Manifest(tmp_path, rows), tmp_path / "t.csv", format="csv")
     assert dict(written.lost) == {
@@ -226,7 +226,7 @@ def table(path: Path, text: str) -> Path:
     return path
 
 
-def test_any_label_is_a_label(tmp_path: Path) -> None:
+def test_any_label_is_kept(tmp_path: Path) -> None:
     source = table(tmp_path / "t.csv", "path,emotion\na.wav,joy\nb.wav,hangry\nc.wav,\nd.wav,hangry\n,sad\n")
     manifest, report = read(source)
     assert [u.emotion for u in manifest] == ["happy", "hangry", "hangry"]
@@ -267,7 +267,7 @@ def test_tables_of_many_dialects(name: str, text: str, tmp_path: Path) -> None:
     assert row.extra == ({"fold": "3"} if "fold" in text else {})
 
 
-def test_a_foreign_table_with_everything(tmp_path: Path) -> None:
+def test_foreign_table_with_all_columns(tmp_path: Path) -> None:
     source = table(
         tmp_path / "t.csv",
         "file,speaker,gender,emotion,age,language,start,end,split\n"
@@ -286,13 +286,13 @@ def test_a_foreign_table_with_everything(tmp_path: Path) -> None:
     assert report.absent == ("a.wav", "a.wav")
 
 
-def test_speakers_of_one_table_never_melt_together(tmp_path: Path) -> None:
+def test_speakers_stay_distinct(tmp_path: Path) -> None:
     source = table(tmp_path / "t.csv", "path,emotion,speaker\na.wav,sad,1\nb.wav,sad,mine-1\n")
     manifest, _ = read(source, options=ReadOptions(corpus="mine"))
     assert len(manifest.speakers) == 2
 
 
-def test_a_pattern_finds_the_speaker(tmp_path: Path) -> None:
+def test_speaker_pattern(tmp_path: Path) -> None:
     import re
 
     for name in ("anna/happy/1.wav", "anna/sad/1.wav", "bert/sad/1.wav", "sad/2.wav"):
@@ -304,7 +304,7 @@ def test_a_pattern_finds_the_speaker(tmp_path: Path) -> None:
     assert report.no_speaker == 1
 
 
-def test_emobox_rows_of_a_known_corpus(tmp_path: Path) -> None:
+def test_emobox_rows_of_known_corpora(tmp_path: Path) -> None:
     rows = [
         {
             "key": "emodb-03a01Fa",
@@ -347,13 +347,13 @@ def test_audiofolder_with_parts_and_csv(tmp_path: Path) -> None:
     }
 
 
-def test_an_audiofolder_must_hold_its_sound(tmp_path: Path) -> None:
+def test_audiofolder_holds_sound(tmp_path: Path) -> None:
     (tmp_path / "far").mkdir()
     with pytest.raises(ManifestError, match="holds its sound"):
         write(Manifest(tmp_path, (utterance(),)), tmp_path / "far", format="audiofolder")
 
 
-def test_words_that_look_like_nothing_come_back_from_audformat(tmp_path: Path) -> None:
+def test_audformat_null_words(tmp_path: Path) -> None:
     need("audformat")
     for word in ("NULL", "NA", "nan", "None", "n/a", "F"):
         rows = (utterance(original=word, text=word),)
@@ -369,7 +369,7 @@ def test_a_refused_writing_leaves_nothing(tmp_path: Path) -> None:
     assert [path.name for path in (tmp_path / "new").iterdir()] == []
 
 
-def test_a_label_map_of_others_is_kept(tmp_path: Path) -> None:
+def test_foreign_label_map_is_kept(tmp_path: Path) -> None:
     emotion = utterance().emotion
     rows = Manifest(tmp_path, (utterance(),))
     (tmp_path / "label_map.json").write_text('{"xyz": "Happy"}')
@@ -384,7 +384,7 @@ def test_a_label_map_of_others_is_kept(tmp_path: Path) -> None:
         assert not (tmp_path / "three.jsonl").exists()
 
 
-def test_every_name_of_a_part_is_known_in_trees(tmp_path: Path) -> None:
+def test_part_names_in_trees(tmp_path: Path) -> None:
     for part in PARTS:
         (tmp_path / part / "angry").mkdir(parents=True)
         (tmp_path / part / "angry" / f"{part}.wav").write_bytes(b"x")
@@ -408,7 +408,7 @@ def test_a_foreign_kaldi_folder(tmp_path: Path) -> None:
     assert refused["utterance rec"] == "it names no emotion"
 
 
-def test_kaldi_files_are_as_kaldi_wants_them(tmp_path: Path) -> None:
+def test_kaldi_files_are_valid(tmp_path: Path) -> None:
     rows = tuple(
         utterance(str(n), id=f"mine/{key}", path=f"{n}.wav") for n, key in enumerate(["b", "ä", "a c", "B"])
     )
@@ -419,7 +419,7 @@ def test_kaldi_files_are_as_kaldi_wants_them(tmp_path: Path) -> None:
         assert all(line.count(b" ") == 1 for line in lines)
 
 
-def test_trees_with_parts_defects_and_circles(tmp_path: Path) -> None:
+def test_trees_with_parts_and_defects(tmp_path: Path) -> None:
     for name in (
         "train/angry/1.wav",
         "train/hangry/2.wav",
@@ -452,7 +452,7 @@ def test_trees_with_parts_defects_and_circles(tmp_path: Path) -> None:
         ("1001 neutral", "neutral"),
     ],
 )
-def test_the_end_of_a_name_decides(name: str, emotion: str, tmp_path: Path) -> None:
+def test_suffix_gives_emotion(name: str, emotion: str, tmp_path: Path) -> None:
     (tmp_path / f"{name}.wav").write_bytes(b"x")
     ((row,), _) = read(tmp_path, format="suffix")
     assert row.emotion == emotion
@@ -519,7 +519,7 @@ def test_audformat_databases_of_others(tmp_path: Path) -> None:
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_audformat_can_read_what_we_write(tmp_path: Path) -> None:
+def test_audformat_reads_export(tmp_path: Path) -> None:
     audformat = pytest.importorskip("audformat")
     write(
         Manifest(tmp_path, (utterance(age=30), utterance("b", start=0.5, end=1.0))),
@@ -534,7 +534,7 @@ def test_audformat_can_read_what_we_write(tmp_path: Path) -> None:
 # --- mistakes -----------------------------------------------------------------------------------------
 
 
-def test_mistakes_get_a_sentence(tmp_path: Path) -> None:
+def test_mistakes_are_explained(tmp_path: Path) -> None:
     with pytest.raises(ManifestError, match="did you mean 'kaldi'"):
         read(tmp_path, format="kaldy")
     with pytest.raises(ManifestError, match="there is no"):
@@ -553,7 +553,7 @@ def test_mistakes_get_a_sentence(tmp_path: Path) -> None:
         parse_seconds("soon")
 
 
-def test_every_format_names_what_it_holds() -> None:
+def test_formats_declare_fields() -> None:
     for form in FORMATS.values():
         assert form.holds <= FORMATS["emovox"].holds
         assert "emotion" in form.holds
@@ -603,7 +603,7 @@ HOSTILE = {
         max_size=8,
     ).map(b"".join)
 )
-def test_hostile_tables_give_a_report_or_a_sentence(form: str, content: bytes, tmp_path: Path) -> None:
+def test_hostile_tables_are_reported(form: str, content: bytes, tmp_path: Path) -> None:
     need(form)
     source = tmp_path / HOSTILE[form]
     source.write_bytes(content)
@@ -624,12 +624,12 @@ def test_hostile_tables_give_a_report_or_a_sentence(form: str, content: bytes, t
         st.text(max_size=8), st.none() | st.text(max_size=8) | st.integers() | st.lists(st.integers())
     )
 )
-def test_any_row_makes_a_draft(cells: dict[str, Any]) -> None:
+def test_any_row_is_parsed(cells: dict[str, Any]) -> None:
     draft = make_row("here", cells)
     assert all(isinstance(value, str) for value in (*draft.cells.values(), *draft.extra.values(), draft.path))
 
 
-def test_the_csv_that_others_get_is_plain(tmp_path: Path) -> None:
+def test_nkululeko_csv_is_plain(tmp_path: Path) -> None:
     write(
         Manifest(tmp_path, (utterance(), utterance("b", sex="female"))),
         tmp_path / "n.csv",

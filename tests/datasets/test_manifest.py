@@ -1,4 +1,4 @@
-"""Manifests: typed rows, honest files, and no row that is lost or invented."""
+"""Manifests: validated rows, CSV round trips, selection and merging."""
 
 from __future__ import annotations
 
@@ -70,12 +70,12 @@ def test_impossible_rows_are_refused(fields: dict[str, object]) -> None:
         _row(**fields)
 
 
-def test_the_message_names_the_canonical_emotion() -> None:
+def test_message_names_canonical_emotion() -> None:
     with pytest.raises(ManifestError, match=r"c/0.*'angry'"):
         _row(emotion="anger")
 
 
-def test_rows_cannot_be_changed_and_can_be_hashed() -> None:
+def test_rows_are_frozen_and_hashable() -> None:
     row = _row(extra={"a": "b"})
     with pytest.raises(AttributeError):
         row.id = "x"  # type: ignore[misc]
@@ -118,7 +118,7 @@ def test_choosing_and_counting() -> None:
         manifest.select(["nobody"])
 
 
-def test_merging_keeps_every_file_where_it_is(tmp_path: Path) -> None:
+def test_merging_keeps_paths(tmp_path: Path) -> None:
     one = Manifest(tmp_path / "x" / "one", (_row(1),))
     two = Manifest(tmp_path / "x" / "two", (_row(2),))
     whole = Manifest.merged([one, two])
@@ -163,9 +163,7 @@ def _rows(draw: st.DrawFn) -> Utterance:
 
 @given(st.lists(_rows(), max_size=5, unique_by=lambda u: u.id))
 @settings(max_examples=60, deadline=None)
-def test_csv_there_and_back_is_the_identity(
-    tmp_path_factory: pytest.TempPathFactory, rows: list[Utterance]
-) -> None:
+def test_csv_round_trip(tmp_path_factory: pytest.TempPathFactory, rows: list[Utterance]) -> None:
     root = tmp_path_factory.getbasetemp()
     manifest = Manifest(root, tuple(rows))
     path = manifest.write_csv(root / "m.csv")
@@ -196,7 +194,7 @@ GOOD = "c/1,1.wav,c,c-1,sad,S"
         (f'{HEADER}\n"c/1,1.wav', "not a CSV"),
     ],
 )
-def test_wrong_tables_are_refused_by_row(tmp_path: Path, text: str, says: str) -> None:
+def test_wrong_tables_are_refused(tmp_path: Path, text: str, says: str) -> None:
     (tmp_path / "m.csv").write_text(text, encoding="utf-8")
     with pytest.raises(ManifestError, match=says):
         Manifest.read_csv(tmp_path / "m.csv")
@@ -217,9 +215,7 @@ def test_no_file(tmp_path: Path) -> None:
 
 @given(st.binary(max_size=200) | _words.map(lambda s: s.encode("utf-8", "surrogatepass")))
 @settings(max_examples=60, deadline=None)
-def test_any_bytes_give_a_manifest_or_a_clear_error(
-    tmp_path_factory: pytest.TempPathFactory, data: bytes
-) -> None:
+def test_any_bytes_are_parsed_or_refused(tmp_path_factory: pytest.TempPathFactory, data: bytes) -> None:
     path = tmp_path_factory.getbasetemp() / "any.csv"
     path.write_bytes(f"{HEADER},extra\n{GOOD},".encode() + data)
     try:

@@ -1,4 +1,4 @@
-"""A recording that is on both sides of a split is found, whatever was done to it; other takes are not."""
+"""A recording on both sides of a split is found, however it was changed; other takes are not."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def prints(voices: dict[str, Sound]) -> dict[str, Fingerprint]:
 
 
 @pytest.mark.parametrize("change", CHANGES)
-def test_a_planted_copy_is_found_and_nothing_else(
+def test_planted_copies_are_found(
     voices: dict[str, Sound], prints: dict[str, Fingerprint], change: str
 ) -> None:
     planted = {
@@ -100,20 +100,18 @@ def test_a_planted_copy_is_found_and_nothing_else(
     assert all(LIKENESS <= c.likeness < 1 for c in found)
 
 
-def test_no_two_voices_are_copies(prints: dict[str, Fingerprint]) -> None:
+def test_different_voices_are_no_copies(prints: dict[str, Fingerprint]) -> None:
     assert find_duplicates(prints) == ()
 
 
-def test_the_very_same_sound_has_likeness_one(
-    voices: dict[str, Sound], prints: dict[str, Fingerprint]
-) -> None:
+def test_same_sound_has_likeness_one(voices: dict[str, Sound], prints: dict[str, Fingerprint]) -> None:
     again = fingerprint(voices["c/05"].copy())
     (copy,) = find_duplicates(prints | {"again": again})
     assert copy.likeness == 1.0
     assert {copy.one, copy.other} == {"c/05", "again"}
 
 
-def test_silence_and_crumbs_are_nobodys_copies() -> None:
+def test_silence_is_no_copy() -> None:
     prints = {f"{n}": fingerprint(np.zeros(n)) for n in (1, 100, 16000, 16001)}
     assert all(p.silent for p in prints.values())
     assert find_duplicates(prints) == find_duplicates({}) == find_duplicates(prints, {}) == ()
@@ -169,13 +167,13 @@ def test_stamps(corpus: Manifest, parts, stamp: str, speakers, texts, n_copies: 
         assert copy.other in split.test
 
 
-def test_going_by_the_manifest_alone_is_said(corpus: Manifest) -> None:
+def test_audit_without_sound(corpus: Manifest) -> None:
     found = audit_split(corpus, _split("01", "23", "67"), compare_sound=False)
     assert (found.stamp, found.heard) == ("strict", False)
     assert "not known" in "\n".join(found.lines())
 
 
-def test_fingerprints_taken_once_serve_every_fold(corpus: Manifest) -> None:
+def test_fingerprints_are_reused(corpus: Manifest) -> None:
     prints, failed = fingerprint_clips(corpus)
     assert failed == {}
     for path in corpus.root.glob("*.wav"):
@@ -184,7 +182,7 @@ def test_fingerprints_taken_once_serve_every_fold(corpus: Manifest) -> None:
     assert (found.stamp, found.unheard) == ("contaminated", ())
 
 
-def test_files_that_cannot_be_heard_are_named(corpus: Manifest) -> None:
+def test_unreadable_files_are_named(corpus: Manifest) -> None:
     (corpus.root / "4.wav").write_text("no sound")
     (corpus.root / "5.wav").unlink()
     found = audit_split(corpus, _split("01", "23", "45"))
@@ -228,7 +226,7 @@ def test_stretches_of_one_file(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_known_copies_in_the_real_corpora(corpus: str, actors: set[str], pairs) -> None:
+def test_known_copies_in_corpora(corpus: str, actors: set[str], pairs) -> None:
     folder = os.environ.get("EMOVOX_CORPORA")
     if not folder:
         pytest.skip("EMOVOX_CORPORA is unset")

@@ -1,4 +1,4 @@
-"""Conversion: the same samples as the door gives, whole files only, and nothing is done twice."""
+"""Conversion: the same samples as the decoder, atomic files, resumed runs."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def states(results: list[ConvertedFile]) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("container", ["flac", "wav"])
-def test_every_file_is_what_the_door_gives(tree: Path, tmp_path: Path, container: str) -> None:
+def test_converted_file_equals_decoder(tree: Path, tmp_path: Path, container: str) -> None:
     results = list(convert_tree(tree, tmp_path / "out", container=container))  # type: ignore[arg-type]
     assert states(results) == {
         "a/1.flac": "made",
@@ -67,7 +67,7 @@ def test_every_file_is_what_the_door_gives(tree: Path, tmp_path: Path, container
     assert "bad.wav" in str(bad.error)
 
 
-def test_a_second_run_makes_only_what_is_missing_or_new(tree: Path, tmp_path: Path) -> None:
+def test_second_run_converts_the_rest(tree: Path, tmp_path: Path) -> None:
     goal = tmp_path / "out"
     list(convert_tree(tree, goal))
     before = {path: path.stat().st_mtime_ns for path in goal.rglob("*.flac")}
@@ -87,7 +87,7 @@ def test_a_second_run_makes_only_what_is_missing_or_new(tree: Path, tmp_path: Pa
     assert set(states(list(convert_tree(tree, goal, container="wav"))).values()) == {"made"}
 
 
-def test_a_run_that_was_stopped_goes_on(tree: Path, tmp_path: Path) -> None:
+def test_stopped_run_resumes(tree: Path, tmp_path: Path) -> None:
     goal = tmp_path / "out"
     running = convert_tree(tree, goal, workers=1)
     assert next(running).state == "made"
@@ -103,7 +103,7 @@ def test_a_run_that_was_stopped_goes_on(tree: Path, tmp_path: Path) -> None:
         json.loads(line)
 
 
-def test_a_file_that_lies_there_is_no_proof(tree: Path, tmp_path: Path) -> None:
+def test_unlisted_target_is_rewritten(tree: Path, tmp_path: Path) -> None:
     goal = tmp_path / "out"
     (goal / "b" / "c").mkdir(parents=True)
     (goal / "b" / "c" / "2.flac").write_bytes(b"half a file of somebody else")
@@ -111,9 +111,7 @@ def test_a_file_that_lies_there_is_no_proof(tree: Path, tmp_path: Path) -> None:
     assert soundfile.info(goal / "b" / "c" / "2.flac").frames == 8000
 
 
-def test_a_full_disk_stops_the_work_and_leaves_no_half_file(
-    tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_full_disk_stops_conversion(tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*args: object, **more: object) -> object:
         raise OSError(28, "No space left on device")
 
@@ -124,16 +122,14 @@ def test_a_full_disk_stops_the_work_and_leaves_no_half_file(
     assert [path.name for path in (tmp_path / "out").rglob("*") if path.is_file()] == [LEDGER]
 
 
-def test_a_file_cut_short_by_the_disk_is_failed(
-    tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_short_write_fails(tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(preparing.soundfile, "info", lambda path: type("Info", (), {"frames": 7}))
     results = list(convert_tree(tree, tmp_path / "out"))
     assert {one.state for one in results} == {"failed"}
     assert not list((tmp_path / "out").rglob("*.flac*"))
 
 
-def test_source_and_target_lie_apart(tree: Path) -> None:
+def test_source_and_target_are_separate(tree: Path) -> None:
     for goal in (tree, tree / "out", tree.parent):
         with pytest.raises(ManifestError, match="in each other"):
             list(convert_tree(tree, goal))
@@ -141,7 +137,7 @@ def test_source_and_target_lie_apart(tree: Path) -> None:
         list(convert_tree(tree / "nothing", tree.parent / "out"))
 
 
-def test_the_manifest_of_the_converted_tree(tree: Path, tmp_path: Path) -> None:
+def test_converted_manifest(tree: Path, tmp_path: Path) -> None:
     rows = [
         Utterance(f"m/{path}", path, "m", "m-1", "happy", "happy", extra={"part": "test"})
         for path in ("a/1.wav", "b/bad.wav", "b/c/2.ogg")
@@ -157,7 +153,7 @@ def test_the_manifest_of_the_converted_tree(tree: Path, tmp_path: Path) -> None:
     assert all(made.file(u).is_file() for u in made)
 
 
-def test_one_worker_and_many_make_the_same(tree: Path, tmp_path: Path) -> None:
+def test_one_worker_equals_many(tree: Path, tmp_path: Path) -> None:
     for workers in (1, 4):
         list(convert_tree(tree, tmp_path / str(workers), workers=workers))
     one, many = (

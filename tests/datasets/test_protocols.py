@@ -1,4 +1,4 @@
-"""Protocols as typed, given by a corpus, or kept in a file."""
+"""Protocols by name, given by a corpus, or read from a file."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ TYPED = ("loso", "speaker-kfold", "speaker-kfold/3", "speaker-kfold/3/7", "rando
 
 
 @pytest.mark.parametrize("text", [*TYPED, "speakers/toy-1,toy-4"])
-def test_the_name_of_a_split_yields_it_alone(text: str) -> None:
+def test_split_name_selects_split(text: str) -> None:
     manifest = people()
     found = make_splits(manifest, text)
     for split in found:
@@ -75,7 +75,7 @@ def test_the_numbers_of_splits() -> None:
     assert make_splits(manifest, "random") == (protocols.random_split(manifest),)
 
 
-def test_speakers_without_the_prefix_of_their_corpus(tmp_path: Path) -> None:
+def test_speakers_without_corpus_prefix(tmp_path: Path) -> None:
     file = tmp_path / "mine.csv"
     file.write_text("speaker,part\n0,train\n1,train\n2,test\n")
     (split,) = make_splits(people(), str(file))
@@ -143,7 +143,7 @@ def test_cross_corpus_takes_turns() -> None:
         ("none.csv", "no protocol file"),
     ],
 )
-def test_what_cannot_be_is_told(text: str, said: str) -> None:
+def test_impossible_protocols_are_refused(text: str, said: str) -> None:
     with pytest.raises(ProtocolError) as caught:
         make_splits(ravdess() if text.startswith("emobox/r") else people(), text)
     assert said in str(caught.value)
@@ -178,7 +178,7 @@ def test_given_follows_the_corpus() -> None:
     assert make_splits(manifest, "given") == (split,)
 
 
-def test_given_draws_a_validation_where_there_is_none_and_sees_shared_speakers() -> None:
+def test_given_parts_draw_validation() -> None:
     manifest = people()
     halves = Manifest(
         manifest.root,
@@ -190,7 +190,7 @@ def test_given_draws_a_validation_where_there_is_none_and_sees_shared_speakers()
     assert not {halves[k].speaker for k in split.validation} & {halves[k].speaker for k in split.train}
 
 
-def test_a_part_of_unknown_name_is_refused() -> None:
+def test_unknown_part_is_refused() -> None:
     with pytest.raises(ProtocolError, match="'middle' is none of"):
         protocols.given(with_parts(people(), {"toy-0": "train", "toy-1": "middle", "toy-2": "test"}))
 
@@ -199,7 +199,7 @@ def test_a_part_of_unknown_name_is_refused() -> None:
 
 
 @pytest.mark.parametrize("key", ["speaker", "id"])
-def test_folds_that_take_turns_share_nobody(tmp_path: Path, key: str) -> None:
+def test_rotating_folds_are_disjoint(tmp_path: Path, key: str) -> None:
     names = [getattr(u, key) for u in people()]
     rows = list(dict.fromkeys(names))
     file = tmp_path / "mine.csv"
@@ -268,7 +268,7 @@ def test_written_splits_come_back(tmp_path: Path, text: str, n: int, suffix: str
 
 @settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(content=st.binary(max_size=200) | st.text(max_size=120).map(lambda t: ("id,part\n" + t).encode()))
-def test_any_file_gives_splits_or_a_sentence(tmp_path: Path, content: bytes) -> None:
+def test_any_split_file_is_read_or_refused(tmp_path: Path, content: bytes) -> None:
     file = tmp_path / "any.csv"
     file.write_bytes(content)
     with pytest.raises(ProtocolError):  # none of these names a clip of the manifest

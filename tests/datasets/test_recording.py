@@ -1,4 +1,4 @@
-"""Recording without a device: takes are judged, kept whole, and asked for once."""
+"""Recording without a device: takes are checked, kept atomically, and requested once."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def test_a_second_session_goes_on(tmp_path: Path) -> None:
     assert len(Manifest.read_csv(tmp_path / "manifest.csv").speakers) == 2
 
 
-def test_a_code_belongs_to_one_person(tmp_path: Path) -> None:
+def test_speaker_code_is_unique(tmp_path: Path) -> None:
     session(tmp_path, age=30)
     session(tmp_path, age=30)
     with pytest.raises(ManifestError, match="another person"):
@@ -98,7 +98,7 @@ def test_a_code_belongs_to_one_person(tmp_path: Path) -> None:
         (np.zeros(0, np.float32), "too_short"),
     ],
 )
-def test_a_bad_take_is_told(sound: Floats, warning: str, tmp_path: Path) -> None:
+def test_bad_take_has_warning(sound: Floats, warning: str, tmp_path: Path) -> None:
     one = session(tmp_path)
     take = one.take(next(one.left()), sound, RATE)
     assert warning in take.quality.warnings

@@ -1,4 +1,4 @@
-"""A folder in, a manifest and an honest report out; no audio file is ever lost."""
+"""Scanning a folder: a manifest and a complete report; no audio file is lost."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_any_audio_extension(tmp_path: Path, suffix: str) -> None:
 
 
 @pytest.mark.parametrize("above", ["", "a", "a/b"])
-def test_the_corpus_is_found_below(tmp_path: Path, above: str) -> None:
+def test_corpus_found_below(tmp_path: Path, above: str) -> None:
     """Beside a corpus with names that look alike, and one level of strangers."""
     _grow(tmp_path / above, *(f"mine/{name}.wav" if above != "a/b" else f"{name}.wav" for name in RAVDESS))
     _grow(tmp_path, *(f"other/{n}.wav" for n in range(30)))
@@ -52,7 +52,7 @@ def test_the_corpus_is_found_below(tmp_path: Path, above: str) -> None:
     assert report.unread == report.outside == ()
 
 
-def test_corpora_side_by_side_are_kept_apart(tmp_path: Path) -> None:
+def test_neighbouring_corpora_are_separated(tmp_path: Path) -> None:
     """Many of RAVDESS's names could be BanglaSER's."""
     _grow(tmp_path, *(f"banglaser/03-01-0{e}-01-01-01-0{a}.opus" for e in (1, 3, 4) for a in (7, 8, 9)))
     _grow(tmp_path, *(f"RAVDESS/{name}.wav" for name in RAVDESS))
@@ -62,7 +62,7 @@ def test_corpora_side_by_side_are_kept_apart(tmp_path: Path) -> None:
     assert report.outside == ()
 
 
-def test_clips_beside_the_chosen_folder_are_named(tmp_path: Path) -> None:
+def test_clips_outside_are_named(tmp_path: Path) -> None:
     _grow(tmp_path, *(f"part{int(name[6:8])}/{name.rsplit('/')[1]}.wav" for name in RAVDESS[:-1]))
     _grow(tmp_path, *(f"{n}.wav" for n in range(100)))
     manifest, report = scan("ravdess", tmp_path)
@@ -83,9 +83,7 @@ def test_clips_beside_the_chosen_folder_are_named(tmp_path: Path) -> None:
         ("urdu", "Angry", ["Angry/SM1_F10_A010.wav", "Sad/SF6_F2_S026.wav"], 1),
     ],
 )
-def test_the_corpus_is_found_above(
-    tmp_path: Path, corpus: str, inner: str, names: list[str], up: int
-) -> None:
+def test_corpus_found_above(tmp_path: Path, corpus: str, inner: str, names: list[str], up: int) -> None:
     root = _grow(tmp_path / "x" / "corpus", *names)
     _grow(tmp_path / "x", "stranger.wav")
     manifest, _ = scan(corpus, root / inner)
@@ -137,7 +135,7 @@ def test_a_whole_corpus_is_ok(tmp_path: Path) -> None:
     assert report.missing == report.extra == ()
 
 
-def test_a_tree_that_is_there_twice(tmp_path: Path) -> None:
+def test_duplicate_tree(tmp_path: Path) -> None:
     """A common mirror of TESS."""
     names = [f"OAF_{word}_{emotion}.wav" for word in ("back", "bar") for emotion in ("angry", "ps")]
     _grow(tmp_path, *(f"OAF/{n}" for n in names), *(f"TESS data/OAF/{n}" for n in names))
@@ -146,7 +144,7 @@ def test_a_tree_that_is_there_twice(tmp_path: Path) -> None:
     assert all(u.path.startswith("OAF/") for u in manifest)
 
 
-def test_nemo_reads_its_table_if_it_is_there(tmp_path: Path) -> None:
+def test_nemo_table_adds_facts(tmp_path: Path) -> None:
     _grow(tmp_path, "samples/SM0_anger_77.wav", "samples/KD0_fear_1.wav")
     manifest, _ = scan("nemo", tmp_path)
     assert manifest["nemo/SM0_anger_77"].age is None
@@ -164,7 +162,7 @@ def test_nemo_reads_its_table_if_it_is_there(tmp_path: Path) -> None:
         scan("nemo", tmp_path)
 
 
-def test_cremad_offers_what_was_heard(tmp_path: Path) -> None:
+def test_cremad_perceived_emotions(tmp_path: Path) -> None:
     _grow(
         tmp_path,
         "AudioWAV/1001_DFA_ANG_XX.wav",
@@ -201,7 +199,7 @@ def test_clear_errors(tmp_path: Path) -> None:
         scan("zzz", tmp_path)
 
 
-def test_links_in_a_circle_and_deep_trees(tmp_path: Path) -> None:
+def test_circular_links_and_deep_trees(tmp_path: Path) -> None:
     _grow(tmp_path, *(f"{name}.wav" for name in RAVDESS))
     (tmp_path / "Actor_01" / "loop").symlink_to(tmp_path, target_is_directory=True)
     (tmp_path / "self").symlink_to(tmp_path / "self")

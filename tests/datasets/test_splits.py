@@ -1,4 +1,4 @@
-"""Splits: nobody is on two sides who should be on one, and the stamp says so where they are."""
+"""Splits: parts are disjoint, speakers are separated where they should be, and the stamp is right."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ SHARING = {"tess", "cremad", "emodb", "urdu", "emovdb", "asvpesd"}
 
 
 @pytest.mark.parametrize("name", EMOBOX)
-def test_emobox_folds_are_sound_and_stamped(corpora: dict[str, Manifest], name: str) -> None:
+def test_emobox_folds_are_valid(corpora: dict[str, Manifest], name: str) -> None:
     manifest = corpora[name]
     tested: Counter[str] = Counter()
     for fold in emobox_folds(name):
@@ -81,7 +81,7 @@ def test_emobox_folds_are_sound_and_stamped(corpora: dict[str, Manifest], name: 
         assert len(tested) == len(manifest)
 
 
-def test_songs_of_the_test_actors_are_left_out(corpora: dict[str, Manifest]) -> None:
+def test_songs_of_test_actors_left_out(corpora: dict[str, Manifest]) -> None:
     whole = Manifest.merged([corpora["ravdess"], corpora["ravdess_song"], corpora["emodb"]])
     for fold in range(1, 7):
         split = emobox_split(whole, fold, corpus="ravdess")
@@ -131,7 +131,7 @@ def test_speaker_kfold_deals_evenly(corpora: dict[str, Manifest], k: int) -> Non
     assert speaker_kfold(manifest, k, seed=4) != splits
 
 
-def test_random_split_is_stratified_and_says_what_it_is(corpora: dict[str, Manifest]) -> None:
+def test_random_split_is_stratified(corpora: dict[str, Manifest]) -> None:
     manifest = corpora["ravdess"]
     split = random_split(manifest, test_share=0.25, seed=2)
     _sound(manifest, split)
@@ -144,7 +144,7 @@ def test_random_split_is_stratified_and_says_what_it_is(corpora: dict[str, Manif
     assert random_split(manifest, seed=3).digest != split.digest
 
 
-def test_cross_corpus_keeps_people_apart(corpora: dict[str, Manifest]) -> None:
+def test_cross_corpus_separates_speakers(corpora: dict[str, Manifest]) -> None:
     parts = [corpora[name] for name in ("ravdess", "ravdess_song", "emodb", "tess")]
     whole = Manifest.merged(parts)
     split = cross_corpus(parts, "ravdess")
@@ -162,7 +162,7 @@ def test_cross_corpus_keeps_people_apart(corpora: dict[str, Manifest]) -> None:
     assert back.stamp == "text-shared"
 
 
-def test_two_speakers_are_too_few_to_validate_apart(corpora: dict[str, Manifest]) -> None:
+def test_two_speakers_validate_by_clip(corpora: dict[str, Manifest]) -> None:
     split = emobox_split(corpora["tess"], 1)
     assert len(split.validation) == round(0.2 * 2100)
     counts = corpora["tess"].select(split.validation).counts("emotion")
@@ -189,7 +189,7 @@ def of_speakers(*rows: tuple[str, str]) -> Manifest:
     return Manifest(Path(), tuple(clips))
 
 
-def test_folders_of_emotions_are_no_speakers() -> None:
+def test_emotion_folders_not_strict() -> None:
     manifest = of_speakers(*[(emotion, emotion) for emotion in ("happy", "sad", "angry") for _ in range(4)])
     for split in loso(manifest):
         assert split.stamp == "speaker-dependent"
@@ -203,7 +203,7 @@ def test_folders_of_emotions_are_no_speakers() -> None:
         assert any(line.startswith("  not strict: ") for line in found.lines())
 
 
-def test_one_speaker_per_clip_is_no_speaker() -> None:
+def test_one_speaker_per_clip_not_strict() -> None:
     manifest = of_speakers(*[(str(n), "happy" if n % 2 else "sad") for n in range(12)], ("0", "happy"))
     split = speaker_kfold(manifest, 3)[0]
     assert split.stamp == "speaker-dependent"
@@ -211,12 +211,12 @@ def test_one_speaker_per_clip_is_no_speaker() -> None:
     assert "the 13 clips of c have 12 speakers, nearly one each" in str(doubt_speakers(*sides))
 
 
-def test_speakers_with_several_labels_are_trusted() -> None:
+def test_speakers_with_several_labels() -> None:
     manifest = of_speakers(*[(who, what) for who in "abc" for what in ("happy", "sad")], ("d", "sad"))
     assert {split.stamp for split in loso(manifest)} == {"strict"}
 
 
-def test_a_random_default_is_announced() -> None:
+def test_random_default_warns() -> None:
     told: list[str] = []
     alone = of_speakers(("unknown", "sad"), ("unknown", "happy"))
     assert default_protocol(alone, warn=told.append) == "random"
@@ -293,7 +293,7 @@ def _manifests(draw: st.DrawFn) -> Manifest:
 
 @given(_manifests(), st.integers(0, 3), st.integers(2, 3))
 @settings(max_examples=60, deadline=None)
-def test_any_manifest_is_split_soundly_or_refused(manifest: Manifest, seed: int, k: int) -> None:
+def test_any_manifest_is_split_or_refused(manifest: Manifest, seed: int, k: int) -> None:
     for make in (
         lambda: loso(manifest, seed=seed),
         lambda: speaker_kfold(manifest, k, seed),
@@ -309,7 +309,7 @@ def test_any_manifest_is_split_soundly_or_refused(manifest: Manifest, seed: int,
 
 
 @pytest.mark.corpora
-def test_real_ravdess_with_everything_around_it() -> None:
+def test_real_ravdess_splits() -> None:
     folder = os.environ.get("EMOVOX_CORPORA")
     if not folder:
         pytest.skip("EMOVOX_CORPORA is unset")

@@ -1,4 +1,4 @@
-"""Figures of a corpus, counted by hand and measured against sound of known length and level."""
+"""Statistics of a corpus against counts by hand and sound of known length and level."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def test_sound(corpus: Manifest) -> None:
     }
 
 
-def test_the_document_and_the_page(corpus: Manifest) -> None:
+def test_document_and_page(corpus: Manifest) -> None:
     evil = Utterance("m/<b>", "a.wav", "m", "m-<script>alert(1)</script>", "sad", "sad", intensity="\udcff")
     heard, failed = measure_clips(corpus)
     for manifest, sound in (
@@ -113,7 +113,7 @@ def test_the_document_and_the_page(corpus: Manifest) -> None:
 
 
 @given(st.lists(st.integers(-(10**9), 10**9).map(lambda n: n / 1000), min_size=1, max_size=60))
-def test_a_spread_counts_every_value_once(values: list[float]) -> None:
+def test_histogram_counts_every_value(values: list[float]) -> None:
     found = summarize(values)
     assert found is not None
     assert sum(found.counts) == len(values)
@@ -127,5 +127,5 @@ def test_a_spread_counts_every_value_once(values: list[float]) -> None:
     assert len(found.counts) <= 22
 
 
-def test_no_values_have_no_spread() -> None:
+def test_no_values_no_distribution() -> None:
     assert summarize([]) is None

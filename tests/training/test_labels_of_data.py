@@ -23,7 +23,7 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def test_a_label_of_ones_own_is_trained(tree: Path, tmp_path: Path) -> None:
+def test_own_label_is_trained(tree: Path, tmp_path: Path) -> None:
     told: list[str] = []
     done = run.train(
         {
@@ -45,7 +45,7 @@ def test_a_label_of_ones_own_is_trained(tree: Path, tmp_path: Path) -> None:
     assert set(again.predictions.y_true) == {"frustrated", "happy"}
 
 
-def test_rows_without_a_label_stop_the_run(tmp_path: Path) -> None:
+def test_unlabelled_rows_stop_the_run(tmp_path: Path) -> None:
     manifest = toy_corpus(tmp_path / "c", n_speakers=4)
     rows = "".join(f"{u.path},{u.emotion},{u.speaker}\n" for u in manifest)
     (tmp_path / "c" / "t.csv").write_text(f"path,emotion,speaker\n{rows}0-happy-0.wav,,x\n")
