@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import random
 import resource
 import subprocess
@@ -37,7 +38,8 @@ HOSTILE = [0, 1, -1, 2, 127, 255, 2**16, 2**31 - 1, -(2**31), 2**40, 2**62, 2**6
 def test_no_bundle_crashes_the_process(tmp_path: Path) -> None:
     pytest.importorskip("onnx")
     command = [sys.executable, __file__, str(tmp_path), "0", str(N_CASES)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    path = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}  # the child imports conftest, too
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, env=path)
     at = (tmp_path / "at").read_text()
     assert done.returncode == 0, f"case {at} ended the process ({done.returncode}): {done.stderr[-2000:]}"
     report = json.loads(done.stdout.splitlines()[-1])

@@ -284,7 +284,7 @@ def test_a_push_between_two_downloads_does_not_mix_commits(voice: Hub, files: di
         return path
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(hub, "_file", meanwhile)
+        patch.setattr(hub, "_download", meanwhile)
         assert hub.fetch(NAME).name == COMMIT
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
 
 from emovox.bundles import Score, Spec
 
@@ -54,24 +53,96 @@ def find_licence_id(licence: str) -> str | None:
 
 def make_card(spec: Spec, repo: str) -> str:
     """Write the model card in Markdown, the ``README.md`` of the repository ``owner/name``."""
-    parts = [
-        _head(spec),
-        f"# {repo.rpartition('/')[2]}\n\n{_line(spec.description)}",
-        "It names the **expressed emotion** of a voice: what speech sounds like to listeners, not what a "
-        f"person feels. Labels: {', '.join(spec.labels)}.",
-        _use(repo),
-        _scores(spec),
-        _training(spec),
-        _limits(spec),
-        _law(),
-        _terms(spec),
-    ]
-    return "\n\n".join(parts) + "\n"
+    licence = find_licence_id(spec.licence.weights)
+    head: dict[str, object] = {
+        "library_name": "emovox",
+        "pipeline_tag": "audio-classification",
+        "tags": ["emovox", "onnx", "speech-emotion-recognition"],
+        "license": licence or "other",
+    }
+    if not licence:
+        slug = re.sub(r"[^a-z0-9.]+", "-", spec.licence.weights.lower()).strip("-") or "not-stated"
+        head |= {"license_name": slug, "license_link": "LICENSE"}
+    yaml = "\n".join(f"{key}: {json.dumps(value)}" for key, value in head.items())
+    scores = "No score was measured."
+    if spec.scores:
+        rows = "\n".join(
+            f"| {_one_line(s.corpus)} | {_one_line(s.protocol)} | {s.metric} | {_score_text(s)} |"
+            for s in spec.scores
+        )
+        scores = (
+            "| corpus | protocol | metric | value [95 % interval] |\n|---|---|---|---|\n"
+            f"{rows}\n\n"
+            "UAR is the mean recall of the emotions. A score holds for its protocol and no other: strict is "
+            "speakers and sentences never trained on; one that is speaker-dependent or contaminated says "
+            "nothing about new speakers."
+        )
+    abstains = ""
+    if spec.abstain.confidence:
+        abstains = f" It gives no label below a confidence of {spec.abstain.confidence:.2f}."
+    use = "allowed" if spec.licence.commercial else "not allowed"
+    return f"""---
+{yaml}
+---
+
+# {repo.rpartition("/")[2]}
+
+{_one_line(spec.description)}
+
+It names the **expressed emotion** of a voice: what speech sounds like to listeners, not what a person \
+feels. Labels: {", ".join(spec.labels)}.
+
+## Use
+
+```sh
+pip install 'emovox[hub]'
+emovox predict --model hf://{repo} clip.wav
+```
+
+```python
+import emovox
+
+emovox.load("hf://{repo}").predict("clip.wav").label
+```
+
+## Scores
+
+{scores}
+
+## Training
+
+Corpora: {", ".join(spec.corpora) or "not stated"}. Protocol: `{_one_line(spec.protocol)}`.
+
+## Limits
+
+The corpora are mostly acted speech; spontaneous speech, other languages, other recording conditions and \
+groups of speakers that the corpora lack are predicted worse, by how much is not known from the scores \
+above. Sound shorter than {spec.min_s:g} s is not predicted.{abstains}
+
+## Law
+
+In the EU, inferring emotions of people at work or in education is prohibited (AI Act, Art. 5(1)(f), but \
+for medical or safety reasons); elsewhere people must be told (Art. 50(3)). Make no decision about a person \
+on what this model says.
+
+## Licence
+
+Weights: {_one_line(spec.licence.weights)}; commercial use is {use}. Code: {_one_line(spec.licence.code)}. \
+See `LICENSE`.
+"""
 
 
 def make_licence_notice(spec: Spec) -> str:
     """Write the text of ``LICENSE``: the terms of the files, and the corpora of the training."""
+    from emovox.datasets import CORPORA  # only publishing needs them
+
     use = "Commercial use is allowed." if spec.licence.commercial else "Commercial use is not allowed."
+    attributions = []
+    for name in spec.corpora:
+        corpus = CORPORA.get(name)
+        attributions.append(
+            f"- {name}" if corpus is None else f"- {corpus.title}: {corpus.citation} {corpus.licence}."
+        )
     lines = [
         f"model.onnx (the weights) and spec.json of {spec.name} {spec.version}: {spec.licence.weights}.",
         use,
@@ -79,102 +150,21 @@ def make_licence_notice(spec: Spec) -> str:
         "",
         "Learned from recordings of",
         "",
-        *_attributions(spec),
+        *attributions,
         "",
         "No recording of any corpus is part of this repository.",
     ]
     return "\n".join(lines) + "\n"
 
 
-def _head(spec: Spec) -> str:
-    known = find_licence_id(spec.licence.weights)
-    values: dict[str, object] = {
-        "library_name": "emovox",
-        "pipeline_tag": "audio-classification",
-        "tags": ["emovox", "onnx", "speech-emotion-recognition"],
-        "license": known or "other",
-    }
-    if not known:
-        values |= {"license_name": _slug(spec.licence.weights), "license_link": "LICENSE"}
-    return "\n".join(["---", *(f"{key}: {json.dumps(value)}" for key, value in values.items()), "---"])
-
-
-def _use(repo: str) -> str:
-    return (
-        "## Use\n\n```sh\npip install 'emovox[hub]'\n"
-        f"emovox predict --model hf://{repo} clip.wav\n```\n\n"
-        f'```python\nimport emovox\n\nemovox.load("hf://{repo}").predict("clip.wav").label\n```'
-    )
-
-
-def _scores(spec: Spec) -> str:
-    if not spec.scores:
-        return "## Scores\n\nNo score was measured."
-    rows = [f"| {_line(s.corpus)} | {_line(s.protocol)} | {s.metric} | {_value(s)} |" for s in spec.scores]
-    return "\n".join(
-        [
-            "## Scores\n",
-            "| corpus | protocol | metric | value [95 % interval] |",
-            "|---|---|---|---|",
-            *rows,
-            "\nUAR is the mean recall of the emotions. A score holds for its protocol and no other: "
-            "strict is speakers and sentences never trained on; one that is speaker-dependent or "
-            "contaminated says nothing of new voices.",
-        ]
-    )
-
-
-def _value(score: Score) -> str:
-    """With its interval over speakers, and on how much it was measured."""
+def _score_text(score: Score) -> str:
+    """A score with its interval over speakers, and on how much it was measured."""
     bounds = "" if score.low is None or score.high is None else f" [{score.low:.3f}, {score.high:.3f}]"
-    sizes: Mapping[str, int | None] = {"speakers": score.n_speakers, "clips": score.n_clips}
+    sizes = {"speakers": score.n_speakers, "clips": score.n_clips}
     counted = ", ".join(f"{n} {what}" for what, n in sizes.items() if n is not None)
     return f"{score.value:.3f}{bounds}" + (f" ({counted})" if counted else "")
 
 
-def _training(spec: Spec) -> str:
-    corpora = ", ".join(spec.corpora) or "not stated"
-    return f"## Training\n\nCorpora: {corpora}. Protocol: `{_line(spec.protocol)}`."
-
-
-def _limits(spec: Spec) -> str:
-    sure = spec.abstain.confidence
-    abstains = f" It gives no label below a confidence of {sure:.2f}." if sure else ""
-    return (
-        "## Limits\n\nThe corpora are mostly acted speech; spontaneous speech, other languages, other "
-        "recording conditions and groups of speakers that the corpora lack are predicted worse, by how much "
-        f"is not known from the scores above. Sound shorter than {spec.min_s:g} s is not predicted.{abstains}"
-    )
-
-
-def _law() -> str:
-    return (
-        "## Law\n\nIn the EU, inferring emotions of people at work or in education is prohibited (AI Act, "
-        "Art. 5(1)(f), but for medical or safety reasons); elsewhere people must be told (Art. 50(3)). Make "
-        "no decision about a person on what this model says."
-    )
-
-
-def _terms(spec: Spec) -> str:
-    use = "allowed" if spec.licence.commercial else "not allowed"
-    return (
-        f"## Licence\n\nWeights: {_line(spec.licence.weights)}; commercial use is {use}. "
-        f"Code: {_line(spec.licence.code)}. See `LICENSE`."
-    )
-
-
-def _attributions(spec: Spec) -> Iterator[str]:
-    from emovox.datasets import CORPORA  # only publishing needs them
-
-    for name in spec.corpora:
-        corpus = CORPORA.get(name)
-        yield f"- {name}" if corpus is None else f"- {corpus.title}: {corpus.citation} {corpus.licence}."
-
-
-def _slug(text: str) -> str:
-    return re.sub(r"[^a-z0-9.]+", "-", text.lower()).strip("-") or "not-stated"
-
-
-def _line(text: str) -> str:
-    """On one line, and no cell of a table more."""
+def _one_line(text: str) -> str:
+    """``text`` on one line, without the separators of table cells."""
     return " ".join(text.split()).replace("|", r"\|")

@@ -14,7 +14,7 @@ offset) and ``speech`` ``(b,)`` float32, the logit of the probability that the s
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from emovox._arrays import Floats
 from emovox._telemetry import disable_telemetry
+from emovox.bundles.external_data import refuse_external_data
 from emovox.errors import BundleCorruptError
 
 __all__ = ["Kind", "ModelOutput", "OnnxModel", "make_feed"]
@@ -81,7 +82,7 @@ class OnnxModel:
         self._n_labels = n_labels
         self._kind = kind
         try:
-            _refuse_external_data(model)
+            refuse_external_data(model)
             self.session = _open(model, threads)
             self.offset_size = _check_inputs(self.session, kind, n_columns)
             """Columns of the input ``offset``; ``None``: the graph has none."""
@@ -218,78 +219,3 @@ def _check_outputs(session: Any, n_labels: int, offset_size: int | None) -> list
 def _first_line(error: Exception) -> str:
     text = " ".join(str(error).split())[:300]
     return text if isinstance(error, BundleCorruptError) else f"{type(error).__name__}: {text}"
-
-
-# ------------------------------------------------------------------------ the protobuf wire format
-
-_MESSAGES: dict[str, dict[int, str]] = {
-    "model": {7: "graph", 20: "training", 25: "function"},
-    "training": {1: "graph", 2: "graph"},
-    "function": {7: "node", 11: "attribute"},
-    "graph": {1: "node", 5: "tensor", 15: "sparse"},
-    "node": {5: "attribute"},
-    "attribute": {5: "tensor", 6: "graph", 10: "tensor", 11: "graph", 22: "sparse", 23: "sparse"},
-    "sparse": {1: "tensor", 2: "tensor"},
-}
-"""Fields of onnx.proto that hold, or lead to, a tensor: message -> {field number: message}."""
-
-_EXTERNAL_DATA, _DATA_LOCATION = 13, 14
-"""Fields of a tensor that say where its numbers are."""
-
-_MAX_DEPTH = 64
-
-
-def _refuse_external_data(model: bytes) -> None:
-    """Refuse a graph with tensors outside of its own bytes.
-
-    onnxruntime would open any file such a tensor names, or read any address of memory (its own
-    ``_ORT_MEM_ADDR_`` location), so this is checked before it gets the bytes.
-    """
-    stack = [("model", memoryview(model), 0)]
-    while stack:
-        message, data, depth = stack.pop()
-        if depth > _MAX_DEPTH:
-            raise BundleCorruptError(f"it is nested deeper than {_MAX_DEPTH} levels")
-        for number, value in _fields(data):
-            if message == "tensor":
-                if number == _EXTERNAL_DATA or (number == _DATA_LOCATION and value != 0):
-                    raise BundleCorruptError("it keeps weights outside of its file (external data): refused")
-            elif isinstance(value, memoryview) and number in _MESSAGES[message]:
-                stack.append((_MESSAGES[message][number], value, depth + 1))
-
-
-def _fields(data: memoryview) -> Iterator[tuple[int, int | memoryview]]:
-    """The fields of one message: a number for a varint, bytes for what has a length."""
-    at, end = 0, len(data)
-    while at < end:
-        key, at = _varint(data, at)
-        number, wire = key >> 3, key & 7
-        if key >= 1 << 32:  # other readers cut such a number, and so see another field
-            raise BundleCorruptError(f"it is not an ONNX file (field number {number})")
-        if wire == 0:
-            value, at = _varint(data, at)
-            yield number, value
-            continue
-        if wire == 2:
-            size, at = _varint(data, at)
-        elif wire in (1, 5):
-            size = 8 if wire == 1 else 4
-        else:
-            raise BundleCorruptError(f"it is not an ONNX file (wire type {wire})")
-        if size > end - at:
-            raise BundleCorruptError("it is not an ONNX file, or was cut off")
-        if wire == 2:
-            yield number, data[at : at + size]
-        at += size
-
-
-def _varint(data: memoryview, at: int) -> tuple[int, int]:
-    value = shift = 0
-    while at < len(data) and shift < 70:
-        byte = data[at]
-        value |= (byte & 0x7F) << shift
-        at += 1
-        if byte < 0x80:
-            return value, at
-        shift += 7
-    raise BundleCorruptError("it is not an ONNX file, or was cut off")
