@@ -47,7 +47,7 @@ def clip(tmp_path: Path) -> Path:
         ((), "g711", {}),
     ],
 )
-def test_it_writes_what_the_library_gives(
+def test_output_equals_library(
     run: Run, clip: Path, tmp_path: Path, typed: tuple[str, ...], kind: str, settings: dict[str, object]
 ) -> None:
     for place, name in enumerate(("out.wav", "out.flac")):
@@ -62,7 +62,7 @@ def test_it_writes_what_the_library_gives(
         assert not list(tmp_path.glob("*.part"))
 
 
-def test_what_is_there_stays_unless_forced(run: Run, clip: Path, tmp_path: Path) -> None:
+def test_existing_output_is_kept(run: Run, clip: Path, tmp_path: Path) -> None:
     out = tmp_path / "out.wav"
     out.write_text("mine")
     code, _, err = run(clip, "-k", "gain", "-o", out)
@@ -88,16 +88,14 @@ def test_what_is_there_stays_unless_forced(run: Run, clip: Path, tmp_path: Path)
         ((), "expected FILE, --kind K and -o FILE"),
     ],
 )
-def test_a_mistake_is_answered(
-    run: Run, clip: Path, tmp_path: Path, typed: tuple[str, ...], said: str
-) -> None:
+def test_mistakes(run: Run, clip: Path, tmp_path: Path, typed: tuple[str, ...], said: str) -> None:
     code, _, err = run(clip, *typed, "-o", tmp_path / "out.wav")
     assert code == 2
     assert said in " ".join(err.split())
     assert not (tmp_path / "out.wav").exists()
 
 
-def test_places_that_cannot_be_written(run: Run, clip: Path, tmp_path: Path) -> None:
+def test_unwritable_output(run: Run, clip: Path, tmp_path: Path) -> None:
     for out, said in (("out.mp3", "ends in .wav or .flac"), ("gone/out.wav", "a folder that exists")):
         code, _, err = run(clip, "-k", "gain", "-o", tmp_path / out)
         assert code == 2
@@ -107,7 +105,7 @@ def test_places_that_cannot_be_written(run: Run, clip: Path, tmp_path: Path) -> 
     assert "no such file" in err
 
 
-def test_the_list_names_all(run: Run) -> None:
+def test_list_transforms(run: Run) -> None:
     code, out, _ = run("--list")
     assert code == 0
     for name in TRANSFORMS:

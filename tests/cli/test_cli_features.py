@@ -69,7 +69,7 @@ def expected(paths: list[Path]) -> np.ndarray:
 # ------------------------------------------------------------------------------------------ formats
 
 
-def test_csv_keeps_every_digit(run: Run, clips: list[Path], tmp_path: Path) -> None:
+def test_csv_digits(run: Run, clips: list[Path], tmp_path: Path) -> None:
     out = tmp_path / "out.csv"
     code, told, _ = run(*clips, "--set", "seed-180", "-o", out)
     assert code == 0
@@ -81,7 +81,7 @@ def test_csv_keeps_every_digit(run: Run, clips: list[Path], tmp_path: Path) -> N
     np.testing.assert_array_equal(numbers(rows), expected(clips))
 
 
-def test_npz_opens_with_numpy_alone(run: Run, clips: list[Path], tmp_path: Path) -> None:
+def test_npz_needs_numpy_alone(run: Run, clips: list[Path], tmp_path: Path) -> None:
     out = tmp_path / "out.npz"
     assert run(clips[0].parent, tmp_path / "gone.wav", "--set", "seed-180", "-o", out)[0] == 1
     with np.load(out) as found:
@@ -97,7 +97,7 @@ def test_npz_opens_with_numpy_alone(run: Run, clips: list[Path], tmp_path: Path)
         assert json.loads(str(found["about"]))["sets"] == [SEED.reference()]
 
 
-def test_parquet_names_its_sets(run: Run, clips: list[Path], tmp_path: Path) -> None:
+def test_parquet_metadata(run: Run, clips: list[Path], tmp_path: Path) -> None:
     parquet = pytest.importorskip("pyarrow.parquet")
     out = tmp_path / "out.parquet"
     assert run(*clips, tmp_path / "gone.wav", "--set", "seed-180", "-o", out)[0] == 1
@@ -112,7 +112,7 @@ def test_parquet_names_its_sets(run: Run, clips: list[Path], tmp_path: Path) -> 
     assert json.loads(found.schema.metadata[b"emovox"])["sets"] == [SEED.reference()]
 
 
-def test_parquet_without_its_extra_says_what_installs_it(
+def test_parquet_missing_extra(
     run: Run, clips: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "pyarrow", None)
@@ -122,7 +122,7 @@ def test_parquet_without_its_extra_says_what_installs_it(
     assert not list(tmp_path.glob("out*"))
 
 
-def test_two_sets_stand_side_by_side(run: Run, clips: list[Path], tmp_path: Path) -> None:
+def test_two_sets(run: Run, clips: list[Path], tmp_path: Path) -> None:
     out = tmp_path / "out.csv"
     code, *_ = run(
         *(*clips, "--set", "seed-180,seed-full", "--param", "seed-full:clip_s=0.2", "-o", out),
@@ -137,7 +137,7 @@ def test_two_sets_stand_side_by_side(run: Run, clips: list[Path], tmp_path: Path
     np.testing.assert_array_equal(found, np.stack([full(audio.read(path)) for path in clips]))
 
 
-def test_a_manifest_tells_more_about_its_rows(run: Run, clips: list[Path], tmp_path: Path) -> None:
+def test_manifest_columns(run: Run, clips: list[Path], tmp_path: Path) -> None:
     about = {"corpus": "c", "speaker": "c-ann", "original": "a"}
     rows = [
         Utterance(id="c/1", path="2.wav", start=0.1, end=0.5, emotion="angry", **about),
@@ -158,7 +158,7 @@ def test_a_manifest_tells_more_about_its_rows(run: Run, clips: list[Path], tmp_p
 # ----------------------------------------------------------------------------------- frames, windows
 
 
-def test_frames_have_a_row_each(run: Run, clips: list[Path], tmp_path: Path) -> None:
+def test_frame_rows(run: Run, clips: list[Path], tmp_path: Path) -> None:
     out = tmp_path / "out.npz"
     assert run(*clips, "--set", "seed-lstm", "--frames", "-o", out)[0] == 0
     whole = [SETS["seed-lstm"](audio.read(path)) for path in clips]
@@ -169,7 +169,7 @@ def test_frames_have_a_row_each(run: Run, clips: list[Path], tmp_path: Path) -> 
         assert found["file"].shape == (3,)
 
 
-def test_frames_of_a_long_recording_come_in_pieces(
+def test_frames_of_long_recording(
     run: Run, clips: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     long = tmp_path / "long.wav"
@@ -194,7 +194,7 @@ def test_frames_of_a_long_recording_come_in_pieces(
 
 
 @pytest.mark.parametrize("many", [1 << 23, 500])
-def test_windows_have_a_row_each(
+def test_window_rows(
     run: Run, clips: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, many: int
 ) -> None:
     monkeypatch.setattr(extraction, "MANY_VALUES", many)  # one by one they are the same
@@ -211,7 +211,7 @@ def test_windows_have_a_row_each(
 # --------------------------------------------------------------------------------------- the store
 
 
-def test_the_store_is_used_and_can_be_left_out(run: Run, clips: list[Path], tmp_path: Path) -> None:
+def test_cache_options(run: Run, clips: list[Path], tmp_path: Path) -> None:
     given = (*clips, "--set", "seed-180", "--force", "-o", tmp_path / "out.npz")
     assert "(3 computed, 0 from" in run(*given)[1]
     assert "(0 computed, 3 from" in run(*given)[1]
@@ -223,15 +223,15 @@ def test_the_store_is_used_and_can_be_left_out(run: Run, clips: list[Path], tmp_
     code, told, said = run(*given)
     assert code == 0
     assert "(3 computed" in told
-    assert "3 entries of the store" in said
+    assert "3 entries of the cache" in said
     assert "damaged" in said
 
 
-def test_a_store_that_cannot_be_written_to_is_told(run: Run, clips: list[Path], tmp_path: Path) -> None:
+def test_unwritable_cache_is_reported(run: Run, clips: list[Path], tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     code, _, said = run(*clips, "--set", "seed-180", "--store", tmp_path / "file", "-o", tmp_path / "o.csv")
     assert code == 0
-    assert "3 entries could not be kept" in said
+    assert "3 entries could not be written" in said
 
 
 # ----------------------------------------------------------------------------------- what is refused
@@ -246,7 +246,7 @@ def test_a_store_that_cannot_be_written_to_is_told(run: Run, clips: list[Path], 
         (["--set", "seed-180,seed-180", "-o", "out.csv"], "different names"),
         (["--set", "seed-180", "-o", "out.txt"], ".csv, .npz, .parquet"),
         (["--set", "seed-180", "-o", "nowhere/out.csv"], "a folder that exists"),
-        (["--set", "seed-180", "-o", "out.csv", "--param", "mfc.n=1"], "nothing called 'mfc.n'"),
+        (["--set", "seed-180", "-o", "out.csv", "--param", "mfc.n=1"], "no parameter 'mfc.n'"),
         (["--set", "seed-180", "-o", "out.csv", "--param", "hop"], "KEY=VALUE"),
         (["--set", "seed-180", "-o", "out.csv", "--frames"], "leave out --frames"),
         (["--set", "seed-lstm", "-o", "out.csv"], "add --frames"),
@@ -260,7 +260,7 @@ def test_a_store_that_cannot_be_written_to_is_told(run: Run, clips: list[Path], 
         (["--describe", ""], "--describe ''"),
     ],
 )
-def test_what_cannot_be_is_refused_before_the_work(
+def test_invalid_requests(
     run: Run, clips: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, argv: list[str], words: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -270,7 +270,7 @@ def test_what_cannot_be_is_refused_before_the_work(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_nothing_is_replaced_unasked(run: Run, clips: list[Path], tmp_path: Path) -> None:
+def test_existing_file_is_kept(run: Run, clips: list[Path], tmp_path: Path) -> None:
     out = tmp_path / "out.csv"
     out.write_text("mine")
     code, _, said = run(*clips, "--set", "seed-180", "-o", out)
@@ -281,7 +281,7 @@ def test_nothing_is_replaced_unasked(run: Run, clips: list[Path], tmp_path: Path
     assert len(csv_rows(out)) == 3
 
 
-def test_what_a_killed_run_left_beside_the_file_goes(run: Run, clips: list[Path], tmp_path: Path) -> None:
+def test_leftover_files_are_removed(run: Run, clips: list[Path], tmp_path: Path) -> None:
     ended = subprocess.Popen([sys.executable, "-c", ""])
     ended.wait()
     out, host = tmp_path / "out.csv", socket.gethostname()
@@ -293,7 +293,7 @@ def test_what_a_killed_run_left_beside_the_file_goes(run: Run, clips: list[Path]
     assert sorted(p.name for p in tmp_path.glob("*.part")) == sorted(kept)
 
 
-def test_a_failed_recording_is_named_once(run: Run, tmp_path: Path) -> None:
+def test_failed_recording_message(run: Run, tmp_path: Path) -> None:
     broken = tmp_path / "broken.wav"
     broken.write_text("no sound")
     code, told, said = run(broken, "--set", "seed-180", "-o", tmp_path / "out.csv")
@@ -303,7 +303,7 @@ def test_a_failed_recording_is_named_once(run: Run, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("suffix", ["csv", "npz", "parquet"])
-def test_interrupted_it_leaves_what_was_there(
+def test_interrupted_run(
     run: Run, clips: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, suffix: str
 ) -> None:
     if suffix == "parquet":
@@ -319,7 +319,7 @@ def test_interrupted_it_leaves_what_was_there(
     monkeypatch.setattr(extraction, "iter_features", interrupted)
     code, _, said = run(*clips, "--set", "seed-180", "-o", out, "--force")
     assert code == 130
-    assert "run it again to go on" in said
+    assert "run it again to resume" in said
     assert out.read_text() == "before"
     assert [path.name for path in tmp_path.iterdir() if path.suffix == ".part"] == []
     monkeypatch.setattr(extraction, "iter_features", plain)
@@ -327,7 +327,7 @@ def test_interrupted_it_leaves_what_was_there(
 
 
 @pytest.mark.parametrize("suffix", ["csv", "npz", "parquet"])
-def test_no_half_of_a_file_is_left_on_a_full_disk(
+def test_full_disk_leaves_no_file(
     run: Run, clips: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, suffix: str
 ) -> None:
     if suffix == "parquet":
@@ -351,7 +351,7 @@ def test_no_half_of_a_file_is_left_on_a_full_disk(
 # ------------------------------------------------------------------------------------ what there is
 
 
-def test_list_names_every_set(run: Run) -> None:
+def test_list_sets(run: Run) -> None:
     code, told, _ = run("--list")
     assert code == 0
     assert all(name in told for name in SETS)
@@ -359,7 +359,7 @@ def test_list_names_every_set(run: Run) -> None:
     assert [entry["set"] for entry in entries] == list(SETS)
 
 
-def test_describe_says_what_a_set_is_made_of(run: Run) -> None:
+def test_describe_set(run: Run) -> None:
     code, told, _ = run("--describe", "seed-lstm", "--param", "mfcc.n_mfcc=3", "--param", "taper=hamming")
     changed = find_feature_set("seed-lstm", {"mfcc.n_mfcc": 3, "taper": "hamming"})
     assert code == 0

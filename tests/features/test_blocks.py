@@ -75,7 +75,7 @@ def test_blocks_are_the_whole(centred, window, hop, n_fft) -> None:
 
 @pytest.mark.parametrize("low_hz", [40.0, 60.0])
 @pytest.mark.parametrize("seed", [0, 1, 2])
-def test_the_path_of_f0_too_and_what_stands_on_it(low_hz, seed) -> None:
+def test_blocks_of_f0_families(low_hz, seed) -> None:
     voice = ("jitter", "shimmer", "hnr", "formants", "harmonics")
     made = frames_set("f0", *voice, "rms", settings=FrameSettings(), f0={"low_hz": low_hz})
     assert assert_same(speech(12.0, seed), [2 * RATE], made) > 3
@@ -91,19 +91,19 @@ def test_the_path_of_f0_too_and_what_stands_on_it(low_hz, seed) -> None:
     deltas=st.integers(0, 2),
 )
 @settings(max_examples=40)
-def test_any_sound_in_any_blocks(n, lengths, window, extra, hop, centred, deltas) -> None:
+def test_blocks_equal_whole(n, lengths, window, extra, hop, centred, deltas) -> None:
     n_fft = window + extra + (window + extra) % 2
     s = FrameSettings(window=window, hop=hop, n_fft=n_fft, centred=centred)
     made = frames_set("zcr", "rms", "mfcc", settings=s, mfcc={"deltas": deltas, "n_mfcc": 5})
     assert_same(speech()[:n], lengths, made)
 
 
-def test_one_sample_at_a_time() -> None:
+def test_blocks_of_one_sample() -> None:
     made = frames_set("rms", settings=FrameSettings())
     assert_same(speech()[:5000], [1], made)
 
 
-def test_no_more_is_held_than_a_block_and_its_surroundings() -> None:
+def test_blocks_bounded_memory() -> None:
     longest = 0
 
     def watched(x: Floats, rate: int, **_: Any) -> Floats:
@@ -128,12 +128,12 @@ def test_no_more_is_held_than_a_block_and_its_surroundings() -> None:
         ("seed-clstm", {"mfcc.top_db": None}, "clip_s with None"),
     ],
 )
-def test_what_needs_the_whole_is_refused_at_once(name, overrides, says) -> None:
+def test_blocks_refuse_whole_recording_sets(name, overrides, says) -> None:
     with pytest.raises(ConfigError, match=says):
         frame_blocks([], find_feature_set(name, overrides))
 
 
-def test_the_overrides_it_asks_for_are_enough() -> None:
+def test_suggested_overrides_suffice() -> None:
     for name in (name for name, made in SETS.items() if made.kind == "frames"):
         if not name.startswith("seed-"):
             continue
@@ -143,7 +143,7 @@ def test_the_overrides_it_asks_for_are_enough() -> None:
 
 
 @pytest.mark.parametrize("name", list(FEATURES))
-def test_every_family_is_vouched_for_or_refused(name) -> None:
+def test_every_family_has_a_reach(name) -> None:
     made = frames_set(name, settings=FrameSettings())
     try:
         frame_blocks([], made)
@@ -152,7 +152,7 @@ def test_every_family_is_vouched_for_or_refused(name) -> None:
     assert_same(speech(), [RATE], made)
 
 
-def test_a_family_that_nobody_vouches_for_is_refused(monkeypatch) -> None:
+def test_family_without_reach_is_refused(monkeypatch) -> None:
     monkeypatch.setitem(FEATURES, "novel", FEATURES["rms"])
     with pytest.raises(
         ConfigError, match=r"'novel', which needs the whole recording; possible in blocks: mel"

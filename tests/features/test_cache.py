@@ -51,7 +51,7 @@ def file_of(store: FeatureCache, key: str) -> Path:
 
 @settings(max_examples=40)
 @given(values=VALUES, n_samples=st.integers(0, 1 << 40))
-def test_what_is_put_comes_back_bit_by_bit(
+def test_entry_round_trip(
     tmp_path_factory: pytest.TempPathFactory, values: np.ndarray, n_samples: int
 ) -> None:
     store = FeatureCache(tmp_path_factory.mktemp("store"))
@@ -68,19 +68,19 @@ def test_what_is_put_comes_back_bit_by_bit(
 @pytest.mark.parametrize(
     "change", [{"content": "b" * 64}, {"cut": "0.0 1.0"}, {"digest": "e"}, {"channel": "0"}]
 )
-def test_whatever_features_depend_on_changes_the_key(change: dict[str, str]) -> None:
+def test_key_depends_on_everything(change: dict[str, str]) -> None:
     given_ = {"content": "a" * 64, "cut": "all", "digest": "d", "channel": "mix"}
     told = given_ | change
     assert cache_key(told.pop("content"), **told) != KEY
     assert cache_key(given_.pop("content"), **given_) == KEY
 
 
-def test_another_release_has_other_keys(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_key_depends_on_release(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(emovox, "__version__", "99.0")
     assert cache_key("a" * 64, cut="all", digest="d") != KEY
 
 
-def test_the_content_is_hashed_whatever_the_file_is_called(tmp_path: Path) -> None:
+def test_hash_file_ignores_name(tmp_path: Path) -> None:
     a, b = tmp_path / "a.wav", tmp_path / "b.wav"
     a.write_bytes(b"sound")
     b.write_bytes(b"sound")
@@ -96,9 +96,7 @@ def test_the_content_is_hashed_whatever_the_file_is_called(tmp_path: Path) -> No
 
 @settings(max_examples=40)
 @given(data=st.binary(max_size=300))
-def test_any_bytes_in_an_entrys_place_are_no_entry(
-    tmp_path_factory: pytest.TempPathFactory, data: bytes
-) -> None:
+def test_random_bytes_are_no_entry(tmp_path_factory: pytest.TempPathFactory, data: bytes) -> None:
     store = FeatureCache(tmp_path_factory.mktemp("store"))
     store.put(KEY, row())
     file_of(store, KEY).write_bytes(data)
@@ -112,7 +110,7 @@ def test_any_bytes_in_an_entrys_place_are_no_entry(
 
 @settings(max_examples=40)
 @given(place=st.integers(0, 10_000), bit=st.integers(0, 7), cut=st.booleans())
-def test_a_flipped_bit_or_a_missing_end_is_noticed(
+def test_damaged_entry_is_detected(
     tmp_path_factory: pytest.TempPathFactory, place: int, bit: int, cut: bool
 ) -> None:
     store = FeatureCache(tmp_path_factory.mktemp("store"))
@@ -129,7 +127,7 @@ def test_a_flipped_bit_or_a_missing_end_is_noticed(
     assert store.take_stats().corrupt == 1
 
 
-def test_an_entry_under_another_name_is_none(tmp_path: Path) -> None:
+def test_entry_of_another_key(tmp_path: Path) -> None:
     store = FeatureCache(tmp_path)
     one, other = keys(2)
     store.put(one, row())
@@ -139,7 +137,7 @@ def test_an_entry_under_another_name_is_none(tmp_path: Path) -> None:
     assert store.get(one) is not None
 
 
-def test_a_place_that_cannot_be_read_costs_only_that(tmp_path: Path) -> None:
+def test_unreadable_entry_is_counted(tmp_path: Path) -> None:
     store = FeatureCache(tmp_path)
     store.put(KEY, row())
     file = file_of(store, KEY)
@@ -153,7 +151,7 @@ def test_a_place_that_cannot_be_read_costs_only_that(tmp_path: Path) -> None:
 # ---------------------------------------------------------------------------------------- full disks
 
 
-def test_a_full_disk_costs_the_entry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_full_disk_is_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store = FeatureCache(tmp_path)
     write = Path.write_bytes
 
@@ -169,7 +167,7 @@ def test_a_full_disk_costs_the_entry(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert store.take_stats() == CacheStats(made=1, unwritten=1)
 
 
-def test_a_store_that_cannot_be_is_no_error(tmp_path: Path) -> None:
+def test_unwritable_cache_is_no_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("not a folder")
     store = FeatureCache(tmp_path / "file" / "store")
     assert not store.put(KEY, row())
@@ -185,7 +183,7 @@ def aged(store: FeatureCache, key: str, age_s: float) -> None:
     os.utime(file_of(store, key), (past, past))
 
 
-def test_the_longest_unused_go_first(tmp_path: Path) -> None:
+def test_least_recently_used_are_deleted(tmp_path: Path) -> None:
     names = keys(10)
     store = FeatureCache(tmp_path)
     for i, key in enumerate(names):
@@ -198,7 +196,7 @@ def test_the_longest_unused_go_first(tmp_path: Path) -> None:
     assert there == [0, 7, 8, 9]
 
 
-def test_a_store_keeps_to_its_bound_while_it_is_written(tmp_path: Path) -> None:
+def test_cache_size_limit(tmp_path: Path) -> None:
     store = FeatureCache(tmp_path, max_gb=50e-6)
     for key in keys(60):
         assert store.put(key, row(n=1000))
@@ -207,7 +205,7 @@ def test_a_store_keeps_to_its_bound_while_it_is_written(tmp_path: Path) -> None:
     assert not store.put(keys(61)[-1], row(n=100_000))  # larger than all there may be
 
 
-def test_only_its_own_files_are_deleted(tmp_path: Path) -> None:
+def test_foreign_files_are_kept(tmp_path: Path) -> None:
     store = FeatureCache(tmp_path, max_gb=1e-6)
     strangers = [tmp_path / "notes.txt", tmp_path / "ab" / "clip.wav", tmp_path / "ab" / "x.evf"]
     (tmp_path / "ab").mkdir()
@@ -219,7 +217,7 @@ def test_only_its_own_files_are_deleted(tmp_path: Path) -> None:
     assert all(path.exists() for path in strangers)
 
 
-def test_what_a_killed_process_left_is_swept(tmp_path: Path) -> None:
+def test_stale_temporary_files_are_deleted(tmp_path: Path) -> None:
     store = FeatureCache(tmp_path)
     store.put(KEY, row())
     old = file_of(store, KEY).with_name(f"{KEY}.evf.123-0.part")
@@ -234,7 +232,7 @@ def test_what_a_killed_process_left_is_swept(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("bound", [0, -1, float("nan")])
-def test_a_bound_that_is_none_is_refused(tmp_path: Path, bound: float) -> None:
+def test_invalid_limit_is_refused(tmp_path: Path, bound: float) -> None:
     with pytest.raises(ConfigError, match="more than 0"):
         FeatureCache(tmp_path, max_gb=bound)
 
@@ -242,7 +240,7 @@ def test_a_bound_that_is_none_is_refused(tmp_path: Path, bound: float) -> None:
 # ------------------------------------------------------------------------------------------ sharing
 
 
-def test_many_writers_of_one_key_leave_one_whole_entry(tmp_path: Path) -> None:
+def test_concurrent_writers(tmp_path: Path) -> None:
     stop, wrong = threading.Event(), []
 
     def write() -> None:
@@ -269,7 +267,7 @@ def test_many_writers_of_one_key_leave_one_whole_entry(tmp_path: Path) -> None:
     assert len(list(tmp_path.rglob("*.*"))) == 1
 
 
-def test_a_store_goes_to_another_process(tmp_path: Path) -> None:
+def test_cache_is_picklable(tmp_path: Path) -> None:
     store = FeatureCache(tmp_path, max_gb=2)
     store.put(KEY, row())
     copy = pickle.loads(pickle.dumps(store))
@@ -277,7 +275,7 @@ def test_a_store_goes_to_another_process(tmp_path: Path) -> None:
     assert copy.get(KEY) is not None
 
 
-def test_the_default_place_is_the_platforms_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_default_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert default_folder({"EMOVOX_CACHE": "c"}) == Path("c") / "features"
     monkeypatch.setattr("sys.platform", "linux")
     assert default_folder({"XDG_CACHE_HOME": "x"}) == Path("x") / "emovox" / "features"

@@ -46,7 +46,7 @@ def test_it_is_a_set() -> None:
     np.testing.assert_array_equal(again(speech()), made(speech()))
 
 
-def test_nothing_is_missing_in_speech_and_nothing_infinite_anywhere() -> None:
+def test_values_are_finite() -> None:
     assert np.isfinite(core(speech(), RATE)).all()
     rng = np.random.default_rng(0)
     for n in (1, 2, 159, 160, 321, 1000, 16_001):
@@ -56,7 +56,7 @@ def test_nothing_is_missing_in_speech_and_nothing_infinite_anywhere() -> None:
             assert not np.isinf(row).any()
 
 
-def test_without_a_voice_its_numbers_are_missing() -> None:
+def test_unvoiced_recording_gives_nan() -> None:
     noise = named((0.1 * np.random.default_rng(1).standard_normal(RATE)).astype(np.float32))
     assert noise["voiced_share"] < 0.05
     silence = named(np.zeros(RATE, np.float32))
@@ -66,7 +66,7 @@ def test_without_a_voice_its_numbers_are_missing() -> None:
 
 
 @pytest.mark.parametrize("pitch_hz", [90.0, 140.0, 220.0, 330.0])
-def test_pitch_is_that_of_the_voice(pitch_hz: float) -> None:
+def test_pitch_columns(pitch_hz: float) -> None:
     found = named(speech(pitch_hz))
     assert found["f0_semitone_p50"] == pytest.approx(12 * np.log2(pitch_hz / 27.5), abs=1.5)
     assert found["f0_semitone_range_20_80"] < 4
@@ -74,7 +74,7 @@ def test_pitch_is_that_of_the_voice(pitch_hz: float) -> None:
 
 
 @pytest.mark.parametrize("per_s", [2.0, 4.0])
-def test_rhythm_is_that_of_the_syllables(per_s: float) -> None:
+def test_rhythm_columns(per_s: float) -> None:
     # A syllable is half a period of the sine, the breath the other half.
     found = named(speech(per_s=per_s, seconds=3.0))
     assert found["voiced_segments_per_s"] == pytest.approx(per_s / 2, abs=0.4)
@@ -83,7 +83,7 @@ def test_rhythm_is_that_of_the_syllables(per_s: float) -> None:
 
 
 @pytest.mark.parametrize("gain_db", [-20.0, -6.0, 9.0])
-def test_a_gain_moves_the_columns_of_level_alone(gain_db: float) -> None:
+def test_gain_changes_level_columns_alone(gain_db: float) -> None:
     x = speech()
     before, after = named(x), named(np.float32(10 ** (gain_db / 20)) * x)
     others = [name for name in COLUMNS if name not in LEVEL_COLUMNS]
@@ -92,7 +92,7 @@ def test_a_gain_moves_the_columns_of_level_alone(gain_db: float) -> None:
     assert all(not np.isclose(after[n], before[n], rtol=1e-3) for n in LEVEL_COLUMNS)
 
 
-def test_faster_changes_have_faster_modulation() -> None:
+def test_modulation_columns() -> None:
     low = "modulation_0.5_2_hz_band_03"
     high = "modulation_4_8_hz_band_03"
     slow, fast = named(speech(per_s=2.0, seconds=4.0)), named(speech(per_s=10.0, seconds=4.0))
@@ -100,7 +100,7 @@ def test_faster_changes_have_faster_modulation() -> None:
     assert fast[high] > slow[high] + 0.5
 
 
-def test_the_tilt_of_the_spectrum_is_seen() -> None:
+def test_spectral_tilt_columns() -> None:
     x = speech()
     dull, sharp = np.convolve(x, [0.25, 0.5, 0.25], "same"), np.diff(x, prepend=0)
     found = [named(v.astype(np.float32)) for v in (dull, x, sharp)]
@@ -110,7 +110,7 @@ def test_the_tilt_of_the_spectrum_is_seen() -> None:
 
 
 @pytest.mark.corpora
-def test_it_tells_what_egemaps_tells() -> None:
+def test_correlation_with_egemaps() -> None:
     opensmile = pytest.importorskip("opensmile")
     from emovox import audio
 

@@ -48,7 +48,7 @@ def reference(folder: Path, x: Floats) -> tuple[list[Floats], Floats]:
 
 
 @pytest.mark.parametrize("name", MAKERS)
-def test_layers_are_those_of_transformers(zoo: Path, name: str) -> None:
+def test_layers_equal_transformers(zoo: Path, name: str) -> None:
     x = sound(1.0)  # all that the Whisper takes, so that transformers pads nothing
     states, last = reference(zoo / name, x)
     assert len(states) == LAYERS + 1
@@ -117,7 +117,7 @@ def test_whisper_ignores_gain(zoo: Path) -> None:
     assert given(0.05 * sound(0.5)) == pytest.approx(given(sound(0.5)), abs=1e-4)
 
 
-def test_whisper_needs_its_weights_alone(zoo: Path, tmp_path: Path) -> None:
+def test_whisper_needs_encoder_weights_alone(zoo: Path, tmp_path: Path) -> None:
     file = Path(shutil.copy(zoo / "whisper" / "model.safetensors", tmp_path))
     whole, alone = (find_feature_set(f"encoder:{path}") for path in (zoo / "whisper", file))
     assert alone.digest == whole.digest
@@ -136,7 +136,7 @@ def test_too_short_is_missing(zoo: Path, name: str) -> None:
     assert encoders.compute(sound()[:shortest], RATE, embedding=entry).shape == (1, SIZE)
 
 
-def test_sound_that_is_none_is_refused(zoo: Path) -> None:
+def test_invalid_samples_are_refused(zoo: Path) -> None:
     entry = encoders.find_embedding(zoo / "wav2vec2")
     for bad in (np.zeros((2, 8000), np.float32), np.full(8000, np.nan, np.float32)):
         with pytest.raises(AudioValueError, match="recording 1"):
@@ -144,7 +144,7 @@ def test_sound_that_is_none_is_refused(zoo: Path) -> None:
     assert encoders.embed([], entry) == []
 
 
-def test_a_pickled_set_gives_the_same(zoo: Path) -> None:
+def test_set_is_picklable(zoo: Path) -> None:
     given = find_feature_set(f"encoder:{zoo / 'hubert'}", {"layer": 2})
     again = pickle.loads(pickle.dumps(given))
     assert again.digest == given.digest
@@ -155,7 +155,7 @@ def test_a_pickled_set_gives_the_same(zoo: Path) -> None:
 # --- which checkpoint ---------------------------------------------------------------------------------
 
 
-def test_the_digest_goes_by_content(zoo: Path, tmp_path: Path) -> None:
+def test_digest_depends_on_content(zoo: Path, tmp_path: Path) -> None:
     copy = Path(shutil.copytree(zoo / "wav2vec2", tmp_path / "elsewhere"))
     name = f"encoder:{copy}"
     digest = find_feature_set(name).digest
@@ -180,7 +180,7 @@ def test_the_digest_goes_by_content(zoo: Path, tmp_path: Path) -> None:
     assert np.array_equal(find_feature_set(name)(sound()), before)
 
 
-def test_the_reference_makes_the_same_set(zoo: Path) -> None:
+def test_reference_round_trip(zoo: Path) -> None:
     given = find_feature_set(f"encoder:{zoo / 'wavlm'}", {"layer": 1, "download": True})
     told = json.loads(json.dumps(given.reference()))
     assert told["overrides"] == {"layer": 1}  # whoever opens a model does not fetch for that
@@ -223,14 +223,14 @@ def broken(folder: Path, **changes: bytes | None) -> str:
         ({"ear": b'{"sampling_rate": 8000}'}, "for 8000 Hz"),
     ],
 )
-def test_checkpoints_that_cannot_be_used(zoo: Path, tmp_path: Path, changes: Any, message: str) -> None:
+def test_invalid_checkpoints(zoo: Path, tmp_path: Path, changes: Any, message: str) -> None:
     folder = Path(shutil.copytree(zoo / "wav2vec2", tmp_path / "model"))
     (folder / "pytorch_model.bin").write_bytes(b"never read")
     with pytest.raises(ConfigError, match=message):
         find_feature_set(broken(folder, **changes))
 
 
-def test_a_missing_weight_is_no_random_one(zoo: Path, tmp_path: Path) -> None:
+def test_missing_weight_is_refused(zoo: Path, tmp_path: Path) -> None:
     from safetensors.torch import load_file, save_file
 
     folder = Path(shutil.copytree(zoo / "wav2vec2", tmp_path / "model"))
@@ -262,12 +262,12 @@ def test_an_adapter_is_refused(zoo: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "layer", [4, -5, 1.5, True, "first", [], [1, 0], [0, 0, 0, 0], [1, 0, 0, -1], [1, 0, 0, float("nan")]]
 )
-def test_layers_that_there_are_not(zoo: Path, layer: Any) -> None:
+def test_invalid_layers(zoo: Path, layer: Any) -> None:
     with pytest.raises(ConfigError, match=r"expected an index from 0 to 3, 'last', 'all-mean'"):
         find_feature_set(f"encoder:{zoo / 'hubert'}", {"layer": layer})
 
 
-def test_options_that_there_are_not(zoo: Path) -> None:
+def test_invalid_options(zoo: Path) -> None:
     with pytest.raises(ConfigError, match="expected one of mean, mean_std, max, frames"):
         find_feature_set(f"encoder:{zoo / 'hubert'}", {"pooling": "median"})
     with pytest.raises(ConfigError, match="no parameter 'layers'; expected layer, pooling"):
@@ -277,7 +277,7 @@ def test_options_that_there_are_not(zoo: Path) -> None:
 # --- the Hub, the extra, and what is loaded -----------------------------------------------------------
 
 
-def test_the_cache_of_the_hub_no_network_no_noise(zoo: Path, tmp_path: Path) -> None:
+def test_hub_cache_without_network(zoo: Path, tmp_path: Path) -> None:
     # A process of its own, for the cache is chosen when the Hub's library is imported. The address of the Hub
     # is one where nobody listens: without ``download`` that must not matter.
     commit = "0" * 40
@@ -314,7 +314,7 @@ assert logging.is_progress_bar_enabled() and logging.get_verbosity() == logging.
     assert "download=True" not in unreachable
 
 
-def test_without_the_extra_the_sentence_that_installs_it(zoo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_extra_message(zoo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     for name in (str(zoo / "hubert"), "somebody/small"):
         with pytest.raises(MissingExtraError, match=r"-m pip install .*\[ssl\]'"):

@@ -54,7 +54,7 @@ def expected(paths: list[Path], chosen: FeatureSet = SEED) -> np.ndarray:
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_a_row_is_what_the_set_gives_of_the_clip(clips: list[Path], workers: int) -> None:
+def test_row_equals_set(clips: list[Path], workers: int) -> None:
     told: list[tuple[int, int]] = []
     found = extract(clips, "seed-180", workers=workers, progress=lambda done, of: told.append((done, of)))
     np.testing.assert_array_equal(found.values, expected(clips))
@@ -66,7 +66,7 @@ def test_a_row_is_what_the_set_gives_of_the_clip(clips: list[Path], workers: int
     assert told == [(i, 6) for i in range(1, 7)]
 
 
-def test_a_clip_that_fails_is_a_row_with_its_error(clips: list[Path], tmp_path: Path) -> None:
+def test_failed_clip_has_error(clips: list[Path], tmp_path: Path) -> None:
     (tmp_path / "empty.wav").touch()
     found = extract([clips[0], tmp_path / "gone.wav", tmp_path / "empty.wav", clips[1]], SEED)
     assert np.isnan(found.values[1:3]).all()
@@ -76,13 +76,13 @@ def test_a_clip_that_fails_is_a_row_with_its_error(clips: list[Path], tmp_path: 
     assert "empty" in found.errors[str(tmp_path / "empty.wav")]
 
 
-def test_errors_read_the_same_with_a_store(clips: list[Path], tmp_path: Path) -> None:
+def test_errors_with_cache(clips: list[Path], tmp_path: Path) -> None:
     (tmp_path / "noise.wav").write_bytes(b"no sound at all")
     paths = [tmp_path / "gone.wav", tmp_path / "noise.wav", tmp_path]
     assert extract(paths, SEED, cache=FeatureCache(tmp_path / "s")).errors == extract(paths, SEED).errors
 
 
-def test_a_manifest_gives_its_ids_and_stretches(clips: list[Path]) -> None:
+def test_manifest_clips(clips: list[Path]) -> None:
     about = {"corpus": "c", "speaker": "s", "emotion": "angry", "original": "a"}
     rows = [
         Utterance(id="c/1", path=clips[4].name, start=0.1, end=0.5, **about),
@@ -104,7 +104,7 @@ def test_stretches_of_paths(clips: list[Path]) -> None:
     assert "no sound from 9 s to 10 s; it lasts 0.8 s" in found.errors[found.ids[2]]
 
 
-def test_what_cannot_be_asked_is_refused_at_once(clips: list[Path]) -> None:
+def test_invalid_requests_are_refused(clips: list[Path]) -> None:
     with pytest.raises(ConfigError, match="gives frames"):
         extract(clips, "seed-lstm")
     with pytest.raises(ConfigError, match="did you mean 'seed-180'"):
@@ -124,7 +124,7 @@ def test_what_cannot_be_asked_is_refused_at_once(clips: list[Path]) -> None:
 # ---------------------------------------------------------------------------------------- the store
 
 
-def test_the_second_time_nothing_is_computed(clips: list[Path], tmp_path: Path) -> None:
+def test_second_run_uses_cache(clips: list[Path], tmp_path: Path) -> None:
     first = extract(clips, SEED, cache=FeatureCache(tmp_path))
     again = extract(clips, SEED, cache=FeatureCache(tmp_path))
     assert first.stats == CacheStats(made=6)
@@ -132,7 +132,7 @@ def test_the_second_time_nothing_is_computed(clips: list[Path], tmp_path: Path) 
     assert again.values.tobytes() == first.values.tobytes() == expected(clips).tobytes()
 
 
-def test_missing_values_and_frames_come_back_as_they_were(clips: list[Path], tmp_path: Path) -> None:
+def test_cache_keeps_nan_and_frames(clips: list[Path], tmp_path: Path) -> None:
     silence = tmp_path / "silence.wav"
     soundfile.write(silence, np.zeros(8000), RATE)
     both = ["seed-full", "seed-hybrid"]
@@ -157,16 +157,14 @@ def test_missing_values_and_frames_come_back_as_they_were(clips: list[Path], tmp
         replace(SEED, version=SEED.version + 1),
     ],
 )
-def test_another_parameter_or_version_is_another_entry(
-    clips: list[Path], tmp_path: Path, change: FeatureSet
-) -> None:
+def test_parameters_change_the_entry(clips: list[Path], tmp_path: Path, change: FeatureSet) -> None:
     extract(clips[:2], SEED, cache=FeatureCache(tmp_path))
     other = extract(clips[:2], change, cache=FeatureCache(tmp_path))
     assert other.stats == CacheStats(made=2)
     np.testing.assert_array_equal(other.values, expected(clips[:2], change))
 
 
-def test_another_content_is_another_entry(clips: list[Path], tmp_path: Path) -> None:
+def test_content_changes_the_entry(clips: list[Path], tmp_path: Path) -> None:
     file = tmp_path / "clip.wav"
     for source, tally in ((0, CacheStats(made=1)), (1, CacheStats(made=1)), (0, CacheStats(found=1))):
         file.write_bytes(clips[source].read_bytes())
@@ -175,7 +173,7 @@ def test_another_content_is_another_entry(clips: list[Path], tmp_path: Path) -> 
         np.testing.assert_array_equal(found.values, expected([clips[source]]))
 
 
-def test_another_stretch_or_window_is_another_entry(clips: list[Path], tmp_path: Path) -> None:
+def test_span_and_window_change_the_entry(clips: list[Path], tmp_path: Path) -> None:
     store = FeatureCache(tmp_path)
     stretches = [(clips[5], None, None), (clips[5], 0.1, None), (clips[5], 0.1, 0.4), (clips[5], None, 0.4)]
     assert extract(stretches, SEED, cache=store).stats == CacheStats(made=4)
@@ -184,7 +182,7 @@ def test_another_stretch_or_window_is_another_entry(clips: list[Path], tmp_path:
         assert one.stats == CacheStats(made=1)
 
 
-def test_a_damaged_entry_is_computed_again_and_costs_no_other(clips: list[Path], tmp_path: Path) -> None:
+def test_damaged_entry_is_recomputed(clips: list[Path], tmp_path: Path) -> None:
     extract(clips, SEED, cache=FeatureCache(tmp_path))
     file = sorted(tmp_path.rglob("*.evf"))[3]
     file.write_bytes(file.read_bytes()[:-1] + b"\xff")
@@ -194,14 +192,14 @@ def test_a_damaged_entry_is_computed_again_and_costs_no_other(clips: list[Path],
     assert extract(clips, SEED, cache=FeatureCache(tmp_path)).stats == CacheStats(found=6)
 
 
-def test_without_room_everything_is_computed(clips: list[Path], tmp_path: Path) -> None:
+def test_full_cache_computes_everything(clips: list[Path], tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     found = extract(clips, SEED, cache=FeatureCache(tmp_path / "file"))
     assert found.stats == CacheStats(made=6, unwritten=6)
     np.testing.assert_array_equal(found.values, expected(clips))
 
 
-def test_a_file_that_changes_meanwhile_is_not_kept_under_its_old_content(
+def test_file_replaced_while_reading(
     clips: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = tmp_path / "clip.wav"
@@ -220,7 +218,7 @@ def test_a_file_that_changes_meanwhile_is_not_kept_under_its_old_content(
     np.testing.assert_array_equal(found.values, expected(clips[:1]))
 
 
-def test_a_clip_is_decoded_once_for_all_sets(clips: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_decoding_for_all_sets(clips: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
     read, n_read = audio.read, 0
 
     def counted(path: str) -> np.ndarray:
@@ -259,7 +257,7 @@ def until(happened: Callable[[], bool]) -> None:
         time.sleep(0.002)
 
 
-def test_killed_in_the_middle_nothing_is_lost_and_nothing_wrong(many: list[Path], tmp_path: Path) -> None:
+def test_killed_run_resumes(many: list[Path], tmp_path: Path) -> None:
     store, output = tmp_path / "store", tmp_path / "out.npz"
     process = subprocess.Popen(command(many, output, store, "--workers", "2"), stdout=subprocess.DEVNULL)
     until(lambda: len(entries(store)) >= 5)
@@ -275,9 +273,7 @@ def test_killed_in_the_middle_nothing_is_lost_and_nothing_wrong(many: list[Path]
     assert kept.items() <= entries(store).items()
 
 
-def test_two_processes_on_one_store_end_with_what_one_would_have_written(
-    clips: list[Path], tmp_path: Path
-) -> None:
+def test_two_processes_share_a_cache(clips: list[Path], tmp_path: Path) -> None:
     alone, shared = tmp_path / "alone", tmp_path / "shared"
     extract(clips, SEED, cache=FeatureCache(alone))
     outputs = [tmp_path / f"{i}.npz" for i in range(2)]
@@ -298,7 +294,7 @@ def test_two_processes_on_one_store_end_with_what_one_would_have_written(
     hop=st.integers(1, 120),
     cuts=st.lists(st.integers(1, 90), min_size=1, max_size=5),
 )
-def test_windows_cover_all_sound_whatever_the_blocks(n: int, window: int, hop: int, cuts: list[int]) -> None:
+def test_windows_for_any_blocks(n: int, window: int, hop: int, cuts: list[int]) -> None:
     windows = Windows(window / RATE, min(hop, window) / RATE)
     x = np.arange(n, dtype=np.float32)
 
@@ -315,7 +311,7 @@ def test_windows_cover_all_sound_whatever_the_blocks(n: int, window: int, hop: i
     assert {int(v) for _, part in found for v in part} == set(range(n))
 
 
-def test_rows_of_windows_are_those_of_their_sound(clips: list[Path]) -> None:
+def test_window_rows_equal_set(clips: list[Path]) -> None:
     windows = Windows(0.25, 0.1)
     clip = Clip("c", str(clips[5]), start_s=0.05)
     (one,) = extraction.iter_features([clip], [SEED], windows=windows)
@@ -327,12 +323,12 @@ def test_rows_of_windows_are_those_of_their_sound(clips: list[Path]) -> None:
 
 
 @pytest.mark.parametrize(("window_s", "hop_s"), [(1.0, 0.0), (1.0, 2.0), (0.0, 0.0), (float("nan"), 1.0)])
-def test_windows_that_lose_sound_are_refused(window_s: float, hop_s: float) -> None:
+def test_invalid_windows_are_refused(window_s: float, hop_s: float) -> None:
     with pytest.raises(ConfigError, match="hop <= window"):
         Windows(window_s, hop_s)
 
 
-def test_frames_in_pieces_are_those_of_the_whole(tmp_path: Path) -> None:
+def test_iter_frames_equals_whole(tmp_path: Path) -> None:
     file = write(tmp_path / "long.wav", 32.0)
     pieces = list(extraction.iter_frames(Clip("c", str(file), start_s=1.0), FRAMES))
     assert len(pieces) > 1
@@ -344,7 +340,7 @@ def test_frames_in_pieces_are_those_of_the_whole(tmp_path: Path) -> None:
         list(extraction.iter_frames(Clip("c", str(file), start_s=40.0), FRAMES))
 
 
-def test_the_duration_is_the_clips(clips: list[Path]) -> None:
+def test_clip_duration(clips: list[Path]) -> None:
     assert extraction._duration_s(Clip("c", str(clips[0]))) == pytest.approx(0.3)
     assert extraction._duration_s(Clip("c", str(clips[0]), 0.1)) == pytest.approx(0.2)
     assert extraction._duration_s(Clip("c", "any", 10.0, 20.0)) == 10

@@ -152,7 +152,7 @@ def test_chroma_and_tonnetz(librosa, sound, frame_settings, tuning) -> None:
 
 
 @pytest.mark.parametrize("cents", [-40, -7, 0, 23])
-def test_tuning_is_found_as_librosa_finds_it(librosa, cents) -> None:
+def test_tuning_equals_librosa(librosa, cents) -> None:
     t = np.arange(2 * RATE) / RATE
     notes = [220 * 2 ** ((k + cents / 100) / 12) for k in (0, 4, 7, 12, 19)]
     x = sum(0.1 * np.sin(2 * np.pi * hz * t) for hz in notes).astype(np.float32)
@@ -339,7 +339,7 @@ def test_any_parameters(librosa, seed, s, parameters) -> None:
 
 @pytest.mark.corpora
 @pytest.mark.parametrize("corpus", ["emodb", "ravdess"])
-def test_any_parameters_on_real_speech(librosa, corpus) -> None:
+def test_families_equal_librosa_on_speech(librosa, corpus) -> None:
     sounds = [read(path) for path in list_clips(corpus, 20)]
 
     @given(which=st.integers(0, len(sounds) - 1), s=any_settings(), parameters=any_parameters)
@@ -351,7 +351,7 @@ def test_any_parameters_on_real_speech(librosa, corpus) -> None:
 
 
 @pytest.mark.corpora
-def test_subband_centroids_of_real_speech() -> None:
+def test_ssc_on_speech() -> None:
     psf = pytest.importorskip("python_speech_features")
     for path in list_clips("ravdess", 12):
         x = read(path)
@@ -421,7 +421,7 @@ def test_one_frame_written_out() -> None:
         assert FEATURES[name](x, RATE, shared=short)[frame, 0] == pytest.approx(value, rel=1e-4), name
 
 
-def test_slaney_bands_have_unit_area() -> None:
+def test_slaney_band_areas() -> None:
     bank = mel_filters(RATE, 1 << 15, 20, 0, 8000, scale="slaney", unit_area=True)
     assert bank.sum(axis=1) * RATE / (1 << 15) == pytest.approx(np.ones(20), rel=1e-3)
     # Below 1 kHz the scale is linear: the first peaks stand at equal distances.
@@ -464,13 +464,13 @@ def test_columns_follow_the_parameters(name, options) -> None:
     assert names != family.columns()
 
 
-def test_no_two_families_share_a_column() -> None:
+def test_columns_are_unique() -> None:
     names = [column for family in FEATURES.values() for column in family.columns()]
     assert len(names) == len(set(names))
 
 
 @pytest.mark.parametrize("centred", [True, False])
-def test_shared_is_the_same_as_alone(centred) -> None:
+def test_shared_transform_equals_own(centred) -> None:
     x = voice(seed=5)
     s = FrameSettings(centred=centred)
     short = ShortTime(x, RATE, s)
@@ -483,7 +483,7 @@ def test_shared_is_the_same_as_alone(centred) -> None:
     assert np.array_equal(x, before)
 
 
-def test_the_transform_is_computed_once(monkeypatch) -> None:
+def test_transform_is_computed_once(monkeypatch) -> None:
     counted: list[int] = []  # frames
     plain = np.fft.rfft
     monkeypatch.setattr(np.fft, "rfft", lambda x, **k: counted.append(len(x)) or plain(x, **k))
@@ -497,7 +497,7 @@ def test_the_transform_is_computed_once(monkeypatch) -> None:
 
 
 @pytest.mark.parametrize("name", MINE)
-def test_a_frame_depends_on_its_samples_alone(name) -> None:
+def test_frame_locality(name) -> None:
     # Hence blocks of a long recording give what the whole gives.
     x = voice(seed=6)
     options = {"preemphasis": 0.0} if name == "ssc" else {}
@@ -516,7 +516,7 @@ def test_a_frame_depends_on_its_samples_alone(name) -> None:
     loud=st.sampled_from([0.0, 1e-30, 1e-6, 1.0]),
 )
 @hypothesis_settings(max_examples=60, deadline=None)
-def test_any_frames_of_any_sound(n, window, hop, extra, centred, loud) -> None:
+def test_any_settings_any_length(n, window, hop, extra, centred, loud) -> None:
     x = (loud * np.random.default_rng(n).uniform(-1, 1, n)).astype(np.float32)
     n_fft = window + extra + (window + extra) % 2
     s = FrameSettings(window=window, hop=hop, n_fft=n_fft, centred=centred)
@@ -541,7 +541,7 @@ def test_silence(name) -> None:
         assert values == pytest.approx(np.full(values.shape, expected.get(name, 0)), rel=1e-5)
 
 
-def test_deltas_of_a_straight_line_and_of_next_to_nothing() -> None:
+def test_deltas_of_a_line() -> None:
     line = (3 * np.arange(12, dtype=np.float32))[:, None]
     assert delta(line) == pytest.approx(np.full((12, 1), 3.0), rel=1e-5)
     assert delta(line**2, order=2) == pytest.approx(np.full((12, 1), 18.0), rel=1e-4)
@@ -593,7 +593,7 @@ def test_bad_parameters(name, options) -> None:
         FEATURES[name](voice(), RATE, **options)
 
 
-def test_a_transform_of_another_sound_is_refused() -> None:
+def test_foreign_transform_is_refused() -> None:
     short = ShortTime(voice(), RATE)
     with pytest.raises(ConfigError, match="these samples"):
         FEATURES["mel"](voice()[:-1], RATE, shared=short)

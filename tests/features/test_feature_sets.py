@@ -28,7 +28,7 @@ def voice(seconds: float = 1.5, seed: int = 0) -> np.ndarray:
 
 
 @pytest.mark.parametrize("name", COMPOSED)
-def test_a_set_gives_the_numbers_of_its_columns(name: str) -> None:
+def test_values_match_columns(name: str) -> None:
     made = SETS[name]
     values = made(voice())
     assert values.dtype == np.float32
@@ -38,14 +38,14 @@ def test_a_set_gives_the_numbers_of_its_columns(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", COMPOSED)
-def test_a_set_survives_the_way_to_another_process(name: str) -> None:
+def test_set_pickles(name: str) -> None:
     copy = pickle.loads(pickle.dumps(SETS[name]))
     assert copy.digest == SETS[name].digest
     assert np.array_equal(copy(voice()), SETS[name](voice()), equal_nan=True)
 
 
 @pytest.mark.parametrize("name", ["seed-180", "seed-full"])
-def test_a_vector_is_the_statistics_of_its_families_alone(name: str) -> None:
+def test_vector_equals_statistics(name: str) -> None:
     """By another road: every family with a transform of its own, and the mean by numpy."""
     made, x = SETS[name], voice()
     row = dict(zip(made.columns, made(x), strict=True))
@@ -57,7 +57,7 @@ def test_a_vector_is_the_statistics_of_its_families_alone(name: str) -> None:
         np.testing.assert_allclose([row[n] for n in names], alone, rtol=1e-4, atol=1e-5)
 
 
-def test_seed_clstm_always_hears_four_seconds() -> None:
+def test_seed_clstm_duration() -> None:
     made = SETS["seed-clstm"]
     assert made(voice(1.0)).shape == made(voice(6.0)).shape == (401, 22)
     np.testing.assert_array_equal(made(voice(6.0)), made(voice(6.0)[: 4 * RATE]))
@@ -70,14 +70,14 @@ def test_seed_clstm_always_hears_four_seconds() -> None:
         *({"taper": "hamming"}, {"preemphasis": 0.97}, {"clip_s": 3.0}, {"centred": False}),
     ],
 )
-def test_any_parameter_changes_the_digest(change: dict[str, object]) -> None:
+def test_digest_depends_on_parameters(change: dict[str, object]) -> None:
     plain, other = SETS["seed-full"], find_feature_set("seed-full", change)
     assert other.digest != plain.digest
     assert other.reference() == {"set": "seed-full", "overrides": change, "digest": other.digest}
     assert other(voice()).shape == (len(other.columns),)
 
 
-def test_digests_differ_between_sets_and_ignore_nothing_of_a_part() -> None:
+def test_digests_are_distinct() -> None:
     digests = {made.digest for made in SETS.values() if made.name in COMPOSED}
     assert len(digests) == len(COMPOSED)
     assert {f.name for f in fields(FeaturePart)} == set(SETS["seed-full"].definition["parts"][0])
@@ -102,23 +102,23 @@ def test_digests_differ_between_sets_and_ignore_nothing_of_a_part() -> None:
         ("seed-full", {"mel.n_mels": -1}, "cannot take"),
     ],
 )
-def test_what_is_unknown_is_named(name: str, overrides: dict[str, object] | None, words: str) -> None:
+def test_unknown_names(name: str, overrides: dict[str, object] | None, words: str) -> None:
     with pytest.raises(ConfigError, match=words):
         find_feature_set(name, overrides)
 
 
 @pytest.mark.parametrize("x", [[], [[0.0, 1.0]], [0.0, np.nan], [np.inf]])
-def test_sound_that_is_none_is_refused(x: object) -> None:
+def test_invalid_samples_are_refused(x: object) -> None:
     with pytest.raises(AudioValueError):
         SETS["seed-180"](np.asarray(x, dtype=np.float32))
 
 
-def test_another_rate_is_refused() -> None:
+def test_other_rate_is_refused() -> None:
     with pytest.raises(AudioValueError, match="16000"):
         SETS["seed-180"](voice(), 8000)
 
 
-def test_parts_that_do_not_go_together_are_refused() -> None:
+def test_incompatible_parts_are_refused() -> None:
     said = {"description": "", "source": ""}
     with pytest.raises(ConfigError, match="either all"):
         compose_set("x", [FeaturePart(family="zcr"), FeaturePart(family="rms", statistics=("mean",))], **said)
@@ -141,7 +141,7 @@ def test_parts_that_do_not_go_together_are_refused() -> None:
 
 @settings(max_examples=25, deadline=None)
 @given(n=st.integers(1, 3000), level=st.floats(0, 1), name=st.sampled_from(COMPOSED))
-def test_any_length_gives_a_row(n: int, level: float, name: str) -> None:
+def test_any_length(n: int, level: float, name: str) -> None:
     x = (level * np.random.default_rng(n).uniform(-1, 1, n)).astype(np.float32)
     values = SETS[name](x)
     assert values.shape[-1] == SIZES[name]

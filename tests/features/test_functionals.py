@@ -58,7 +58,7 @@ matrices = arrays(
 
 @given(matrices, st.data())
 @settings(max_examples=150, deadline=None)
-def test_they_are_the_reference_of_the_frames_that_exist(hundredths: np.ndarray, data: st.DataObject) -> None:
+def test_functionals_equal_scipy(hundredths: np.ndarray, data: st.DataObject) -> None:
     values = hundredths / 100
     masked = data.draw(arrays(np.bool_, values.shape))
     nan = data.draw(arrays(np.bool_, values.shape))
@@ -70,20 +70,20 @@ def test_they_are_the_reference_of_the_frames_that_exist(hundredths: np.ndarray,
     np.testing.assert_allclose(got, wanted, rtol=1e-5, atol=1e-6 * scale)
 
 
-def test_a_long_series_without_gaps() -> None:
+def test_long_series() -> None:
     values = np.random.default_rng(3).gamma(2.0, 3.0, (500, 7)) + np.arange(500)[:, None] * 0.01
     got = functionals(values, statistics=ALL, hop_s=0.01).reshape(len(ALL), -1)
     np.testing.assert_allclose(got, expected(values, np.ones_like(values, bool), 0.01), rtol=1e-5)
 
 
-def test_a_line_has_the_slope_it_was_drawn_with() -> None:
+def test_slope_of_a_line() -> None:
     time_s = 0.01 * np.arange(100)
     line = 150 + 40 * time_s
     line[[3, 50, 51, 99]] = np.nan  # gaps do not move the others in time
     assert functionals(line, statistics=["slope"], hop_s=0.01) == pytest.approx([40.0], rel=1e-6)
 
 
-def test_gaps_are_as_if_the_frames_were_not_there() -> None:
+def test_missing_frames_are_left_out() -> None:
     rng = np.random.default_rng(0)
     values, mask = rng.standard_normal((60, 3)), rng.random(60) < 0.6
     order_free = [name for name in ALL if name != "slope"]
@@ -111,7 +111,7 @@ def test_gain_and_offset(hundredths: np.ndarray, gain: float, offset: float) -> 
         np.testing.assert_allclose(got, wanted, rtol=1e-4, atol=1e-4 * gain + 1e-4, err_msg=name)
 
 
-def test_missing_is_nan_and_never_nought() -> None:
+def test_undefined_is_nan() -> None:
     assert np.isnan(functionals(np.full((5, 2), np.nan), statistics=ALL)).all()
     assert np.isnan(functionals(np.zeros((0, 2)), statistics=ALL)).all()
     assert np.isnan(functionals(np.ones(4), mask=np.zeros(4, bool), statistics=ALL)).all()
@@ -123,7 +123,7 @@ def test_missing_is_nan_and_never_nought() -> None:
     assert constant["std"] == constant["slope"] == 0.0
 
 
-def test_a_missing_column_leaves_the_others_alone() -> None:
+def test_missing_column() -> None:
     values = np.random.default_rng(1).standard_normal((20, 3))
     alone = functionals(values[:, [0, 2]]).reshape(-1, 2)
     values[:, 1] = np.nan
@@ -132,7 +132,7 @@ def test_a_missing_column_leaves_the_others_alone() -> None:
     assert np.isnan(together[:, 1]).all()
 
 
-def test_columns_name_what_stands_there() -> None:
+def test_functional_names() -> None:
     names = functional_names(["a", "b"], ["mean", "p90", "max"])
     assert names == ("a_mean", "b_mean", "a_p90", "b_p90", "a_max", "b_max")
     values = np.column_stack([np.arange(11.0), 10 * np.arange(11.0)])
@@ -148,7 +148,7 @@ def test_columns_name_what_stands_there() -> None:
     assert functionals(values, statistics=[]).shape == (0,)
 
 
-def test_the_answer_is_float32_and_the_input_untouched() -> None:
+def test_dtype_and_input() -> None:
     values = np.random.default_rng(2).standard_normal((30, 4)).astype(np.float32)
     before = values.copy()
     got = functionals(values)
@@ -167,7 +167,7 @@ def test_unknown_statistics_are_told(name: str) -> None:
             ask()
 
 
-def test_what_cannot_be_is_told() -> None:
+def test_invalid_arguments() -> None:
     with pytest.raises(ValueError, match=r"shape \(2, 2, 2\); expected \(t, d\)"):
         functionals(np.zeros((2, 2, 2)))
     with pytest.raises(ValueError, match="infinity"):

@@ -30,7 +30,7 @@ def between_silences(x: np.ndarray, seconds: float = 0.5) -> np.ndarray:
     return np.concatenate([pause, x, pause])
 
 
-def test_the_parts_stand_one_after_the_other() -> None:
+def test_joined_values_in_order() -> None:
     x = voice()
     both = find_feature_set(BOTH)
     parts = [find_feature_set(name) for name in BOTH.split("+")]
@@ -40,7 +40,7 @@ def test_the_parts_stand_one_after_the_other() -> None:
     assert both.kind == "vector"
 
 
-def test_the_digest_follows_parts_and_trimming() -> None:
+def test_joined_digest() -> None:
     names = [BOTH, "emovox-core+seed-180", "seed-180+seed-full"]
     digests = {find_feature_set(name).digest for name in names}
     digests |= {find_feature_set(BOTH, {"trim_db": level}).digest for level in (30, 40)}
@@ -49,7 +49,7 @@ def test_the_digest_follows_parts_and_trimming() -> None:
     assert find_feature_set(BOTH).digest == find_feature_set(BOTH).digest
 
 
-def test_a_reference_opens_the_same_set() -> None:
+def test_joined_reference_round_trip() -> None:
     made = find_feature_set(BOTH, {"trim_db": 30})
     told = made.reference()
     again = find_feature_set(told["set"], told["overrides"])
@@ -58,7 +58,7 @@ def test_a_reference_opens_the_same_set() -> None:
     np.testing.assert_array_equal(pickle.loads(pickle.dumps(made))(x), again(x))
 
 
-def test_trimming_goes_with_the_sets_own_parameters() -> None:
+def test_trimming_with_overrides() -> None:
     x = between_silences(voice())
     made = find_feature_set("seed-180", {"trim_db": 30, "mfcc.n_mfcc": 13})
     plain = find_feature_set("seed-180", {"mfcc.n_mfcc": 13})
@@ -81,12 +81,12 @@ def test_trimming_goes_with_the_sets_own_parameters() -> None:
         (BOTH, {"trim_db": float("nan")}, "over 0 to 120"),
     ],
 )
-def test_what_does_not_go_together_is_told(name: str, overrides: dict[str, object], told: str) -> None:
+def test_invalid_joins(name: str, overrides: dict[str, object], told: str) -> None:
     with pytest.raises(ConfigError, match=told):
         find_feature_set(name, overrides)
 
 
-def test_silent_ends_go_and_pauses_stay() -> None:
+def test_trim_keeps_pauses() -> None:
     x = between_silences(between_silences(voice(), 0.25))
     x = np.concatenate([x, voice(), np.zeros(RATE, np.float32)])
     kept = trim_silence(x, 30)
@@ -94,14 +94,14 @@ def test_silent_ends_go_and_pauses_stay() -> None:
     assert len(kept) == pytest.approx(len(x) - 1.75 * RATE, abs=2 * WINDOW)
 
 
-def test_a_gain_trims_nothing_else() -> None:
+def test_trim_ignores_gain() -> None:
     x = between_silences(voice())
     assert len(trim_silence(x, 30)) == len(trim_silence(np.float32(0.125) * x, 30))
 
 
 @settings(max_examples=60, deadline=None)
 @given(n=st.integers(1, 4 * WINDOW), place=st.floats(0, 1), top_db=st.floats(0.1, 120))
-def test_something_always_remains_and_holds_the_loudest(n: int, place: float, top_db: float) -> None:
+def test_trim_keeps_the_loudest(n: int, place: float, top_db: float) -> None:
     x = np.zeros(n, np.float32)
     click = int(place * (n - 1))
     x[click] = 1
@@ -111,13 +111,13 @@ def test_something_always_remains_and_holds_the_loudest(n: int, place: float, to
     assert kept.any() or n - click <= HOP
 
 
-def test_nothing_to_trim_changes_nothing() -> None:
+def test_trim_identity() -> None:
     x = voice()
     np.testing.assert_array_equal(trim_silence(x, 60), x)
     np.testing.assert_array_equal(trim_silence(np.zeros(5000, np.float32), 30), np.zeros(5000, np.float32))
 
 
-def test_it_is_librosas_trim() -> None:
+def test_trim_equals_librosa() -> None:
     effects = pytest.importorskip("librosa").effects
     x = between_silences(voice(1.3), 0.37)
     theirs, _ = effects.trim(x, top_db=30)

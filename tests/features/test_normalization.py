@@ -60,7 +60,7 @@ def test_they_equal_scikit_learns(kind: str) -> None:
 
 @settings(max_examples=40)
 @given(x=TABLES, kind=st.sampled_from(list(NORMALISERS)))
-def test_missing_stays_missing_and_the_rest_is_finite(x: np.ndarray, kind: str) -> None:
+def test_nan_stays_nan(x: np.ndarray, kind: str) -> None:
     made = NORMALISERS[kind].fit(x)
     z = made.transform(x)
     assert np.array_equal(np.isnan(z), np.isnan(x))
@@ -71,14 +71,14 @@ def test_missing_stays_missing_and_the_rest_is_finite(x: np.ndarray, kind: str) 
         np.testing.assert_array_equal(again.transform(row), expected)
 
 
-def test_a_constant_column_is_not_scaled() -> None:
+def test_constant_column() -> None:
     x = np.full((10, 1), 0.1, np.float32)
     for kind in (StandardNormaliser, RobustNormaliser):
         assert kind.fit(x).transform(x + 2)[0, 0] == pytest.approx(2)
     assert QuantileNormaliser.fit(x).transform(x)[0, 0] == 0
 
 
-def test_a_column_never_seen_stays_missing() -> None:
+def test_column_without_values() -> None:
     train = np.array([[1.0, np.nan], [2.0, np.nan], [4.0, np.nan]])
     for kind in NORMALISERS.values():
         z = kind.fit(train).transform([[3.0, 7.0]])
@@ -96,12 +96,12 @@ def test_only_training_rows_count() -> None:
 
 @pytest.mark.parametrize("kind", [*NORMALISERS.values(), SpeakerNormaliser])
 @pytest.mark.parametrize("bad", [[], [1.0, 2.0], [[np.inf]], np.zeros((3, 0)), np.zeros((0, 3))])
-def test_rows_that_are_none_are_refused(kind: type[StandardNormaliser], bad: object) -> None:
+def test_invalid_rows_are_refused(kind: type[StandardNormaliser], bad: object) -> None:
     with pytest.raises(ConfigError, match="training rows"):
         kind.fit(bad)
 
 
-def test_another_number_of_columns_is_refused() -> None:
+def test_column_count_is_checked() -> None:
     for kind in NORMALISERS.values():
         with pytest.raises(ConfigError, match="6 columns"):
             kind.fit(rows()).transform(np.zeros((2, 5)))
@@ -120,7 +120,7 @@ def test_another_number_of_columns_is_refused() -> None:
         ({"kind": "quantile", "quantiles": [[0.0], [1.0, 2.0]]}, "as many each"),
     ],
 )
-def test_a_description_that_is_not_whole_is_refused(told: dict[str, object], words: str) -> None:
+def test_invalid_json_is_refused(told: dict[str, object], words: str) -> None:
     with pytest.raises(ConfigError, match=words):
         normaliser_from_dict(told)
 
@@ -135,21 +135,21 @@ def voices(n: int = 40, d: int = 3) -> tuple[np.ndarray, list[str]]:
     return x, [name for name in "abc" for _ in range(n)]
 
 
-def test_nobody_enrolled_is_the_population() -> None:
+def test_no_clips_gives_population() -> None:
     x, _ = voices()
     made = SpeakerNormaliser.fit(x)
     nobody = made.enroll(np.zeros((0, 3)))
     np.testing.assert_array_equal(nobody.transform(x), StandardNormaliser.fit(x).transform(x))
 
 
-def test_much_of_a_voice_is_its_own_statistics() -> None:
+def test_many_clips_give_own_statistics() -> None:
     x, _ = voices(20_000)
     own = x[:20_000]
     far = SpeakerNormaliser.fit(x).enroll(own).transform(own)
     np.testing.assert_allclose(far, StandardNormaliser.fit(own).transform(own), atol=0.1)
 
 
-def test_the_weight_of_a_voice_is_its_clips_over_clips_and_five() -> None:
+def test_shrinkage_weight() -> None:
     x, _ = voices()
     made, own = SpeakerNormaliser.fit(x), x[:5].astype(np.float64)
     found = made.enroll(own)  # five clips: half its own, half the population's
@@ -157,7 +157,7 @@ def test_the_weight_of_a_voice_is_its_clips_over_clips_and_five() -> None:
     np.testing.assert_allclose(found.std**2, (own.var(0) + x.var(0, dtype=np.float64)) / 2, rtol=1e-6)
 
 
-def test_each_row_goes_by_its_own_voice() -> None:
+def test_rows_use_their_speaker() -> None:
     x, speakers = voices()
     made = SpeakerNormaliser.fit(x)
     z = made.transform(x, speakers)
@@ -168,7 +168,7 @@ def test_each_row_goes_by_its_own_voice() -> None:
     assert abs(StandardNormaliser.fit(x).transform(x)[:40].mean()) > 0.9
 
 
-def test_a_number_of_clips_is_drawn_and_repeats() -> None:
+def test_drawn_clip_counts() -> None:
     x, speakers = voices()
     made = SpeakerNormaliser.fit(x)
     none = made.transform(x, speakers, clips=0)
@@ -178,7 +178,7 @@ def test_a_number_of_clips_is_drawn_and_repeats() -> None:
     assert not np.array_equal(some[0], some[2])
 
 
-def test_missing_cells_count_for_their_column_alone() -> None:
+def test_missing_cells_per_column() -> None:
     x, _ = voices()
     made, own = SpeakerNormaliser.fit(x), x[:4].copy()
     own[:, 1] = np.nan
@@ -189,12 +189,12 @@ def test_missing_cells_count_for_their_column_alone() -> None:
     assert np.array_equal(found.mean[[0, 2]], whole.mean[[0, 2]])
 
 
-def test_a_column_that_was_constant_is_never_scaled_by_a_voice() -> None:
+def test_constant_column_of_speaker() -> None:
     made = SpeakerNormaliser.fit(np.full((10, 1), 3.0))
     assert made.enroll(np.array([[3.0], [5.0]])).std[0] == 0
 
 
-def test_a_speaker_normaliser_and_an_enrolment_survive_json() -> None:
+def test_speaker_json_round_trip() -> None:
     x, speakers = voices()
     made = SpeakerNormaliser.fit(x, shrinkage=3)
     again = SpeakerNormaliser.from_dict(json.loads(json.dumps(made.to_dict())))
@@ -204,7 +204,7 @@ def test_a_speaker_normaliser_and_an_enrolment_survive_json() -> None:
     np.testing.assert_array_equal(told.transform(x), enrolment.transform(x))
 
 
-def test_what_a_speaker_normaliser_cannot_do_is_said() -> None:
+def test_speaker_normaliser_errors() -> None:
     x, speakers = voices()
     made = SpeakerNormaliser.fit(x)
     with pytest.raises(ConfigError, match="one for each row"):

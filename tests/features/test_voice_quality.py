@@ -70,13 +70,13 @@ def inner(values: np.ndarray) -> np.ndarray:
 
 @pytest.mark.parametrize("share", [0.005, 0.01, 0.02])
 @pytest.mark.parametrize("pitch_hz", [110.0, 220.0])
-def test_jitter_is_what_was_put_in(share: float, pitch_hz: float) -> None:
+def test_jitter_of_synthetic_voice(share: float, pitch_hz: float) -> None:
     # Two neighbours that deviate independently differ by 2 / sqrt(pi) deviations on average.
     found = [np.nanmean(jitter(voice(pitch_hz, jitter=share, seed=s), RATE)) for s in range(4)]
     assert np.mean(found) == pytest.approx(2 / np.sqrt(np.pi) * share, rel=0.3)
 
 
-def test_a_regular_voice_has_next_to_none() -> None:
+def test_regular_voice() -> None:
     for pitch_hz in (90.0, 143.0, 251.0):
         x = voice(pitch_hz)
         assert np.nanmean(inner(jitter(x, RATE))) < 0.002
@@ -84,21 +84,21 @@ def test_a_regular_voice_has_next_to_none() -> None:
 
 
 @pytest.mark.parametrize("share", [0.03, 0.08])
-def test_shimmer_is_what_was_put_in(share: float) -> None:
+def test_shimmer_of_synthetic_voice(share: float) -> None:
     found = [np.nanmean(shimmer(voice(120.0, shimmer=share, seed=s), RATE)) for s in range(4)]
     assert np.mean(found) == pytest.approx(20 / np.log(10) * 2 / np.sqrt(np.pi) * share, rel=0.35)
 
 
 @pytest.mark.parametrize("snr_db", [5.0, 10.0, 20.0])
 @pytest.mark.parametrize("pitch_hz", [120.0, 215.0])
-def test_hnr_is_what_was_put_in(snr_db: float, pitch_hz: float) -> None:
+def test_hnr_of_synthetic_voice(snr_db: float, pitch_hz: float) -> None:
     x = voice(pitch_hz, snr_db=snr_db)
     assert np.nanmedian(inner(hnr(x, RATE))) == pytest.approx(snr_db, abs=1.5)
 
 
 @given(st.floats(0.01, 8.0), st.sampled_from([100.0, 230.0]))
 @settings(max_examples=8)
-def test_a_gain_changes_nothing(gain: float, pitch_hz: float) -> None:
+def test_gain_invariance(gain: float, pitch_hz: float) -> None:
     x = voice(pitch_hz, jitter=0.01, snr_db=20.0, seconds=0.4)
     for name in NAMES:
         before, after = FEATURES[name](x, RATE), FEATURES[name](np.float32(gain) * x, RATE)
@@ -117,12 +117,12 @@ def test_formants_of_vowels(vowel: str, pitch_hz: float) -> None:
     np.testing.assert_allclose(found[[0, 3, 6]], VOWELS[vowel], rtol=0.08, atol=45)
 
 
-def test_narrow_and_wide_formants_are_told_apart() -> None:
+def test_formant_bandwidths() -> None:
     low = np.nanmedian(inner(formants(voice(100.0), RATE))[:, 1])
     assert 30 < low < 200
 
 
-def test_harmonic_levels_are_those_of_the_spectrum() -> None:
+def test_harmonic_levels() -> None:
     t = np.arange(RATE) / RATE
     x = 0.1 * np.cos(2 * np.pi * 150 * t) + 0.05 * np.cos(2 * np.pi * 300 * t + 1)
     x += 0.01 * np.cos(2 * np.pi * 450 * t)
@@ -130,7 +130,7 @@ def test_harmonic_levels_are_those_of_the_spectrum() -> None:
     assert found[:, 0] == pytest.approx(20 * np.log10(2), abs=0.3)
 
 
-def test_a_louder_formant_has_a_higher_level() -> None:
+def test_formant_levels() -> None:
     a, u = (inner(formants(voice(120.0, formants_hz=VOWELS[v]), RATE)) for v in ("a", "u"))
     assert np.nanmedian(a[:, 5]) > np.nanmedian(u[:, 5]) - 3
     assert np.nanmedian(a[:, 8]) > np.nanmedian(u[:, 8]) + 3
@@ -150,12 +150,12 @@ def test_syllables_are_counted(n: int) -> None:
     assert found[100, 1] == pytest.approx(n / seconds, abs=1.01)
 
 
-def test_noise_has_no_syllables() -> None:
+def test_syllables_of_noise() -> None:
     noise = 0.1 * np.random.default_rng(0).standard_normal(RATE).astype(np.float32)
     assert syllable_rate(noise, RATE)[:, 0].sum() == 0
 
 
-def test_a_shallow_dip_parts_nothing() -> None:
+def test_nuclei_need_a_dip() -> None:
     level = np.array([-60.0, -20, -21.5, -19, -60, -22, -60, -50, -60])
     voiced = np.ones(9, dtype=bool)
     assert find_nuclei(level, voiced).tolist() == [3, 5]
@@ -190,7 +190,7 @@ def test_short_sounds(name: str, n: int) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_f0_is_found_once_and_can_be_given(name: str) -> None:
+def test_pitch_argument(name: str) -> None:
     x = voice(150.0, seconds=0.4)
     short = ShortTime(x, RATE)
     own = FEATURES[name](x, RATE, shared=short)
@@ -202,12 +202,12 @@ def test_f0_is_found_once_and_can_be_given(name: str) -> None:
 
 
 @pytest.mark.parametrize("pitch_hz", [np.ones(3), np.full(41, 5000.0), np.full(41, -1.0)])
-def test_a_pitch_that_does_not_fit_is_refused(pitch_hz: np.ndarray) -> None:
+def test_invalid_pitch_is_refused(pitch_hz: np.ndarray) -> None:
     with pytest.raises(ConfigError, match="pitch_hz"):
         jitter(voice(150.0, seconds=0.4), RATE, pitch_hz=pitch_hz)
 
 
-def test_parameters_out_of_range() -> None:
+def test_out_of_range_parameters() -> None:
     x = voice(150.0, seconds=0.2)
     for wrong in ({"top_hz": 9000.0}, {"order": 1}):
         with pytest.raises(ConfigError, match=r"top_hz|order"):
@@ -237,7 +237,7 @@ def praat(x: np.ndarray) -> tuple[np.ndarray, float, float]:
     return np.array(rows, dtype=float), local, decibels
 
 
-def test_praat_hears_the_same_in_made_voices() -> None:
+def test_praat_on_synthetic_voices() -> None:
     x = voice(120.0, jitter=0.01, shimmer=0.05, snr_db=30.0)
     frames, local, decibels = praat(x)
     assert np.nanmean(jitter(x, RATE)) == pytest.approx(local, rel=0.35)
@@ -247,7 +247,7 @@ def test_praat_hears_the_same_in_made_voices() -> None:
 
 
 @pytest.mark.corpora
-def test_praat_hears_the_same_in_ravdess() -> None:
+def test_praat_on_ravdess() -> None:
     from emovox import audio
 
     folder = Path(os.environ.get("EMOVOX_CORPORA", "")) / "ravdess"

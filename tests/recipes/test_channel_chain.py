@@ -27,7 +27,7 @@ LOUDER_DB = {"equalise": 30.0, "gain": 12.0, "noise": 1.3, "reverb": 4.0}
 
 
 @pytest.mark.parametrize("name", AUGMENTATIONS)
-def test_same_seed_same_sound_and_the_input_is_left_alone(name: str) -> None:
+def test_same_seed_same_sound(name: str) -> None:
     x = speech()
     before = x.copy()
     change = AUGMENTATIONS[name]
@@ -41,14 +41,14 @@ def test_same_seed_same_sound_and_the_input_is_left_alone(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", AUGMENTATIONS)
-def test_an_input_that_may_not_be_written_to(name: str) -> None:
+def test_read_only_input(name: str) -> None:
     x = speech(0.5)
     x.flags.writeable = False
     AUGMENTATIONS[name](x, draw(0))
 
 
 @pytest.mark.parametrize("name", KEEPS_LENGTH)
-def test_length_time_and_level_are_kept(name: str) -> None:
+def test_length_time_and_level(name: str) -> None:
     x = speech()
     for seed in range(5):
         y = AUGMENTATIONS[name](x, draw(seed))
@@ -75,7 +75,7 @@ def test_silence_stays_silence(name: str) -> None:
         assert np.abs(y).max() < 1e-6
 
 
-def test_every_transform_is_named_once_and_exported() -> None:
+def test_functions_are_exported() -> None:
     functions = {change.__name__ for change in AUGMENTATIONS.values()}
     assert len(functions) == len(AUGMENTATIONS)
     assert functions <= set(chain.__all__)
@@ -86,7 +86,7 @@ def test_every_transform_is_named_once_and_exported() -> None:
 
 
 @given(st.floats(-30, 0), st.floats(0, 30), st.integers(0, 99))
-def test_gain_lies_in_its_range(low_db: float, high_db: float, seed: int) -> None:
+def test_gain_range(low_db: float, high_db: float, seed: int) -> None:
     x = speech(0.1)
     change_db = level_db(chain.gain(x, draw(seed), low_db=low_db, high_db=high_db)) - level_db(x)
     assert low_db - 1e-3 <= change_db <= high_db + 1e-3
@@ -94,13 +94,13 @@ def test_gain_lies_in_its_range(low_db: float, high_db: float, seed: int) -> Non
 
 @given(st.floats(0.8, 1.25))
 @settings(max_examples=25)
-def test_speed_moves_pitch_and_length_together(factor: float) -> None:
+def test_speed_pitch_and_length(factor: float) -> None:
     y = chain.speed(tone(440), draw(0), low=factor, high=factor)
     assert 1200 * abs(np.log2(pitch(y) / 440 / factor)) < 10  # cents
     assert len(y) == pytest.approx(RATE / factor, rel=0.01)
 
 
-def test_a_crop_is_a_stretch_of_the_sound() -> None:
+def test_crop_span() -> None:
     x = np.arange(3 * RATE, dtype=np.float32)
     lengths = set()
     for seed in range(30):
@@ -114,14 +114,14 @@ def test_a_crop_is_a_stretch_of_the_sound() -> None:
 
 @given(st.floats(-5, 50), st.integers(0, 99))
 @settings(max_examples=40)
-def test_noise_comes_at_the_asked_ratio(snr_db: float, seed: int) -> None:
+def test_noise_ratio(snr_db: float, seed: int) -> None:
     x = speech(0.6)
     y = chain.add_noise(x, draw(seed), low_db=snr_db, high_db=snr_db)
     added = y.astype(np.float64) - x
     assert level_db(x) - level_db(added) == pytest.approx(snr_db, abs=0.5)
 
 
-def test_noise_has_many_colours() -> None:
+def test_noise_colour_range() -> None:
     x = speech(1.0)
     tilts = []
     for seed in range(12):
@@ -132,7 +132,7 @@ def test_noise_has_many_colours() -> None:
     assert max(tilts) > 15  # nearly brown: 24 dB
 
 
-def test_an_equaliser_is_smooth_and_bounded() -> None:
+def test_equaliser_response() -> None:
     click = np.zeros(4096, np.float32)
     click[2048] = 1
     for seed in range(8):
@@ -142,7 +142,7 @@ def test_an_equaliser_is_smooth_and_bounded() -> None:
         assert np.ptp(response_db) > 0.5
 
 
-def test_a_band_limit_really_removes() -> None:
+def test_band_limit_response() -> None:
     click = np.zeros(8192, np.float32)
     click[4096] = 1
     telephones = 0
@@ -161,7 +161,7 @@ def test_a_band_limit_really_removes() -> None:
     assert 3 <= telephones <= 18
 
 
-def test_a_room_rings_behind_the_sound() -> None:
+def test_reverberation_tail() -> None:
     click = np.zeros(RATE, np.float32)
     click[1000] = 0.5
     for seed in range(5):
@@ -175,7 +175,7 @@ def test_a_room_rings_behind_the_sound() -> None:
         assert (tail[:800] ** 2).mean() > (tail[800:1600] ** 2).mean()
 
 
-def test_peaks_are_cut_and_nothing_else() -> None:
+def test_clipped_peaks() -> None:
     x = speech()
     for seed in range(5):
         y = chain.clip_peaks(x, draw(seed))
@@ -186,7 +186,7 @@ def test_peaks_are_cut_and_nothing_else() -> None:
         np.testing.assert_allclose(np.abs(y[cut]), rail)
 
 
-def test_mu_law_stays_within_its_steps() -> None:
+def test_mu_law_error() -> None:
     t = np.arange(RATE) / RATE
     x = 0.4 * np.sin(2 * np.pi * 300 * t) * np.hanning(len(t)) + 0.05 * np.sin(2 * np.pi * 1100 * t)
     x = x.astype(np.float32)
@@ -199,14 +199,14 @@ def test_mu_law_stays_within_its_steps() -> None:
         assert level_db(y) == pytest.approx(level_db(x), abs=0.1)
 
 
-def test_mu_law_is_a_telephone_of_8_khz() -> None:
+def test_mu_law_bandwidth() -> None:
     y = chain.mu_law(tone(300) + tone(5500), draw(0))
     power = np.abs(np.fft.rfft(y)) ** 2
     assert power[5400:5600].max() < 1e-3 * power[300]
 
 
 @pytest.mark.parametrize("form", [("MP3", "MPEG_LAYER_III"), ("OGG", "OPUS")])
-def test_codecs_keep_time_and_voice(form: tuple[str, str]) -> None:
+def test_codec_delay(form: tuple[str, str]) -> None:
     x = speech()
     for level in (0.5, 0.9):
         y = chain._through_file(x, RATE, *form, level, len(x))
@@ -216,7 +216,7 @@ def test_codecs_keep_time_and_voice(form: tuple[str, str]) -> None:
         assert np.abs(y - x).max() > 1e-3  # it is lossy
 
 
-def test_both_codecs_are_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_both_codecs(monkeypatch: pytest.MonkeyPatch) -> None:
     x, drawn = speech(0.5), set()
     through_file = chain._through_file
 
@@ -238,13 +238,13 @@ def test_both_codecs_are_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
 NOTHING = dict.fromkeys(ChainConfig.__dataclass_fields__, 0.0)
 
 
-def test_a_chain_of_nothing_changes_nothing() -> None:
+def test_empty_chain() -> None:
     x = speech()
     np.testing.assert_array_equal(channel_chain(x, draw(0), ChainConfig(**NOTHING)), x)
 
 
 @pytest.mark.parametrize("name", AUGMENTATIONS)
-def test_a_chain_of_one_link_is_that_link(name: str) -> None:
+def test_chain_of_one_step(name: str) -> None:
     x = speech(0.4)
     alone, chained = draw(3), draw(3)
     order = list(ChainConfig.__dataclass_fields__)
@@ -254,7 +254,7 @@ def test_a_chain_of_one_link_is_that_link(name: str) -> None:
     np.testing.assert_array_equal(channel_chain(x, chained, ChainConfig(**NOTHING | {name: 1.0})), expected)
 
 
-def test_the_whole_chain_gives_usable_sound() -> None:
+def test_whole_chain() -> None:
     x = speech(1.0)
     lengths = set()
     for seed in range(8):
