@@ -58,7 +58,7 @@ def test_label_scores_equal_scikit_learns(case: str) -> None:
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_without_labels_the_union_is_taken_as_scikit_learn_does(case: str) -> None:
+def test_default_labels_are_union(case: str) -> None:
     from sklearn import metrics as sk
 
     true, pred = CASES[case]
@@ -100,7 +100,7 @@ def test_probability_scores_on_degenerate_cases() -> None:
     assert np.isnan(m.auc(["a", "a"], sure, labels=["a", "b"])).all()
 
 
-def test_ece_by_hand_and_edges_belong_to_the_lower_bin() -> None:
+def test_ece_bin_edges() -> None:
     probs = [[0.9, 0.1], [0.9, 0.1], [0.6, 0.4], [0.3, 0.7]]
     true = ["a", "b", "a", "b"]
     # bins of 0.1: two clips at 0.9 (half right), one at 0.6 (right), one at 0.7 (right)
@@ -118,7 +118,7 @@ def test_ece_by_hand_and_edges_belong_to_the_lower_bin() -> None:
     st.randoms(),
 )
 @settings(max_examples=60, deadline=None)
-def test_order_of_clips_and_names_of_classes_do_not_matter(pairs, dice) -> None:
+def test_scores_are_order_invariant(pairs, dice) -> None:
     shuffled = pairs[:]
     dice.shuffle(shuffled)
     renamed = {label: f"{n}" for n, label in enumerate(dice.sample(LABELS, 4))}
@@ -174,7 +174,7 @@ def test_risk_coverage_by_hand() -> None:
     assert m.accuracy_at(curve, 0.25) == 1
 
 
-def test_risk_coverage_of_a_perfect_order_beats_its_reverse() -> None:
+def test_risk_coverage_orders() -> None:
     right = np.random.default_rng(0).random(200) < 0.6
     best = m.risk_coverage(right, right.astype(float) + np.linspace(0, 0.1, 200))
     worst = m.risk_coverage(right, -right.astype(float))
@@ -199,7 +199,7 @@ def _clips(dice: np.random.Generator, n_speakers: int, n_clips: int, spread: flo
     return true, pred, who
 
 
-def test_interval_covers_the_truth_as_often_as_it_says() -> None:
+def test_interval_coverage() -> None:
     dice, hits, n_runs = np.random.default_rng(3), 0, 600
     # The truth: the mean of the clipped skill, on a sample of 10^6.
     truth = float(np.clip(np.random.default_rng(4).normal(0.6, 0.15, 10**6), 0.02, 0.98).mean())
@@ -210,7 +210,7 @@ def test_interval_covers_the_truth_as_often_as_it_says() -> None:
     assert 0.92 <= hits / n_runs <= 0.985
 
 
-def test_two_roads_to_the_same_interval() -> None:
+def test_counted_equals_called_interval() -> None:
     true, pred, who = _clips(np.random.default_rng(5), 12, 8)
     fast = m.speaker_interval(true, pred, who, "uar", 200, 7)
     slow = m.speaker_interval(true, pred, who, lambda t, p: m.uar(t, p, labels=[0, 1, 2, 3]), 200, 7)
@@ -221,7 +221,7 @@ def test_two_roads_to_the_same_interval() -> None:
     assert fast != m.speaker_interval(true, pred, who, m.uar, 200, 8)
 
 
-def test_interval_is_about_speakers_not_clips() -> None:
+def test_interval_is_over_speakers() -> None:
     """Saying everything ten times over adds no evidence."""
     true, pred, who = _clips(np.random.default_rng(6), 24, 40)
     once = m.speaker_interval(true, pred, who)
@@ -232,7 +232,7 @@ def test_interval_is_about_speakers_not_clips() -> None:
     assert wider.low < once.low < once.value < once.high < wider.high
 
 
-def test_few_speakers_have_values_instead_of_an_interval() -> None:
+def test_few_speakers_no_interval() -> None:
     true, pred, who = _clips(np.random.default_rng(8), 9, 40)
     found = m.speaker_interval(true, pred, who)
     assert found.low is None
@@ -254,7 +254,7 @@ def test_student_t_equals_scipys() -> None:
             assert ours == pytest.approx(stats.t.ppf(p, dof), rel=1e-4), (p, dof)
 
 
-def test_paired_difference_sees_what_two_intervals_do_not() -> None:
+def test_paired_difference_is_sharper() -> None:
     dice = np.random.default_rng(9)
     true, a, who = _clips(dice, 24, 40, spread=0.2)
     b = np.where(dice.random(true.size) < 0.06, (true + 1) % 4, a)
@@ -271,7 +271,7 @@ def test_paired_difference_sees_what_two_intervals_do_not() -> None:
     assert m.paired_difference(["a"], ["a"], ["b"], ["x"]).low is None
 
 
-def test_paired_test_of_equal_systems_rarely_cries_wolf() -> None:
+def test_paired_test_false_alarms() -> None:
     dice, alarms, n_runs = np.random.default_rng(10), 0, 200
     for run in range(n_runs):
         true, a, who = _clips(dice, 24, 24)
@@ -283,7 +283,7 @@ def test_paired_test_of_equal_systems_rarely_cries_wolf() -> None:
 
 
 @pytest.mark.parametrize("n_speakers", [10, 24])
-def test_a_p_value_agrees_with_its_interval(n_speakers: int) -> None:
+def test_p_value_agrees_with_interval(n_speakers: int) -> None:
     from scipy import stats
 
     for tail in (1e-4, 0.01, 0.0249, 0.2, 0.5):
@@ -318,7 +318,7 @@ def test_impossible_bootstraps_are_refused(change, says: str) -> None:
         m.speaker_interval(**call)
 
 
-def test_groups_have_scores_and_a_gap() -> None:
+def test_group_scores_and_gap() -> None:
     true, pred, who = ["a", "b", "a", "b", "a"], ["a", "b", "a", "a", "b"], ["s", "t", "s", "t", "u"]
     table, gap = m.group_intervals(true, pred, who, ["f", "f", "m", "m", None])
     assert {name: one.value for name, one in table.items()} == {"f": 1.0, "m": 0.5, None: 0.0}
@@ -331,7 +331,7 @@ def test_groups_have_scores_and_a_gap() -> None:
         m.group_intervals(true, pred, who, ["f"] * 5, "no such")
 
 
-def test_gap_interval_covers_what_speakers_can_explain() -> None:
+def test_gap_interval() -> None:
     rng = np.random.default_rng(8)
     true, _, who = _clips(rng, 24, 40)
     group = ["f" if speaker % 2 else "m" for speaker in who]
@@ -362,7 +362,7 @@ def test_numpy_alone() -> None:
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
-def test_recall_intervals_are_those_of_each_class() -> None:
+def test_recall_intervals_by_class() -> None:
     true, pred, who = _clips(np.random.default_rng(3), 12, 40)
     found = m.recall_intervals(true, pred, who, 200)
     labels = sorted(set(true))

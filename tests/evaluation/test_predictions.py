@@ -66,7 +66,7 @@ def made(**changes: object) -> Predictions:
 # ------------------------------------------------------------------------------------ answers
 
 
-def test_it_is_what_the_recogniser_answers(model: Recognizer, manifest: Manifest) -> None:
+def test_predictions_equal_recognizer(model: Recognizer, manifest: Manifest) -> None:
     found = predict_manifest(model, manifest)
     for k, u in enumerate(manifest):
         answer = model.predict(manifest.file(u))
@@ -106,7 +106,7 @@ def test_an_abstention_is_still_scored(make_bundle: Callable[..., Path], manifes
     assert sure.answered_uar() == sure.uar().value
 
 
-def test_what_has_no_answer_is_wrong(model: Recognizer, tmp_path: Path) -> None:
+def test_unscored_clips_are_wrong(model: Recognizer, tmp_path: Path) -> None:
     soundfile.write(tmp_path / "good.wav", sound(400), RATE)
     soundfile.write(tmp_path / "silent.wav", np.zeros(RATE), RATE)
     soundfile.write(tmp_path / "short.wav", sound(400, 0.1), RATE)
@@ -125,7 +125,7 @@ def test_what_has_no_answer_is_wrong(model: Recognizer, tmp_path: Path) -> None:
     assert found.largest_share() == (NO_LABEL, 0.8)
 
 
-def test_a_stretch_is_judged_as_if_it_were_a_file(model: Recognizer, tmp_path: Path) -> None:
+def test_segment_equals_array(model: Recognizer, tmp_path: Path) -> None:
     parts = [sound(150, 1.5), sound(900, 1.0), sound(3000, 1.2)]
     soundfile.write(tmp_path / "all.wav", np.concatenate(parts), RATE, subtype="FLOAT")
     (tmp_path / "broken.wav").write_text("no sound")
@@ -147,7 +147,7 @@ def test_a_stretch_is_judged_as_if_it_were_a_file(model: Recognizer, tmp_path: P
     assert told == [(k + 1, 6) for k in range(6)]
 
 
-def test_progress_is_told_clip_by_clip(model: Recognizer, manifest: Manifest) -> None:
+def test_progress_per_clip(model: Recognizer, manifest: Manifest) -> None:
     told: list[tuple[int, int]] = []
     predict_manifest(model, manifest, progress=lambda done, n: told.append((done, n)))
     assert told == [(k + 1, 12) for k in range(12)]

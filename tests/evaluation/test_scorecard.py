@@ -87,7 +87,9 @@ def document_of(answers: Predictions, toy: Manifest, tiny_bundle: Path, **option
 # --- answers --------------------------------------------------------------------------------------
 
 
-def test_answers_are_what_the_recogniser_says(answers: Predictions, toy: Manifest, tiny_bundle: Path) -> None:
+def test_scorecard_predictions_equal_recognizer(
+    answers: Predictions, toy: Manifest, tiny_bundle: Path
+) -> None:
     model = emovox.load(tiny_bundle)
     for i in range(0, len(toy), 17):
         prediction = model.predict(toy.file(toy.utterances[i]))
@@ -96,7 +98,7 @@ def test_answers_are_what_the_recogniser_says(answers: Predictions, toy: Manifes
     assert len(set(answers.y_pred)) > 2, "a constant answer would test little"
 
 
-def test_a_stretch_is_judged_like_a_file_of_its_own(toy: Manifest, tiny_bundle: Path, tmp_path: Path) -> None:
+def test_segment_equals_file(toy: Manifest, tiny_bundle: Path, tmp_path: Path) -> None:
     one, two = (soundfile.read(toy.file(toy.utterances[i]), dtype="float32")[0] for i in (0, 27))
     soundfile.write(tmp_path / "both.wav", np.concatenate([one, two]), 16_000)
     cut = len(one) / 16_000
@@ -109,7 +111,7 @@ def test_a_stretch_is_judged_like_a_file_of_its_own(toy: Manifest, tiny_bundle: 
     np.testing.assert_allclose(stretched.probabilities, alone.probabilities, atol=1e-6)
 
 
-def test_a_clip_that_cannot_be_read_is_wrong_and_named(toy: Manifest, tiny_bundle: Path) -> None:
+def test_unreadable_clip_is_wrong(toy: Manifest, tiny_bundle: Path) -> None:
     rows = (replace(toy.utterances[0], path="gone.wav"), *toy.utterances[1:30])
     broken = predict_manifest(emovox.load(tiny_bundle), Manifest(toy.root, rows))
     assert broken.y_pred[0] == NO_LABEL
@@ -173,9 +175,7 @@ def test_tables_count_every_clip_once(answers: Predictions, toy: Manifest, tiny_
     assert len(document["risk_coverage"]["points"]) <= 100
 
 
-def test_groups_have_their_own_scores_and_a_gap(
-    answers: Predictions, toy: Manifest, tiny_bundle: Path
-) -> None:
+def test_groups_table(answers: Predictions, toy: Manifest, tiny_bundle: Path) -> None:
     groups = {one["by"]: one for one in document_of(answers, toy, tiny_bundle)["groups"]}
     by_sex = {row["group"]: row["uar"] for row in groups["sex"]["rows"]}
     for sex in by_sex:
@@ -187,9 +187,7 @@ def test_groups_have_their_own_scores_and_a_gap(
     assert groups["language"]["gap"] is None
 
 
-def test_under_ten_speakers_there_is_no_interval(
-    answers: Predictions, toy: Manifest, tiny_bundle: Path
-) -> None:
+def test_no_interval_under_ten_speakers(answers: Predictions, toy: Manifest, tiny_bundle: Path) -> None:
     few = answers.where(lambda i: answers.speakers[i] < "toy-09")
     document = document_of(few, toy, tiny_bundle)
     assert document["scores"]["uar"]["low"] is None
@@ -207,7 +205,7 @@ def test_splits_get_a_row_each(answers: Predictions, toy: Manifest, tiny_bundle:
     assert document["splits"][0]["uar"] == pytest.approx(metrics.uar(first.y_true, first.y_pred), abs=1e-6)
 
 
-def test_no_answer_at_all_is_a_document_still(toy: Manifest, tiny_bundle: Path) -> None:
+def test_document_without_scores(toy: Manifest, tiny_bundle: Path) -> None:
     few = toy.utterances[:3]
     nothing = Predictions(
         ids=tuple(u.id for u in few),
@@ -346,18 +344,18 @@ def test_foreign_clips_are_strict(toy: Manifest, spec_of: Callable[..., Any]) ->
         "speaker-kfold/3/0/1#0123456789abcdef",
     ],
 )
-def test_words_do_not_wash_a_test_clean(toy: Manifest, spec_of: Callable[..., Any], protocol: str) -> None:
+def test_protocol_words_prove_nothing(toy: Manifest, spec_of: Callable[..., Any], protocol: str) -> None:
     tested = make_splits(toy, "speaker-kfold/3/0/1")[0].test
     found = find_stamp(spec_of(corpora=("ravdess", "toy"), protocol=protocol), toy, tested)
     assert found.stamp == "contaminated"
     assert "trained on toy" in found.reasons[0]
 
 
-def test_no_word_about_training_is_the_worst(toy: Manifest, spec_of: Callable[..., Any]) -> None:
+def test_unknown_training_is_contaminated(toy: Manifest, spec_of: Callable[..., Any]) -> None:
     assert find_stamp(spec_of(corpora=()), toy, toy.ids).stamp == "contaminated"
 
 
-def test_a_split_that_holds_the_clips_out_is_believed(toy: Manifest, spec_of: Callable[..., Any]) -> None:
+def test_held_out_split_is_accepted(toy: Manifest, spec_of: Callable[..., Any]) -> None:
     split = make_splits(toy, "speaker-kfold/3/0/1")[0]
     spec = spec_of(corpora=("toy",), protocol=f"{split.name}#{split.digest}")
     found = find_stamp(spec, toy, split.test)
@@ -368,9 +366,7 @@ def test_a_split_that_holds_the_clips_out_is_believed(toy: Manifest, spec_of: Ca
     assert find_stamp(spec, toy, [*split.test, split.validation[0]]).stamp == "contaminated"
 
 
-def test_held_out_speakers_of_a_corpus_that_is_not_here_settle_nothing(
-    toy: Manifest, spec_of: Callable[..., Any]
-) -> None:
+def test_absent_held_out_speakers(toy: Manifest, spec_of: Callable[..., Any]) -> None:
     spec = spec_of(corpora=("toy", "elsewhere"), protocol="speakers/elsewhere-7,toy-03")
     mine = toy.where(speaker="toy-03").ids
     assert find_stamp(spec, toy, mine).stamp in ("strict", "text-shared")
@@ -379,7 +375,7 @@ def test_held_out_speakers_of_a_corpus_that_is_not_here_settle_nothing(
     assert find_stamp(absent, toy, mine).stamp == "contaminated"
 
 
-def test_named_speakers_are_believed_without_a_digest(toy: Manifest, spec_of: Callable[..., Any]) -> None:
+def test_named_speakers_need_no_digest(toy: Manifest, spec_of: Callable[..., Any]) -> None:
     spec = spec_of(corpora=("toy",), protocol="speakers/toy-03,toy-05")
     tested = [u.id for u in toy if u.speaker in ("toy-03", "toy-05")]
     assert find_stamp(spec, toy, tested).stamp == "text-shared"
@@ -389,7 +385,7 @@ def test_named_speakers_are_believed_without_a_digest(toy: Manifest, spec_of: Ca
     assert find_stamp(spec, silent, tested).stamp == "strict"
 
 
-def test_a_split_by_clip_is_speaker_dependent(toy: Manifest, spec_of: Callable[..., Any]) -> None:
+def test_random_split_is_speaker_dependent(toy: Manifest, spec_of: Callable[..., Any]) -> None:
     split = protocols.random_split(toy)
     spec = spec_of(corpora=("toy",), protocol=f"{split.name}#{split.digest}")
     found = find_stamp(spec, toy, split.test)
@@ -397,7 +393,7 @@ def test_a_split_by_clip_is_speaker_dependent(toy: Manifest, spec_of: Callable[.
     assert "of its 12 speakers" in found.reasons[1]
 
 
-def test_the_users_own_file_is_known(toy: Manifest, spec_of: Callable[..., Any], tmp_path: Path) -> None:
+def test_split_file_is_known(toy: Manifest, spec_of: Callable[..., Any], tmp_path: Path) -> None:
     file = tmp_path / "mine.csv"
     file.write_text(
         "speaker,part\n" + "".join(f"toy-{n:02},{'train' if n < 9 else 'test'}\n" for n in range(12))
@@ -408,7 +404,7 @@ def test_the_users_own_file_is_known(toy: Manifest, spec_of: Callable[..., Any],
     assert find_stamp(spec, toy, split.test).stamp == "contaminated", "without the file nothing can be shown"
 
 
-def test_a_digest_is_known_under_any_name(toy: Manifest, spec_of: Callable[..., Any], tmp_path: Path) -> None:
+def test_digest_under_any_name(toy: Manifest, spec_of: Callable[..., Any], tmp_path: Path) -> None:
     made = make_splits(toy, "speaker-kfold/3/0/1")
     (split,) = make_splits(toy, str(write_splits(tmp_path / "split.csv", made)))
     spec = spec_of(corpora=("toy",), protocol=f"{made[0].name}#{made[0].digest}")
@@ -422,9 +418,7 @@ def test_a_digest_is_known_under_any_name(toy: Manifest, spec_of: Callable[..., 
     assert find_stamp(theirs, toy, tested, known=other).stamp == "contaminated"
 
 
-def test_a_split_of_the_clips_that_are_asked_about_is_made_again(
-    toy: Manifest, spec_of: Callable[..., Any]
-) -> None:
+def test_split_of_relabelled_clips(toy: Manifest, spec_of: Callable[..., Any]) -> None:
     asked = Dataset(toy).relabel(labels=("angry", "sad")).manifest
     split = make_splits(asked, "speaker-kfold/3/0/1")[0]
     spec = spec_of(corpora=("toy",), protocol=f"{split.name}#{split.digest}")
@@ -433,7 +427,7 @@ def test_a_split_of_the_clips_that_are_asked_about_is_made_again(
     assert find_stamp(spec, toy, split.test).stamp == "contaminated", "of all clips it is another one"
 
 
-def test_files_that_taught_are_known_under_any_name(toy: Manifest, spec_of: Callable[..., Any]) -> None:
+def test_training_files_under_any_name(toy: Manifest, spec_of: Callable[..., Any]) -> None:
     split = make_splits(toy, "speaker-kfold/3/0/1")[0]
     taught = leakage.pack_hashes(toy.select([*split.train, *split.validation]))
     spec = spec_of(corpora=("mine",), taught=taught, protocol=f"given#{split.digest}")
@@ -451,9 +445,7 @@ def test_files_that_taught_are_known_under_any_name(toy: Manifest, spec_of: Call
     )
 
 
-def test_foreign_names_that_nobody_compared_are_no_plain_strict(
-    toy: Manifest, spec_of: Callable[..., Any]
-) -> None:
+def test_uncompared_names_are_not_strict(toy: Manifest, spec_of: Callable[..., Any]) -> None:
     found = find_stamp(spec_of(corpora=("mine", "emodb")), toy, toy.ids)
     assert found.stamp == "unverified"
     assert "the recordings were not compared" in found.reasons[1]
@@ -463,9 +455,7 @@ def test_foreign_names_that_nobody_compared_are_no_plain_strict(
     )
 
 
-def test_a_memory_is_of_stretches_of_contents_and_has_a_bound(
-    toy: Manifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_hashes_of_segments(toy: Manifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = toy.utterances[0]
     cut = [replace(whole, id=f"toy/{n}", start=0.1 * n, end=0.1 * n + 0.1) for n in range(3)]
     rows = Manifest(toy.root, (whole, *cut))
@@ -485,16 +475,14 @@ def test_a_memory_is_of_stretches_of_contents_and_has_a_bound(
     assert leakage.pack_hashes(toy) == "", "of too many nothing is remembered"
 
 
-def test_the_songs_of_known_speakers_are_not_foreign(toy: Manifest, spec_of: Callable[..., Any]) -> None:
+def test_songs_share_speakers(toy: Manifest, spec_of: Callable[..., Any]) -> None:
     sung = Manifest(toy.root, tuple(replace(u, corpus="ravdess_song") for u in toy))
     found = find_stamp(spec_of(corpora=("ravdess",)), sung, sung.ids)
     assert found.stamp == "speaker-dependent"
     assert "ravdess_song" in found.reasons[0]
 
 
-def test_clips_under_another_corpus_name_are_known_by_their_own(
-    toy: Manifest, spec_of: Callable[..., Any], tmp_path: Path
-) -> None:
+def test_renamed_corpus_is_contaminated(toy: Manifest, spec_of: Callable[..., Any], tmp_path: Path) -> None:
     for name in ("OAF_back_angry", "OAF_back_happy", "YAF_bar_sad"):
         (tmp_path / "all" / "tess" / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "all" / "tess" / f"{name}.wav").write_bytes(b"x")
@@ -514,7 +502,7 @@ def test_clips_under_another_corpus_name_are_known_by_their_own(
     assert f"1 of the {len(poured)} clips" in found.reasons[0]
 
 
-def test_a_table_without_corpora_is_of_the_one_that_is_named(tmp_path: Path) -> None:
+def test_table_of_named_corpus(tmp_path: Path) -> None:
     (tmp_path / "a").mkdir()
     for name in ("03a01Fa", "08a02Wb"):
         (tmp_path / "a" / f"{name}.wav").write_bytes(b"x")
@@ -524,7 +512,7 @@ def test_a_table_without_corpora_is_of_the_one_that_is_named(tmp_path: Path) -> 
     assert found.speakers == ("emodb-03", "emodb-08")
 
 
-def test_foreign_clips_beside_known_ones_taught_nobody(toy: Manifest, spec_of: Callable[..., Any]) -> None:
+def test_foreign_clips_are_no_training(toy: Manifest, spec_of: Callable[..., Any]) -> None:
     other = tuple(
         replace(u, id=f"mine/{u.id[4:]}", corpus="mine", speaker=u.speaker.replace("toy", "mine"), text=None)
         for u in toy
@@ -540,13 +528,13 @@ def test_foreign_clips_beside_known_ones_taught_nobody(toy: Manifest, spec_of: C
     assert found.stamp == "text-shared", "without the training clips, sentences cannot be ruled out"
 
 
-def test_speakers_who_are_not_here_are_told(toy: Manifest, spec_of: Callable[..., Any]) -> None:
+def test_absent_speakers_are_reported(toy: Manifest, spec_of: Callable[..., Any]) -> None:
     found = find_stamp(spec_of(corpora=("toy",), protocol="speakers/x-1,x-2"), toy, toy.ids)
     assert "none of the speakers that it held out" in found.reasons[-1]
 
 
 @pytest.mark.corpora
-def test_the_shipped_models_are_stamped_on_what_taught_them() -> None:
+def test_default_model_stamp() -> None:
     corpora = os.environ.get("EMOVOX_CORPORA")
     known = [one for one in registry.models() if one.name == "default"]
     if not corpora or not known:
@@ -560,7 +548,7 @@ def test_the_shipped_models_are_stamped_on_what_taught_them() -> None:
 # --- data -----------------------------------------------------------------------------------------
 
 
-def test_data_is_a_manifest_or_its_folder(toy: Manifest) -> None:
+def test_data_manifest_or_folder(toy: Manifest) -> None:
     for found in (
         Dataset.load(toy.root),
         Dataset.load(toy.root / "manifest.csv"),
@@ -574,7 +562,7 @@ def test_data_is_a_manifest_or_its_folder(toy: Manifest) -> None:
         Dataset.load(toy.root / "none.csv")
 
 
-def test_a_corpus_is_known_by_its_folder(tmp_path: Path) -> None:
+def test_corpus_by_folder_name(tmp_path: Path) -> None:
     for name in ("RAVDESS", "misc"):
         folder = tmp_path / name / "Actor_01"
         folder.mkdir(parents=True)
@@ -586,7 +574,7 @@ def test_a_corpus_is_known_by_its_folder(tmp_path: Path) -> None:
         Dataset.load(tmp_path / "misc")
 
 
-def test_what_a_corpus_lacks_is_told(tmp_path: Path) -> None:
+def test_missing_files_are_reported(tmp_path: Path) -> None:
     folder = tmp_path / "RAVDESS" / "Actor_01"
     folder.mkdir(parents=True)
     (folder / "03-01-05-01-01-01-01.wav").write_bytes(b"x")
@@ -596,7 +584,7 @@ def test_what_a_corpus_lacks_is_told(tmp_path: Path) -> None:
     assert any("strange.wav" in note for note in found.notes)
 
 
-def test_other_tables_are_read_and_lost_rows_told(toy: Manifest) -> None:
+def test_lost_rows_are_reported(toy: Manifest) -> None:
     file = toy.root / "plain.csv"
     names = [u.path for u in toy.utterances[:3]]
     file.write_text(f"path,emotion\n{names[0]},happy\n{names[1]},flummoxed\n{names[2]},\n")
@@ -608,7 +596,7 @@ def test_other_tables_are_read_and_lost_rows_told(toy: Manifest) -> None:
     assert any("flummoxed" in note for note in found.notes)
 
 
-def test_folding_says_what_it_merged_and_lost(toy: Manifest) -> None:
+def test_folding_report(toy: Manifest) -> None:
     calm = Manifest(
         toy.root, tuple(replace(u, emotion="calm") if u.emotion == "happy" else u for u in toy.utterances)
     )
@@ -634,16 +622,14 @@ def run(capfd: pytest.CaptureFixture[str], tiny_bundle: Path) -> Callable[..., t
     return call
 
 
-def test_the_command_prints_the_stamp_and_the_score(
-    run: Callable[..., Any], toy: Manifest, answers: Predictions
-) -> None:
+def test_command_prints_stamp_and_score(run: Callable[..., Any], toy: Manifest, answers: Predictions) -> None:
     code, out, err = run("--data", toy.root)
     assert (code, err) == (0, "")
     assert "stamp     unverified" in out
     assert f"UAR       {100 * answers.uar().value:.1f} [" in out
 
 
-def test_the_command_stamps_what_it_was_trained_on(
+def test_command_stamps_training_data(
     run: Callable[..., Any], toy: Manifest, make_bundle: Callable[..., Path]
 ) -> None:
     model = make_bundle(corpora=("toy", "emodb"), protocol="held-out speakers")
@@ -653,7 +639,7 @@ def test_the_command_stamps_what_it_was_trained_on(
     assert "the model was trained on toy, from which 120 of 120 clips come" in found["reasons"]
 
 
-def test_the_command_tests_whom_the_protocol_names(run: Callable[..., Any], toy: Manifest) -> None:
+def test_command_tests_protocol_speakers(run: Callable[..., Any], toy: Manifest) -> None:
     code, out, _ = run("--data", toy.root, "--protocol", "speakers/toy-01,toy-02", "--format", "json")
     document = json.loads(out)
     assert (code, document["data"]["n_clips"], document["data"]["n_speakers"]) == (0, 20, 2)
@@ -669,7 +655,7 @@ def test_left_out_emotions_are_told(run: Callable[..., Any], toy: Manifest) -> N
     assert "fear 24" in err
 
 
-def test_emotions_it_cannot_answer_are_never_dropped_silently(
+def test_unpredictable_emotions_stop(
     run: Callable[..., Any], toy: Manifest, make_bundle: Callable[..., Path]
 ) -> None:
     code, _, err = run("--data", toy.root, model=make_bundle(("happy", "sad")))
@@ -677,9 +663,7 @@ def test_emotions_it_cannot_answer_are_never_dropped_silently(
     assert "--labels happy,sad" in err
 
 
-def test_the_folder_is_whole_and_never_overwritten(
-    run: Callable[..., Any], toy: Manifest, tmp_path: Path
-) -> None:
+def test_output_folder_is_not_overwritten(run: Callable[..., Any], toy: Manifest, tmp_path: Path) -> None:
     out = tmp_path / "new" / "folder"
     assert run("--data", toy.root, "--labels", "angry,sad", "-o", out)[0] == 0
     assert sorted(p.name for p in out.iterdir()) == (
@@ -695,9 +679,7 @@ def test_the_folder_is_whole_and_never_overwritten(
     assert run("--data", toy.root, "-o", out / "answers.csv")[0] == 2
 
 
-def test_unreadable_clips_are_named_and_the_code_is_1(
-    run: Callable[..., Any], toy: Manifest, tmp_path: Path
-) -> None:
+def test_unreadable_clips_exit_code(run: Callable[..., Any], toy: Manifest, tmp_path: Path) -> None:
     rows = tuple(replace(u, path=f"x/{u.path}") for u in toy.utterances[:5])
     link = tmp_path / "x"
     link.symlink_to(toy.root)

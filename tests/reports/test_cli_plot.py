@@ -67,7 +67,7 @@ def test_tables_become_curves_and_bars(tmp_path: Path) -> None:
         assert ("validation UAR" if kind == "training" else "mfcc_1") in file.read_text(encoding="utf-8")
 
 
-def test_the_curves_of_a_net_are_drawn_from_its_run(tmp_path: Path) -> None:
+def test_plot_training_of_run(tmp_path: Path) -> None:
     (tmp_path / "training").mkdir()
     (tmp_path / "training" / "curves.csv").write_text(
         "number,of,loss,validation_loss,uar,learning_rate,seconds\n1,2,2,1.5,,0.1,3\n2,2,1,1.2,0.5,0.1,3\n"
@@ -105,7 +105,7 @@ def test_mistakes_are_named(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_search_is_drawn_from_its_run(tmp_path: Path) -> None:
+def test_plot_search_of_run(tmp_path: Path) -> None:
     record = {"schema": 1, "kind": "tune", "model": "svc", "split": {"name": "emobox/toy/1"}}
     (tmp_path / "metrics.json").write_text(json.dumps(record))
     (tmp_path / "trials.json").write_text(json.dumps([{"score": 0.4, "complete": True}]))

@@ -127,7 +127,7 @@ def test_emotions_can_be_told_apart(sight: str) -> None:
     assert min(apart.values()) >= 30, min(apart, key=apart.__getitem__)
 
 
-def test_colours_are_seen_on_white_and_every_emotion_has_one() -> None:
+def test_colours_have_contrast() -> None:
     assert tuple(COLOURS) == tuple(MARKERS) == EMOTIONS
     assert len(set(MARKERS.values())) == 9
     for tone in COLOURS.values():
@@ -141,7 +141,7 @@ def test_colours_are_seen_on_white_and_every_emotion_has_one() -> None:
 
 
 @pytest.mark.parametrize("shares", [False, True])
-def test_cells_are_those_of_the_matrix(document: dict[str, Any], shares: bool) -> None:
+def test_confusion_cells(document: dict[str, Any], shares: bool) -> None:
     figure = draw_confusion(document, shares=shares)
     counts = np.array(document["confusion"]["counts"])
     wanted = 100 * counts / counts.sum(1, keepdims=True) if shares else counts
@@ -243,7 +243,7 @@ def test_radars_that_cannot_be_drawn(answers: list[Prediction], says: str) -> No
         draw_radar(answers)
 
 
-def test_the_timeline_has_a_lane_an_emotion() -> None:
+def test_timeline_lanes() -> None:
     scores = {"happy": 0.5, "sad": 0.5}
     parts = [
         Segment(0.0, 60.0, "happy", 0.9, scores),
@@ -275,7 +275,7 @@ SEGMENTS = (
 )
 
 
-def test_no_peak_of_a_waveform_is_lost() -> None:
+def test_waveform_keeps_peaks() -> None:
     x = np.zeros(5 * RATE, np.float32)
     x[12_345] = 0.9
     axes = main_axes(draw_waveform(x, start_s=10.0))
@@ -287,7 +287,7 @@ def test_no_peak_of_a_waveform_is_lost() -> None:
 
 
 @pytest.mark.parametrize("hz", [150, 1000, 4000])
-def test_a_tone_is_at_its_frequency(hz: int) -> None:
+def test_tone_at_its_frequency(hz: int) -> None:
     axes = draw_spectrogram(tone(2.0, hz)).axes[0]
     image = axes.images[0]
     level = np.asarray(image.get_array())
@@ -300,7 +300,7 @@ def test_a_tone_is_at_its_frequency(hz: int) -> None:
 
 
 @pytest.mark.parametrize("draw", [draw_waveform, draw_spectrogram])
-def test_segments_have_the_colours_of_their_emotions(draw: Any) -> None:
+def test_segment_colours(draw: Any) -> None:
     figure = draw(tone(3.0), SEGMENTS, title="a$b$.wav", caption="by tiny")
     strip = next(axes for axes in figure.axes if len(axes.patches) == 3 and not axes.axison)
     assert [to_hex(bar.get_facecolor()).upper() for bar in strip.patches] == [
@@ -340,7 +340,7 @@ def test_silence_and_crumbs_are_drawn(draw: Any, n: int) -> None:
 # --- curves ---------------------------------------------------------------------------------------
 
 
-def test_the_learning_curve_rises_with_its_data() -> None:
+def test_learning_curve_points() -> None:
     points = [LearningPoint(200, 0.4, 0.3, 0.5), LearningPoint(100, 0.3)]
     axes = main_axes(draw_learning_curve(points, title="x"))
     assert [list(v) for v in axes.lines[0].get_data()] == [[100, 200], [30, 40]]
@@ -350,7 +350,7 @@ def test_the_learning_curve_rises_with_its_data() -> None:
         draw_learning_curve(points[:1], title="x")
 
 
-def test_a_search_shows_each_trial_and_the_best_so_far() -> None:
+def test_search_trials_and_best() -> None:
     scores = [0.3, 0.5, None, 0.9, 0.4]
     trials = [{"score": s, "complete": n != 3} for n, s in enumerate(scores)]
     axes = main_axes(draw_search(trials, title="x"))
@@ -363,7 +363,7 @@ def test_a_search_shows_each_trial_and_the_best_so_far() -> None:
             draw_search(nothing, title="x")
 
 
-def test_a_training_shows_losses_and_scores() -> None:
+def test_training_losses_and_scores() -> None:
     history = [
         {"epoch": n, "train_loss": 2.0 - n, "validation_uar": u} for n, u in enumerate((0.2, None, 0.4))
     ]
@@ -380,7 +380,7 @@ def test_a_training_shows_losses_and_scores() -> None:
 # --- projection -----------------------------------------------------------------------------------
 
 
-def test_principal_components_are_those_of_the_covariance() -> None:
+def test_pca_equals_covariance() -> None:
     dice = np.random.default_rng(1)
     rows = dice.standard_normal((60, 3)) @ dice.standard_normal((3, 7)) * 10.0 ** np.arange(7)
     rows = np.column_stack([rows, np.full(60, 4.0)])
@@ -395,7 +395,7 @@ def test_principal_components_are_those_of_the_covariance() -> None:
     assert found.n_columns == 7, "a constant column says nothing"
 
 
-def test_long_tails_do_not_squash_the_rest() -> None:
+def test_long_tails_are_cut() -> None:
     dice = np.random.default_rng(3)
     rows = dice.standard_normal((200, 6))
     rows[:3] *= 1e6
@@ -413,14 +413,14 @@ def test_long_tails_do_not_squash_the_rest() -> None:
     assert np.abs(project(tail, scale="none").points).max() > 1e6
 
 
-def test_ranks_do_not_ask_how_far_away_a_value_is() -> None:
+def test_ranks_ignore_distance() -> None:
     rows = np.random.default_rng(5).standard_normal((80, 5))
     plain, stretched = project(rows, scale="rank"), project(np.exp(4 * rows), scale="rank")
     np.testing.assert_allclose(plain.points, stretched.points, atol=1e-4)
     assert np.abs(plain.points).max() <= 0.5 * np.sqrt(5)
 
 
-def test_a_projection_in_own_units_is_that_of_the_plain_covariance() -> None:
+def test_unscaled_pca_equals_covariance() -> None:
     rows = np.random.default_rng(4).standard_normal((50, 4)) * [1, 10, 100, 1000]
     values = np.linalg.eigvalsh(np.cov(rows.T))[::-1]
     found = project(rows, scale="none")
@@ -431,7 +431,7 @@ def test_a_projection_in_own_units_is_that_of_the_plain_covariance() -> None:
         project(rows, scale="robst")
 
 
-def test_missing_values_do_not_move_a_row() -> None:
+def test_missing_values_in_projection() -> None:
     rows = np.random.default_rng(2).standard_normal((20, 5))
     rows[3, 1] = np.nan
     found = project(np.column_stack([rows, np.full(20, np.nan)]))
@@ -459,7 +459,7 @@ def test_unknown_projections_and_missing_extras(monkeypatch: pytest.MonkeyPatch)
         draw_radar([answer({"sad": 0.2, "happy": 0.3, "calm": 0.5})])
 
 
-def test_every_clip_is_a_point_in_its_groups_colour() -> None:
+def test_projection_points() -> None:
     found = project(np.random.default_rng(2).standard_normal((40, 5)))
     groups = ["sad"] * 15 + ["happy"] * 20 + [None] * 5
     figure = draw_projection(found, groups, title="x")
@@ -490,7 +490,7 @@ def test_many_speakers_are_drawn_together() -> None:
 
 @pytest.mark.usefixtures("coarse")
 @pytest.mark.parametrize(("suffix", "magic"), [(".png", b"\x89PNG"), (".svg", b"<?xml"), (".pdf", b"%PDF")])
-def test_a_figure_becomes_a_file_and_always_the_same(
+def test_figure_files_are_reproducible(
     document: dict[str, Any], tmp_path: Path, suffix: str, magic: bytes
 ) -> None:
     file = tmp_path / f"figure{suffix}"
@@ -501,7 +501,7 @@ def test_a_figure_becomes_a_file_and_always_the_same(
 
 
 @pytest.mark.usefixtures("coarse")
-def test_other_files_are_refused_and_pages_hold_the_picture(document: dict[str, Any], tmp_path: Path) -> None:
+def test_unknown_suffix_and_inline_svg(document: dict[str, Any], tmp_path: Path) -> None:
     figure = draw_confusion(document)
     with pytest.raises(ConfigError, match=r"'.gif'; expected .png"):
         write_figure(figure, tmp_path / "x.gif")
@@ -522,7 +522,7 @@ def test_page_figures_follow_the_theme() -> None:
     assert all(f"#{name}" in part for name in ids)
 
 
-def test_figures_are_left_out_without_matplotlib(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_figure_html_without_matplotlib(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(canvas, "find_spec", lambda name: None)
     assert figure_html(draw_intervals, [ScoreLine("a", 0.5)], axis="UAR, %", description="x") == ""
 
@@ -530,7 +530,7 @@ def test_figures_are_left_out_without_matplotlib(monkeypatch: pytest.MonkeyPatch
 # --- intervals ------------------------------------------------------------------------------------
 
 
-def test_intervals_are_drawn_in_their_order() -> None:
+def test_intervals_keep_order() -> None:
     lines = [
         ScoreLine("chosen", 0.52, 0.47, 0.57, "52.0 [47.0, 57.0]", is_reference=True),
         ScoreLine("gradient-boosting on ComParE_2016", 0.3, 0.25, 0.35, "30.0 [25.0, 35.0]"),
@@ -550,7 +550,7 @@ def test_intervals_are_drawn_in_their_order() -> None:
         draw_intervals([], axis="x")
 
 
-def test_every_speaker_is_a_dot_of_its_own() -> None:
+def test_speaker_dots() -> None:
     figure = draw_speakers([0.5, 0.5, 0.5, 0.9], value=0.6, low=0.5, high=0.7)
     dots, interval, ring = main_axes(figure).lines
     points = {(float(x), float(y)) for x, y in zip(*dots.get_data(), strict=True)}
@@ -572,7 +572,7 @@ def compared() -> dict[str, Any]:
     return {"kind": "comparison", "data": data, "protocols": [one]}
 
 
-def test_every_system_has_its_confusion_matrix() -> None:
+def test_confusion_of_systems() -> None:
     figure = laid_out(draw_system_confusions(compared()))
     assert [axes.get_title() for axes in figure.axes] == [
         "lda on seed-180: UAR 77.8 %",
@@ -607,12 +607,12 @@ def test_radar_takes_plain_arrays() -> None:
         radar([0.2, 0.8], labels[:2])
 
 
-def test_letters_that_the_font_lacks_are_no_alarm() -> None:
+def test_missing_glyphs_do_not_warn() -> None:
     figure = draw_importance({"特徵\n一": 1.0}, title="音.wav")
     assert render_figure(figure)[:4] == b"\x89PNG"
 
 
-def test_nothing_is_imported_before_a_figure_is_drawn() -> None:
+def test_matplotlib_is_imported_late() -> None:
     code = (
         "import sys, emovox.reports.figures, emovox.cli.plot\n"
         "assert not {m.split('.')[0] for m in sys.modules} & {'matplotlib', 'umap', 'sklearn'}\n"

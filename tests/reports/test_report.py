@@ -70,7 +70,7 @@ class Checker(HTMLParser):
         return " ".join(self.words)
 
 
-def test_the_page_is_whole_and_stands_alone(document: dict[str, Any]) -> None:
+def test_page_needs_no_other_file(document: dict[str, Any]) -> None:
     text = evaluation_html(document)
     found = Checker(text)
     assert found.seen.count("svg") == 2
@@ -80,7 +80,7 @@ def test_the_page_is_whole_and_stands_alone(document: dict[str, Any]) -> None:
     assert "@media print" in text
 
 
-def test_every_figure_is_on_both_pages(document: dict[str, Any]) -> None:
+def test_pages_contain_every_number(document: dict[str, Any]) -> None:
     page_text, markdown = Checker(evaluation_html(document)).text, evaluation_markdown(document)
     scores = document["scores"]
     wanted = [scores["uar"][key] for key in ("value", "low", "high")]
@@ -101,7 +101,7 @@ def test_every_figure_is_on_both_pages(document: dict[str, Any]) -> None:
         assert " | ".join(map(str, line)) in re.sub(r" +", " ", markdown)
 
 
-def test_the_lines_name_the_score_the_stamp_and_the_gap(document: dict[str, Any]) -> None:
+def test_terminal_lines(document: dict[str, Any]) -> None:
     text = "\n".join(evaluation_lines(document))
     uar = document["scores"]["uar"]
     assert f"{percent(uar['value'])} [{percent(uar['low'])}, {percent(uar['high'])}]" in text
@@ -115,7 +115,7 @@ def few_speakers(document: dict[str, Any]) -> dict[str, Any]:
     return {**document, "scores": scores, "speakers": document["speakers"][:3]}
 
 
-def test_few_speakers_are_shown_one_by_one(document: dict[str, Any]) -> None:
+def test_few_speakers_are_listed(document: dict[str, Any]) -> None:
     few = few_speakers(document)
     for text in (evaluation_html(few), evaluation_markdown(few), "\n".join(evaluation_lines(few))):
         for row in few["speakers"]:
@@ -141,17 +141,17 @@ def test_no_name_becomes_markup(evil: str) -> None:
     assert all(line.endswith("|") for line in rows)
 
 
-def test_text_that_is_no_unicode_can_be_written() -> None:
+def test_invalid_unicode_is_escaped() -> None:
     assert page("\udcff", escape("\udcff")).encode()
 
 
-def test_markdown_tables_have_as_many_cells_in_every_line() -> None:
+def test_markdown_table_cells() -> None:
     lines = markdown_table(["a", "long head"], [["x|y", 1], ["two\nlines", 22]])
     assert len({len(line) for line in lines}) == 1
     assert all(len(re.findall(r"(?<!\\)\|", line)) == 3 for line in lines)
 
 
-def test_the_depth_of_a_cell_is_its_share_of_the_row() -> None:
+def test_heat_table_depth() -> None:
     text = heat_table(["a", "b"], ["a", "b"], [[9, 1], [0, 0]], caption="it")
     assert re.findall(r"--deep:([\d.]+)", text) == ["0.900", "0.100", "0.000", "0.000"]
     assert text.count("right") == 2
@@ -185,7 +185,7 @@ def compared() -> dict[str, Any]:
     return {"kind": "comparison", "data": data, "protocols": [one]}
 
 
-def test_a_cross_validation_shows_scores_differences_and_confusions() -> None:
+def test_cross_validation_page() -> None:
     text = cross_validation_html(compared())
     found = Checker(text)
     assert found.seen.count("svg") == 2
@@ -202,7 +202,7 @@ def test_a_cross_validation_shows_scores_differences_and_confusions() -> None:
     assert "-22.0 [-31.0, -12.0]" in cross_validation_markdown(compared())
 
 
-def test_a_cross_validation_of_few_speakers_has_no_intervals() -> None:
+def test_cross_validation_of_few_speakers() -> None:
     few = compared()
     for one in few["protocols"][0]["systems"][:2]:
         one["test"] = {**one["test"], "low": None, "high": None}
@@ -212,7 +212,7 @@ def test_a_cross_validation_of_few_speakers_has_no_intervals() -> None:
     assert "Too few speakers for intervals" in text
 
 
-def test_overview_shows_the_gap_between_protocols() -> None:
+def test_overview_gap() -> None:
     def protocol(corpus: str, name: str, stamp: str, uar: float, low: float | None = None) -> dict[str, Any]:
         one = compared()["protocols"][0]
         row = one["systems"][0]
@@ -237,7 +237,7 @@ def test_overview_shows_the_gap_between_protocols() -> None:
     assert "gap" not in overview_markdown({"protocols": protocols[1:]}).splitlines()[0]
 
 
-def test_cells_of_a_heat_table_show_clips_or_shares() -> None:
+def test_heat_table_shares() -> None:
     matrix = ["sad"], ["sad", "happy", "calm"], [[5, 3, 0]]
     clips, shares = (heat_table(*matrix, caption="it", shares=shares) for shares in (False, True))
     cells = [re.findall(r"<td[^>]*>([^<]*)</td>", each) for each in (clips, shares)]
@@ -245,7 +245,7 @@ def test_cells_of_a_heat_table_show_clips_or_shares() -> None:
     assert re.findall(r'title="([^"]*)"', shares) == ["5 clips", "3 clips", "0 clips"]
 
 
-def test_a_bar_is_as_long_as_its_value() -> None:
+def test_bar_lengths() -> None:
     bars = [Bar("sad (9)", 0.5, "50.0", "#240E97", 0.25, 0.75), Bar("happy", 1.0, "")]
     text = bar_table(["emotion", "", "%"], bars, mark=0.2)
     assert re.findall(r'<i style="width:([\d.]+)%', text) == ["50.0", "100.0"]
@@ -254,7 +254,7 @@ def test_a_bar_is_as_long_as_its_value() -> None:
     assert text.count("#240E97") == 1
 
 
-def test_the_page_shows_recalls_and_their_intervals(document: dict[str, Any]) -> None:
+def test_page_recall_bars(document: dict[str, Any]) -> None:
     text = evaluation_html(document)
     for row in document["classes"]:
         assert f'<i style="width:{100 * row["recall"]:.1f}%;background:{COLOURS[row["label"]]}"></i>' in text
@@ -265,9 +265,7 @@ def test_the_page_shows_recalls_and_their_intervals(document: dict[str, Any]) ->
     assert "Too few speakers for intervals." in evaluation_html(few)
 
 
-def test_a_page_without_matplotlib_has_its_tables(
-    document: dict[str, Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_page_without_matplotlib(document: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(canvas, "find_spec", lambda name: None)
     text = Checker(evaluation_html(document))
     assert "svg" not in text.seen
@@ -275,7 +273,7 @@ def test_a_page_without_matplotlib_has_its_tables(
     assert percent(document["scores"]["uar"]["value"]) in text.text
 
 
-def test_the_page_of_a_training_marks_the_kept_epoch(document: dict[str, Any]) -> None:
+def test_training_page_marks_epoch(document: dict[str, Any]) -> None:
     rows = [
         {
             "number": n,

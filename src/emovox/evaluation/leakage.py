@@ -29,7 +29,7 @@ from functools import lru_cache
 from typing import Any
 
 from emovox.bundles import Spec
-from emovox.datasets import CORPORA, Manifest, Utterance
+from emovox.datasets import CORPORA, Manifest
 from emovox.datasets.protocols import KINDS, make_splits
 from emovox.datasets.splits import Split, doubt_speakers, stamp_of
 from emovox.errors import EmovoxError
@@ -120,21 +120,17 @@ def _find_disguised_clips(rows: Manifest, spec: Spec) -> tuple[str, ...]:
         clips = [u for u in rows if u.corpus == name]
         for corpus in trained_on:
             # The corpus's own adapter reads the path and finds the same emotion.
-            n = sum(
-                any((found := corpus.parse(end)) and found.emotion == u.emotion for end in _path_ends(u))
-                for u in clips
-            )
+            n = 0
+            for u in clips:
+                parts = u.path.split("/")
+                ends = ("/".join(parts[-k:]) for k in range(1, min(len(parts), _N_FOLDERS) + 1))
+                n += any((found := corpus.parse(end)) and found.emotion == u.emotion for end in ends)
             if n:
                 reasons.append(
                     f"{n} of the {len(clips)} clips of {name} are named like those of {corpus.name}, which "
                     f"the model was trained on; if they are, say so (--corpus {corpus.name})"
                 )
     return tuple(reasons)
-
-
-def _path_ends(u: Utterance) -> list[str]:
-    parts = u.path.split("/")
-    return ["/".join(parts[-n:]) for n in range(1, min(len(parts), _N_FOLDERS) + 1)]
 
 
 def _reasons_for_strict(rows: Manifest, spec: Spec) -> tuple[str, ...]:

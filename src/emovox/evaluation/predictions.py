@@ -26,7 +26,7 @@ from emovox.results import Prediction
 __all__ = ["NO_LABEL", "Predictions", "check_labels", "predict_manifest", "tabulate"]
 
 NO_LABEL = "(none)"
-"""Stands in ``y_pred`` for a clip without scores."""
+"""Value of ``y_pred`` for a clip without scores."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class Predictions:
         """Return the accuracy with its interval over speakers."""
         return metrics.speaker_interval(self.y_true, self.y_pred, self.speakers, "wa", **options)
 
-    def scored(self) -> tuple[list[str], Doubles]:
+    def select_scored(self) -> tuple[list[str], Doubles]:
         """Return the true labels and the probabilities of the clips that have scores."""
         has_scores = np.isfinite(self.probabilities).all(axis=1)
         return [self.y_true[i] for i in np.flatnonzero(has_scores)], self.probabilities[has_scores]
@@ -69,7 +69,7 @@ class Predictions:
         Raises:
             ValueError: no clip has scores.
         """
-        return metrics.ece(*self.scored(), labels=list(self.labels))
+        return metrics.ece(*self.select_scored(), labels=list(self.labels))
 
     def coverage(self) -> float:
         """Return the share of clips that the recogniser labelled."""

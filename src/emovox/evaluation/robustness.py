@@ -82,12 +82,12 @@ class ConditionResult:
     answers: Predictions
     plain: Predictions
 
-    def changed(self) -> float:
+    def share_changed(self) -> float:
         """Return the share of clips whose label changed; no label counts as a label of its own."""
         pairs = zip(self.answers.y_pred, self.plain.y_pred, strict=True)
         return sum(a != b for a, b in pairs) / len(self.answers)
 
-    def lost(self) -> metrics.Difference:
+    def uar_loss(self) -> metrics.Difference:
         """Return the loss of UAR against the unchanged clips, with its interval over speakers."""
         plain = self.plain
         return metrics.paired_difference(
@@ -96,14 +96,14 @@ class ConditionResult:
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON types."""
-        uar, lost = self.answers.uar(), self.lost()
+        uar, lost = self.answers.uar(), self.uar_loss()
         return {
             "condition": self.condition.name,
             "kind": self.condition.kind,
             "settings": dict(self.condition.settings),
             "uar": {"value": uar.value, "low": uar.low, "high": uar.high, "n_speakers": uar.n_speakers},
             "lost": {"value": lost.value, "low": lost.low, "high": lost.high},
-            "changed": self.changed(),
+            "changed": self.share_changed(),
             "coverage": self.answers.coverage(),
             "errors": [{"id": key, "error": error} for key, error in self.answers.errors],
         }

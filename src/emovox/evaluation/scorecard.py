@@ -134,7 +134,7 @@ def _scores(predictions: Predictions, uar: metrics.Interval, clips: Manifest) ->
     occurring = sorted(set(y_true))
     names = _column_names(predictions)
     f1 = dict(zip(names, metrics.f1_scores(y_true, y_pred, labels=names), strict=True))
-    scored_true, probs = predictions.scored()
+    scored_true, probs = predictions.select_scored()
     labels = list(predictions.labels)
     soft: dict[str, Callable[..., float]] = {
         "log_loss": metrics.log_loss,
@@ -180,7 +180,7 @@ def _classes(predictions: Predictions) -> list[dict[str, Any]]:
     recalls = metrics.recalls(y_true, y_pred, labels=names)
     precisions = metrics.precisions(y_true, y_pred, labels=names)
     f1s = metrics.f1_scores(y_true, y_pred, labels=names)
-    scored_true, probs = predictions.scored()
+    scored_true, probs = predictions.select_scored()
     n_labels = len(predictions.labels)
     areas = metrics.auc(scored_true, probs, labels=list(predictions.labels)) if scored_true else None
     intervals = metrics.recall_intervals(y_true, y_pred, predictions.speakers)
@@ -265,7 +265,7 @@ def _splits(predictions: Predictions, splits: Sequence[Split]) -> list[dict[str,
 
 
 def _reliability(predictions: Predictions) -> list[dict[str, Any]]:
-    y_true, probs = predictions.scored()
+    y_true, probs = predictions.select_scored()
     if not y_true:
         return []
     bins = metrics.reliability(y_true, probs, labels=list(predictions.labels), n_bins=N_BINS)

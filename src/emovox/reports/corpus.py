@@ -17,6 +17,11 @@ _MAX_ROWS = 200
 def corpus_html(document: Mapping[str, Any]) -> str:
     """Format counts, distributions and copies as an HTML page that needs no other file."""
     counts = document["counts"]
+    emotions = list(counts["emotion"])
+    by_speaker = [
+        (name, *(n.get(emotion, 0) for emotion in emotions), sum(n.values()))
+        for name, n in document["per_speaker"].items()
+    ]
     title = f"Contents of {', '.join(counts['corpus']) or 'an empty corpus'}"
     summary = f"{document['n_clips']} clips, {document['n_speakers']} speakers in {document['root']}"
     body = [
@@ -31,7 +36,7 @@ def corpus_html(document: Mapping[str, Any]) -> str:
         section("Length of a clip", *_histogram(document["duration_s"], "s")),
         section("Level", *_histogram(document["level_dbfs"], "dBFS"), _remarks(document)),
         section("Copies", _copies(document["copies"])),
-        section("Speakers", _speakers(document["per_speaker"], list(counts["emotion"]))),
+        section("Speakers", table(("speaker", *emotions, "clips"), by_speaker)) if by_speaker else "",
         section("Clips that could not be read", table(("clip", "error"), document["failed"], words=True))
         if document["failed"]
         else "",
@@ -81,8 +86,3 @@ def _copies(copies: Sequence[Mapping[str, Any]] | None) -> str:
     rows = [(c["one"], c["other"], f"{c['likeness']:.2f}") for c in copies[:_MAX_ROWS]]
     foot = f"and {len(copies) - _MAX_ROWS} more" if len(copies) > _MAX_ROWS else ""
     return table(("clip", "holds the same recording as", "similarity"), rows, foot=foot, words=True)
-
-
-def _speakers(per_speaker: Mapping[str, Mapping[str, int]], emotions: Sequence[str]) -> str:
-    rows = [(name, *(n.get(e, 0) for e in emotions), sum(n.values())) for name, n in per_speaker.items()]
-    return table(("speaker", *emotions, "clips"), rows) if rows else ""

@@ -66,18 +66,12 @@ def bounds(low: float | None, high: float | None) -> str:
 
 def markdown_table(heads: Sequence[str], rows: Sequence[Sequence[object]]) -> list[str]:
     """Return the lines of a table, the first column left-aligned, all others right-aligned."""
-    table = [[_cell(cell) for cell in row] for row in (heads, *rows)]
+    table = [[" ".join(str(cell).split()).replace("|", "\\|") for cell in row] for row in (heads, *rows)]
     widths = [max(3, *(len(row[n]) for row in table)) for n in range(len(heads))]
-    lines = [
-        "| " + " | ".join(_aligned(cell, widths[n], n) for n, cell in enumerate(row)) + " |" for row in table
-    ]
+    lines = []
+    for row in table:
+        cells = [row[0].ljust(widths[0])]
+        cells += [cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True)]
+        lines.append(f"| {' | '.join(cells)} |")
     rule = "|" + "|".join(f"{'-' * (width + 1)}{':' if n else '-'}" for n, width in enumerate(widths)) + "|"
     return [lines[0], rule, *lines[1:]]
-
-
-def _cell(value: object) -> str:
-    return " ".join(str(value).split()).replace("|", "\\|")
-
-
-def _aligned(text: str, width: int, column: int) -> str:
-    return text.rjust(width) if column else text.ljust(width)

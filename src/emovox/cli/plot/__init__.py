@@ -5,7 +5,7 @@ from __future__ import annotations
 import typer
 
 from emovox.cli.groups import Group
-from emovox.cli.plot import results, sound, spaces
+from emovox.cli.plot import features, results, sound
 
 __all__ = ["app"]
 
@@ -24,5 +24,5 @@ app.command()(results.training)
 app.command()(sound.radar)
 app.command()(sound.waveform)
 app.command()(sound.spectrogram)
-app.command()(spaces.importance)
-app.command()(spaces.projection)
+app.command()(features.importance)
+app.command()(features.projection)

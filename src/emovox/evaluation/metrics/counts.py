@@ -121,10 +121,6 @@ def _recalls(matrix: Doubles) -> Doubles:
     return ratio(_hits(matrix), matrix.sum(axis=-1), np.nan)
 
 
-def _precisions(matrix: Doubles) -> Doubles:
-    return ratio(_hits(matrix), matrix.sum(axis=-2), 0.0)
-
-
 def _f1s(matrix: Doubles) -> Doubles:
     return ratio(2 * _hits(matrix), matrix.sum(axis=-1) + matrix.sum(axis=-2), 0.0)
 
@@ -163,7 +159,8 @@ def recalls(y_true: Labels, y_pred: Labels, *, labels: Labels | None = None) -> 
 
 def precisions(y_true: Labels, y_pred: Labels, *, labels: Labels | None = None) -> Doubles:
     """Return the precision of each class ``(n_classes,)``; 0 for a class that is never predicted."""
-    return _precisions(confusion_matrix(y_true, y_pred, labels=labels).astype(np.float64))
+    matrix = confusion_matrix(y_true, y_pred, labels=labels).astype(np.float64)
+    return ratio(_hits(matrix), matrix.sum(axis=-2), 0.0)
 
 
 def f1_scores(y_true: Labels, y_pred: Labels, *, labels: Labels | None = None) -> Doubles:

@@ -127,7 +127,11 @@ def project(rows: ArrayLike, method: str = "pca", *, scale: str = "standard", se
     x = np.asarray(rows, dtype=np.float64)
     if x.ndim != 2 or len(x) < 3:
         raise ConfigError(f"the rows have the shape {x.shape}; expected (n, d) with three rows or more")
-    scaled = _center(SCALES[scale](np.where(np.isfinite(x), x, np.nan)), x.shape[1])
+    scaled = SCALES[scale](np.where(np.isfinite(x), x, np.nan))
+    if scaled.shape[1] < 2:
+        raise ConfigError(f"{scaled.shape[1]} of {x.shape[1]} columns vary; expected two or more")
+    # Centred, so that a missing value is its column's mean.
+    scaled = np.nan_to_num(scaled - np.nanmean(scaled, axis=0))
     points, explained = PROJECTIONS[method](scaled, seed)
     return Projection(method, points, explained, scaled.shape[1], scale)
 
@@ -175,14 +179,6 @@ SCALES: Mapping[str, Callable[[Doubles], Doubles]] = {
     "none": _unscaled,
 }
 """Name -> ``rows (n, d) -> the columns that vary (n, m)``; nan stays nan."""
-
-
-def _center(scaled: Doubles, n_columns: int) -> Doubles:
-    """Center each column; missing values become its mean."""
-    if scaled.shape[1] < 2:
-        raise ConfigError(f"{scaled.shape[1]} of {n_columns} columns vary; expected two or more")
-    kept: Doubles = np.nan_to_num(scaled - np.nanmean(scaled, axis=0))
-    return kept
 
 
 def _pca(x: Doubles, seed: int) -> tuple[Doubles, tuple[float, float] | None]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from emovox._arrays import Doubles, Floats
+from emovox._arrays import Floats
 from emovox.audio import SAMPLE_RATE, stft
 from emovox.errors import ConfigError
 from emovox.reports.colours import NONE, colour
@@ -62,8 +62,12 @@ def draw_waveform(
     sound = _check_sound(x)
     figure = make_figure(_WIDTH_IN, 3.4, title=title, caption=caption)
     top, axes = _make_panels(figure, len(segments) > 0, high=6)
-    times, low, high = _compute_envelope(sound)
-    axes.fill_between(times + start_s, low, high, color=INK, linewidth=0.4, alpha=0.85)
+    # The minimum and maximum of each column, so that no peak is lost.
+    step = max(1, -(-sound.size // _COLUMNS))
+    columns = np.pad(sound, (0, -sound.size % step), mode="edge").reshape(-1, step)
+    times = start_s + (np.arange(len(columns)) + 0.5) * step / SAMPLE_RATE
+    low, high = columns.min(axis=1), columns.max(axis=1)
+    axes.fill_between(times, low, high, color=INK, linewidth=0.4, alpha=0.85)
     most = max(float(np.abs(sound).max()), 1e-4) * 1.08
     axes.set_ylim(-most, most)
     for one in segments:
@@ -89,7 +93,11 @@ def draw_spectrogram(
     Arguments and errors are those of `draw_waveform`.
     """
     sound = _check_sound(x)
-    level = _pool_frames(stft.log_mel(sound, n_mels=_N_MELS, n_fft=1024, low_hz=_LOW_HZ))
+    level = stft.log_mel(sound, n_mels=_N_MELS, n_fft=1024, low_hz=_LOW_HZ)
+    # Thinned to what a figure can show: of neighbouring frames, the loudest.
+    step = max(1, -(-len(level) // (2 * _COLUMNS)))
+    level = np.pad(level, ((0, -len(level) % step), (0, 0)), mode="edge")
+    level = level.reshape(-1, step, _N_MELS).max(axis=1)
     figure = make_figure(_WIDTH_IN, 4.4, title=title, caption=caption)
     top, axes = _make_panels(figure, len(segments) > 0, high=9)
     seconds = len(sound) / SAMPLE_RATE
@@ -168,21 +176,6 @@ def _check_sound(x: ArrayLike) -> Floats:
             f"the sound lasts {sound.size / SAMPLE_RATE:.0f} s; expected at most {LONGEST_S:.0f} s: cut it"
         )
     return sound
-
-
-def _compute_envelope(x: Floats) -> tuple[Doubles, Floats, Floats]:
-    """Return the times, minima and maxima of each column, so that no peak is lost."""
-    step = max(1, -(-x.size // _COLUMNS))
-    columns = np.pad(x, (0, -x.size % step), mode="edge").reshape(-1, step)
-    return (np.arange(len(columns)) + 0.5) * step / SAMPLE_RATE, columns.min(axis=1), columns.max(axis=1)
-
-
-def _pool_frames(level: Floats) -> Floats:
-    """Thin frames ``(t, bands)`` to what a figure can show: of neighbours, the loudest."""
-    step = max(1, -(-len(level) // (2 * _COLUMNS)))
-    padded = np.pad(level, ((0, -len(level) % step), (0, 0)), mode="edge")
-    pooled: Floats = padded.reshape(-1, step, level.shape[1]).max(axis=1)
-    return pooled
 
 
 def _band_of(hz: float) -> float:

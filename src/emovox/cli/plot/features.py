@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -12,13 +12,18 @@ from emovox.cli.plot.common import Force, Output, check_output, read_table, writ
 from emovox.cli.terminal import say
 from emovox.cli.training import Labels, ProgressBars, Store, Workers, load_tables, require_classical
 from emovox.errors import ConfigError, did_you_mean
-
-if TYPE_CHECKING:
-    from emovox.datasets import Manifest
+from emovox.reports.text import speakers
 
 __all__ = ["importance", "projection"]
 
 _BY = ("emotion", "speaker", "sex", "corpus", "language")
+
+_UNITS: Mapping[str, str] = {
+    "anova": "F of an analysis of variance between the emotions",
+    "permutation": "loss of log-likelihood when shuffled, nats per clip",
+    "catboost": "change of the predictions of boosted trees, % of all columns",
+}
+"""Method -> unit of its scores."""
 
 
 def importance(
@@ -39,35 +44,27 @@ def importance(
 
     check_output(output, force=force)
     if source.is_file():
-        scores, unit = _read(source), "importance, as in the table"
-        title, caption = f"Importance of features: {source.name}", ""
+        rows = read_table(source, [], "a table of importance")
+        try:
+            scores = {
+                str(row["column"]): float("nan" if row["importance"] is None else row["importance"])
+                for row in rows
+            }
+        except (KeyError, TypeError, ValueError) as error:
+            raise ConfigError(
+                f"{source} has no columns named 'column' and 'importance' ({error!r})"
+            ) from error
+        unit, title, caption = "importance, as in the table", f"Importance of features: {source.name}", ""
     else:
-        scores, title, caption = _scored(source, method, workers, store)
+        scores, title, caption = _score_columns(source, method, workers, store)
         unit = _UNITS[method]
     return write(draw_importance(scores, n=n, unit=unit, title=title, caption=caption), output, title)
 
 
-_UNITS: Mapping[str, str] = {
-    "anova": "F of an analysis of variance between the emotions",
-    "permutation": "loss of log-likelihood when shuffled, nats a clip",
-    "catboost": "change of the answers of boosted trees, % of all columns",
-}
-"""Methods that score columns (recursive elimination only ranks them) -> what a score is."""
-
-
-def _read(file: Path) -> dict[str, float]:
-    rows = read_table(file, [], "a table of importance")
-    try:
-        return {
-            str(row["column"]): float("nan" if row["importance"] is None else row["importance"])
-            for row in rows
-        }
-    except (KeyError, TypeError, ValueError) as error:
-        raise ConfigError(f"{file} has no columns named 'column' and 'importance' ({error!r})") from error
-
-
-def _scored(folder: Path, method: str, workers: int, store: Path | None) -> tuple[dict[str, float], str, str]:
-    """Scores, title and caption of a run's columns."""
+def _score_columns(
+    folder: Path, method: str, workers: int, store: Path | None
+) -> tuple[dict[str, float], str, str]:
+    """Return the scores of a run's columns, with title and caption."""
     if method not in _UNITS:
         raise ConfigError(f"no method {method!r} that scores columns; {did_you_mean(method, _UNITS)}")
     require_classical()
@@ -80,11 +77,15 @@ def _scored(folder: Path, method: str, workers: int, store: Path | None) -> tupl
 
     run = read_run(folder)
     if run.kind != "train":
-        raise ConfigError(f"{str(folder)!r} is no model that was trained, but {run.kind or 'nothing'}")
+        raise ConfigError(f"{str(folder)!r} holds {run.kind or 'nothing'}; expected a trained model")
     config = read_config(run.folder / CONFIG_FILE)
     manifest = Dataset.load(config.data, labels=config.labels, drop_unknown=config.drop_unknown).manifest
     split = make_split(manifest, config.protocol).splits[0]
-    _check_same(run.record, split.digest)
+    if run.record["split"]["digest"] != split.digest:
+        raise ConfigError(
+            f"the data have changed since the run: its split was {run.record['split']['digest']}, "
+            f"now it is {split.digest}"
+        )
     with ProgressBars() as progress:
         inputs = make_trainer(config).load(
             manifest, split, ids=split.train, workers=workers, store=store, notify=say, progress=progress
@@ -97,23 +98,6 @@ def _scored(folder: Path, method: str, workers: int, store: Path | None) -> tupl
     )
     title = f"Importance of features: {config.features.set}, {run.name}"
     return dict(zip(inputs.columns, map(float, scores), strict=True)), title, caption
-
-
-def _check_same(record: Mapping[str, Any], digest: str) -> None:
-    if record["split"]["digest"] != digest:
-        raise ConfigError(
-            f"the data have changed since the run: its split was {record['split']['digest']}, "
-            f"now it is {digest}"
-        )
-
-
-def _load(data: list[str], labels: str | None) -> Manifest:
-    from emovox.datasets.loading import Dataset
-
-    dataset = Dataset.load(data, labels=labels or "all", drop_unknown=True)
-    for note in dataset.notes:
-        say(note)
-    return dataset.manifest
 
 
 def projection(
@@ -138,25 +122,25 @@ def projection(
     force: Force = False,
 ) -> int:
     """Draw clips in the plane of their features: a point per clip."""
+    from emovox.datasets.loading import Dataset
     from emovox.features import find_feature_set
     from emovox.reports.figures import draw_projection, project
     from emovox.reports.figures.features import check_method, check_scale
 
     check_output(output, force=force)
-    _check_by(by)
+    if by not in _BY:
+        raise typer.BadParameter(f"--by {by!r}; {did_you_mean(by, _BY)}")
     check_method(method)
     check_scale(scale)
     numbers = find_feature_set(features)
-    manifest = _load(data, labels)
+    dataset = Dataset.load(data, labels=labels or "all", drop_unknown=True)
+    for note in dataset.notes:
+        say(note)
+    manifest = dataset.manifest
     table = load_tables(manifest, [numbers], workers=workers, store=store)[numbers.name]
     found = project(table.values[table.ok], method, scale=scale, seed=seed)
     kept = [u for u, ok in zip(manifest, table.ok, strict=True) if ok]
     title = f"{numbers.name} of {', '.join(manifest.corpora)}, by {by}"
-    caption = f"{len(manifest.speakers)} speakers; no model, nothing was trained."
+    caption = f"{speakers(manifest.n_known_speakers)}; no model, nothing was trained."
     groups = [getattr(u, by) or None for u in kept]
     return write(draw_projection(found, groups, by=by, title=title, caption=caption), output, title)
-
-
-def _check_by(by: str) -> None:
-    if by not in _BY:
-        raise typer.BadParameter(f"--by {by!r}; {did_you_mean(by, _BY)}")
