@@ -295,10 +295,12 @@ def test_names_of_parts(folder: str, part: str | None, tmp_path: Path) -> None:
 # ----------------------------------------------------------------------------- written and read
 
 
-@pytest.mark.parametrize("form", ["emovox", "csv", "nkululeko", "emobox", "kaldi", "audiofolder", "parquet"])
+@pytest.mark.parametrize(
+    "form", ["emovox", "csv", "nkululeko", "emobox", "kaldi", "audiofolder", "parquet", "audformat"]
+)
 def test_empty_export_is_readable(form: str, tmp_path: Path) -> None:
-    if form == "parquet":
-        pytest.importorskip("pyarrow")
+    if form in ("parquet", "audformat"):
+        pytest.importorskip("pyarrow" if form == "parquet" else "audformat")
     target = tmp_path if form == "audiofolder" else tmp_path / "out.csv"
     write(Manifest(tmp_path), target, format=form)
     manifest, report = read(target, format=form)

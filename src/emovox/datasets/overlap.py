@@ -218,6 +218,7 @@ def audit_split(
         known |= new
     sides = ({key: known[key] for key in part if key in known} for part in (near, split.test))
     copies = find_duplicates(*sides, likeness=likeness)
+    near_ids = {recording_of(u): u.id for u in train}
     return SplitAudit(
         split=split.name,
         digest=split.digest,
@@ -227,15 +228,9 @@ def audit_split(
         copies=copies,
         unheard=tuple(sorted(failed.items())),
         heard=compare_sound or all(key in known for key in near + split.test),
-        named=_named(train, test),
+        named=tuple((near_ids[recording_of(u)], u.id) for u in test if recording_of(u) in near_ids),
         doubt=doubt_speakers(train, test),
     )
-
-
-def _named(train: Manifest, test: Manifest) -> tuple[tuple[str, str], ...]:
-    """Clips of the test that according to the manifest are a recording of the training, augmented or not."""
-    near = {recording_of(u): u.id for u in train}
-    return tuple((near[recording_of(u)], u.id) for u in test if recording_of(u) in near)
 
 
 def _sketch(detail: Floats) -> Floats:

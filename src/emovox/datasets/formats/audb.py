@@ -64,7 +64,7 @@ def _read(source: Path, options: ReadOptions) -> tuple[Manifest, ImportReport]:
             rows = [row for table_id in database.tables for row in _rows(database, table_id)]
     except Exception as error:  # whatever a foreign library throws at a foreign file
         raise ManifestError(f"{str(folder)!r} is no audformat database that can be read: {error}") from error
-    if not rows:
+    if not any(name in table.columns for table in database.tables.values() for name in _EMOTION_COLUMNS):
         raise ManifestError(
             f"{str(folder)!r} has no table with emotions; expected a column {', '.join(_EMOTION_COLUMNS)} in "
             f"one of {list(database.tables)}"
@@ -140,33 +140,24 @@ def _write(manifest: Manifest, target: Path, absolute: bool) -> Sequence[tuple[s
             database.schemes[name] = audformat.Scheme(kind)
     with _quiet():
         for name in _COLUMNS:
+            values: list[Any] = [getattr(u, name) for u in rows.values()]
+            if name == "extra":
+                values = [json.dumps(dict(one), sort_keys=True) if one else None for one in values]
             table[name] = audformat.Column(scheme_id=name)
-            table[name].set([_value(u, name) for u in rows.values()])
-        _save(database, target, "parquet" if any(_is_mistaken(u) for u in rows.values()) else "csv")
+            table[name].set(values)
+        ambiguous = any(getattr(u, name) in _EMPTY for u in rows.values() for name in FIELDS[:-1])
+        with tempfile.TemporaryDirectory(dir=target) as folder:
+            database.save(folder, storage_format="parquet" if ambiguous else "csv", header_only=False)
+            for old in target.glob("db.emotion.*"):  # of another format, when a database is replaced
+                old.unlink()
+            # The header is moved last: a folder that has one is complete.
+            for file in sorted(Path(folder).iterdir(), key=lambda p: p.suffix == ".yaml"):
+                shutil.move(file, target / file.name)
     return left_out
-
-
-def _is_mistaken(u: Utterance) -> bool:
-    return any(getattr(u, name) in _EMPTY for name in FIELDS if name != "extra")
 
 
 def _ns(time_s: float) -> int:
     return round(time_s * 1e9)
-
-
-def _value(u: Utterance, name: str) -> Any:
-    value = getattr(u, name)
-    return (json.dumps(dict(value), sort_keys=True) if value else None) if name == "extra" else value
-
-
-def _save(database: Any, target: Path, storage: str) -> None:
-    """The header is moved into place last: a folder that has one is whole."""
-    with tempfile.TemporaryDirectory(dir=target) as folder:
-        database.save(folder, storage_format=storage, header_only=False)
-        for old in target.glob("db.emotion.*"):  # of another format, when a database is replaced
-            old.unlink()
-        for path in sorted(Path(folder).iterdir(), key=lambda p: p.suffix == ".yaml"):
-            shutil.move(path, target / path.name)
 
 
 AUDFORMAT = CorpusFormat(

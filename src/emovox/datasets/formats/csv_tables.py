@@ -17,6 +17,7 @@ import csv
 import io
 import os
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 from emovox._files import open_atomic_text
@@ -144,10 +145,6 @@ def _read_csv(source: Path, options: ReadOptions, name: str = "csv") -> tuple[Ma
     return assemble(rows, format=name, source=source, base=root_of(source), options=options)
 
 
-def _read_nkululeko(source: Path, options: ReadOptions) -> tuple[Manifest, ImportReport]:
-    return _read_csv(source, options, "nkululeko")
-
-
 def _write_csv(manifest: Manifest, target: Path, absolute: bool) -> Sequence[tuple[str, str]]:
     rows = [u for u in manifest if not u.is_span]
     _write_rows(target, manifest, rows, {"path": None, "emotion": lambda u: u.emotion}, absolute)
@@ -206,6 +203,6 @@ NKULULEKO = CorpusFormat(
     name="nkululeko",
     title="nkululeko's CSV: file,speaker,gender,emotion",
     holds=frozenset({"path", "speaker", "sex", "emotion", "age", "language", "start", "end"}),
-    read=_read_nkululeko,
+    read=partial(_read_csv, name="nkululeko"),
     write=_write_nkululeko,
 )

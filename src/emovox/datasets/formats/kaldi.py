@@ -18,7 +18,7 @@ from urllib.parse import unquote
 from emovox._files import open_atomic_text
 from emovox.datasets.formats.assembly import assemble
 from emovox.datasets.formats.base import CorpusFormat, ImportReport, RawRow, ReadOptions
-from emovox.datasets.manifest import Manifest, Utterance, root_of
+from emovox.datasets.manifest import Manifest, root_of
 from emovox.errors import ManifestError
 
 __all__ = ["KALDI"]
@@ -99,7 +99,8 @@ def _write(manifest: Manifest, target: Path, absolute: bool) -> Sequence[tuple[s
     names = {path: f"rec{n:07}" for n, path in enumerate(sorted(paths), 1)}
     if has_spans:
         recordings = {names[path]: paths[path] for path in sorted(paths)}
-        _table(target / "segments", ((_id(u.id), f"{names[u.path]} {_span(u)}") for u in rows))
+        spans = {u.id: f"{u.start or 0.0!r} {-1 if u.end is None else repr(float(u.end))}" for u in rows}
+        _table(target / "segments", ((_id(u.id), f"{names[u.path]} {spans[u.id]}") for u in rows))
     else:
         recordings = {_id(u.id): paths[u.path] for u in rows}
         (target / "segments").unlink(missing_ok=True)
@@ -123,10 +124,6 @@ def _id(text: str) -> str:
         lambda found: "".join(f"%{byte:02X}" for byte in found[0].encode("utf-8", "surrogateescape")),
         text,
     )
-
-
-def _span(u: Utterance) -> str:
-    return f"{u.start or 0.0!r} {-1 if u.end is None else repr(float(u.end))}"
 
 
 def _table(path: Path, rows: Iterable[tuple[str, str]]) -> None:

@@ -17,6 +17,7 @@ import re
 import shutil
 from collections import Counter
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path, PurePosixPath
 
 from emovox._files import atomic_path
@@ -30,17 +31,10 @@ from emovox.errors import ManifestError
 __all__ = ["FOLDER", "SUFFIX", "count_known"]
 
 
-def _read_folder(source: Path, options: ReadOptions) -> tuple[Manifest, ImportReport]:
-    return _read_tree(source, options, "folder", _labels_by_folder)
-
-
-def _read_suffix(source: Path, options: ReadOptions) -> tuple[Manifest, ImportReport]:
-    return _read_tree(source, options, "suffix", _labels_by_suffix)
-
-
 def _read_tree(
     source: Path,
     options: ReadOptions,
+    *,
     name: str,
     find_labels: Callable[[Sequence[PurePosixPath], ReadOptions], list[str | None]],
 ) -> tuple[Manifest, ImportReport]:
@@ -102,16 +96,8 @@ def count_known(folder: Path) -> dict[str, int]:
     }
 
 
-def _write_folder(manifest: Manifest, target: Path, absolute: bool) -> Sequence[tuple[str, str]]:
-    return _write_tree(manifest, target, lambda u, name, suffix: f"{u.emotion}/{name}{suffix}")
-
-
-def _write_suffix(manifest: Manifest, target: Path, absolute: bool) -> Sequence[tuple[str, str]]:
-    return _write_tree(manifest, target, lambda u, name, suffix: f"{name}_{u.emotion}{suffix}")
-
-
 def _write_tree(
-    manifest: Manifest, target: Path, place: Callable[[Utterance, str, str], str]
+    manifest: Manifest, target: Path, absolute: bool, *, place: Callable[[Utterance, str, str], str]
 ) -> Sequence[tuple[str, str]]:
     left_out: list[tuple[str, str]] = []
     taken: set[str] = set()
@@ -144,8 +130,8 @@ FOLDER = CorpusFormat(
     name="folder",
     title="a folder per emotion, with or without train/ and test/",
     holds=frozenset({"emotion"}),
-    read=_read_folder,
-    write=_write_folder,
+    read=partial(_read_tree, name="folder", find_labels=_labels_by_folder),
+    write=partial(_write_tree, place=lambda u, name, suffix: f"{u.emotion}/{name}{suffix}"),
     target=_any_file,
     is_tree=True,
 )
@@ -153,8 +139,8 @@ SUFFIX = CorpusFormat(
     name="suffix",
     title="file names that end with the emotion: x_happy.wav",
     holds=frozenset({"emotion"}),
-    read=_read_suffix,
-    write=_write_suffix,
+    read=partial(_read_tree, name="suffix", find_labels=_labels_by_suffix),
+    write=partial(_write_tree, place=lambda u, name, suffix: f"{name}_{u.emotion}{suffix}"),
     target=_any_file,
     is_tree=True,
 )
