@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from emovox.errors import ConfigError
 from emovox.nets.base import FrameConfig, FrameNet
-from emovox.nets.layers import LARGE, Convolution, MaskedBatchNorm, Recurrent, frame_mask, pooled_length
+from emovox.nets.layers import LARGE, Convolution, MaskedBatchNorm, Recurrent, frame_mask, pool_length
 
 __all__ = [
     "Clstm",
@@ -196,7 +196,7 @@ class _Convolutions2d(nn.Module):
             z = norm(convolution(z).permute(0, 2, 3, 1), mask)  # channels last: (b, t, d, c)
             z = nn.functional.silu(z).masked_fill(~mask[..., None, None], -LARGE).permute(0, 3, 1, 2)
             z = nn.functional.max_pool2d(nn.functional.pad(z, (0, z.shape[3] % 2, 0, 1), value=-LARGE), 2)
-            n_frames = pooled_length(n_frames, 2)
+            n_frames = pool_length(n_frames, 2)
             z = z.masked_fill(~frame_mask(z[:, 0], n_frames)[:, None, :, None], 0.0)
             z = self.dropout(z)
         return z.permute(0, 2, 1, 3).flatten(2), n_frames

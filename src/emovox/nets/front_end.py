@@ -93,12 +93,12 @@ class FrontEnd(nn.Module):
         self.pitch_spectrum = BandPower(c.pitch_window, c.pitch_n_fft, self.low_bin, self.high_bin)
         mel = mel_filters(c.sample_rate, c.n_fft, c.n_mels, c.mel_min_hz, c.mel_max_hz, unit_area=True)
         self.register_buffer("mel", torch.from_numpy(mel.T.copy()), persistent=False)
-        self.register_buffer("summed", _summed_bins(c, self.mel), persistent=False)
-        self.register_buffer("dct", _dct(c.n_mels, c.n_mfcc), persistent=False)
-        f0, autocorrelation = _autocorrelation(c, self.low_bin, self.high_bin)
+        self.register_buffer("summed", _make_bin_weights(c, self.mel), persistent=False)
+        self.register_buffer("dct", _make_dct(c.n_mels, c.n_mfcc), persistent=False)
+        f0, autocorrelation = _make_autocorrelation(c, self.low_bin, self.high_bin)
         self.register_buffer("log_f0", torch.log2(f0 / 100.0), persistent=False)
         self.register_buffer("autocorrelation", autocorrelation, persistent=False)
-        self.register_buffer("modulation", _modulation_waves(c), persistent=False)
+        self.register_buffer("modulation", _make_modulation_waves(c), persistent=False)
         self.n_out = len(self.names())
 
     # -- descriptors -------------------------------------------------------------------------------
@@ -149,8 +149,8 @@ class FrontEnd(nn.Module):
     def _compute_shape(self, low: Tensor, high: Tensor, sums: Tensor, log_mel: Tensor) -> Tensor:
         """Spectral centroid, spread, alpha ratio, Hammarberg index, treble share, flux, flatness.
 
-        ``low`` and ``high`` are the halves of `FullPower`, ``sums (b, t, 7)`` what `_summed_bins` sums after
-        the mel bands.
+        ``low`` and ``high`` are the halves of `FullPower`, ``sums (b, t, 7)`` what `_make_bin_weights` sums
+        after the mel bands.
         """
         c = self.config
         total, moments, bands = sums[..., :1], sums[..., 1:3], _log(sums[..., 3:])
@@ -279,7 +279,7 @@ class FrontEnd(nn.Module):
         place = inside.cumsum(1) * inside
         hann = (0.5 - 0.5 * torch.cos(2 * math.pi * place / n.clamp(min=1)[:, None])) * inside
         envelope = (energy - mean).clamp(min=-4) * hann
-        power, grid = self._envelope_power(envelope), _modulation_grid()
+        power, grid = self._envelope_power(envelope), _make_modulation_grid()
         bands = [power[:, (grid >= low) & (grid < high)].mean(1) for low, high in pairwise(MODULATION_HZ)]
         return torch.log(torch.stack(bands, 1) / n.clamp(min=1)[:, None] + 1e-3)
 
@@ -294,7 +294,7 @@ class FrontEnd(nn.Module):
         cosine, sine = (blocks @ self.modulation).chunk(2, dim=2)
         hop_s = self.config.hop / self.config.sample_rate
         start_s = torch.arange(blocks.shape[1], device=envelope.device) * (size * hop_s)
-        phase = 2 * math.pi * start_s[:, None] * _modulation_grid().to(envelope)
+        phase = 2 * math.pi * start_s[:, None] * _make_modulation_grid().to(envelope)
         turned_cosine, turned_sine = torch.cos(phase), torch.sin(phase)
         real = (cosine * turned_cosine - sine * turned_sine).sum(1)
         return real**2 + (cosine * turned_sine + sine * turned_cosine).sum(1) ** 2
@@ -334,7 +334,7 @@ def _compute_delta(z: Tensor, active: Tensor, span: Tensor) -> tuple[Tensor, Ten
     return delta, active & inner
 
 
-def _summed_bins(c: FrontEndConfig, mel: Tensor) -> Tensor:
+def _make_bin_weights(c: FrontEndConfig, mel: Tensor) -> Tensor:
     """Weights of the sums over bins, in the halves of `FullPower`: ``(2, n_fft / 4 + 1, n_mels + 7)``.
 
     The columns are the mel bands, all bins, frequency in Hz and its square, and the bands of the ratios.
@@ -349,26 +349,26 @@ def _summed_bins(c: FrontEndConfig, mel: Tensor) -> Tensor:
     return torch.stack([whole[:half], upper])
 
 
-def _modulation_grid() -> Tensor:
+def _make_modulation_grid() -> Tensor:
     """Hz of the envelope's waves."""
     return torch.arange(0.4, 30.0, 0.2)
 
 
-def _modulation_waves(c: FrontEndConfig, size: int = 64) -> Tensor:
+def _make_modulation_waves(c: FrontEndConfig, size: int = 64) -> Tensor:
     """Cosines, then sines, of the grid over a block of frames: ``(size, 2 * n_grid)``."""
     t = torch.arange(size, dtype=torch.float64) * (c.hop / c.sample_rate)
-    angle = 2 * math.pi * t[:, None] * _modulation_grid().double()
+    angle = 2 * math.pi * t[:, None] * _make_modulation_grid().double()
     return torch.cat([torch.cos(angle), torch.sin(angle)], 1).float()
 
 
-def _dct(n_mels: int, n_mfcc: int) -> Tensor:
+def _make_dct(n_mels: int, n_mfcc: int) -> Tensor:
     """DCT-II rows 1..n_mfcc as columns: ``(n_mels, n_mfcc)``. The zeroth would repeat the energy."""
     m = (torch.arange(n_mels, dtype=torch.float64)[:, None] + 0.5) / n_mels
     k = torch.arange(1, n_mfcc + 1, dtype=torch.float64)[None]
     return (torch.cos(math.pi * m * k) * math.sqrt(2.0 / n_mels)).float()
 
 
-def _autocorrelation(c: FrontEndConfig, low: int, high: int) -> tuple[Tensor, Tensor]:
+def _make_autocorrelation(c: FrontEndConfig, low: int, high: int) -> tuple[Tensor, Tensor]:
     """Candidate F0s (Hz, log-spaced) and the matrix from power bins to their autocorrelation."""
     octaves = math.log2(c.f0_max_hz / c.f0_min_hz)
     f0 = c.f0_min_hz * 2 ** (torch.arange(c.n_lags, dtype=torch.float64) / c.n_lags * octaves)

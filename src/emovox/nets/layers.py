@@ -29,7 +29,7 @@ __all__ = [
     "masked_moments",
     "masked_quantiles",
     "masked_slope",
-    "pooled_length",
+    "pool_length",
     "reverse_frames",
 ]
 
@@ -55,7 +55,7 @@ def apply_mask(z: Tensor, mask: Tensor) -> Tensor:
     return z * mask[..., None].to(z.dtype)
 
 
-def pooled_length(n_frames: Tensor, stride: int) -> Tensor:
+def pool_length(n_frames: Tensor, stride: int) -> Tensor:
     """Return how many of ``n_frames (b,)`` are left by pooling with ``stride``; the last may cover fewer."""
     return torch.div(n_frames + stride - 1, stride, rounding_mode="floor")
 
@@ -63,7 +63,7 @@ def pooled_length(n_frames: Tensor, stride: int) -> Tensor:
 def masked_mean(z: Tensor, mask: Tensor) -> Tensor:
     """Return the mean over the masked-in frames of ``z (b, t, d)``; 0 where there are none."""
     m = mask.to(z.dtype)
-    return _weighted_sum(m, z) / m.sum(1, keepdim=True).clamp(min=1)
+    return _sum_weighted(m, z) / m.sum(1, keepdim=True).clamp(min=1)
 
 
 def masked_max(z: Tensor, mask: Tensor) -> Tensor:
@@ -100,10 +100,10 @@ def masked_slope(z: Tensor, mask: Tensor) -> Tensor:
     position = position - (position * m).sum(1, keepdim=True) / n.clamp(min=1)
     position = position * m
     centred = z - masked_mean(z, mask)[:, None]
-    return _weighted_sum(position, centred) / (position**2).sum(1, keepdim=True).clamp(min=1e-3) * 2
+    return _sum_weighted(position, centred) / (position**2).sum(1, keepdim=True).clamp(min=1e-3) * 2
 
 
-def _weighted_sum(weights: Tensor, z: Tensor) -> Tensor:
+def _sum_weighted(weights: Tensor, z: Tensor) -> Tensor:
     """``weights (b, t)`` and ``z (b, t, d)`` -> ``(b, d)``, as a product of matrices."""
     return (weights[:, None] @ z)[:, 0]
 
@@ -188,7 +188,7 @@ class Convolution(nn.Module):
         z = nn.functional.pad(z, (0, self.stride - 1), value=-LARGE)[:, :, None]
         # In two dimensions, since the exporter does not take max_pool1d.
         z = nn.functional.max_pool2d(z, (1, self.stride))[:, :, 0].transpose(1, 2)
-        n_frames = pooled_length(n_frames, self.stride)
+        n_frames = pool_length(n_frames, self.stride)
         return torch.where(frame_mask(z, n_frames)[..., None], z, 0.0), n_frames
 
 
@@ -218,6 +218,8 @@ class Recurrent(nn.Module):
             kind(size, hidden, batch_first=True) for size in sizes if bidirectional
         )
         self.dropout = nn.Dropout(dropout)
+        for layer in (*self.forwards, *self.backwards):
+            _init_recurrent(layer)
 
     def forward(self, z: Tensor, n_frames: Tensor) -> Tensor:
         mask = frame_mask(z, n_frames)
@@ -229,6 +231,23 @@ class Recurrent(nn.Module):
                 outputs.append(reverse_frames(reverse, n_frames))
             z = apply_mask(torch.cat(outputs, 2), mask)
         return z
+
+
+@torch.no_grad()
+def _init_recurrent(layer: nn.Module) -> None:
+    """Initialise as Keras does: orthogonal recurrent weights, and forget gates that begin open.
+
+    With PyTorch's own uniform weights a state fades within a few frames, so that over hundreds of them little
+    is learnt (Jozefowicz et al., 2015).
+    """
+    for name, weight in layer.named_parameters():
+        if name.startswith("bias"):
+            nn.init.zeros_(weight)
+            continue
+        for gate in weight.chunk(4 if isinstance(layer, nn.LSTM) else 3):
+            (nn.init.orthogonal_ if name.startswith("weight_hh") else nn.init.xavier_uniform_)(gate)
+    if isinstance(layer, nn.LSTM):
+        layer.get_parameter("bias_ih_l0")[layer.hidden_size : 2 * layer.hidden_size] = 1.0
 
 
 def reverse_frames(z: Tensor, n_frames: Tensor) -> Tensor:

@@ -88,7 +88,7 @@ class GraphBuilder:
     def model(self, inputs: tuple[str, int], outputs: tuple[str, int], value: str, name: str) -> bytes:
         """Return the serialised model; inputs and outputs are names and widths of ``(b, width)`` float32."""
         self._nodes.append(helper.make_node("Identity", [value], [outputs[0]]))
-        nodes, used = self._reachable(outputs[0])
+        nodes, used = self._find_needed_nodes(outputs[0])
         graph = helper.make_graph(
             nodes,
             name,
@@ -101,13 +101,13 @@ class GraphBuilder:
         onnx.checker.check_model(model)
         return bytes(model.SerializeToString(deterministic=True))
 
-    def _reachable(self, output: str) -> tuple[Sequence[onnx.NodeProto], set[str]]:
+    def _find_needed_nodes(self, output: str) -> tuple[Sequence[onnx.NodeProto], set[str]]:
         """Nodes that ``output`` depends on, in order, and the values that they use."""
         needed, kept = {output}, []
         for node in reversed(self._nodes):
             if needed & set(node.output):
                 kept.append(node)
-                needed |= set(node.input) | _captured(node)
+                needed |= set(node.input) | _find_outer_values(node)
         return kept[::-1], needed
 
     def _new_name(self, kind: str) -> str:
@@ -115,7 +115,7 @@ class GraphBuilder:
         return f"{kind}_{self._n_values}"
 
 
-def _captured(node: onnx.NodeProto) -> set[str]:
+def _find_outer_values(node: onnx.NodeProto) -> set[str]:
     """Outer values that the subgraphs of a node may use."""
     inner = [a.g for a in node.attribute if a.HasField("g")]
-    return {name for graph in inner for one in graph.node for name in (*one.input, *_captured(one))}
+    return {name for graph in inner for one in graph.node for name in (*one.input, *_find_outer_values(one))}

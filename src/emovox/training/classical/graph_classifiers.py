@@ -54,47 +54,47 @@ def add_probabilities(b: GraphBuilder, model: Any, x: str) -> str:
     )
 
 
-def _scores(b: GraphBuilder, model: Any, x: str) -> str:
+def _add_scores(b: GraphBuilder, model: Any, x: str) -> str:
     """``decision_function``: ``(b, k)`` float64, ``(b, 1)`` for two classes."""
-    return _support_vectors(b, model, x) if isinstance(model, KernelSVC) else _linear(b, model, x)
+    return _add_support_vectors(b, model, x) if isinstance(model, KernelSVC) else _add_linear(b, model, x)
 
 
 # --- linear models and perceptrons ------------------------------------------------------------------
 
 
-def _linear(b: GraphBuilder, model: SpanClassifier | LogisticRegression, x: str) -> str:
+def _add_linear(b: GraphBuilder, model: SpanClassifier | LogisticRegression, x: str) -> str:
     return b.affine(b.to_double(x), model.coef_.T, model.intercept_)
 
 
-def _logistic(b: GraphBuilder, model: SpanClassifier | LogisticRegression, x: str) -> str:
-    return _softmax(b, _linear(b, model, x), len(model.classes_))
+def _add_logistic(b: GraphBuilder, model: SpanClassifier | LogisticRegression, x: str) -> str:
+    return _add_softmax(b, _add_linear(b, model, x), len(model.classes_))
 
 
-def _softmax(b: GraphBuilder, scores: str, n_classes: int) -> str:
+def _add_softmax(b: GraphBuilder, scores: str, n_classes: int) -> str:
     """Softmax of ``(b, k)``, or the logistic function of ``(b, 1)``."""
     if n_classes > 2:
         return b.node("Softmax", scores, axis=1)
-    return _two_classes(b, b.node("Sigmoid", scores))
+    return _add_two_classes(b, b.node("Sigmoid", scores))
 
 
-def _two_classes(b: GraphBuilder, second: str) -> str:
+def _add_two_classes(b: GraphBuilder, second: str) -> str:
     """Probabilities of two classes from those of the second ``(b, 1)``."""
     return b.node("Concat", b.node("Sub", b.constant64(1), second), second, axis=1)
 
 
-def _perceptron(b: GraphBuilder, model: MLPClassifier, x: str) -> str:
+def _add_perceptron(b: GraphBuilder, model: MLPClassifier, x: str) -> str:
     kinds = {"relu": "Relu", "tanh": "Tanh", "logistic": "Sigmoid", "identity": "Identity"}
     value = b.to_double(x)
     for n, (weight, bias) in enumerate(zip(model.coefs_, model.intercepts_, strict=True)):
         value = b.node(kinds[model.activation], value) if n else value
         value = b.affine(value, weight, bias)
-    return _softmax(b, value, len(model.classes_))
+    return _add_softmax(b, value, len(model.classes_))
 
 
 # --- neighbours and support vectors -----------------------------------------------------------------
 
 
-def _squared_distances(b: GraphBuilder, x: str, rows: Any) -> str:
+def _add_squared_distances(b: GraphBuilder, x: str, rows: Any) -> str:
     """``(b, n)`` float64 between ``x`` and training ``rows``."""
     wide, known = b.to_double(x), np.asarray(rows, np.float64)
     own = b.node("ReduceSum", b.node("Mul", wide, wide), b.constant([1], np.int64), keepdims=1)
@@ -103,13 +103,13 @@ def _squared_distances(b: GraphBuilder, x: str, rows: Any) -> str:
     return b.node("Max", b.node("Sub", sums, b.node("Mul", b.constant64(2), cross)), b.constant64(0))
 
 
-def _neighbours(b: GraphBuilder, model: KNeighborsClassifier, x: str) -> str:
+def _add_neighbours(b: GraphBuilder, model: KNeighborsClassifier, x: str) -> str:
     if model.effective_metric_ != "euclidean" or model.weights not in ("uniform", "distance"):
         raise BundleError(
             f"knn with metric {model.effective_metric_!r} and weights {model.weights!r} cannot be exported "
             "as a graph; expected euclidean (p=2), uniform or distance"
         )
-    squared = _squared_distances(b, x, model._fit_X)
+    squared = _add_squared_distances(b, x, model._fit_X)
     n_neighbours = b.constant([model.n_neighbors], np.int64)
     nearest, index = b.two_outputs("TopK", squared, n_neighbours, axis=1, largest=0)
     labels = b.constant64(np.eye(len(model.classes_))[model._y])
@@ -117,21 +117,21 @@ def _neighbours(b: GraphBuilder, model: KNeighborsClassifier, x: str) -> str:
     if model.weights == "distance":
         closeness = b.node("Reciprocal", b.node("Max", b.node("Sqrt", nearest), b.constant64(1e-9)))
         votes = b.node("Mul", votes, b.node("Unsqueeze", closeness, b.constant([2], np.int64)))
-    return _normalize(b, b.node("ReduceSum", votes, b.constant([1], np.int64), keepdims=0))
+    return _add_normalization(b, b.node("ReduceSum", votes, b.constant([1], np.int64), keepdims=0))
 
 
-def _normalize(b: GraphBuilder, amounts: str) -> str:
+def _add_normalization(b: GraphBuilder, amounts: str) -> str:
     """Divide ``(b, k)`` by its sum over the classes."""
     return b.node("Div", amounts, b.node("ReduceSum", amounts, b.constant([1], np.int64), keepdims=1))
 
 
-def _support_vectors(b: GraphBuilder, model: KernelSVC, x: str) -> str:
+def _add_support_vectors(b: GraphBuilder, model: KernelSVC, x: str) -> str:
     """One against one, then votes of all pairs plus their confidence, as scikit-learn's ``ovr``."""
-    kernel, n_classes, machine = _kernel(b, model, x), len(model.classes_), model.machine_
+    kernel, n_classes, machine = _add_kernel(b, model, x), len(model.classes_), model.machine_
     if n_classes == 2:
         return b.affine(kernel, machine.dual_coef_.T, machine.intercept_)
     pairs = list(combinations(range(n_classes), 2))
-    decisions = b.affine(kernel, _pairwise(machine, pairs), machine.intercept_)
+    decisions = b.affine(kernel, _make_pair_weights(machine, pairs), machine.intercept_)
     first, second = (np.eye(n_classes)[[pair[side] for pair in pairs]] for side in (0, 1))
     won = b.to_double(b.node("GreaterOrEqual", decisions, b.constant64(0)))
     votes = b.affine(won, first - second, second.sum(0))
@@ -140,7 +140,7 @@ def _support_vectors(b: GraphBuilder, model: KernelSVC, x: str) -> str:
     return b.node("Add", votes, b.node("Div", confidence, b.node("Mul", size, b.constant64(3))))
 
 
-def _pairwise(model: Any, pairs: list[tuple[int, int]]) -> Any:
+def _make_pair_weights(model: Any, pairs: list[tuple[int, int]]) -> Any:
     """Weights ``(n support vectors, n pairs)``; libsvm stores those of a class against all others."""
     of_class = np.repeat(np.arange(len(model.classes_)), model.n_support_)
     dual = np.asarray(model.dual_coef_, np.float64)
@@ -151,12 +151,12 @@ def _pairwise(model: Any, pairs: list[tuple[int, int]]) -> Any:
     return weights
 
 
-def _kernel(b: GraphBuilder, model: KernelSVC, x: str) -> str:
+def _add_kernel(b: GraphBuilder, model: KernelSVC, x: str) -> str:
     """``(b, n support vectors)`` float64."""
     if model.kernel == "rbf":
         return b.node(
             "Exp",
-            b.node("Mul", _squared_distances(b, x, model.support_vectors_), b.constant64(-model.gamma_)),
+            b.node("Mul", _add_squared_distances(b, x, model.support_vectors_), b.constant64(-model.gamma_)),
         )
     product = b.node(
         "MatMul", b.to_double(x), b.node("Transpose", b.constant64(model.support_vectors_), perm=[1, 0])
@@ -172,34 +172,36 @@ def _kernel(b: GraphBuilder, model: KernelSVC, x: str) -> str:
 # --- calibration and stacking -----------------------------------------------------------------------
 
 
-def _calibrated(b: GraphBuilder, model: CalibratedClassifierCV, x: str) -> str:
+def _add_calibrated(b: GraphBuilder, model: CalibratedClassifierCV, x: str) -> str:
     """Platt scaling of each class, normalised to sum 1; one model, calibrated out of fold."""
     (calibrated,) = model.calibrated_classifiers_
     slopes = [[c.a_ for c in calibrated.calibrators]]
     offsets = [c.b_ for c in calibrated.calibrators]
-    scores = _scores(b, calibrated.estimator, x)
+    scores = _add_scores(b, calibrated.estimator, x)
     raised = b.node("Add", b.node("Mul", scores, b.constant64(slopes)), b.constant64(offsets))
     chances = b.node("Sigmoid", b.node("Neg", raised))
-    return _two_classes(b, chances) if len(offsets) == 1 else _normalize(b, chances)
+    return _add_two_classes(b, chances) if len(offsets) == 1 else _add_normalization(b, chances)
 
 
-def _stacking(b: GraphBuilder, model: StackingClassifier, x: str) -> str:
+def _add_stacking(b: GraphBuilder, model: StackingClassifier, x: str) -> str:
     inputs = []
     for member, method in zip(model.estimators_, model.stack_method_, strict=True):
-        output = _scores(b, member, x) if method == "decision_function" else add_probabilities(b, member, x)
+        output = (
+            _add_scores(b, member, x) if method == "decision_function" else add_probabilities(b, member, x)
+        )
         if method == "predict_proba" and len(model.classes_) == 2:  # the other one is its complement
             output = b.node("Gather", output, b.constant([1], np.int64), axis=1)
         inputs.append(output)
     inputs += [b.to_double(x)] if model.passthrough else []
     final = model.final_estimator_
     scores = b.affine(b.node("Concat", *inputs, axis=1), final.coef_.T, final.intercept_)
-    return _softmax(b, scores, len(final.classes_))
+    return _add_softmax(b, scores, len(final.classes_))
 
 
 # --- trees -------------------------------------------------------------------------------------------
 
 
-def _sklearn_trees(b: GraphBuilder, model: Any, x: str) -> str:
+def _add_sklearn_trees(b: GraphBuilder, model: Any, x: str) -> str:
     """Forests, boosting, bagging: ``x (b, d)`` -> ``(b, k)`` float64.
 
     Raises:
@@ -218,7 +220,7 @@ def _sklearn_trees(b: GraphBuilder, model: Any, x: str) -> str:
     return b.to_double(b.embed(model_proto, x, "probabilities"))
 
 
-def _lightgbm(b: GraphBuilder, model: Any, x: str) -> str:
+def _add_lightgbm(b: GraphBuilder, model: Any, x: str) -> str:
     """LightGBM: ``x (b, d)`` -> ``(b, k)`` float64.
 
     Raises:
@@ -253,7 +255,7 @@ def _round_down(numbers: str) -> str:
     return " ".join(repr(float(one)) for one in low)
 
 
-def _catboost(b: GraphBuilder, model: Any, x: str) -> str:
+def _add_catboost(b: GraphBuilder, model: Any, x: str) -> str:
     """CatBoost: ``x (b, d)`` -> ``(b, k)`` float64."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "model.onnx"
@@ -269,12 +271,12 @@ def _catboost(b: GraphBuilder, model: Any, x: str) -> str:
 _Translation = Callable[[GraphBuilder, Any, str], str]
 
 _TRANSLATIONS: Mapping[type, _Translation] = {
-    SpanLogisticRegression: _logistic,
-    LogisticRegression: _logistic,
-    MLPClassifier: _perceptron,
-    KNeighborsClassifier: _neighbours,
-    CalibratedClassifierCV: _calibrated,
-    StackingClassifier: _stacking,
+    SpanLogisticRegression: _add_logistic,
+    LogisticRegression: _add_logistic,
+    MLPClassifier: _add_perceptron,
+    KNeighborsClassifier: _add_neighbours,
+    CalibratedClassifierCV: _add_calibrated,
+    StackingClassifier: _add_stacking,
     **dict.fromkeys(
         (
             RandomForestClassifier,
@@ -283,8 +285,8 @@ _TRANSLATIONS: Mapping[type, _Translation] = {
             BaggingClassifier,
             AdaBoostClassifier,
         ),
-        _sklearn_trees,
+        _add_sklearn_trees,
     ),
 }
 
-_FOREIGN: Mapping[str, _Translation] = {"lightgbm": _lightgbm, "catboost": _catboost}
+_FOREIGN: Mapping[str, _Translation] = {"lightgbm": _add_lightgbm, "catboost": _add_catboost}
