@@ -138,3 +138,29 @@ def test_bidirectional_equals_torch() -> None:
 def test_invalid_setting_is_refused(name: str, params: dict[str, Any], told: str) -> None:
     with pytest.raises(ConfigError, match=told):
         make_net(name, params, n_in=D, n_labels=N_LABELS)
+
+
+@pytest.mark.parametrize("name", ["lstm", "gru"])
+def test_recurrent_weights_begin_as_in_keras(name: str) -> None:
+    layer = make_net(name, {"hidden": 8}, n_in=D, n_labels=N_LABELS).recurrent.forwards[0]
+    for gate in layer.weight_hh_l0.chunk(4 if name == "lstm" else 3):
+        torch.testing.assert_close(gate @ gate.T, torch.eye(8), rtol=0, atol=1e-5)
+    forget = [0.0] * 8 + [1.0] * 8 + [0.0] * 16 if name == "lstm" else [0.0] * 24
+    assert (layer.bias_ih_l0 + layer.bias_hh_l0).tolist() == forget
+
+
+def test_lstm_remembers_over_100_frames() -> None:
+    """Only the first of 100 frames depends on the label."""
+    torch.manual_seed(0)
+    labels = torch.arange(64) % 2
+    x = 0.1 * torch.randn(64, 100, 2)
+    x[:, 0, 0] = 2.0 * labels - 1
+    params = {"hidden": 16, "n_layers": 1, "pooling": "last", "dropout": 0.0}
+    net = make_net("lstm", params, n_in=2, n_labels=2)
+    optimizer = torch.optim.Adam(net.parameters(), lr=0.01)
+    for _ in range(60):
+        loss = torch.nn.functional.cross_entropy(net(x, torch.full((64,), 100)), labels)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    assert loss < 0.2
