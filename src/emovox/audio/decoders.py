@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from emovox._arrays import Floats
 from emovox.audio.containers import is_truncated, ogg_needs_timestamps, repair_header
 from emovox.audio.source import ForwardReader, Reader
-from emovox.audio.validation import MAX_CHANNELS, frames_first, to_float32, validate_rate
+from emovox.audio.validation import MAX_CHANNELS, frames_first, to_array, to_float32, validate_rate
 from emovox.errors import AudioDecodeError, AudioError, AudioValueError, MissingExtraError
 
 __all__ = ["ArrayDecoder", "Decoder", "MediaDecoder", "SoundfileDecoder", "open_decoder"]
@@ -77,7 +77,7 @@ class ArrayDecoder:
 
     def __init__(self, x: Any, sample_rate: object) -> None:
         self.sample_rate = validate_rate(sample_rate)
-        self._frames = frames_first(np.asarray(x))
+        self._frames = frames_first(to_array(x))
         if not len(self._frames):
             raise AudioValueError("the array is empty; expected at least one sample")
         self.n_channels = self._frames.shape[1]

@@ -17,6 +17,7 @@ __all__ = [
     "MIN_RATE",
     "SAMPLE_RATE",
     "frames_first",
+    "to_array",
     "to_float32",
     "validate",
     "validate_rate",
@@ -67,6 +68,26 @@ def _whole(number: Any) -> int:
     if float(number) != int(number):
         raise ValueError
     return int(number)
+
+
+def to_array(x: Any) -> NDArray[Any]:
+    """Return samples as a numpy array.
+
+    Tensors of torch that numpy cannot read, with a gradient or in bfloat16, are converted by their own
+    methods.
+
+    Raises:
+        AudioValueError: numpy cannot convert it.
+    """
+    try:
+        return np.asarray(x)
+    except (TypeError, RuntimeError, ValueError) as error:
+        try:
+            return np.asarray(x.detach().cpu().float())
+        except (AttributeError, TypeError, RuntimeError):
+            raise AudioValueError(
+                f"got {type(x).__name__}, which numpy cannot convert ({error}); expected a numpy array"
+            ) from None
 
 
 def frames_first(x: NDArray[Any]) -> NDArray[Any]:
@@ -145,7 +166,7 @@ def validate(x: Any, sample_rate: object, *, empty_ok: bool = False) -> Floats:
     [[0.0, 0.5]]
     """
     rate = validate_rate(sample_rate)
-    frames = frames_first(np.asarray(x))
+    frames = frames_first(to_array(x))
     if not len(frames) and not empty_ok:
         raise AudioValueError("the array is empty; expected at least one sample")
     return np.array(to_float32(frames, rate).T, order="C")
