@@ -37,8 +37,8 @@ from emovox.bundles import (
     Features,
     Input,
     Licence,
-    Normaliser,
     Population,
+    SpeakerNormalization,
     Spec,
     load_bundle,
     write_bundle,
@@ -339,7 +339,7 @@ def bundled(model: Model, folder: Path, *, protocol: str, temperature: float = 1
         hop_s=1.0,
         min_s=0.5,
         clip_s=12.0,
-        normaliser=Normaliser(
+        normaliser=SpeakerNormalization(
             kind="speaker",
             shrink=model.config.shrink,
             population=Population(mean=tuple(population.mean.tolist()), std=tuple(population.std.tolist())),

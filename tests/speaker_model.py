@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from conftest import tiny_spec
-from emovox.bundles import Features, Input, Normaliser, Population
+from emovox.bundles import Features, Input, Population, SpeakerNormalization
 from emovox.features import find_feature_set
 from speech import DARK, voice
 
@@ -34,7 +34,7 @@ def speaker_spec(**changes: Any) -> Any:
     fields = {
         "name": "knows-voices",
         "input": Input(kind="vector", features=features),
-        "normaliser": Normaliser(kind="speaker", shrink=SHRINK, population=population),
+        "normaliser": SpeakerNormalization(kind="speaker", shrink=SHRINK, population=population),
         "temperature": 0.02,
         "clip_s": 6.0,
     }

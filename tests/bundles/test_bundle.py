@@ -63,7 +63,7 @@ def noises(*sizes: int) -> list[np.ndarray]:
 # ------------------------------------------------------------------------------------------ the good way
 
 
-def test_what_is_written_is_read_back(tmp_path: Path) -> None:
+def test_bundle_round_trip(tmp_path: Path) -> None:
     spec = tiny_spec(description="Stimmung; 感情", created="")
     written = write_bundle(tmp_path / "a" / "b", tiny_onnx(), spec)
     assert written.sha256 == hashlib.sha256(tiny_onnx()).hexdigest()
@@ -72,7 +72,7 @@ def test_what_is_written_is_read_back(tmp_path: Path) -> None:
     assert sorted(file.name for file in (tmp_path / "a" / "b").iterdir()) == ["model.onnx", "spec.json"]
 
 
-def test_logits_are_those_of_plain_numpy(tiny_bundle: Path) -> None:
+def test_logits_equal_numpy(tiny_bundle: Path) -> None:
     """The second road: the same band energies by hand."""
     import onnx
     from onnx import numpy_helper
@@ -87,7 +87,7 @@ def test_logits_are_those_of_plain_numpy(tiny_bundle: Path) -> None:
     np.testing.assert_allclose(load_bundle(tiny_bundle).logits([x])[0], expected, rtol=1e-3, atol=1e-3)
 
 
-def test_a_batch_answers_as_each_alone(tiny_bundle: Path) -> None:
+def test_batch_equals_single_runs(tiny_bundle: Path) -> None:
     bundle = load_bundle(tiny_bundle)
     sounds = noises(48000, 1, 8000, 70001, 63)
     together = bundle.logits(sounds)
@@ -97,7 +97,7 @@ def test_a_batch_answers_as_each_alone(tiny_bundle: Path) -> None:
     assert bundle.logits([]).shape == (0, len(LABELS))
 
 
-def test_one_session_serves_many_threads(tiny_bundle: Path) -> None:
+def test_bundle_in_many_threads(tiny_bundle: Path) -> None:
     bundle = load_bundle(tiny_bundle)
     sounds = noises(*range(8000, 24000, 2000))
     alone = [bundle.logits([x]) for x in sounds]
@@ -119,7 +119,7 @@ def test_one_session_serves_many_threads(tiny_bundle: Path) -> None:
 # ------------------------------------------------------------------------------------------ writing
 
 
-def test_nothing_is_overwritten_silently(bundle: Path) -> None:
+def test_existing_bundle_is_kept(bundle: Path) -> None:
     before = (bundle / "spec.json").read_bytes()
     with pytest.raises(BundleError, match="already holds"):
         write_bundle(bundle, tiny_onnx(seed=1), tiny_spec())
@@ -131,7 +131,7 @@ def test_nothing_is_overwritten_silently(bundle: Path) -> None:
     load_bundle(bundle)
 
 
-def test_the_spec_is_written_last(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_spec_is_written_last(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """An interrupted writer leaves no spec, and so nothing that looks complete."""
     real = Path.replace
 
@@ -148,7 +148,7 @@ def test_the_spec_is_written_last(bundle: Path, monkeypatch: pytest.MonkeyPatch)
         load_bundle(bundle)
 
 
-def test_a_bundle_that_cannot_be_read_is_not_written(tmp_path: Path) -> None:
+def test_unreadable_bundle_is_not_written(tmp_path: Path) -> None:
     with pytest.raises(BundleCorruptError, match=r"5 logits.*2 labels"):
         write_bundle(tmp_path / "b", tiny_onnx(), tiny_spec(("happy", "sad")))
     with pytest.raises(BundleCorruptError):
@@ -204,15 +204,13 @@ def test_a_bundle_that_cannot_be_read_is_not_written(tmp_path: Path) -> None:
         ({"taught": ["01234567"]}, "taught: expected a text"),
     ],
 )
-def test_a_wrong_spec_is_refused_and_the_key_is_named(
-    bundle: Path, changes: dict[str, Any], words: str
-) -> None:
+def test_wrong_spec_names_key(bundle: Path, changes: dict[str, Any], words: str) -> None:
     edit(bundle, **changes)
     with pytest.raises(BundleCorruptError, match=words):
         load_bundle(bundle)
 
 
-def test_a_memory_of_the_training_travels_and_older_bundles_have_none(bundle: Path) -> None:
+def test_training_hashes_are_kept(bundle: Path) -> None:
     edit(bundle, taught="01234567abcd+/AZ")
     found = load_bundle(bundle)
     copy = write_bundle(bundle / "copy", (bundle / "model.onnx").read_bytes(), found.spec)
@@ -221,13 +219,13 @@ def test_a_memory_of_the_training_travels_and_older_bundles_have_none(bundle: Pa
     assert load_bundle(bundle).spec.taught == ""
 
 
-def test_a_newer_schema_is_told_apart_from_damage(bundle: Path) -> None:
+def test_newer_schema_is_a_version_error(bundle: Path) -> None:
     edit(bundle, schema=SCHEMA + 1, a_key_of_tomorrow=1, labels=None)
     with pytest.raises(BundleVersionError, match="update emovox"):
         load_bundle(bundle)
 
 
-def test_inputs_this_version_cannot_make_ask_for_a_newer_one(bundle: Path) -> None:
+def test_unknown_input_is_a_version_error(bundle: Path) -> None:
     edit(bundle, input={"kind": "frames", "features": {"set": "mel-of-tomorrow", "digest": "0" * 16}})
     with pytest.raises(BundleVersionError, match=r"mel-of-tomorrow.*Update emovox"):
         load_bundle(bundle)
@@ -237,7 +235,7 @@ NO_SPECS = [b"", b"{", b"\xff\xfe{", b"[]", b"null", b"1", b"{} {}", b"[" * 100_
 
 
 @pytest.mark.parametrize("text", [*NO_SPECS, b'{"schema": 1, "schema": 1}'])
-def test_what_is_not_a_spec_is_refused(bundle: Path, text: bytes) -> None:
+def test_invalid_spec_is_refused(bundle: Path, text: bytes) -> None:
     (bundle / "spec.json").write_bytes(text)
     with pytest.raises(BundleCorruptError, match=r"spec\.json"):
         load_bundle(bundle)
@@ -251,7 +249,7 @@ JSON = st.recursive(
 
 
 @given(key=st.sampled_from([field.name for field in dataclasses.fields(Spec)]), value=JSON)
-def test_any_value_of_any_key_is_taken_or_refused_in_words(
+def test_spec_value_fuzz(
     tiny_bundle: Path, tmp_path_factory: pytest.TempPathFactory, key: str, value: Any
 ) -> None:
     folder = tmp_path_factory.getbasetemp() / "any"
@@ -272,7 +270,7 @@ def test_any_value_of_any_key_is_taken_or_refused_in_words(
 # ------------------------------------------------------------------------------------------ the files' door
 
 
-def test_a_changed_byte_is_noticed(bundle: Path) -> None:
+def test_changed_model_is_refused(bundle: Path) -> None:
     file = bundle / "model.onnx"
     data = bytearray(file.read_bytes())
     data[len(data) // 2] ^= 1
@@ -282,14 +280,14 @@ def test_a_changed_byte_is_noticed(bundle: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["model.onnx", "spec.json"])
-def test_a_missing_file_is_named(bundle: Path, name: str) -> None:
+def test_missing_file_is_named(bundle: Path, name: str) -> None:
     (bundle / name).unlink()
     with pytest.raises(BundleCorruptError, match=rf"{name} is missing"):
         load_bundle(bundle)
 
 
 @pytest.mark.parametrize("name", ["nowhere", "file", "a\0b", "loop", ""])
-def test_no_folder_no_bundle(tmp_path: Path, name: str) -> None:
+def test_missing_folder(tmp_path: Path, name: str) -> None:
     (tmp_path / "file").write_text("{}")
     (tmp_path / "loop").symlink_to(tmp_path / "loop")
     path = str(tmp_path / name) if name else str(tmp_path / "x" / "y")
@@ -298,7 +296,7 @@ def test_no_folder_no_bundle(tmp_path: Path, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["model.onnx", "spec.json"])
-def test_links_that_loop_pipes_and_folders_are_refused(bundle: Path, name: str) -> None:
+def test_irregular_files_are_refused(bundle: Path, name: str) -> None:
     file = bundle / name
     file.unlink()
     file.symlink_to(file)
@@ -315,13 +313,13 @@ def test_links_that_loop_pipes_and_folders_are_refused(bundle: Path, name: str) 
 
 
 @pytest.mark.parametrize(("name", "limit"), [("model.onnx", MAX_MODEL_BYTES), ("spec.json", MAX_SPEC_BYTES)])
-def test_a_giant_file_is_refused_before_it_is_read(bundle: Path, name: str, limit: int) -> None:
+def test_giant_file_is_not_read(bundle: Path, name: str, limit: int) -> None:
     os.truncate(bundle / name, limit + 1)
     with pytest.raises(BundleCorruptError, match="bytes"):
         load_bundle(bundle)
 
 
-def test_files_behind_links_are_read(bundle: Path, tmp_path: Path) -> None:
+def test_symlinked_files_are_read(bundle: Path, tmp_path: Path) -> None:
     """Download caches keep blobs elsewhere and link to them."""
     blob = tmp_path / "blob"
     (bundle / "model.onnx").rename(blob)
@@ -350,7 +348,7 @@ def outside(tensor: Any, where: str) -> None:
 
 @pytest.mark.parametrize("where", ["weights.bin", "/etc/passwd", "*/_ORT_MEM_ADDR_/*"])
 @pytest.mark.parametrize("place", ["initializer", "constant", "subgraph", "function", "sparse"])
-def test_weights_outside_of_the_file_are_refused(bundle: Path, where: str, place: str) -> None:
+def test_external_data_is_refused(bundle: Path, where: str, place: str) -> None:
     from onnx import TensorProto, helper
 
     tensor = TensorProto(name="bias", data_type=1, dims=[5])
@@ -394,14 +392,14 @@ def other_type(model: Any) -> None:
 
 
 @pytest.mark.parametrize("change", [rename_input, drop_output, fix_length, other_type])
-def test_a_graph_with_other_ports_is_refused(bundle: Path, change: Callable[[Any], None]) -> None:
+def test_wrong_ports_are_refused(bundle: Path, change: Callable[[Any], None]) -> None:
     put_model(bundle, changed(change))
     with pytest.raises(BundleCorruptError, match="graph"):
         load_bundle(bundle)
 
 
 @pytest.mark.parametrize("model", [b"", b"\x00", b"text, not a graph", b"\xff" * 40, b"\x08\x09"])
-def test_bytes_that_are_no_graph_are_refused(bundle: Path, model: bytes) -> None:
+def test_invalid_graph_is_refused(bundle: Path, model: bytes) -> None:
     put_model(bundle, model)
     with pytest.raises(BundleCorruptError):
         load_bundle(bundle)
@@ -421,7 +419,7 @@ def test_deep_nesting_is_refused(bundle: Path) -> None:
         load_bundle(bundle)
 
 
-def test_answers_that_are_not_finite_are_refused(bundle: Path) -> None:
+def test_non_finite_output_is_refused(bundle: Path) -> None:
     def change(model: Any) -> None:
         from onnx import numpy_helper
 
@@ -434,7 +432,7 @@ def test_answers_that_are_not_finite_are_refused(bundle: Path) -> None:
         opened.logits(noises(800))
 
 
-def test_a_graph_that_fails_at_work_says_so(bundle: Path) -> None:
+def test_failing_graph_raises(bundle: Path) -> None:
     def change(model: Any) -> None:
         from onnx import helper
 
@@ -450,7 +448,7 @@ def test_a_graph_that_fails_at_work_says_so(bundle: Path) -> None:
         opened.logits(noises(801))
 
 
-def test_a_spec_checks_itself_however_it_is_made() -> None:
+def test_spec_validates_itself() -> None:
     spec = tiny_spec(
         labels=["sad", "calm"],
         temperature=2,

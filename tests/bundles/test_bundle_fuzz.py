@@ -224,7 +224,7 @@ def put_case(folder: Path, case: int, model: bytes, spec: bytes) -> None:
 
 def whole_bundles() -> list[tuple[bytes, bytes]]:
     """A model and its spec for every kind of input; half of the cases are waveforms."""
-    from emovox.bundles import Features, Input, Normaliser, Population
+    from emovox.bundles import Features, Input, Population, SpeakerNormalization
     from emovox.features import find_feature_set
 
     made = [(tiny_onnx(), tiny_spec())] * 2
@@ -233,7 +233,7 @@ def whole_bundles() -> list[tuple[bytes, bytes]]:
         wanted = Features(**features.reference(), columns=features.columns)
         n = len(features.columns)
         population = Population(mean=(0.5,) * n, std=(2.0,) * n)
-        normaliser = Normaliser(kind="speaker", shrink=5.0, population=population)
+        normaliser = SpeakerNormalization(kind="speaker", shrink=5.0, population=population)
         spec = tiny_spec(
             input=Input(kind=kind, features=wanted), normaliser=normaliser if kind == "vector" else None
         )

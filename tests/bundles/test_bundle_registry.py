@@ -29,14 +29,14 @@ def embedded(tiny_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     return tmp_path / "models"
 
 
-def test_embedded_models_are_listed_the_default_first(embedded: Path) -> None:
+def test_default_model_is_listed_first(embedded: Path) -> None:
     found = registry.models()
     assert [known.name for known in found] == ["default", "alpha", "zeta"]
     assert all(known.path == embedded / known.name for known in found)
     assert found[0].spec.labels == emovox.load("alpha").labels
 
 
-def test_a_name_a_path_and_nothing_at_all(
+def test_load_by_name_and_path(
     embedded: Path, tiny_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     x = np.random.default_rng(0).standard_normal(16_000) * 0.1
@@ -52,20 +52,20 @@ def test_a_name_a_path_and_nothing_at_all(
 
 
 @pytest.mark.parametrize("name", ["defualt", "nowhere/x", "a\0b", "", "~nobody-of-that-name/x"])
-def test_an_unknown_name_is_answered_with_the_known_ones(embedded: Path, name: str) -> None:
+def test_unknown_name_lists_models(embedded: Path, name: str) -> None:
     if not name:
         name = str(embedded / "default" / "spec.json")
     with pytest.raises(BundleNotFoundError, match="default, alpha, zeta"):
         emovox.load(name)
 
 
-def test_a_damaged_model_is_named(embedded: Path) -> None:
+def test_damaged_model_is_named(embedded: Path) -> None:
     (embedded / "alpha" / "spec.json").write_text("{")
     with pytest.raises(BundleCorruptError, match="alpha"):
         registry.models()
 
 
-def test_threads_and_vad_reach_the_model(tiny_bundle: Path) -> None:
+def test_load_passes_threads_and_vad(tiny_bundle: Path) -> None:
     model = emovox.load(tiny_bundle, threads=2, vad="off")
     quality = model.predict(np.ones(16_000) * 0.1, sample_rate=16_000).quality
     assert quality is not None
@@ -74,13 +74,13 @@ def test_threads_and_vad_reach_the_model(tiny_bundle: Path) -> None:
 
 
 @pytest.mark.parametrize("threads", [0, -1, "two", True])
-def test_impossible_threads_are_the_callers_slip_and_no_damage(tiny_bundle: Path, threads: Any) -> None:
+def test_impossible_threads(tiny_bundle: Path, threads: Any) -> None:
     with pytest.raises(ConfigError, match="threads is"):
         emovox.load(tiny_bundle, threads=threads)
 
 
 @absent
-def test_the_embedded_default_hears_a_voice() -> None:
+def test_embedded_default_predicts() -> None:
     model = emovox.load()
     assert model.labels == emovox.EMOTIONS
     t = np.arange(32_000) / 16_000

@@ -17,7 +17,16 @@ from hypothesis import strategies as st
 
 import emovox.features
 from conftest import LABELS, tiny_features_onnx, tiny_spec
-from emovox.bundles import Bundle, Features, Input, Normaliser, Population, Spec, load_bundle, write_bundle
+from emovox.bundles import (
+    Bundle,
+    Features,
+    Input,
+    Population,
+    SpeakerNormalization,
+    Spec,
+    load_bundle,
+    write_bundle,
+)
 from emovox.bundles.front_end import MAX_PARAMETER
 from emovox.errors import (
     BundleCorruptError,
@@ -83,20 +92,20 @@ def by_hand(model: Recognizer, x: np.ndarray) -> np.ndarray:
     return np.asarray(row @ weights.astype(np.float32))
 
 
-def test_the_graph_hears_the_sets_own_numbers(model: Recognizer) -> None:
+def test_graph_gets_feature_values(model: Recognizer) -> None:
     sounds = [voice(2.0), voice(3.1, pitch_hz=220, formants_hz=DARK)]
     expected = np.stack([by_hand(model, x) for x in sounds])
     np.testing.assert_allclose(model.logits(sounds), expected, atol=1e-5)
     assert np.ptp(expected, axis=0).max() > 1e-3  # the two sounds differ
 
 
-def test_a_spec_survives_json(model: Recognizer) -> None:
+def test_spec_json_round_trip(model: Recognizer) -> None:
     spec = model.spec
     assert Spec.from_json(spec.to_json().encode()) == spec
     assert json.loads(spec.to_json())["input"]["features"]["set"] in (VECTOR, FRAMES)
 
 
-def test_alone_as_in_a_batch(model: Recognizer) -> None:
+def test_single_feature_run_equals_batch(model: Recognizer) -> None:
     sounds = [voice(s, pitch_hz=100 + 40 * s) for s in (0.6, 2.0, 3.3)]
     alone = np.concatenate([model.logits([x]) for x in sounds])
     np.testing.assert_allclose(model.logits(sounds), alone, atol=1e-6)
@@ -131,12 +140,12 @@ def test_any_chunking_gives_the_same_windows(model: Recognizer, sizes: list[int]
     assert found + stream.flush() == expected
 
 
-def test_silence_and_scraps_abstain_before_any_feature(model: Recognizer) -> None:
+def test_unusable_sound_computes_no_features(model: Recognizer) -> None:
     assert model.predict(pause(2.0), sample_rate=16_000).reason == "silence"
     assert model.predict(voice(0.2), sample_rate=16_000).reason == "too_short"
 
 
-def test_many_workers_answer_as_one(model: Recognizer, tmp_path: Path) -> None:
+def test_workers_give_equal_results(model: Recognizer, tmp_path: Path) -> None:
     import soundfile
 
     files = [tmp_path / f"{i}.wav" for i in range(3)]
@@ -147,7 +156,7 @@ def test_many_workers_answer_as_one(model: Recognizer, tmp_path: Path) -> None:
     assert pickle.loads(pickle.dumps(model)).predict(files[0]) == alone[0]
 
 
-def test_threads_share_a_model(model: Recognizer) -> None:
+def test_threads_share_model(model: Recognizer) -> None:
     sounds = [voice(1.0, pitch_hz=100 + 20 * i) for i in range(6)]
     expected = [model.predict(x, sample_rate=16_000) for x in sounds]
     found: dict[int, Any] = {}
@@ -162,7 +171,7 @@ def test_threads_share_a_model(model: Recognizer) -> None:
     assert [found[i] for i in range(len(sounds))] == expected
 
 
-def test_named_columns_come_in_the_order_of_the_graph() -> None:
+def test_column_order_of_graph() -> None:
     columns = find_feature_set(VECTOR).columns
     some = (columns[150], columns[3], columns[40])
     x = voice(1.5)
@@ -180,7 +189,7 @@ def test_overrides_are_computed() -> None:
         Bundle(spec_of(same_name), tiny_features_onnx(180))
 
 
-def test_missing_values_reach_the_graph_as_nan(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_values_are_nan(monkeypatch: pytest.MonkeyPatch) -> None:
     def holes(x: np.ndarray, rate: int) -> np.ndarray:
         return np.array([np.nan, float(len(x))], np.float32)
 
@@ -220,19 +229,19 @@ def test_another_digest_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
         ({"columns": ("mfcc_01_mean", "loudness")}, BundleCorruptError, "'loudness'"),
     ],
 )
-def test_features_that_cannot_be_had(changes: dict[str, Any], error: type[Exception], told: str) -> None:
+def test_unavailable_features(changes: dict[str, Any], error: type[Exception], told: str) -> None:
     features = wanted(VECTOR)
     spec = spec_of(replace(features, **changes))
     with pytest.raises(error, match=told):
         Bundle(spec, tiny_features_onnx(180))
 
 
-def test_a_set_of_another_kind_is_refused() -> None:
+def test_set_of_other_kind() -> None:
     with pytest.raises(BundleCorruptError, match="takes frames, its features 'seed-180' are vector"):
         Bundle(spec_of(wanted(VECTOR), "frames"), tiny_features_onnx(180, frames=True))
 
 
-def test_a_missing_extra_is_told_when_the_bundle_opens(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_extra_at_open(monkeypatch: pytest.MonkeyPatch) -> None:
     def absent(x: np.ndarray, rate: int) -> np.ndarray:
         raise MissingExtraError("the set 'far'", "opensmile")
 
@@ -249,21 +258,19 @@ def test_a_missing_extra_is_told_when_the_bundle_opens(monkeypatch: pytest.Monke
         lambda x, rate: (_ for _ in ()).throw(MemoryError()),
     ],
 )
-def test_features_that_fail_are_the_bundles_fault(
-    monkeypatch: pytest.MonkeyPatch, compute: Callable[..., Any]
-) -> None:
+def test_failing_features(monkeypatch: pytest.MonkeyPatch, compute: Callable[..., Any]) -> None:
     put(monkeypatch, made("bad", compute))
     with pytest.raises(BundleCorruptError, match=r"features 'bad' failed"):
         bundle_of(wanted("bad"))
 
 
-def test_no_frame_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_sound_without_frames(monkeypatch: pytest.MonkeyPatch) -> None:
     put(monkeypatch, made("none", lambda x, rate: np.zeros((0, 2), np.float32), kind="frames"))
     with pytest.raises(BundleCorruptError, match="no frame fits"):
         bundle_of(wanted("none"), "frames")
 
 
-def test_a_graph_of_another_width_is_refused() -> None:
+def test_graph_of_other_width() -> None:
     with pytest.raises(BundleCorruptError, match=r"takes 181 features, spec\.json names 180"):
         Bundle(spec_of(wanted(VECTOR)), tiny_features_onnx(181))
 
@@ -286,9 +293,7 @@ def reshaped(change: Callable[[Any], None], *, frames: bool) -> bytes:
         (lambda m: setattr(m.graph.output[0], "name", "row") or None, "cannot be used"),
     ],
 )
-def test_ports_are_as_strict_as_those_of_waveforms(
-    change: Callable[[Any], None], told: str, frames: bool
-) -> None:
+def test_feature_ports_are_strict(change: Callable[[Any], None], told: str, frames: bool) -> None:
     spec = spec_of(wanted(FRAMES if frames else VECTOR), "frames" if frames else "vector")
     with pytest.raises(BundleCorruptError, match=told):
         Bundle(spec, reshaped(change, frames=frames))
@@ -298,7 +303,7 @@ def dim(model: Any, axis: int) -> Any:
     return model.graph.input[0].type.tensor_type.shape.dim[axis]
 
 
-def test_a_waveform_graph_is_no_graph_on_features(tiny_bundle: Path) -> None:
+def test_waveform_graph_with_feature_spec(tiny_bundle: Path) -> None:
     model = (tiny_bundle / "model.onnx").read_bytes()
     with pytest.raises(BundleCorruptError, match=r"it takes .*waveform.*expected .*features"):
         Bundle(spec_of(wanted(VECTOR)), model)
@@ -316,15 +321,15 @@ def test_a_waveform_graph_is_no_graph_on_features(tiny_bundle: Path) -> None:
         ({"kind": "waveform", "features": {"set": "x", "digest": "0" * 16}}, "front end in the graph"),
     ],
 )
-def test_a_spec_that_names_features_wrongly(values: dict[str, Any], told: str) -> None:
+def test_wrong_feature_spec(values: dict[str, Any], told: str) -> None:
     text = json.dumps(tiny_spec(sha256="0" * 64).to_dict() | {"input": values})
     with pytest.raises(ValueError, match=told):
         Spec.from_json(text.encode())
 
 
-def normaliser(n: int = 180, **changes: Any) -> Normaliser:
+def normaliser(n: int = 180, **changes: Any) -> SpeakerNormalization:
     fields = {"kind": "speaker", "shrink": 5.0, "population": Population(mean=(0.0,) * n, std=(1.0,) * n)}
-    return Normaliser(**(fields | changes))
+    return SpeakerNormalization(**(fields | changes))
 
 
 @pytest.mark.parametrize(
@@ -341,12 +346,12 @@ def normaliser(n: int = 180, **changes: Any) -> Normaliser:
         (lambda: tiny_spec(normaliser=normaliser()), "front end in the graph"),
     ],
 )
-def test_a_normaliser_that_contradicts(make: Callable[[], Any], told: str) -> None:
+def test_contradicting_normalizer(make: Callable[[], Any], told: str) -> None:
     with pytest.raises(ValueError, match=told):
         make()
 
 
-def test_a_waveform_model_loads_no_features(tiny_bundle: Path) -> None:
+def test_waveform_model_imports_no_features(tiny_bundle: Path) -> None:
     import subprocess
     import sys
 
@@ -356,7 +361,7 @@ def test_a_waveform_model_loads_no_features(tiny_bundle: Path) -> None:
     assert emovox.features  # it would have been found
 
 
-def test_predicting_on_features_needs_numpy_alone(folder: Path) -> None:
+def test_feature_models_need_numpy_only(folder: Path) -> None:
     import subprocess
     import sys
 
@@ -386,9 +391,7 @@ KEYS = ["mfcc.n_mfcc", "mel.n_mels", "mel.f_max", "chroma.tuning", "window", "n_
     overrides=st.dictionaries(st.sampled_from(KEYS) | st.text(max_size=8), JSON, max_size=3),
     columns=st.none() | st.lists(st.sampled_from(["mel_001_mean", "", "x"]), max_size=3),
 )
-def test_any_overrides_are_taken_or_refused_in_words(
-    overrides: dict[str, Any], columns: list[str] | None
-) -> None:
+def test_overrides_fuzz(overrides: dict[str, Any], columns: list[str] | None) -> None:
     values = {"set": VECTOR, "overrides": overrides, "digest": "0" * 16, "columns": columns}
     if columns is not None and (not columns or len({*columns}) < len(columns)):
         with pytest.raises(ValueError, match="columns: "):
@@ -398,5 +401,5 @@ def test_any_overrides_are_taken_or_refused_in_words(
         Bundle(spec_of(Features.from_dict(values)), tiny_features_onnx(180))
 
 
-def test_voices_of_the_helpers_differ() -> None:
+def test_synthetic_voices_differ() -> None:
     assert not np.array_equal(voice(1.0, formants_hz=BRIGHT), voice(1.0, formants_hz=DARK))

@@ -66,7 +66,7 @@ def test_enroll_then_predict(run: Run, bundle: Path, clips: list[Path], tmp_path
 @pytest.mark.parametrize(
     "options", [["--adapt"], ["--profile", "me.json"], ["--profile", "me.json", "--adapt"]]
 )
-def test_a_timeline_takes_a_profile_and_learns(
+def test_timeline_with_profile_and_adapt(
     run: Run,
     bundle: Path,
     clips: list[Path],
@@ -87,9 +87,7 @@ def test_a_timeline_takes_a_profile_and_learns(
     assert expected != [segment.to_dict() for segment in model.timeline("talk.wav")]
 
 
-def test_what_cannot_be_learnt_from_is_said_and_costs_no_other(
-    run: Run, bundle: Path, clips: list[Path], tmp_path: Path
-) -> None:
+def test_unusable_files_are_reported(run: Run, bundle: Path, clips: list[Path], tmp_path: Path) -> None:
     soundfile.write(tmp_path / "silence.wav", pause(2.0), 16_000)
     file = tmp_path / "me.json"
     code, _, err = run(
@@ -101,7 +99,7 @@ def test_what_cannot_be_learnt_from_is_said_and_costs_no_other(
     assert Profile.load(file).n_clips == 1
 
 
-def test_nothing_learnt_writes_nothing(run: Run, bundle: Path, tmp_path: Path) -> None:
+def test_no_profile_without_clips(run: Run, bundle: Path, tmp_path: Path) -> None:
     file = tmp_path / "me.json"
     code, _, err = run("enroll", tmp_path / "gone.wav", "-o", file, "--model", bundle)
     assert code == 2
@@ -109,7 +107,7 @@ def test_nothing_learnt_writes_nothing(run: Run, bundle: Path, tmp_path: Path) -
     assert not file.exists()
 
 
-def test_output_is_never_replaced_silently(run: Run, bundle: Path, clips: list[Path], tmp_path: Path) -> None:
+def test_existing_output_is_kept(run: Run, bundle: Path, clips: list[Path], tmp_path: Path) -> None:
     file = tmp_path / "me.json"
     file.write_text("mine")
     code, _, err = run("enroll", clips[0], "-o", file, "--model", bundle)
@@ -126,7 +124,7 @@ def test_output_is_never_replaced_silently(run: Run, bundle: Path, clips: list[P
     assert "folder that exists" in err
 
 
-def test_a_model_or_a_profile_that_does_not_fit_is_the_requests_fault(
+def test_wrong_model_or_profile(
     run: Run, bundle: Path, clips: list[Path], tmp_path: Path, tiny_bundle: Path
 ) -> None:
     file = tmp_path / "me.json"

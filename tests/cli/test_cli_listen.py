@@ -76,9 +76,7 @@ def timeline(file: Path, bundle: Path, **options: Any) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("suffix", ["wav", "flac"])
-def test_the_segments_are_those_of_the_saved_file(
-    run: Run, tmp_path: Path, tiny_bundle: Path, suffix: str
-) -> None:
+def test_segments_equal_saved_file(run: Run, tmp_path: Path, tiny_bundle: Path, suffix: str) -> None:
     file = tmp_path / f"heard.{suffix}"
     code, out, err = run("--json", "--seconds", 20, "--save", file)
     assert code == 0, err
@@ -91,7 +89,7 @@ def test_the_segments_are_those_of_the_saved_file(
     assert [row["end_s"] for row in rows(out, "window")] == [float(n) for n in range(1, 21)]
 
 
-def test_options_reach_the_model(run: Run, tmp_path: Path, tiny_bundle: Path) -> None:
+def test_listen_options(run: Run, tmp_path: Path, tiny_bundle: Path) -> None:
     file = tmp_path / "heard.wav"
     how = ("--labels", "anger,sad", "--vad", "off", "--window-s", 2, "--hop-s", 0.5)
     code, out, _ = run("--json", "--seconds", 5, "--save", file, *how)
@@ -102,7 +100,7 @@ def test_options_reach_the_model(run: Run, tmp_path: Path, tiny_bundle: Path) ->
     assert len(rows(out, "window")) == 10
 
 
-def test_a_voice_that_is_known(run: Run, tmp_path: Path) -> None:
+def test_listen_with_profile(run: Run, tmp_path: Path) -> None:
     bundle, me, file = (tmp_path / name for name in ("bundle", "me.json", "heard.wav"))
     write_bundle(bundle, tiny_features_onnx(180), speaker_spec())
     emovox.load(bundle).enroll(EXAMPLES[:2]).save(me)
@@ -117,7 +115,7 @@ def test_a_voice_that_is_known(run: Run, tmp_path: Path) -> None:
     assert segments[0] != segments[1] != segments[2]
 
 
-def test_for_people(run: Run) -> None:
+def test_listen_table(run: Run) -> None:
     code, out, err = run("--seconds", 8)
     assert code == 0
     assert "expressed" in out.splitlines()[0]
@@ -126,7 +124,7 @@ def test_for_people(run: Run) -> None:
     assert "listening to mic, 48000 Hz" in err
 
 
-def test_unplugged(run: Run, library: FakeLibrary, tmp_path: Path, tiny_bundle: Path) -> None:
+def test_unplugged_microphone(run: Run, library: FakeLibrary, tmp_path: Path, tiny_bundle: Path) -> None:
     library.speed = 1  # silence stands for time that really passes
     file = tmp_path / "heard.wav"
 
@@ -149,9 +147,7 @@ def test_unplugged(run: Run, library: FakeLibrary, tmp_path: Path, tiny_bundle: 
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_the_end_that_somebody_asks_for(
-    run: Run, tmp_path: Path, tiny_bundle: Path, number: signal.Signals
-) -> None:
+def test_signals_end_listening(run: Run, tmp_path: Path, tiny_bundle: Path, number: signal.Signals) -> None:
     file = tmp_path / "heard.wav"
     threading.Timer(0.6, os.kill, (os.getpid(), number)).start()
     code, out, _ = run("--json", "--save", file)
@@ -161,7 +157,7 @@ def test_the_end_that_somebody_asks_for(
     assert segments[-1]["end_s"] > soundfile.info(file).duration - 2
 
 
-def test_what_is_refused_before_anything_is_heard(run: Run, library: FakeLibrary, tmp_path: Path) -> None:
+def test_options_are_checked_first(run: Run, library: FakeLibrary, tmp_path: Path) -> None:
     there = tmp_path / "there.wav"
     there.write_bytes(b"x")
     for options, told in (
@@ -184,7 +180,7 @@ def test_what_is_refused_before_anything_is_heard(run: Run, library: FakeLibrary
     assert (code, out) == (0, "*   0  mic  (Fake, 48000 Hz)\n")
 
 
-def test_no_microphone_is_told(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_microphone(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("emovox.audio.microphone.devices", list)
     code, out, said = run("--devices")
     assert (code, out) == (0, "")
@@ -225,7 +221,7 @@ def test_bars(monkeypatch: pytest.MonkeyPatch) -> None:
     assert not Bars(["happy"])._is_shown
 
 
-def test_without_the_extra(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_missing_mic_extra(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setitem(sys.modules, "sounddevice", None)
     assert main(["listen", "--seconds", "1"]) == 2
     assert "[mic]'" in capsys.readouterr().err
@@ -260,7 +256,7 @@ def test_a_virtual_microphone(tmp_path: Path, tiny_bundle: Path) -> None:
     assert np.corrcoef(y[lag : lag + len(x)], x)[0, 1] > 0.95  # 1 unless the machine is too busy to play
 
 
-def test_the_notice(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_notice(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     screen = Terminal()
     monkeypatch.setattr(sys, "stdout", screen)
     assert run("--seconds", 1)[0] == 0

@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from conftest import LABELS, tiny_features_onnx
-from emovox.bundles import Bundle, Features, Normaliser, Population, load_bundle, write_bundle
+from emovox.bundles import Bundle, Features, Population, SpeakerNormalization, load_bundle, write_bundle
 from emovox.errors import AudioError, BundleCorruptError, ConfigError, ProfileError
 from emovox.features import find_feature_set
 from emovox.inference.adaptation import MAX_PROFILE_BYTES, Profile, RunningStatistics
@@ -62,7 +62,7 @@ def by_hand(model: Recognizer, x: np.ndarray, known: list[np.ndarray]) -> np.nda
 
 
 @pytest.mark.parametrize("n_known", [0, 1, 2, 3])
-def test_rows_are_normalised_by_the_voice_as_far_as_it_is_known(model: Recognizer, n_known: int) -> None:
+def test_profile_formula(model: Recognizer, n_known: int) -> None:
     x = voice(1.5, pitch_hz=140)
     known = SPEECH[:n_known]
     profile = model.enroll(known, sample_rate=RATE) if known else None
@@ -70,7 +70,7 @@ def test_rows_are_normalised_by_the_voice_as_far_as_it_is_known(model: Recognize
     np.testing.assert_allclose(list(answer.scores.values()), by_hand(model, x, known), atol=2e-4)
 
 
-def test_a_profile_changes_answers(model: Recognizer, me: Profile) -> None:
+def test_profile_changes_scores(model: Recognizer, me: Profile) -> None:
     x = SPEECH[0]
     without = model.predict(x, sample_rate=RATE)
     told = model.predict(x, sample_rate=RATE, profile=me)
@@ -82,7 +82,7 @@ def test_a_profile_changes_answers(model: Recognizer, me: Profile) -> None:
     )
 
 
-def test_every_way_in_takes_it(model: Recognizer, me: Profile, tmp_path: Path) -> None:
+def test_all_methods_take_profile(model: Recognizer, me: Profile, tmp_path: Path) -> None:
     file = tmp_path / "x.wav"
     soundfile.write(file, np.stack([SPEECH[1], SPEECH[1]], 1), RATE, subtype="FLOAT")
     one = model.predict(file, profile=me)
@@ -98,7 +98,7 @@ def test_every_way_in_takes_it(model: Recognizer, me: Profile, tmp_path: Path) -
 # ------------------------------------------------------------------------------------------ it is learnt
 
 
-def test_it_holds_the_statistics_of_the_rows(me: Profile) -> None:
+def test_profile_holds_row_statistics(me: Profile) -> None:
     rows = rows_of(SPEECH)
     np.testing.assert_allclose(np.array(me.mean, float), rows.mean(0), rtol=1e-12)
     np.testing.assert_allclose(np.array(me.variance, float), rows.var(0), rtol=1e-9, atol=1e-12)
@@ -108,7 +108,7 @@ def test_it_holds_the_statistics_of_the_rows(me: Profile) -> None:
     assert "3 clips, 3.6 s, 180 columns" in repr(me)
 
 
-def test_file_by_file_is_all_at_once(model: Recognizer, me: Profile) -> None:
+def test_merged_equals_joint_enrolment(model: Recognizer, me: Profile) -> None:
     parts = [model.enroll([x], sample_rate=RATE) for x in SPEECH]
     together = parts[2].merge(parts[0]).merge(parts[1])
     assert (together.n_clips, together.counts) == (me.n_clips, me.counts)
@@ -122,7 +122,7 @@ ROWS = st.lists(st.lists(st.floats(-1e6, 1e6) | st.just(float("nan")), min_size=
 
 
 @given(first=ROWS, then=ROWS)
-def test_sums_are_the_statistics_whatever_is_missing(first: list[Any], then: list[Any]) -> None:
+def test_statistics_with_missing_values(first: list[Any], then: list[Any]) -> None:
     features = Features(set="x", digest="0" * 16)
     sums, other = RunningStatistics("m 1", features), RunningStatistics("m 1", features)
     for into, rows in ((sums, first), (other, then)):
@@ -143,7 +143,7 @@ def test_sums_are_the_statistics_whatever_is_missing(first: list[Any], then: lis
             assert profile.variance[place] is None
 
 
-def test_a_long_recording_is_learnt_window_by_window(model: Recognizer) -> None:
+def test_long_recording_enrolls_windows(model: Recognizer) -> None:
     x = np.concatenate([voice(4.0), voice(4.0, pitch_hz=200), voice(2.5, pitch_hz=150)])
     window = round(model.spec.window_s * RATE)
     windows = [x[at : at + window] for at in (0, window, 2 * window)]
@@ -152,7 +152,7 @@ def test_a_long_recording_is_learnt_window_by_window(model: Recognizer) -> None:
     np.testing.assert_allclose(np.array(profile.mean, float), rows_of(windows).mean(0), rtol=1e-6)
 
 
-def test_pauses_of_a_long_recording_teach_nothing(model: Recognizer) -> None:
+def test_pauses_are_not_enrolled(model: Recognizer) -> None:
     x = np.concatenate([pause(8.0), voice(3.0), pause(7.0)])
     assert model.enroll([x], sample_rate=RATE, vad="on").n_clips == 2
 
@@ -160,12 +160,12 @@ def test_pauses_of_a_long_recording_teach_nothing(model: Recognizer) -> None:
 @pytest.mark.parametrize(
     ("x", "reason"), [(pause(2.0), "silence"), (voice(0.2), "too_short"), (pause(30.0), "silence")]
 )
-def test_what_teaches_nothing_is_refused(model: Recognizer, x: np.ndarray, reason: str) -> None:
+def test_unusable_recordings_are_refused(model: Recognizer, x: np.ndarray, reason: str) -> None:
     with pytest.raises(ProfileError, match=f"the sound: nothing .* {reason}"):
         model.enroll([SPEECH[0], x], sample_rate=RATE, vad="on")
 
 
-def test_nothing_and_a_single_path_are_refused(model: Recognizer, tmp_path: Path) -> None:
+def test_enroll_needs_a_list(model: Recognizer, tmp_path: Path) -> None:
     with pytest.raises(ProfileError, match="nothing to enroll"):
         model.enroll([])
     with pytest.raises(ConfigError, match="expected several"):
@@ -182,7 +182,7 @@ def windows_of(model: Recognizer, x: np.ndarray, *, adapt: bool = True, **option
     return [found for found in stream.push(x) + stream.flush() if isinstance(found, Window)]
 
 
-def test_a_stream_knows_its_past_and_not_its_own_window(model: Recognizer) -> None:
+def test_stream_learns_from_past_windows(model: Recognizer) -> None:
     x = np.concatenate([voice(4.0), voice(4.0, pitch_hz=220, formants_hz=DARK), voice(3.0, pitch_hz=160)])
     learnt: list[np.ndarray] = []
     learnt_to = 0
@@ -198,7 +198,7 @@ def test_a_stream_knows_its_past_and_not_its_own_window(model: Recognizer) -> No
 
 @settings(max_examples=15)
 @given(cut_s=st.floats(1.0, 7.5), seed=st.integers(0, 9))
-def test_the_future_never_changes_an_answer(model: Recognizer, cut_s: float, seed: int) -> None:
+def test_adaptation_is_causal(model: Recognizer, cut_s: float, seed: int) -> None:
     x = TWO_VOICES
     other = x.copy()
     cut = round(cut_s * RATE)
@@ -212,7 +212,7 @@ def test_the_future_never_changes_an_answer(model: Recognizer, cut_s: float, see
 
 @settings(max_examples=15)
 @given(sizes=st.lists(st.integers(1, 50_000), min_size=1, max_size=5))
-def test_chunks_do_not_matter_to_one_that_learns(model: Recognizer, sizes: list[int]) -> None:
+def test_adaptation_ignores_chunking(model: Recognizer, sizes: list[int]) -> None:
     x = TWO_VOICES
     stream, found, at = model.stream(sample_rate=RATE, adapt=True), [], 0
     for size in [*sizes, len(x)]:
@@ -222,7 +222,7 @@ def test_chunks_do_not_matter_to_one_that_learns(model: Recognizer, sizes: list[
     assert [w for w in found if isinstance(w, Window)] == windows_of(model, x)
 
 
-def test_it_may_begin_with_a_profile(model: Recognizer, me: Profile) -> None:
+def test_stream_starts_from_profile(model: Recognizer, me: Profile) -> None:
     x = np.tile(SPEECH[0], 6)
     told = windows_of(model, x, adapt=False, profile=me)
     both = windows_of(model, x, profile=me)
@@ -231,7 +231,7 @@ def test_it_may_begin_with_a_profile(model: Recognizer, me: Profile) -> None:
     assert windows_of(model, x)[0] == windows_of(model, x, adapt=False)[0]
 
 
-def test_each_channel_of_a_timeline_learns_for_itself(model: Recognizer) -> None:
+def test_channels_adapt_separately(model: Recognizer) -> None:
     left, right = np.tile(SPEECH[0], 8), np.tile(SPEECH[2], 8)
     both = list(
         model.timeline(
@@ -246,7 +246,7 @@ def test_each_channel_of_a_timeline_learns_for_itself(model: Recognizer) -> None
 # ------------------------------------------------------------------------------------------ it is kept
 
 
-def test_a_file_keeps_it_to_the_last_bit(me: Profile, tmp_path: Path) -> None:
+def test_profile_round_trip(me: Profile, tmp_path: Path) -> None:
     file = tmp_path / "me.json"
     me.save(file)
     assert Profile.load(file) == me
@@ -254,7 +254,7 @@ def test_a_file_keeps_it_to_the_last_bit(me: Profile, tmp_path: Path) -> None:
     me.save(file)  # replaced, not refused
 
 
-def test_it_is_statistics_never_sound(me: Profile) -> None:
+def test_profile_holds_no_sound(me: Profile) -> None:
     told = json.loads(me.to_json())
     assert set(told) == {
         *("schema", "model", "features", "n_clips", "seconds", "counts", "mean", "variance"),
@@ -279,23 +279,21 @@ def test_it_is_statistics_never_sound(me: Profile) -> None:
         ({"features": {"set": SET, "digest": "0" * 16, "columns": ["a"]}}, "names 1 columns"),
     ],
 )
-def test_a_wrong_profile_is_refused_and_the_key_is_named(
-    me: Profile, tmp_path: Path, changes: dict[str, Any], told: str
-) -> None:
+def test_wrong_profile_names_key(me: Profile, tmp_path: Path, changes: dict[str, Any], told: str) -> None:
     file = tmp_path / "me.json"
     file.write_text(json.dumps(json.loads(me.to_json()) | changes))
     with pytest.raises(ProfileError, match=rf"me\.json: it is no voice profile: .*{told}"):
         Profile.load(file)
 
 
-def test_the_wildest_profile_that_is_taken_gives_an_answer(model: Recognizer, me: Profile) -> None:
+def test_extreme_profile_gives_finite_scores(model: Recognizer, me: Profile) -> None:
     wild = {"mean": [1e18, -1e18] * 90, "variance": [1e36, 0.0] * 90, "counts": [1] * 180}
     profile = Profile.from_json(json.dumps(json.loads(me.to_json()) | wild))
     answer = model.predict(SPEECH[0], sample_rate=RATE, profile=profile.merge(me))
     assert sum(answer.scores.values()) == pytest.approx(1)
 
 
-def test_any_damage_is_taken_or_refused_in_words(me: Profile) -> None:
+def test_damaged_profile_fuzz(me: Profile) -> None:
     text = me.to_json().encode()
     n_refused = 0
     for case in range(400):
@@ -318,7 +316,7 @@ def test_any_text_is_refused(text: bytes | str) -> None:
         Profile.from_json(text)
 
 
-def test_files_that_are_none(tmp_path: Path) -> None:
+def test_unreadable_profile_files(tmp_path: Path) -> None:
     big = tmp_path / "big.json"
     big.touch()
     os.truncate(big, MAX_PROFILE_BYTES + 1)
@@ -335,7 +333,7 @@ def test_files_that_are_none(tmp_path: Path) -> None:
         Profile.load("a\0b")
 
 
-def test_a_folder_that_is_not_there_is_told(me: Profile, tmp_path: Path) -> None:
+def test_save_into_missing_folder(me: Profile, tmp_path: Path) -> None:
     with pytest.raises(ProfileError, match="cannot be written"):
         me.save(tmp_path / "nowhere" / "me.json")
 
@@ -343,7 +341,7 @@ def test_a_folder_that_is_not_there_is_told(me: Profile, tmp_path: Path) -> None
 # ------------------------------------------------------------------------------------------ it is refused
 
 
-def test_a_model_that_can_use_none_says_so(me: Profile, tiny_bundle: Path) -> None:
+def test_model_without_adaptation(me: Profile, tiny_bundle: Path) -> None:
     waveform = Recognizer(load_bundle(tiny_bundle))
     vector = Recognizer(Bundle(speaker_spec(normaliser=None), tiny_features_onnx(180)))
     for model in (waveform, vector):
@@ -358,7 +356,7 @@ def test_a_model_that_can_use_none_says_so(me: Profile, tiny_bundle: Path) -> No
                 refused()
 
 
-def test_a_profile_of_other_features_is_refused(model: Recognizer, me: Profile) -> None:
+def test_profile_of_other_features(model: Recognizer, me: Profile) -> None:
     other = replace(me, features=replace(me.features, digest="0" * 16))
     fewer = replace(me, counts=me.counts[1:], mean=me.mean[1:], variance=me.variance[1:])
     for profile in (other, fewer):
@@ -370,7 +368,9 @@ def test_a_profile_of_other_features_is_refused(model: Recognizer, me: Profile) 
         me.merge(other)
 
 
-def test_a_population_of_other_columns_is_refused() -> None:
-    normaliser = Normaliser(kind="speaker", shrink=5, population=Population(mean=(0.0,), std=(1.0,)))
+def test_population_of_other_columns() -> None:
+    normaliser = SpeakerNormalization(
+        kind="speaker", shrink=5, population=Population(mean=(0.0,), std=(1.0,))
+    )
     with pytest.raises(BundleCorruptError, match="knows 1 columns, its features have 180"):
         Bundle(speaker_spec(normaliser=normaliser), tiny_features_onnx(180))

@@ -47,7 +47,7 @@ def close(a: dict[str, float] | Any, b: dict[str, float] | Any, tolerance: float
 # ------------------------------------------------------------------------------------------ one clip
 
 
-def test_scores_are_the_softmax_of_the_logits(model: Recognizer) -> None:
+def test_scores_are_softmax_of_logits(model: Recognizer) -> None:
     x = voice(2.5)
     p = model.predict(x, sample_rate=SAMPLE_RATE)
     z = model.logits([x])[0].astype(float) / 1.5
@@ -63,13 +63,13 @@ def test_scores_are_the_softmax_of_the_logits(model: Recognizer) -> None:
     assert p.quality.speech_s == pytest.approx(2.5, abs=0.6)
 
 
-def test_the_answer_depends_on_the_sound(model: Recognizer) -> None:
+def test_label_depends_on_sound(model: Recognizer) -> None:
     bright = model.predict(voice(2), sample_rate=SAMPLE_RATE)
     dark = model.predict(voice(2, pitch_hz=210, formants_hz=DARK), sample_rate=SAMPLE_RATE)
     assert bright.label != dark.label
 
 
-def test_file_bytes_stream_and_array_are_one(model: Recognizer, tmp_path: Path) -> None:
+def test_file_equals_array(model: Recognizer, tmp_path: Path) -> None:
     x = voice(2)
     path = tmp_path / "clip.wav"
     path.write_bytes(wav(x))
@@ -83,7 +83,7 @@ def test_file_bytes_stream_and_array_are_one(model: Recognizer, tmp_path: Path) 
     assert from_path.quality == from_array.quality
 
 
-def test_a_recogniser_takes_no_longer_recording_than_it_may(tiny_bundle: Path) -> None:
+def test_max_s_limits_recordings(tiny_bundle: Path) -> None:
     model = pickle.loads(pickle.dumps(Recognizer(load_bundle(tiny_bundle), max_s=2.0)))
     assert model.predict(voice(2), sample_rate=SAMPLE_RATE).error is None
     for ask in (model.predict, model.predict_channels, lambda x, **how: list(model.timeline(x, **how))):
@@ -93,7 +93,7 @@ def test_a_recogniser_takes_no_longer_recording_than_it_may(tiny_bundle: Path) -
         Recognizer(load_bundle(tiny_bundle), max_s=0)
 
 
-def test_alone_is_as_inside_a_batch(model: Recognizer) -> None:
+def test_one_clip_equals_batch(model: Recognizer) -> None:
     sounds = [voice(s, pitch_hz=100 + 30 * s) for s in (0.7, 2.0, 4.5, 1.1)]
     together = model.probabilities(model.logits(sounds))
     for x, row in zip(sounds, together, strict=True):
@@ -101,7 +101,7 @@ def test_alone_is_as_inside_a_batch(model: Recognizer) -> None:
         np.testing.assert_allclose(list(alone.values()), row, atol=1e-5)
 
 
-def test_48_khz_stereo_is_as_16_khz_mono(model: Recognizer) -> None:
+def test_stereo_48_khz_equals_mono_16_khz(model: Recognizer) -> None:
     """The same voice in both; the tolerance on each score is 0.01."""
     mono = model.predict(voice(3), sample_rate=SAMPLE_RATE)
     x = voice(3, rate=48_000)
@@ -112,7 +112,7 @@ def test_48_khz_stereo_is_as_16_khz_mono(model: Recognizer) -> None:
         assert stereo.duration_s == pytest.approx(3, abs=1e-3)
 
 
-def test_restricted_labels_are_renormalised(model: Recognizer) -> None:
+def test_restricted_labels_are_renormalized(model: Recognizer) -> None:
     x = voice(2)
     whole = model.predict(x, sample_rate=SAMPLE_RATE).scores
     for labels in (["Anger", "sadness"], "angry,sad", ("angry", "sad", "sad")):
@@ -124,13 +124,13 @@ def test_restricted_labels_are_renormalised(model: Recognizer) -> None:
     assert model.predict(x, sample_rate=SAMPLE_RATE, labels="fear").scores == {"fear": 1.0}
 
 
-def test_probabilities_survive_extreme_logits(model: Recognizer) -> None:
+def test_probabilities_of_extreme_logits(model: Recognizer) -> None:
     p = model.probabilities(np.array([[1e4, -1e4, 0, 0, 0], [-1e30, 1e30, 0, 0, 0]], np.float32))
     np.testing.assert_allclose(p.sum(axis=-1), 1)
     np.testing.assert_array_equal(p.argmax(axis=-1), [0, 1])
 
 
-def test_predicting_changes_nothing(model: Recognizer) -> None:
+def test_predict_has_no_side_effects(model: Recognizer) -> None:
     x = voice(2)
     before = x.copy()
     labels = ["sad", "angry"]
@@ -140,7 +140,7 @@ def test_predicting_changes_nothing(model: Recognizer) -> None:
     assert labels == ["sad", "angry"]
 
 
-def test_a_recogniser_serves_many_threads(model: Recognizer) -> None:
+def test_recognizer_in_many_threads(model: Recognizer) -> None:
     sounds = [voice(1 + i / 2, pitch_hz=100 + 20 * i) for i in range(6)] + [talk()]
     alone = [model.predict(x, sample_rate=SAMPLE_RATE) for x in sounds]
     together: dict[int, Prediction] = {}
@@ -162,7 +162,7 @@ def test_a_recogniser_serves_many_threads(model: Recognizer) -> None:
 
 @pytest.mark.parametrize("duration_s", [0.01, 2, 9])
 @pytest.mark.parametrize("vad", ["on", "off"])
-def test_silence_is_not_judged(model: Recognizer, duration_s: float, vad: Any) -> None:
+def test_silence_has_no_label(model: Recognizer, duration_s: float, vad: Any) -> None:
     p = model.predict(pause(duration_s), sample_rate=SAMPLE_RATE, vad=vad)
     assert (p.label, p.reason, p.scores, p.confidence) == (None, "silence", {}, None)
     assert p.duration_s == duration_s
@@ -171,7 +171,7 @@ def test_silence_is_not_judged(model: Recognizer, duration_s: float, vad: Any) -
 
 
 @pytest.mark.parametrize("n", [1, 160, 7999])
-def test_a_scrap_of_sound_is_too_short(model: Recognizer, n: int) -> None:
+def test_short_sound_is_too_short(model: Recognizer, n: int) -> None:
     p = model.predict(voice(1)[2000 : 2000 + n], sample_rate=SAMPLE_RATE)
     assert (p.label, p.reason, p.scores) == (None, "too_short", {})
     assert model.predict(voice(1)[:8000], sample_rate=SAMPLE_RATE).reason is None  # min_s is enough
@@ -183,7 +183,7 @@ def hum(duration_s: float) -> np.ndarray:
     return (0.001 * np.sin(2 * np.pi * 1000 * t)).astype(np.float32)
 
 
-def test_without_speech_a_clip_has_scores_and_no_label(model: Recognizer) -> None:
+def test_clip_without_speech(model: Recognizer) -> None:
     p = model.predict(hum(2), sample_rate=SAMPLE_RATE)
     assert (p.label, p.reason) == (None, "no_speech")
     assert sum(p.scores.values()) == pytest.approx(1)
@@ -200,13 +200,13 @@ def test_without_speech_a_clip_has_scores_and_no_label(model: Recognizer) -> Non
     )
 
 
-def test_without_speech_a_long_recording_has_no_scores(model: Recognizer) -> None:
+def test_long_recording_without_speech(model: Recognizer) -> None:
     p = model.predict(hum(20), sample_rate=SAMPLE_RATE)
     assert (p.label, p.reason, p.scores, p.confidence) == (None, "no_speech", {}, None)
     assert model.predict(hum(20), sample_rate=SAMPLE_RATE, vad="off").label is not None
 
 
-def test_what_is_uncertain_has_scores_and_no_label(make_bundle: Callable[..., Path]) -> None:
+def test_uncertain_clip_has_scores(make_bundle: Callable[..., Path]) -> None:
     from conftest import tiny_spec
 
     unsure = Recognizer(load_bundle(make_bundle(temperature=100.0, abstain=tiny_spec().abstain)))
@@ -223,7 +223,7 @@ def test_what_is_uncertain_has_scores_and_no_label(make_bundle: Callable[..., Pa
 # ------------------------------------------------------------------------------------------ long recordings
 
 
-def test_a_long_recording_is_the_mean_of_its_windows(model: Recognizer) -> None:
+def test_long_recording_is_window_mean(model: Recognizer) -> None:
     """The second road: windows cut by hand, side by side, each frame of 30 ms judged by the nearest."""
     x = np.concatenate([voice(6.2), voice(5.3, pitch_hz=210, formants_hz=DARK)])
     ends = [*range(48_000, len(x) + 1, 48_000), len(x)]
@@ -239,14 +239,14 @@ def test_a_long_recording_is_the_mean_of_its_windows(model: Recognizer) -> None:
     assert p.duration_s == 11.5
 
 
-def test_pauses_do_not_count_in_a_long_recording(model: Recognizer) -> None:
+def test_pauses_have_no_weight(model: Recognizer) -> None:
     speech = np.concatenate([voice(4), voice(4, pitch_hz=210, formants_hz=DARK)])
     without = model.predict(speech, sample_rate=SAMPLE_RATE)
     padded = np.concatenate([speech, pause(60)])
     assert close(model.predict(padded, sample_rate=SAMPLE_RATE).scores, without.scores, 0.06)
 
 
-def test_the_way_changes_at_clip_s(model: Recognizer) -> None:
+def test_windows_start_above_clip_s(model: Recognizer) -> None:
     """Up to clip_s it is one run over all; one sample more and it is windows."""
     x = np.concatenate([voice(3), voice(3.1, pitch_hz=210, formants_hz=DARK)])
     whole = model.predict(x[:96_000], sample_rate=SAMPLE_RATE).scores
@@ -273,7 +273,7 @@ def peak_bytes(work: Callable[[], Any]) -> int:
         tracemalloc.stop()
 
 
-def test_memory_does_not_grow_with_the_recording(model: Recognizer, tmp_path: Path) -> None:
+def test_memory_is_bounded(model: Recognizer, tmp_path: Path) -> None:
     short, long = long_file(tmp_path / "1.wav", 1), long_file(tmp_path / "4.wav", 4)
     model.predict(short)
     for work in (model.predict, lambda path: [None for _ in model.timeline(path)]):
@@ -311,7 +311,7 @@ TALK = talk()
     grid=st.sampled_from([{}, {"window_s": 2.0, "hop_s": 0.37}, {"window_s": 0.5, "hop_s": 0.1}]),
     vad=st.sampled_from(["on", "off"]),
 )
-def test_a_stream_is_the_timeline(
+def test_stream_equals_timeline(
     model: Recognizer, sizes: list[int], grid: dict[str, float], vad: Any
 ) -> None:
     whole = model.stream(sample_rate=SAMPLE_RATE, vad=vad, **grid)
@@ -323,9 +323,7 @@ def test_a_stream_is_the_timeline(
 
 
 @pytest.mark.parametrize("rate", [8000, 44_100, 48_000])
-def test_a_stream_at_another_rate_is_the_timeline_of_the_file(
-    model: Recognizer, rate: int, tmp_path: Path
-) -> None:
+def test_stream_at_other_rate_equals_file(model: Recognizer, rate: int, tmp_path: Path) -> None:
     rate_of_voice = max(rate, 16_000)
     x = np.concatenate(
         [voice(3, rate=rate_of_voice), voice(3, pitch_hz=210, formants_hz=DARK, rate=rate_of_voice)]
@@ -341,7 +339,7 @@ def test_a_stream_at_another_rate_is_the_timeline_of_the_file(
     assert {s.file for s in expected} == {str(path)}
 
 
-def test_a_timeline_tells_who_spoke_when(model: Recognizer) -> None:
+def test_timeline_finds_two_speakers(model: Recognizer) -> None:
     bright = model.predict(voice(3), sample_rate=SAMPLE_RATE).label
     dark = model.predict(voice(3, pitch_hz=210, formants_hz=DARK), sample_rate=SAMPLE_RATE).label
     found = list(model.timeline(TALK, sample_rate=SAMPLE_RATE))
@@ -352,7 +350,7 @@ def test_a_timeline_tells_who_spoke_when(model: Recognizer) -> None:
         assert sum(segment.scores.values()) == pytest.approx(1, abs=1e-9)
 
 
-def test_a_window_is_judged_as_a_clip_would_be(model: Recognizer) -> None:
+def test_window_equals_clip(model: Recognizer) -> None:
     found = windows(streamed(model.stream(sample_rate=SAMPLE_RATE, hop_s=0.5), TALK, [3000]))
     assert len(found) == int(len(TALK) / 8000)
     for window in found:
@@ -365,7 +363,7 @@ def test_a_window_is_judged_as_a_clip_would_be(model: Recognizer) -> None:
     assert not found[-1].scores
 
 
-def test_a_window_comes_with_its_last_sample(model: Recognizer) -> None:
+def test_window_latency(model: Recognizer) -> None:
     stream = model.stream(sample_rate=SAMPLE_RATE)
     x = voice(3)
     assert stream.push(x[:15_999]) == []
@@ -373,7 +371,7 @@ def test_a_window_comes_with_its_last_sample(model: Recognizer) -> None:
     assert (window.start_s, window.end_s) == (0, 1)
 
 
-def test_chunks_may_be_empty_integer_or_stereo(model: Recognizer) -> None:
+def test_chunk_types(model: Recognizer) -> None:
     pcm = (voice(2.5) * 32767).astype(np.int16)
     expected = streamed(model.stream(sample_rate=SAMPLE_RATE), pcm / np.float32(32768), [16_000])
     stereo = np.stack([pcm, pcm], axis=1)
@@ -384,7 +382,7 @@ def test_chunks_may_be_empty_integer_or_stereo(model: Recognizer) -> None:
     assert stream.push(pcm) + stream.push(pcm[:0]) + stream.flush() == expected
 
 
-def test_a_bad_chunk_is_refused_and_the_stream_goes_on(model: Recognizer) -> None:
+def test_stream_survives_bad_chunk(model: Recognizer) -> None:
     x = voice(2.5)
     stream = model.stream(sample_rate=SAMPLE_RATE)
     found = stream.push(x[:20_000])
@@ -395,7 +393,7 @@ def test_a_bad_chunk_is_refused_and_the_stream_goes_on(model: Recognizer) -> Non
     assert found == streamed(model.stream(sample_rate=SAMPLE_RATE), x, [len(x)])
 
 
-def test_a_stream_ends_once(model: Recognizer) -> None:
+def test_stream_ends_once(model: Recognizer) -> None:
     stream = model.stream(sample_rate=SAMPLE_RATE)
     assert stream.flush() == []
     assert stream.flush() == []
@@ -403,7 +401,7 @@ def test_a_stream_ends_once(model: Recognizer) -> None:
         stream.push(voice(1))
 
 
-def test_a_stream_holds_seconds_however_long_it_runs(model: Recognizer) -> None:
+def test_stream_memory_is_bounded(model: Recognizer) -> None:
     stream = model.stream(sample_rate=SAMPLE_RATE)
     block = np.concatenate([voice(1.5), pause(1)])
 
@@ -428,7 +426,7 @@ def call(tmp_path: Path) -> Path:
     return path
 
 
-def test_each_channel_has_its_answer(model: Recognizer, call: Path) -> None:
+def test_channels_are_predicted(model: Recognizer, call: Path) -> None:
     left, right = model.predict_channels(call)
     assert (left.channel, right.channel) == (0, 1)
     assert left.label != right.label
@@ -442,7 +440,7 @@ def test_each_channel_has_its_answer(model: Recognizer, call: Path) -> None:
         model.predict(call, channels=2)
 
 
-def test_a_timeline_of_each_channel_is_that_of_each_alone(model: Recognizer, call: Path) -> None:
+def test_channel_timelines_equal_single(model: Recognizer, call: Path) -> None:
     both = list(model.timeline(call, channels="each"))
     for i in (0, 1):
         alone = list(model.timeline(call, channels=i))
@@ -454,7 +452,7 @@ def test_a_timeline_of_each_channel_is_that_of_each_alone(model: Recognizer, cal
 # ------------------------------------------------------------------------------------------ wrong arguments
 
 
-def test_wrong_arguments_are_refused_at_once(model: Recognizer) -> None:
+def test_wrong_arguments_are_refused(model: Recognizer) -> None:
     """Also where the answer is an iterator that nobody has asked yet."""
     x: Any = voice(1)
     wrong: list[tuple[type[Exception], dict[str, Any]]] = [
@@ -501,7 +499,7 @@ def test_wrong_arguments_are_refused_at_once(model: Recognizer) -> None:
         next(model.timeline("nowhere.wav"))
 
 
-def test_labels_may_come_from_a_generator(model: Recognizer) -> None:
+def test_labels_from_generator(model: Recognizer) -> None:
     def names() -> Iterator[str]:
         yield from ("sad", "angry")
 
@@ -514,14 +512,14 @@ def test_labels_may_come_from_a_generator(model: Recognizer) -> None:
 # ------------------------------------------------------------------------------------------ other processes
 
 
-def test_a_recogniser_can_be_pickled(model: Recognizer) -> None:
+def test_recognizer_pickles(model: Recognizer) -> None:
     again = pickle.loads(pickle.dumps(model))
     x = voice(2)
     assert again.predict(x, sample_rate=SAMPLE_RATE) == model.predict(x, sample_rate=SAMPLE_RATE)
     assert repr(again) == repr(model)
 
 
-def test_a_bundle_replaced_meanwhile_is_noticed(make_bundle: Callable[..., Path]) -> None:
+def test_replaced_bundle_is_refused(make_bundle: Callable[..., Path]) -> None:
     from conftest import tiny_onnx, tiny_spec
     from emovox.bundles import write_bundle
 

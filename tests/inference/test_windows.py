@@ -74,7 +74,7 @@ grids = st.tuples(st.integers(1600, 50_000), st.floats(0.05, 1)).map(
 
 
 @given(n=st.integers(0, 120_000), grid=grids, least=st.integers(0, 8000), sizes=sizes)
-def test_any_chunking_cuts_the_same(n: int, grid: dict[str, int], least: int, sizes: list[int]) -> None:
+def test_windows_ignore_chunking(n: int, grid: dict[str, int], least: int, sizes: list[int]) -> None:
     whole = cut_whole(n, **grid, least=least)
     chunked = cut_whole(n, **grid, least=least, sizes=sizes)
     assert len(whole) == len(chunked)
@@ -82,7 +82,7 @@ def test_any_chunking_cuts_the_same(n: int, grid: dict[str, int], least: int, si
 
 
 @given(n=st.integers(1, 120_000), grid=grids)
-def test_windows_end_at_hops_and_hold_the_last_sound(n: int, grid: dict[str, int]) -> None:
+def test_windows_end_at_hops(n: int, grid: dict[str, int]) -> None:
     window, hop = grid["window"], grid["hop"]
     ends = list(range(hop, n + 1, hop))
     new = n - (ends[-1] if ends else 0)
@@ -101,7 +101,7 @@ def test_windows_end_at_hops_and_hold_the_last_sound(n: int, grid: dict[str, int
 
 
 @given(n=st.integers(1, 120_000), grid=grids, least=st.integers(0, 8000))
-def test_cells_share_out_every_frame_once(n: int, grid: dict[str, int], least: int) -> None:
+def test_cells_partition_frames(n: int, grid: dict[str, int], least: int) -> None:
     cuts = cut_whole(n, **grid, least=least)
     at = 0
     for cut in cuts:
@@ -112,7 +112,7 @@ def test_cells_share_out_every_frame_once(n: int, grid: dict[str, int], least: i
 
 
 @given(n=st.integers(60_000, 200_000), grid=grids)
-def test_a_frame_belongs_to_the_nearest_window(n: int, grid: dict[str, int]) -> None:
+def test_frame_belongs_to_nearest_window(n: int, grid: dict[str, int]) -> None:
     cuts = [cut for cut in cut_whole(n, **grid) if cut.sound is not None]
     full = cuts[: -1 if cuts[-1].end % grid["hop"] else None]  # a last, partial window has an odd centre
     centres = np.array([(cut.start + cut.end) / 2 for cut in full])
@@ -123,7 +123,7 @@ def test_a_frame_belongs_to_the_nearest_window(n: int, grid: dict[str, int]) -> 
             assert (k + 1) * FRAME <= cut.end  # causal: the cell has been heard when the window ends
 
 
-def test_a_window_too_short_to_judge_leaves_its_sound_to_the_next() -> None:
+def test_short_first_window_has_empty_cell() -> None:
     cuts = cut_whole(20_000, window=32_000, hop=1600, least=8000)
     assert [len(cut.flags) for cut in cuts[:4]] == [0, 0, 0, 0]
     assert cuts[4].end == 8000
@@ -131,7 +131,7 @@ def test_a_window_too_short_to_judge_leaves_its_sound_to_the_next() -> None:
     assert len(cuts[4].flags) == (0 + 8000 + 0 + 9600) // 4 // FRAME
 
 
-def test_what_is_handed_out_is_no_shared_memory() -> None:
+def test_windows_share_no_memory() -> None:
     cutter = Windower(window=3200, hop=1600)
     chunk = sound(3200)
     first, second = cutter.push(chunk, speech(6))
@@ -142,7 +142,7 @@ def test_what_is_handed_out_is_no_shared_memory() -> None:
     np.testing.assert_array_equal(second.sound, sound(3200))
 
 
-def test_the_state_stays_small_for_hours() -> None:
+def test_windower_memory_is_bounded() -> None:
     cutter = Windower(window=48_000, hop=16_000)
     block, flags = np.zeros(160_000, np.float32), np.ones(160_000 // FRAME + 1, np.bool_)
     grown = set()
@@ -155,7 +155,7 @@ def test_the_state_stays_small_for_hours() -> None:
 
 
 @pytest.mark.parametrize(("window", "hop"), [(10, 11), (10, 0), (0, 0)])
-def test_hops_that_skip_sound_are_refused(window: int, hop: int) -> None:
+def test_hop_above_window_is_refused(window: int, hop: int) -> None:
     with pytest.raises(ValueError, match="hop"):
         Windower(window=window, hop=hop)
 
@@ -163,7 +163,7 @@ def test_hops_that_skip_sound_are_refused(window: int, hop: int) -> None:
 # ------------------------------------------------------------------------------------------ scores
 
 
-def test_smoothing_is_an_exponential_with_its_time_constant() -> None:
+def test_smoothing_time_constant() -> None:
     for hop_s in (0.1, 0.5, 1.0):
         smoother = Smoother(hop_s)
         smoother.push(np.array([0.0, 1.0]))
@@ -178,9 +178,7 @@ scores3 = st.lists(st.floats(0.01, 1), min_size=3, max_size=3).map(lambda p: np.
 
 
 @given(scores=scores3, before=st.sampled_from([None, 0, 1, 2]), threshold=st.floats(0, 1))
-def test_a_label_is_held_unless_clearly_beaten(
-    scores: np.ndarray, before: int | None, threshold: float
-) -> None:
+def test_label_hysteresis(scores: np.ndarray, before: int | None, threshold: float) -> None:
     label = choose_label(before, scores, threshold)
     top = int(scores.argmax())
     assert label in (None, before, top)
@@ -199,7 +197,7 @@ def cell(first: int, flags: Sequence[int], *, goes_on: bool = False) -> AudioWin
 
 
 @given(st.lists(st.tuples(scores3 | st.none(), st.integers(0, 30)), min_size=1, max_size=10))
-def test_the_pool_is_the_mean_weighted_by_speech(windows: list[tuple[np.ndarray | None, int]]) -> None:
+def test_pool_is_speech_weighted_mean(windows: list[tuple[np.ndarray | None, int]]) -> None:
     pool = MeanPool()
     for scores, n in windows:
         pool.push(cell(0, [1] * n + [0] * 3), scores)
@@ -211,7 +209,7 @@ def test_the_pool_is_the_mean_weighted_by_speech(windows: list[tuple[np.ndarray 
         np.testing.assert_allclose(pool.scores, expected)
 
 
-def test_the_end_of_the_sound_counts_for_the_last_window() -> None:
+def test_pool_counts_last_cell() -> None:
     pool = MeanPool()
     pool.push(cell(0, [1]), np.array([1.0, 0.0]))
     pool.push(cell(1, [1]), np.array([0.0, 1.0]))
@@ -270,7 +268,7 @@ run_cells = st.lists(
 
 @settings(max_examples=300)
 @given(cells=cell_lists | run_cells, hop_s=st.sampled_from([0.1, 1.0]), threshold=st.sampled_from([0.0, 0.5]))
-def test_segments_are_the_judged_speech_and_nothing_else(
+def test_segments_cover_scored_speech(
     cells: list[tuple[np.ndarray | None, list[int]]], hop_s: float, threshold: float
 ) -> None:
     segments = told(glued(cells, hop_s=hop_s, threshold=threshold))
@@ -293,7 +291,7 @@ def test_segments_are_the_judged_speech_and_nothing_else(
 
 
 @given(cells=run_cells, threshold=st.sampled_from([0.0, 0.5]))
-def test_scores_of_segments_are_probabilities(
+def test_segment_scores_are_probabilities(
     cells: list[tuple[np.ndarray | None, list[int]]], threshold: float
 ) -> None:
     for segment in glued(cells, threshold=threshold):
@@ -306,7 +304,7 @@ def test_scores_of_segments_are_probabilities(
             assert segment.confidence == segment.scores[segment.label]
 
 
-def test_equal_labels_merge_and_a_change_is_cut_between_the_cells() -> None:
+def test_equal_labels_merge() -> None:
     on = [1] * 30
     assert told(glued([(HAPPY, on), (HAPPY, on), (SAD, on), (SAD, on)])) == [
         (0, 60, "happy"),
@@ -314,7 +312,7 @@ def test_equal_labels_merge_and_a_change_is_cut_between_the_cells() -> None:
     ]
 
 
-def test_a_breath_is_bridged_and_a_pause_is_not() -> None:
+def test_only_long_pauses_split() -> None:
     breath = math.floor(GAP_S * SAMPLE_RATE / FRAME)
     assert told(glued([(HAPPY, [1] * 20 + [0] * breath + [1] * 20)])) == [(0, 40 + breath, "happy")]
     pause = breath + 1
@@ -324,11 +322,11 @@ def test_a_breath_is_bridged_and_a_pause_is_not() -> None:
     ]
 
 
-def test_segments_are_trimmed_to_speech() -> None:
+def test_segments_are_trimmed() -> None:
     assert told(glued([(HAPPY, [0] * 7 + [1] * 20 + [0] * 6), (HAPPY, [0] * 30)])) == [(7, 27, "happy")]
 
 
-def test_a_segment_is_given_as_soon_as_it_is_final() -> None:
+def test_segments_come_when_final() -> None:
     glue = SegmentBuilder(LABELS, hop_s=1.0)
     assert glue.push(cell(0, [1] * 30), HAPPY) == []
     assert [s.label for s in glue.push(cell(30, [1] * 30), SAD)] == ["happy"]
@@ -336,7 +334,7 @@ def test_a_segment_is_given_as_soon_as_it_is_final() -> None:
     assert glue.flush(90 * FRAME) == []
 
 
-def test_scraps_do_not_make_segments_of_their_own() -> None:
+def test_short_spans_are_absorbed() -> None:
     scrap = [1] * (math.ceil(MIN_SEGMENT_S * SAMPLE_RATE / FRAME) - 1)
     on = [1] * 30
     assert told(glued([(HAPPY, on), (SAD, scrap), (HAPPY, on)]))[0][:2] == (0, 60 + len(scrap))
@@ -346,7 +344,7 @@ def test_scraps_do_not_make_segments_of_their_own() -> None:
     ]
 
 
-def test_hops_shorter_than_a_scrap_still_turn_the_label() -> None:
+def test_short_hops_change_label() -> None:
     small = [1, 1, 1, 1]
     segments = told(glued([(HAPPY, small)] * 20 + [(SAD, small)] * 60, hop_s=0.12))
     assert [label for _, _, label in segments] == ["happy", "sad"]
@@ -364,13 +362,13 @@ def test_labels_do_not_flicker() -> None:
     assert segment.confidence == segment.scores["happy"] < segment.scores["sad"]
 
 
-def test_uncertain_stretches_have_no_label_and_merge() -> None:
+def test_uncertain_segments_merge() -> None:
     on = [1] * 30
     segments = glued([(UNSURE, on), (UNSURE[::-1], on), (HAPPY, on), (HAPPY, on)], threshold=0.6)
     assert [(s.label, s.reason) for s in segments] == [(None, "uncertain"), ("happy", None)]
 
 
-def test_silence_forgets_who_spoke() -> None:
+def test_silence_resets_label() -> None:
     """After a window without speech the next voice starts with its own scores."""
     on, off = [1] * 30, [0] * 30
     first, second = glued([(HAPPY, on), (None, off), (SAD, on)])
@@ -378,7 +376,7 @@ def test_silence_forgets_who_spoke() -> None:
     assert second.scores == pytest.approx(dict(zip(LABELS, SAD, strict=True)))
 
 
-def test_the_last_segment_ends_with_the_sound() -> None:
+def test_last_segment_ends_with_sound() -> None:
     glue = SegmentBuilder(LABELS, hop_s=1.0, file="a.wav", channel=1)
     glue.push(cell(0, [1] * 10), HAPPY)
     glue.push(cell(10, [1] * 10, goes_on=True), None)

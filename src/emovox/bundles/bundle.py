@@ -232,6 +232,7 @@ def write_bundle(path: str | os.PathLike[str], model: bytes, spec: Spec, *, repl
         )
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        # Without a spec the folder is no bundle, and a new model is never read with an old spec.
         (folder / SPEC_FILE).unlink(missing_ok=True)
         _write_synced(folder / MODEL_FILE, model)
         _write_synced(folder / SPEC_FILE, spec.to_json().encode())

@@ -20,9 +20,9 @@ __all__ = [
     "Features",
     "Input",
     "Licence",
-    "Normaliser",
     "Population",
     "Score",
+    "SpeakerNormalization",
     "Spec",
     "SpeechOutput",
 ]
@@ -93,7 +93,7 @@ class Population(Record):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Normaliser(Record):
+class SpeakerNormalization(Record):
     """How columns are normalized before the graph: by the population, or by the speaker of a `Profile`."""
 
     kind: str
@@ -201,7 +201,7 @@ class Spec(Record):
     """Sound shorter than this is not predicted."""
     clip_s: float
     """Sound up to this long is predicted in one run, longer sound by windows."""
-    normaliser: Normaliser | None = None
+    normaliser: SpeakerNormalization | None = None
     """For a vector model that adapts to a speaker."""
     adaptation: EmbeddingAdaptation | None = None
     """For a waveform model whose graph has an input ``offset``."""

@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import Any, Protocol, TextIO
 
 from emovox.cli.terminal import LABEL_COLOURS, bar, has_colours, is_watched, pad, paint, say
-from emovox.cli.writers import TableWriter
+from emovox.cli.writers import ResultTableWriter
 from emovox.results import Segment, Window
 
 __all__ = ["Bars", "JsonView", "TableView", "View"]
@@ -60,7 +60,7 @@ class TableView:
     """Rows of a table as segments become final, and below them, on a terminal, bars."""
 
     def __init__(self, stream: TextIO, labels: Sequence[str]) -> None:
-        self._table = TableWriter(stream, files=["microphone"], labels=labels, spans=True)
+        self._table = ResultTableWriter(stream, files=["microphone"], labels=labels, spans=True)
         self._bars = Bars(labels)
 
     def show(self, result: Window | Segment) -> None:

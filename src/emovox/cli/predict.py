@@ -23,7 +23,7 @@ from emovox.cli.writers import (
     JsonLinesWriter,
     JsonWriter,
     ResultRow,
-    TableWriter,
+    ResultTableWriter,
     Writer,
     keep_top,
 )
@@ -153,7 +153,7 @@ def predict(
         elif output_format is OutputFormat.csv:
             writer = CsvWriter(stream, tuple(options.labels or ()))
         else:
-            writer = TableWriter(
+            writer = ResultTableWriter(
                 stream,
                 files=[one.name for one in recordings],
                 labels=tuple(options.labels or ()),

@@ -20,7 +20,7 @@ __all__ = [
     "JsonLinesWriter",
     "JsonWriter",
     "ResultRow",
-    "TableWriter",
+    "ResultTableWriter",
     "Writer",
     "keep_top",
 ]
@@ -98,7 +98,7 @@ class CsvWriter:
         pass
 
 
-class TableWriter:
+class ResultTableWriter:
     """Aligned columns for people, written row by row: the widths are known beforehand.
 
     Args:

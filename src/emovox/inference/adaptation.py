@@ -222,7 +222,7 @@ class RunningStatistics:
     def _merge(self, n_clips: int, seconds: float, counts: Ints, mean: Doubles, squares: Doubles) -> None:
         if not n_clips:
             return
-        if not self.n_clips:
+        if not self.n_clips:  # the number of columns is known from the first row on
             self._counts, self._mean, self._squares = counts, mean, squares
         else:
             total = self._counts + counts
@@ -302,6 +302,7 @@ def make_adaptation(bundle: Bundle, known: Profile | RunningStatistics) -> Graph
     assert adaptation is not None  # make_statistics has checked it
     _, mean, _ = statistics.moments
     weight = n / (n + adaptation.shrinkage)
+    # A profile may lack a column; the graph must not get nan.
     offset = np.nan_to_num(weight * (mean - np.array(adaptation.mean)))
     return GraphAdaptation(Adaptation(n, weight), offset=offset.astype(np.float32))
 

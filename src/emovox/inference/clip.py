@@ -52,6 +52,7 @@ class RecordingReader:
         self._blocks.append((x, self._detector.push(x)))
         if self.n <= self._clip_samples:
             return []
+        # From here on the recording is a long one: what was kept goes through windows, and no more is kept.
         if self._windower is None:
             self._windower = self._scorer.make_windower(hop_s=self._scorer.spec.window_s)
         windows = [window for x, flags in self._blocks for window in self._windower.push(x, flags)]

@@ -247,6 +247,7 @@ class Recognizer:
         Raises:
             LabelError, ConfigError, ProfileError: it cannot.
         """
+        # A stream takes every option, so opening one finds whatever is wrong.
         return replace(options, labels=self.open_stream(options).labels)
 
     def _predict(self, source: Source, options: PredictOptions, sample_rate: int | None) -> list[Prediction]:
@@ -330,7 +331,7 @@ class Recognizer:
         numbers: tuple[int | None, ...] = ()
         n = 0
         for block in self._blocks(source, sample_rate, options.channels, max_s):
-            if not streams:
+            if not streams:  # only now the number of channels is known
                 numbers = audio.channel_numbers(options.channels, len(block))
                 file = _path_of(source)
                 streams = [self.open_stream(options, file=file, channel=number) for number in numbers]

@@ -87,6 +87,7 @@ class Scorer:
 
     def probabilities(self, logits: NDArray[Any]) -> Doubles:
         """Logits ``(..., n_labels)`` -> ``(..., len(names))`` float64, summing to 1 over the last axis."""
+        # In float64, so that scores sum to 1 to the last printed digit.
         z = logits[..., self._columns].astype(np.float64) / self.spec.temperature
         e = np.exp(z - z.max(axis=-1, keepdims=True))
         return np.asarray(e / e.sum(axis=-1, keepdims=True))
@@ -122,6 +123,7 @@ class Scorer:
 
     def with_statistics(self, statistics: RunningStatistics) -> Scorer:
         """The same scorer, adapted to what is known of the source by now."""
+        # A copy, since scorers are shared between the channels of a recording and between threads.
         other = copy(self)
         other._adaptation = make_adaptation(self._bundle, statistics)
         return other
