@@ -570,7 +570,7 @@ def test_corpus_by_folder_name(tmp_path: Path) -> None:
     assert Dataset.load(tmp_path / "RAVDESS").manifest.corpora == ("ravdess",)
     assert Dataset.load(tmp_path / "RAVDESS" / "Actor_01").manifest.corpora == ("ravdess",)
     assert Dataset.load(tmp_path / "misc", corpus="ravdess").manifest.corpora == ("ravdess",)
-    with pytest.raises(ManifestError, match="name it"):
+    with pytest.raises(ManifestError, match="data prepare NAME"):
         Dataset.load(tmp_path / "misc")
 
 

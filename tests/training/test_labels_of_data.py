@@ -55,3 +55,18 @@ def test_unlabelled_rows_stop_the_run(tmp_path: Path) -> None:
         run.train(settings, **options)  # type: ignore[arg-type]
     done = run.train(settings, drop_unknown=True, **options)  # type: ignore[arg-type]
     assert done.config.drop_unknown
+
+
+def test_one_speaker_per_clip_is_not_strict(tmp_path: Path) -> None:
+    manifest = toy_corpus(tmp_path / "c", n_speakers=4)
+    rows = "".join(f"{u.path},{u.emotion},{n}\n" for n, u in enumerate(manifest))
+    (tmp_path / "c" / "t.csv").write_text(f"path,emotion,speaker\n{rows}")
+    done = run.train(
+        {"data": [str(tmp_path / "c" / "t.csv")], "model": {"kind": "classical", "name": "lda"}},
+        output=tmp_path / "run",
+        store=tmp_path / "store",
+        mlflow="off",
+    )
+    stamp = done.evaluation.document["stamp"]
+    assert stamp["stamp"] == "speaker-dependent"
+    assert "the 32 clips of t have 32 speakers, nearly one each" in " ".join(stamp["reasons"])

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from emovox.cli.data.common import DropUnknown
 from emovox.cli.models import Form
 from emovox.cli.outputs import check_writable
 from emovox.cli.terminal import say
@@ -28,6 +29,7 @@ def finetune(
         str, typer.Option("--model", metavar="BUNDLE", help="The base model; it must give an embedding.")
     ] = "default",
     labels: Labels = None,
+    drop_unknown: DropUnknown = False,
     name: Annotated[str, typer.Option("--name", metavar="NAME", help="Of the new bundle.")] = "finetuned",
     force: Force = False,
     seed: Seed = None,
@@ -50,6 +52,7 @@ def finetune(
             [Path(one) for one in data],
             model=model,
             labels=labels or "all",
+            drop_unknown=drop_unknown,
             name=name,
             seed=seed or 0,
             output=output,

@@ -191,7 +191,8 @@ def read_source(
         if format is not None or not place.is_dir():
             raise
         raise ManifestError(
-            f"{error}; if it is a corpus, name it (--corpus): {', '.join(CORPORA)}"
+            f"{error}; if it is the corpus NAME ({', '.join(CORPORA)}):  "
+            f"emovox data prepare NAME --root {place} -o manifest.csv"
         ) from error
 
 

@@ -84,6 +84,7 @@ def finetune(
     *,
     model: str | Path = "default",
     labels: str = "all",
+    drop_unknown: bool = False,
     name: str = "finetuned",
     coverage: float = 0.9,
     seed: int = 0,
@@ -99,6 +100,7 @@ def finetune(
         data: manifests, tables, trees or folders of corpora (docs/corpora.md); any labels.
         model: the base model: a name from `emovox.models`, or a folder.
         labels: as in `emovox.train`.
+        drop_unknown: leave out rows of the data without a label; otherwise they stop the run.
         name: of the new bundle.
         coverage: share of the held-out clips that get a label, the least confident being ``uncertain``.
         seed: of the folds.
@@ -119,7 +121,7 @@ def finetune(
             f"the model {str(model)!r} gives no embedding to fine-tune on; expected one that does; "
             "a model of its own learns from features:  emovox train"
         )
-    dataset = _load(data, labels)
+    dataset = _load(data, labels, drop_unknown)
     for note in dataset.notes:
         notify(note)
     manifest = dataset.manifest
@@ -230,15 +232,17 @@ def _list(data: Any) -> list[Any]:
     return list(data) if isinstance(data, list | tuple) else [data]
 
 
-def _load(data: Any, labels: str) -> Dataset:
+def _load(data: Any, labels: str, drop_unknown: bool) -> Dataset:
     """Load the clips; of a single folder the sub-folders are the labels, even if none is a known emotion."""
     try:
-        return Dataset.load(data, labels=labels)
+        return Dataset.load(data, labels=labels, drop_unknown=drop_unknown)
     except ManifestError:
         paths = _list(data)
         if labels != "all" or len(paths) != 1 or not Path(paths[0]).is_dir():
             raise
         manifest, report = formats.read(paths[0], format="folder")
+        if report.refused and not drop_unknown:
+            raise
         return Dataset(manifest, () if report.ok else tuple(report.lines()))
 
 
