@@ -106,6 +106,28 @@ def test_field_recordings(
     assert turns == pytest.approx(starts, abs=0.4)
 
 
+@pytest.mark.parametrize("kind", [("FLAC", "PCM_16"), ("OGG", "OPUS"), ("OGG", "VORBIS"), ("MP3", None)])
+@pytest.mark.parametrize("level_db", [-60, -50])
+def test_noise_after_a_mute_is_no_speech(
+    model: Recognizer, kind: tuple[str, str | None], level_db: float
+) -> None:
+    file = io.BytesIO()
+    x = np.r_[happy(), np.zeros(24_000, np.int16), noise(6.0, level_db)]
+    soundfile.write(file, x, RATE, format=kind[0], subtype=kind[1])
+    segments = list(model.timeline(file.getvalue()))
+    assert len(segments) == 1
+    assert segments[0].end_s < 3.0
+
+
+def test_joined_files_are_read_to_the_end() -> None:
+    pytest.importorskip("av")
+    for kind in ("MP3", "OGG"):
+        file = io.BytesIO()
+        soundfile.write(file, happy(), RATE, format=kind)
+        x = audio.read(file.getvalue() * 2)
+        assert len(x) / RATE == pytest.approx(2 * 2.774, abs=0.2)
+
+
 def test_phase_inverted_equals_channel_0(model: Recognizer) -> None:
     inverted, one = model.predict(phase_inverted()), model.predict(wav(happy()))
     assert inverted.scores == one.scores

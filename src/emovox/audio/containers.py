@@ -10,12 +10,14 @@ from collections.abc import Iterator
 
 from emovox.audio.source import Reader
 
-__all__ = ["is_truncated", "ogg_needs_timestamps", "repair_header"]
+__all__ = ["is_truncated", "mp3_continues", "ogg_needs_timestamps", "repair_header"]
 
 # How far into a file a header is looked for after bytes that belong to no known container.
 _MAX_JUNK = 1 << 16
 # Sizes that writers leave in the header of a WAV that is still being written.
 _UNKNOWN_SIZES = (0, 0xFFFFFFFF, 0x7FFFFFFF, 0x7FFFF000, 0x80000000, 0xFFFFFFFE)
+# Tags after the last frame of an MP3 (ID3v1, APE, lyrics) are smaller.
+_MAX_MP3_TAGS = 8192
 # A jump of an Ogg granule position beyond the packets of its page, in seconds, that is a gap in time.
 _OGG_GAP_S = 0.1
 
@@ -108,6 +110,26 @@ def is_truncated(reader: Reader) -> bool:
         if name == b"data":
             return start + size > reader.size
     return False
+
+
+def mp3_continues(reader: Reader) -> bool:
+    """Whether an MP3 goes on after the end that its Xing header states, as joined files do.
+
+    libsndfile reads up to that end.
+    """
+    head = reader.head(10)
+    start = 0
+    if head[:3] == b"ID3" and len(head) == 10:
+        a, b, c, d = head[6:10]
+        start = 10 + (a << 21 | b << 14 | c << 7 | d)
+    reader.seek(start)
+    frame = reader.read(2048)
+    tag = max(frame.find(b"Xing"), frame.find(b"Info"))
+    if frame[:1] != b"\xff" or not 0 < tag < 256 or not frame[tag + 7] & 2:
+        return False
+    at = tag + 8 + 4 * (frame[tag + 7] & 1)
+    n_bytes = int.from_bytes(frame[at : at + 4], "big")
+    return n_bytes > 0 and reader.size - start > 1.01 * n_bytes + _MAX_MP3_TAGS
 
 
 # --- Ogg ---------------------------------------------------------------------------------------------

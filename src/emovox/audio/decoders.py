@@ -19,7 +19,7 @@ import soundfile
 from numpy.typing import NDArray
 
 from emovox._arrays import Floats
-from emovox.audio.containers import is_truncated, ogg_needs_timestamps, repair_header
+from emovox.audio.containers import is_truncated, mp3_continues, ogg_needs_timestamps, repair_header
 from emovox.audio.source import ForwardReader, Reader
 from emovox.audio.validation import MAX_CHANNELS, frames_first, to_array, to_float32, validate_rate
 from emovox.errors import AudioDecodeError, AudioError, AudioValueError, MissingExtraError
@@ -352,14 +352,14 @@ def _open_by_content(reader: Reader) -> Decoder:
     kind = _media_kind(reader.head(256))
     if kind is not None:
         return MediaDecoder(reader, kind)
-    without_timestamps = ogg_needs_timestamps(reader)
-    if without_timestamps:
+    # libsndfile leaves out chained and joined parts, and closes gaps.
+    has_gaps, has_more = ogg_needs_timestamps(reader), mp3_continues(reader)
+    if has_gaps or has_more:
         with suppress(AudioDecodeError, MissingExtraError):
-            return MediaDecoder(reader, ".ogg")
+            return MediaDecoder(reader)
     try:
         sound = SoundfileDecoder(reader)
-        if without_timestamps:  # gaps are closed, and chained streams left out
-            sound.warnings.add("time_stamps")
+        sound.warnings |= ({"time_stamps"} if has_gaps else set()) | ({"truncated"} if has_more else set())
         return sound
     except (soundfile.SoundFileError, ValueError, TypeError, OverflowError) as error:
         reason = getattr(error, "error_string", str(error))

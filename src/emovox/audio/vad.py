@@ -67,6 +67,10 @@ MUTE_S = 0.3
 UNMUTED_DB = 25.0
 """In the first second after a mute, steady sound this far below the speech before it is noise."""
 
+# Below this mean square, in steps of 16 bits (-93 dBFS), an input is muted: zeros, or zeros after a codec.
+_MUTE_POWER = 0.5
+# Frames after a mute that are partly zeros, or faded in by a codec: no measure of the noise.
+_N_EDGE = 3
 _FULL_SCALE = 32768.0
 
 
@@ -110,6 +114,7 @@ class Vad:
         self._mute = round(MUTE_S / FRAME_S)
         self._n_zero = 0
         self._was_muted = False
+        self._n_edge = 0
         self._speech_level: float | None = None  # log10 of the energy of recent frames of speech
         self._hang_frames = round(hang_s / FRAME_S)
         self._hang = -1
@@ -164,33 +169,38 @@ class Vad:
     def _flag(self, pcm: bytes, energy: float) -> bool:
         # Digital zeros, as of a muted input, say nothing about the noise of the room: after them, neither
         # detector may take that noise for speech because it is louder than nothing.
-        heard = False
-        if energy == 0:
+        is_speech = False
+        if energy < _MUTE_POWER * self._frame:
             self._n_zero += 1
         else:
-            heard = self._vad.is_speech(pcm, self.sample_rate)  # learns from every frame
-            was_muted, self._n_zero = self._n_zero >= self._mute and len(self._recent) > 0, 0
-            if was_muted:  # the noise after it is another; the first frame is partly zeros
+            is_speech = self._vad.is_speech(pcm, self.sample_rate)  # learns from every frame
+            if self._n_zero >= self._mute and self._recent:
                 self._recent.clear()
-                self._was_muted, heard = True, False
+                self._was_muted, self._n_edge = True, _N_EDGE
+            self._n_zero = 0
+            if self._n_edge:
+                self._n_edge -= 1
+                is_speech = is_speech and self._is_near_speech(energy)
             else:
                 self._recent.append(energy)
-        if heard and self._is_above_noise(energy):
+                is_speech = is_speech and self._is_above_noise(energy)
+        if is_speech:
             level = math.log10(energy)
             before = level if self._speech_level is None else self._speech_level
-            self._speech_level = before + 0.05 * (level - before)
+            self._speech_level = before + (0.2 if level > before else 0.02) * (level - before)
             self._hang = self._hang_frames
             return True
         self._hang = max(self._hang - 1, -1)
         return self._hang >= 0
 
     def _is_above_noise(self, energy: float) -> bool:
-        if energy > self._margin * min(self._recent, default=0.0):
+        if energy > self._margin * min(self._recent):
             return True
-        if len(self._recent) > self._settle:
-            return False
-        # At first nothing is known of the noise. After a mute it is not speech if it is far below the speech
-        # before.
+        # At first nothing is known of the noise.
+        return len(self._recent) <= self._settle and self._is_near_speech(energy)
+
+    def _is_near_speech(self, energy: float) -> bool:
+        """Whether a frame after a mute is not far below the speech before it; true if there was none."""
         if not self._was_muted or self._speech_level is None:
             return True
         return math.log10(energy) > self._speech_level - UNMUTED_DB / 10
