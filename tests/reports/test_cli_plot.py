@@ -113,4 +113,14 @@ def test_plot_search_of_run(tmp_path: Path) -> None:
     assert main(["plot", "search", str(tmp_path), "-o", str(file)]) == 0
     text = file.read_text(encoding="utf-8")
     assert "emobox/toy/1" in text
+    assert "UAR on the inner folds" in text
     assert "None" not in text, "what the run does not say is left out"
+
+
+def test_search_of_a_net_names_the_validation_part(tmp_path: Path) -> None:
+    record = {"schema": 1, "kind": "tune", "model": "lstm", "split": {"name": "emobox/toy/1"}}
+    (tmp_path / "metrics.json").write_text(json.dumps(record))
+    (tmp_path / "trials.json").write_text(json.dumps([{"score": 0.4, "complete": True}]))
+    file = tmp_path / "search.svg"
+    assert main(["plot", "search", str(tmp_path), "-o", str(file)]) == 0
+    assert "UAR on the validation part" in file.read_text(encoding="utf-8")

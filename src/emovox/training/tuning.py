@@ -41,7 +41,7 @@ class TuningRun:
     params: Mapping[str, Any]
     """The best settings alone; empty if they are the defaults."""
     score: float
-    """UAR on the inner folds. The settings were chosen by it, so it is optimistic."""
+    """UAR on the inner folds, of a net on the validation part; optimistic, as the settings were chosen by it."""
     trials: tuple[Trial, ...]
     interrupted: bool = False
 

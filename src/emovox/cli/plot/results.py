@@ -116,20 +116,22 @@ def search(
 ) -> int:
     """Draw a search: the UAR of each trial, and the best so far."""
     from emovox.reports.figures import draw_search
+    from emovox.training.classical.estimators import ESTIMATORS
     from emovox.training.run_folder import read_run
 
     check_output(output, force=force)
     trials = read_table(run, ["trials.json"], "`emovox tune -o`")
     folder = run if run.is_dir() else run.parent
     record = read_run(folder).record
-    parts = (record.get("model"), record.get("features", {}).get("set"), _describe_data(folder))
-    title = f"Search: {', '.join(part for part in parts if part)}"
+    named = (record.get("model"), record.get("features", {}).get("set"), _describe_data(folder))
+    title = f"Search: {', '.join(name for name in named if name)}"
+    # An estimator is scored on speakers of the training part, held out in turn; a net on the validation part.
+    part = "the inner folds" if record.get("model") in ESTIMATORS else "the validation part"
     caption = (
-        f"Mean UAR on inner folds with other speakers, inside the training part of "
-        f"{record.get('split', {}).get('name')}; the test was not used. The best trial was chosen by this "
-        "score, so its value is optimistic."
+        f"Mean UAR on {part} of {record.get('split', {}).get('name')}; the test was not used. The best trial "
+        "was chosen by this score, so its value is optimistic."
     )
-    return write(draw_search(trials, title=title, caption=caption), output, title)
+    return write(draw_search(trials, part=part, title=title, caption=caption), output, title)
 
 
 def training(
