@@ -118,7 +118,13 @@ def test_plot_search_of_run(tmp_path: Path) -> None:
 
 
 def test_search_of_a_net_names_the_validation_part(tmp_path: Path) -> None:
-    record = {"schema": 1, "kind": "tune", "model": "lstm", "split": {"name": "emobox/toy/1"}}
+    record = {
+        "schema": 1,
+        "kind": "tune",
+        "model": "lstm",
+        "model_kind": "net",
+        "split": {"name": "emobox/toy/1"},
+    }
     (tmp_path / "metrics.json").write_text(json.dumps(record))
     (tmp_path / "trials.json").write_text(json.dumps([{"score": 0.4, "complete": True}]))
     file = tmp_path / "search.svg"

@@ -41,7 +41,7 @@ class TuningRun:
     params: Mapping[str, Any]
     """The best settings alone; empty if they are the defaults."""
     score: float
-    """UAR on the inner folds, of a net on the validation part; optimistic, as the settings were chosen by it."""
+    """UAR on the inner folds, of a net on the validation part; optimistic, as it chose the settings."""
     trials: tuple[Trial, ...]
     interrupted: bool = False
 
@@ -104,6 +104,7 @@ def tune(
             "kind": "tune",
             "name": settled.name,
             "model": settled.model.name,
+            "model_kind": settled.model.kind,
             "seed": settled.seed,
             "seconds": round(time.monotonic() - started, 1),
             "features": {"set": settled.features.set, "overrides": dict(settled.features.overrides)},

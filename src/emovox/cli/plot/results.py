@@ -116,7 +116,6 @@ def search(
 ) -> int:
     """Draw a search: the UAR of each trial, and the best so far."""
     from emovox.reports.figures import draw_search
-    from emovox.training.classical.estimators import ESTIMATORS
     from emovox.training.run_folder import read_run
 
     check_output(output, force=force)
@@ -126,7 +125,7 @@ def search(
     named = (record.get("model"), record.get("features", {}).get("set"), _describe_data(folder))
     title = f"Search: {', '.join(name for name in named if name)}"
     # An estimator is scored on speakers of the training part, held out in turn; a net on the validation part.
-    part = "the inner folds" if record.get("model") in ESTIMATORS else "the validation part"
+    part = "the validation part" if record.get("model_kind") == "net" else "the inner folds"
     caption = (
         f"Mean UAR on {part} of {record.get('split', {}).get('name')}; the test was not used. The best trial "
         "was chosen by this score, so its value is optimistic."
