@@ -400,7 +400,7 @@ def test_segments_are_heard_by_keyboard(browser: Any, url: str, clip: Any) -> No
         visit.upload(name="clip.wav", sound=as_wav(clip, RATE))
         visit.judged()
         first = page.locator(".stretch").first
-        assert re.fullmatch(r".+, 0:0\d\.\d to 0:0\d\.\d: hear it", first.get_attribute("aria-label") or "")
+        assert re.fullmatch(r".+, 0:0\d\.\d to 0:0\d\.\d: play it", first.get_attribute("aria-label") or "")
         first.focus()
         page.keyboard.press("Enter")
         page.get_by_role("button", name="Pause").wait_for()

@@ -1,4 +1,4 @@
-// How does the page show a session: its headline, its scores, its time, its tables; and how is it heard again?
+// The view of a session: headline, scores, timeline, tables, and playback.
 
 import { clock, percent, ranked, stretch, tone, warnings, why } from "./emotions.js";
 import { complain, element, tell } from "./notices.js";
@@ -124,14 +124,14 @@ export class Answer {
       $("explained").textContent = aboutPrediction(prediction, order);
     } else if (isLive && isOver) {
       words.textContent = "Heard live";
-      $("explained").textContent = `${segments.length} segment${segments.length === 1 ? "" : "s"}; press one to hear it again.`;
+      $("explained").textContent = `${segments.length} segment${segments.length === 1 ? "" : "s"}; press one to play it again.`;
     } else if (isLive) {
       label = order[0]?.[0] ?? null;
       words.textContent = label ?? "…";
       $("explained").textContent = label ? "expressed in the last seconds" : "No speech in the last seconds.";
     } else {
       words.textContent = "…";
-      $("explained").textContent = "The whole is judged when all of it was heard.";
+      $("explained").textContent = "The prediction for the whole follows at the end.";
     }
     const share = element("small", { textContent: label ? percent(scores[label]) : "" });
     $("answer").className = isLive && isOver ? "plainly" : tone(label);
@@ -174,7 +174,7 @@ export class Answer {
     const isMute = window && !Object.keys(window.scores).length;
     const title = window ? `From ${stretch(window)}` : `At ${clock(seconds)}`;
     this.#scene.place(seconds);
-    this.#readout.show(title, window?.scores ?? {}, { aside: isMute ? "too little speech to judge" : "" });
+    this.#readout.show(title, window?.scores ?? {}, { aside: isMute ? "too little speech for a prediction" : "" });
     $("whole").hidden = !this.#session.prediction;
   }
 

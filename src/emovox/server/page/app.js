@@ -17,12 +17,12 @@ const THEMES = ["system", "light", "dark"];
 const $ = (id) => document.getElementById(id);
 const answer = new Answer();
 
-/** Ends what runs now: judging, recording or listening. */
+/** Stops the current prediction or recording. */
 let stop = async () => {};
 
 // ------------------------------------------------------------------------------------------ a recording
 
-async function judge(sound, name, { isOurs = false } = {}) {
+async function predict(sound, name, { isOurs = false } = {}) {
   await stop();
   const abort = new AbortController();
   stop = async () => abort.abort();
@@ -51,15 +51,15 @@ async function ask(session, signal) {
     session.peaks = peaks;
     if (answer.shows(session)) answer.hearable();
   });
-  await Promise.all([judgeWhole(session, wanted, signal), followTimeline(session, wanted, signal), drawn]);
+  await Promise.all([predictWhole(session, wanted, signal), followTimeline(session, wanted, signal), drawn]);
   signal.throwIfAborted();
   session.isOver = true;
   answer.show();
 }
 
-async function judgeWhole(session, wanted, signal) {
+async function predictWhole(session, wanted, signal) {
   const { predictions, model } = await predict(session.sound, wanted, signal);
-  if (predictions[0].error) throw new Refusal("The server cannot judge this sound.", { detail: predictions[0].error });
+  if (predictions[0].error) throw new Refusal("The server cannot process this audio.", { detail: predictions[0].error });
   session.model = model;
   session.prediction = predictions[0];
   session.duration_s = session.prediction.end_s ?? 0;
@@ -118,7 +118,7 @@ async function record() {
   await take($("record"), $("record-meter"), {
     onEnd: async (taken) => {
       tell("");
-      if (taken.sound()) judge(taken.sound(), "recording.wav", { isOurs: true });
+      if (taken.sound()) predict(taken.sound(), "recording.wav", { isOurs: true });
     },
   });
 }
@@ -260,19 +260,19 @@ function prepareDrop() {
   on("drop", false);
   document.addEventListener("drop", ({ dataTransfer }) => {
     choose($("tab-recording"));
-    judgeFirst(dataTransfer.files);
+    predictFirst(dataTransfer.files);
   });
 }
 
-function judgeFirst(files) {
-  if (files.length) judge(files[0], files[0].name);
+function predictFirst(files) {
+  if (files.length) predict(files[0], files[0].name);
 }
 
 $("theme").addEventListener("click", nextTheme);
 $("record").addEventListener("click", record);
 $("go-live").addEventListener("click", goLive);
 $("file").addEventListener("change", ({ target }) => {
-  judgeFirst([...target.files]);
+  predictFirst([...target.files]);
   target.value = ""; // the same file may be chosen again
 });
 setTheme(keptTheme());

@@ -10,8 +10,8 @@ export const EXTRAS = [
 
 const REASONS = {
   silence: "The recording is silent.",
-  no_speech: "No speech was heard.",
-  too_short: "There is too little sound to judge.",
+  no_speech: "No speech was found.",
+  too_short: "There is too little audio for a prediction.",
   uncertain: "The model is not sure enough to name one emotion.",
 };
 
@@ -19,7 +19,7 @@ const WARNINGS = {
   silence: "silent",
   low_level: "very quiet: come closer to the microphone",
   clipping: "too loud: the sound is clipped",
-  no_speech: "no speech was heard",
+  no_speech: "no speech was found",
   too_short: "very short",
   truncated: "cut off: it ends before its header says",
   damaged: "damaged: parts could not be decoded",

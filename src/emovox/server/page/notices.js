@@ -1,4 +1,4 @@
-// What is the person told beside the answers: what goes on, and what went wrong?
+// Notices beside the answers: progress and errors.
 
 const status = document.getElementById("status");
 const alerts = document.getElementById("alert");

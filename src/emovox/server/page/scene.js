@@ -113,7 +113,7 @@ export class Scene {
   #button(segment, key) {
     const button = element("button", { type: "button", className: `stretch ${tone(segment.label)}` });
     button.dataset.key = key;
-    button.setAttribute("aria-label", `${named(segment)}, ${stretch(segment)}: hear it`);
+    button.setAttribute("aria-label", `${named(segment)}, ${stretch(segment)}: play it`);
     button.addEventListener("click", () => this.onHear(segment));
     return button;
   }
@@ -143,6 +143,6 @@ function summary({ segments, windows, duration_s, isLive, isOver }) {
   if (isLive && !isOver) return windows.length ? "Listening; the last half minute is shown." : "Listening for the first sounds.";
   const told = segments.slice(0, 12).map((each) => `${named(each)} from ${stretch(each)}`);
   const more = segments.length > 12 ? `; and ${segments.length - 12} more, all in the table below` : "";
-  const heard = told.length ? `${told.join("; ")}${more}.` : "No stretch of speech was found.";
+  const heard = told.length ? `${told.join("; ")}${more}.` : "No segment of speech was found.";
   return `${clock(duration_s ?? 0)} of sound. ${heard}`;
 }

@@ -7,7 +7,7 @@ const SENTENCES = {
   401: "This server wants a key.",
   413: "This recording is too long or too large for the server.",
   415: "This does not look like sound that the server can read.",
-  422: "The server cannot judge this sound.",
+  422: "The server cannot process this audio.",
   429: "That was a little fast: the server takes only so many requests a minute.",
   503: "The server is busy.",
 };
@@ -49,7 +49,7 @@ export async function predict(sound, options, signal) {
   return (await send("v1/predict", sound, options, signal)).json();
 }
 
-/** `{event, data}` of a recording while it is judged: windows, segments, then `end`. */
+/** `{event, data}` of a recording while it is processed: windows, segments, then `end`. */
 export async function* timeline(sound, options, signal) {
   const answer = await send("v1/timeline", sound, { ...options, format: "sse", windows: "true" }, signal);
   for await (const told of events(answer.body)) {

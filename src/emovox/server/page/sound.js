@@ -1,7 +1,7 @@
 // What does the page itself know of a sound? How loud it is along the time, how it is kept as WAV, how it is played.
 
 const PEAKS_A_SECOND = 100;
-const MAX_DECODED = 100 * 2 ** 20; // bytes; larger files are judged all the same, but not drawn
+const MAX_DECODED = 100 * 2 ** 20; // bytes; larger files are processed, but not drawn
 const DRAWN_RATE = 8000;
 
 /** The loudest sample in each hundredth of a second, 0 to 1. */
@@ -45,7 +45,7 @@ export async function peaksOf(blob) {
     const context = new OfflineAudioContext(1, 1, DRAWN_RATE);
     const decoded = await context.decodeAudioData(await blob.arrayBuffer());
     const peaks = new Peaks(decoded.sampleRate);
-    peaks.push(mean(decoded)); // which is what is judged: a voice may be on one side alone
+    peaks.push(mean(decoded)); // the server may use this mean: speech may be on one channel only
     return peaks;
   } catch {
     return null;

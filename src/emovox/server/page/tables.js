@@ -8,7 +8,7 @@ import { named } from "./scene.js";
 export function segmentRows(segments, { canPlay, onHear }) {
   return segments.map((segment) => {
     const hear = element("button", { type: "button", className: "hear", disabled: !canPlay });
-    hear.setAttribute("aria-label", `Hear ${named(segment)}, ${stretch(segment)}`);
+    hear.setAttribute("aria-label", `Play ${named(segment)}, ${stretch(segment)}`);
     hear.addEventListener("click", () => onHear(segment));
     const label = element("span", { className: `swatch ${tone(segment.label)}` }, segment.label ?? "no answer");
     const second = ranked(segment.scores).find(([name]) => name !== segment.label);

@@ -3,7 +3,7 @@
 import { clock } from "./emotions.js";
 import { Peaks, wav } from "./sound.js";
 
-const KEPT_S = 1800; // that can be heard again; what comes later is judged, and not kept
+const KEPT_S = 1800; // of audio kept for playback; later audio is processed, and not kept
 const REMEMBERED = 400; // pieces whose time of arrival is known
 
 /** One taking of sound, shown on a meter. */
