@@ -111,20 +111,27 @@ def run(argv: Sequence[str] | None = None) -> int:
     except Exception as error:
         if not hasattr(error, "show"):
             raise
-        _add_setting_hint(error)
+        _add_setting_hint(error, sys.argv[1:] if argv is None else argv)
         error.show()  # a usage error of typer's, which knows its own usage line
         return 2
     return code if isinstance(code, int) else 0
 
 
-def _add_setting_hint(error: Any) -> None:
+def _add_setting_hint(error: Any, argv: Sequence[str]) -> None:
     """Name the setting of a config that an unknown option of a training command probably means."""
     name = str(getattr(error, "option_name", "")).lstrip("-").replace("-", "_")
     if name and error.ctx is not None and error.ctx.info_name in ("train", "tune", "bench"):
         from emovox.training.config import find_setting
 
         if key := find_setting(name):
-            error.message += f"; as a setting it is typed without dashes:  {key}=VALUE"
+            option = str(error.option_name)
+            value = "VALUE"
+            for argument, following in zip(argv, [*argv[1:], "-"], strict=True):
+                if argument.startswith(f"{option}="):
+                    value = argument.partition("=")[2]
+                elif argument == option and not following.startswith("-"):
+                    value = following
+            error.message += f"; as a setting it is typed without dashes:  {key}={value}"
 
 
 _TEMPORARY = re.compile(r"\.[^/.]+-\d+\.part$|/\.merge-\w+$|/\.spool-\w+$")
