@@ -5,13 +5,14 @@
     python recipes/vox_card.py probe  --corpora DIR   # how well do the net's insides tell the corpora apart?
     python recipes/vox_card.py paired --against RUNS  # the folds of two systems, clip by clip
 
-All on test actors of the strict folds: every clip is judged by the bundle that never met its speaker. One
-JSON line last.
+All on test actors of the strict folds: every clip is predicted by the bundle that was not trained on its
+speaker. One JSON line last.
 """
 
 from __future__ import annotations
 
 import argparse
+import csv
 import json
 import zlib
 from collections.abc import Callable, Iterator, Mapping
@@ -60,7 +61,7 @@ def folds(root: Path, runs: Path) -> Iterator[tuple[Any, Manifest]]:
     manifest = scan("ravdess", root / "ravdess")[0]
     for number in emobox.emobox_folds("ravdess"):
         split = emobox.emobox_split(manifest, number)
-        yield load(runs / f"fold{number}"), manifest.select(split.test)
+        yield load(runs / f"emobox-ravdess-{number}"), manifest.select(split.test)
 
 
 def robust(options: argparse.Namespace) -> dict[str, Any]:
@@ -84,17 +85,18 @@ def robust(options: argparse.Namespace) -> dict[str, Any]:
     return rows
 
 
-def _answers(runs: Path) -> dict[str, tuple[str, str, str]]:
-    """Clip -> its speaker, emotion and answer, from what `vox.py folds` saved; every fold has to be there."""
-    lines = []
+def read_answers(runs: Path) -> dict[str, tuple[str, str, str]]:
+    """Clip -> its speaker, label and predicted label, as `vox.py folds` wrote them; all folds."""
+    rows = []
     for number in emobox.emobox_folds("ravdess"):
-        lines += (runs / f"fold{number}" / "answers.csv").read_text().splitlines()[1:]
-    return {key: (speaker, true, pred) for key, speaker, true, pred in (one.split(",") for one in lines)}
+        with (runs / f"emobox-ravdess-{number}.csv").open(encoding="utf-8", newline="") as stream:
+            rows += csv.DictReader(stream)
+    return {row["id"]: (row["speaker"], row["true"], row["answer"]) for row in rows}
 
 
 def paired(options: argparse.Namespace) -> dict[str, Any]:
     """Is one system better than another, over the speakers that both were tested on?"""
-    one, other = _answers(options.runs), _answers(options.against)
+    one, other = read_answers(options.runs), read_answers(options.against)
     if {key: row[:2] for key, row in one.items()} != {key: row[:2] for key, row in other.items()}:
         raise SystemExit(f"{options.runs} and {options.against} were not tested on the same clips")
     speakers, true, pred = zip(*one.values(), strict=True)
@@ -114,7 +116,7 @@ def groups(options: argparse.Namespace) -> dict[str, Any]:
     """From the answers that `vox.py folds` saved."""
     manifest = scan("ravdess", options.corpora / "ravdess")[0]
     true, pred, who = [], [], []
-    for key, (_, t, p) in _answers(options.runs).items():
+    for key, (_, t, p) in read_answers(options.runs).items():
         true.append(t)
         pred.append(p)
         who.append(manifest[key])
@@ -140,21 +142,24 @@ def probe(options: argparse.Namespace) -> dict[str, Any]:
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
-    from vox import Pool, clips, trained  # beside this file
+    from vox import SHARES, Pool  # beside this file
 
     torch.set_num_threads(1)
-    pool = Pool(clips(options.corpora), options.cache)
-    home = np.where(pool.corpora == "ravdess_song", "ravdess", pool.corpora)
+    pool = Pool.load(options.corpora, options.cache)
+    every = list(pool.manifest)
+    speakers, emotions = np.array([u.speaker for u in every]), np.array([u.emotion for u in every])
+    corpora = np.array([u.corpus for u in every])
+    home = np.where(corpora == "ravdess_song", "ravdess", corpora)
     split = emobox.emobox_split(pool.manifest, 1, corpus="ravdess")
-    vox, _ = trained(pool, pool.among(pool.ids, (*split.train, *split.validation)))
-    four = pool.among(pool.emotions, ("angry", "happy", "neutral", "sad")) & (pool.corpora != "ravdess_song")
+    vox, _ = pool.train((*split.train, *split.validation), SHARES)
+    four = np.isin(emotions, ("angry", "happy", "neutral", "sad")) & (corpora != "ravdess_song")
     rng = np.random.default_rng(0)
     names = sorted(set(home))
     candidates = [np.flatnonzero(four & (home == name)) for name in names]
     least = min(map(len, candidates))
     rows = np.concatenate([rng.choice(mine, least, replace=False) for mine in candidates])
-    odd = np.array([zlib.crc32(s.encode()) % 2 for s in pool.speakers[rows]], bool)
-    odd[home[rows] == "tess"] = pool.speakers[rows][home[rows] == "tess"] == "tess-OAF"
+    odd = np.array([zlib.crc32(s.encode()) % 2 for s in speakers[rows]], bool)
+    odd[home[rows] == "tess"] = speakers[rows][home[rows] == "tess"] == "tess-OAF"
     with torch.inference_mode():
         raw = torch.from_numpy(pool.variants[0][rows])
         z = vox.standardize(raw)
@@ -182,7 +187,7 @@ def main() -> None:
     parser.add_argument("--runs", type=Path, default=Path("runs/vox"))
     parser.add_argument("--cache", type=Path, default=Path(".cache/vox"))
     parser.add_argument("--against", type=Path, help="the runs of the other system")
-    parser.add_argument("--every", type=int, default=1, help="judge every n-th clip only")
+    parser.add_argument("--every", type=int, default=1, help="predict every n-th clip only")
     options = parser.parse_args()
     needed = "against" if options.what == "paired" else "corpora"
     if getattr(options, needed) is None:
