@@ -1,4 +1,4 @@
-"""``emovox export``: a model becomes a folder of its own, as it is or as int8 with its cost."""
+"""``emovox export``: copy a model as a bundle, or quantise it to int8 and measure what that costs."""
 
 from __future__ import annotations
 
@@ -75,21 +75,21 @@ def export(
         return 0
     if not data:
         raise ConfigError("--int8 is calibrated and measured on clips; name them with --data")
-    clips = _clips(bundle.spec, data, corpus, protocol, calibration_clips)
-    smaller = _quantised(content, bundle, clips.calibration)
+    clips = _load_clips(bundle.spec, data, corpus, protocol, calibration_clips)
+    smaller = _quantize(content, bundle, clips.calibration)
     before = _predict(source, clips.test)
-    write_bundle(output, smaller, _described(bundle.spec, clips, ()), replace=force)
+    write_bundle(output, smaller, _describe(bundle.spec, clips, ()), replace=force)
     after = _predict(output, clips.test)
     scores = tuple(_score(clips, when, one) for when, one in (("", after), (" before int8", before)))
-    write_bundle(output, smaller, _described(bundle.spec, clips, scores), replace=True)
-    _tell(output, clips, before, after, (len(content), len(smaller)))
-    _tell_speed(bundle, load_bundle(output), clips.test)
+    write_bundle(output, smaller, _describe(bundle.spec, clips, scores), replace=True)
+    _print_comparison(output, clips, before, after, (len(content), len(smaller)))
+    _print_speed(bundle, load_bundle(output), clips.test)
     return 0
 
 
 @dataclass(frozen=True, slots=True)
-class _Clips:
-    """What calibrates, what measures, and what that measure is worth."""
+class _ExportClips:
+    """Clips that calibrate, clips that measure, and the stamp of that measure."""
 
     calibration: Manifest
     test: Manifest
@@ -97,7 +97,9 @@ class _Clips:
     stamp: str
 
 
-def _clips(spec: Spec, data: Sequence[str], corpus: str | None, protocol: str | None, n: int) -> _Clips:
+def _load_clips(
+    spec: Spec, data: Sequence[str], corpus: str | None, protocol: str | None, n: int
+) -> _ExportClips:
     from emovox.datasets.loading import Dataset
     from emovox.evaluation.leakage import find_stamp
     from emovox.evaluation.robustness import sample_clips
@@ -114,7 +116,7 @@ def _clips(spec: Spec, data: Sequence[str], corpus: str | None, protocol: str | 
     split = splits[0]
     test = dataset.select(split.test).relabel(labels=spec.labels).manifest
     found_stamp = find_stamp(spec, whole, test.ids, known=splits)
-    return _Clips(sample_clips(whole.select(split.train), n), test, split, found_stamp.stamp)
+    return _ExportClips(sample_clips(whole.select(split.train), n), test, split, found_stamp.stamp)
 
 
 def _predict(folder: Path, clips: Manifest) -> Predictions:
@@ -125,28 +127,28 @@ def _predict(folder: Path, clips: Manifest) -> Predictions:
         return predict_manifest(load_model(folder), clips, progress=progress)
 
 
-def _quantised(content: bytes, bundle: Bundle, clips: Manifest) -> bytes:
+def _quantize(content: bytes, bundle: Bundle, clips: Manifest) -> bytes:
     try:
         from emovox.training.quantization import to_int8
     except ModuleNotFoundError as error:
         raise MissingExtraError("quantising a model", "classical") from error
     kind = cast("Any", bundle.spec.input.kind)
-    return to_int8(content, _heard(bundle, clips), kind=kind, name=bundle.spec.name)
+    return to_int8(content, _model_inputs(bundle, clips), kind=kind, name=bundle.spec.name)
 
 
-def _heard(bundle: Bundle, clips: Manifest) -> list[Any]:
-    """What the graph is given of each clip, up to the length that is judged in one run."""
+def _model_inputs(bundle: Bundle, clips: Manifest) -> list[Any]:
+    """The inputs of the graph for each clip, cut to the length of one run."""
     longest = round(bundle.spec.clip_s * SAMPLE_RATE)
     return [bundle.normalize(bundle.compute_input(clips.read(u)[:longest])) for u in clips]
 
 
-def _described(spec: Spec, clips: _Clips, scores: tuple[Score, ...]) -> Spec:
-    """The new model's spec: scores of the old one say nothing about it."""
+def _describe(spec: Spec, clips: _ExportClips, scores: tuple[Score, ...]) -> Spec:
+    """The spec of the new model; scores of the old one do not apply to it."""
     how = f"static int8, calibrated on {len(clips.calibration)} clips of {clips.split.name}"
     return replace(spec, description=f"{spec.description} ({how})", scores=scores, sha256="", created="")
 
 
-def _score(clips: _Clips, when: str, answers: Predictions) -> Score:
+def _score(clips: _ExportClips, when: str, answers: Predictions) -> Score:
     from emovox.bundles import Score
 
     uar = answers.uar()
@@ -162,8 +164,8 @@ def _score(clips: _Clips, when: str, answers: Predictions) -> Score:
     )
 
 
-def _tell(
-    output: Path, clips: _Clips, before: Predictions, after: Predictions, sizes: tuple[int, int]
+def _print_comparison(
+    output: Path, clips: _ExportClips, before: Predictions, after: Predictions, sizes: tuple[int, int]
 ) -> None:
     same = sum(a == b for a, b in zip(before.y_pred, after.y_pred, strict=True)) / len(after.y_pred)
     n = f"{len(clips.test)} clips of {len(clips.test.speakers)} speakers"
@@ -175,12 +177,12 @@ def _tell(
     typer.echo(f"  answers   {same:.1%} are the same")
 
 
-def _tell_speed(old: Bundle, new: Bundle, clips: Manifest) -> None:
-    """The graphs alone, in turn, so that what else the machine does falls on both."""
+def _print_speed(old: Bundle, new: Bundle, clips: Manifest) -> None:
+    """Time the graphs alone, in turn, so that other load on the machine affects both."""
     from emovox.evaluation.robustness import sample_clips
 
     spent: dict[int, list[float]] = {0: [], 1: []}
-    for item in _heard(old, sample_clips(clips, _TIMED_CLIPS)):
+    for item in _model_inputs(old, sample_clips(clips, _TIMED_CLIPS)):
         for which, bundle in enumerate((old, new)):
             bundle.model([item])  # warm
             start = time.perf_counter()

@@ -1,4 +1,4 @@
-"""``emovox runs``: what was trained, searched and compared, and how two runs differ."""
+"""``emovox runs``: list runs, show one, compare several."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ app = typer.Typer(
 )
 
 _ROOT = Path("runs")
-Folder = Annotated[Path, typer.Argument(metavar="DIR", help="Where runs lie.")]
+Folder = Annotated[Path, typer.Argument(metavar="DIR", help="Folder that holds the runs.")]
 
 
 @app.command("list")
 def _list(root: Folder = _ROOT, format: FormOption = Form.table) -> int:
-    """Every complete run in DIR and below, oldest first."""
+    """List every complete run in DIR and below, oldest first."""
     from emovox.training.run_folder import find_runs
 
     if not root.is_dir():
@@ -60,7 +60,7 @@ def _show(
     folder: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a run.")],
     format: FormOption = Form.table,
 ) -> int:
-    """All that a run's record says."""
+    """Show the record of a run."""
     from emovox.training.run_folder import read_run
 
     run = read_run(folder)
@@ -73,7 +73,7 @@ def _compare(
     folders: Annotated[list[Path], typer.Argument(metavar="RUN RUN...", help="Two runs or more.")],
     format: FormOption = Form.table,
 ) -> int:
-    """Scores side by side, each less the first with its significance, and the settings that differ."""
+    """Compare scores with the first run, paired over speakers, and show the settings that differ."""
     from emovox.training.run_folder import difference, read_run
 
     if len(folders) < 2:
@@ -87,7 +87,7 @@ def _compare(
     against = [None, *(difference(run, found[0]) for run in found[1:])]
     for run, one in zip(found[1:], against[1:], strict=True):
         if one is None:
-            say(f"{run.name} was tested on other clips than {found[0].name}: their difference says nothing")
+            say(f"{run.name} was tested on other clips than {found[0].name}: no difference can be computed")
     heads = ("run", "test", "stamp", "UAR, %", "interval", f"less {found[0].name}", "p")
     lines = table(heads, [_scores(run, one) for run, one in zip(found, against, strict=True)])
     changed = list(_settings(found))
@@ -144,13 +144,13 @@ def _document(found: list[Run], against: list[Any]) -> list[dict[str, Any]]:
 
 
 def _settings(found: list[Run]) -> Iterable[list[object]]:
-    """Rows of the settings in which the runs differ."""
+    """Yield rows of the settings in which the runs differ."""
     from dataclasses import asdict
 
     from emovox.training.config import read_config
     from emovox.training.run_folder import CONFIG_FILE
 
-    every = [dict(_flat(asdict(read_config(run.folder / CONFIG_FILE)))) for run in found]
+    every = [dict(_flatten(asdict(read_config(run.folder / CONFIG_FILE)))) for run in found]
     for key in dict.fromkeys(key for one in every for key in one):
         values = [one.get(key, MISSING) for one in every]
         if any(value != values[0] for value in values):
@@ -158,15 +158,15 @@ def _settings(found: list[Run]) -> Iterable[list[object]]:
 
 
 def _facts(record: Mapping[str, Any]) -> Iterable[str]:
-    for key, value in _flat(record):
+    for key, value in _flatten(record):
         yield f"{key:32} {value}"
 
 
-def _flat(values: Mapping[str, Any], before: str = "") -> Iterable[tuple[str, Any]]:
-    """Dotted keys and what stands there; long lists are counted."""
+def _flatten(values: Mapping[str, Any], before: str = "") -> Iterable[tuple[str, Any]]:
+    """Yield dotted keys and values; long lists are counted."""
     for key, value in values.items():
         if isinstance(value, Mapping) and value:
-            yield from _flat(value, f"{before}{key}.")
+            yield from _flatten(value, f"{before}{key}.")
         elif isinstance(value, list | tuple) and len(value) > 8:
             yield f"{before}{key}", f"{len(value)} entries"
         else:

@@ -1,6 +1,6 @@
-"""How sure may a model be? A temperature that makes its probabilities honest, and when it had better abstain.
+"""Calibrate probabilities with a temperature, and set the confidence below which a model abstains.
 
-numpy only. Both are set on clips that were not trained on, by speakers who were not.
+Needs numpy alone. Both are set on clips that were not trained on, of other speakers.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from emovox.errors import ConfigError
 __all__ = ["FEWEST", "Calibration", "abstention", "calibrated", "fit_temperature", "log_softmax"]
 
 FEWEST = 30
-"""Clips that say anything about a temperature: a handful, all right, would make any model certain."""
+"""Clips that a temperature needs: with a handful, all of them right, any model would be certain."""
 
 
 _STEP = np.log(25) / 399
-"""Between logarithms of the temperatures that are tried: 0.8 %."""
+"""Step between the logarithms of the temperatures that are tried: 0.8 %."""
 
 _SUREST = 0.99
 """The highest threshold below which a model abstains."""
@@ -37,7 +37,7 @@ def fit_temperature(
     labels: npt.NDArray[np.int64],
     weights: Doubles | None = None,
 ) -> float:
-    """The temperature in 0.02 to 50 that minimises the log-loss (Guo et al., 2017) on clips not trained on.
+    """Find the temperature in 0.02 to 50 that minimises the log-loss (Guo et al., 2017).
 
     Args:
         logits: ``(n, n_labels)``.
@@ -65,9 +65,9 @@ def fit_temperature(
 
 
 def abstention(confidence: Doubles, coverage: float, weights: Doubles | None = None) -> float:
-    """The confidence from which on a share ``coverage`` of the clips gets an answer; 0 when all of them do.
+    """Find the confidence above which a share ``coverage`` of the clips gets a label; 0 if all of them do.
 
-    At most 0.99: a model that was sure of every validation clip would fall silent anywhere else.
+    At most 0.99: a model that was sure of every validation clip would otherwise abstain everywhere else.
 
     Args:
         confidence: ``(n,)``, of the likeliest label, 0 to 1.
@@ -84,25 +84,25 @@ def abstention(confidence: Doubles, coverage: float, weights: Doubles | None = N
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """How sure a model may be."""
+    """Temperature and threshold of a model."""
 
     temperature: float = 1.0
     threshold: float = 0.0
     """Below this confidence it abstains."""
     notes: tuple[str, ...] = ()
-    """A word to people where there was too little to go by."""
+    """For people, if there were too few clips."""
 
 
 def calibrated(logits: Doubles, labels: npt.NDArray[np.int64], coverage: float = 0.9) -> Calibration:
-    """Temperature and abstention of logits ``(n, n_labels)``; neither with fewer than `FEWEST` clips.
+    """Set temperature and threshold on logits ``(n, n_labels)``; neither with fewer than `FEWEST` clips.
 
     Args:
         labels: ``(n,)`` indices.
-        coverage: share of the clips that get an answer.
+        coverage: share of the clips that get a label.
     """
     if len(labels) < FEWEST:
-        told = f"{len(labels)} validation clips do not say how sure it may be (expected {FEWEST} or more)"
-        return Calibration(notes=(f"{told}: its probabilities stay as they are, and it always answers",))
+        few = f"{len(labels)} validation clips are too few for calibration (expected {FEWEST} or more)"
+        return Calibration(notes=(f"{few}: probabilities stay as they are, and it never abstains",))
     temperature = fit_temperature(logits, labels)
     confidence = np.exp(log_softmax(logits / temperature)).max(1)
     return Calibration(temperature, abstention(confidence, coverage))

@@ -1,4 +1,4 @@
-"""How a trained net becomes a bundle: one ONNX file, checked against the net before anything is written.
+"""Export a trained net as one ONNX file, checked against the net.
 
 By its kind (see `emovox.bundles.onnx_session`) the net takes waveforms, frames with their lengths, or rows
 of features.
@@ -34,11 +34,11 @@ def to_onnx(net: nn.Module, items: Sequence[Floats], *, name: str = "net", kind:
     """Export ``net`` with dynamic batch and length.
 
     Args:
-        net: answers logits ``(b, n_labels)``; it takes ``waveform (b, n), lengths (b,)``, or ``features
+        net: returns logits ``(b, n_labels)``; it takes ``waveform (b, n), lengths (b,)``, or ``features
             (b, t, d), lengths (b,)`` of frames, or ``features (b, d)`` of a vector.
         items: at least two recordings ``(n,)`` at 16 kHz, frames ``(t, d)`` of different lengths, or rows
-            ``(d,)``; the graph is traced on two and must answer on all of them, alone and together, what the
-            net answers.
+            ``(d,)``; the graph is traced on two, and on all of them, alone and together, it must return
+            what the net returns.
         name: for messages.
         kind: what the net takes.
 
@@ -46,13 +46,13 @@ def to_onnx(net: nn.Module, items: Sequence[Floats], *, name: str = "net", kind:
         ConfigError: fewer than two items.
         BundleError: the graph and the net disagree by more than 1e-4.
     """
-    if len(items) < 2:  # a batch of one would be taken for a constant
+    if len(items) < 2:  # a batch of one would be exported as a constant
         raise ConfigError(f"to_onnx got {len(items)} {_ITEMS[kind]}; expected at least two to trace on")
     net = net.eval()
     plain = net.merge_adapters() if isinstance(net, EncoderNet) else net
-    inputs = _padded(items[:2], kind)
+    inputs = _pad(items[:2], kind)
     batch = torch.export.Dim("batch")
-    # Where frames are halved, the exporter would ask for as many as are sure to leave two: found, not named.
+    # Nets that halve their frames need a minimum length, which the exporter finds: so it is not named.
     length: Any = torch.export.Dim("samples") if kind == "waveform" else torch.export.Dim.DYNAMIC
     shapes = ({0: batch},) if kind == "vector" else ({0: batch, 1: length}, {0: batch})
     names = ["waveform" if kind == "waveform" else "features", "lengths"][: len(inputs)]
@@ -72,7 +72,7 @@ def to_onnx(net: nn.Module, items: Sequence[Floats], *, name: str = "net", kind:
         with tempfile.TemporaryDirectory() as folder:
             file = Path(folder) / "model.onnx"
             program.save(file, external_data=False)
-            model = _bare(file.read_bytes())
+            model = _strip_metadata(file.read_bytes())
     check_parity(net, model, items, name=name, kind=kind)
     return model
 
@@ -94,7 +94,7 @@ def check_parity(
         BundleError: it is above 1e-4.
     """
     with torch.inference_mode():
-        expected = np.concatenate([net(*_padded([item], kind)).numpy() for item in items])
+        expected = np.concatenate([net(*_pad([item], kind)).numpy() for item in items])
     n_columns = None if kind == "waveform" else items[0].shape[-1]
     graph = OnnxModel(model, name=name, n_labels=expected.shape[1], kind=kind, n_columns=n_columns)
     alone = np.concatenate([graph([item]) for item in items])
@@ -106,8 +106,8 @@ def check_parity(
     return worst
 
 
-def _bare(model: bytes) -> bytes:
-    """The graph without the exporter's notes: a tenth of its size, and they name this machine's files.
+def _strip_metadata(model: bytes) -> bytes:
+    """Remove the exporter's metadata: a tenth of the size, and it names files of this machine.
 
     The shapes of inner values stay: without them onnxruntime takes four times as long to open the graph.
     """
@@ -124,8 +124,8 @@ def _bare(model: bytes) -> bytes:
     return bytes(proto.SerializeToString(deterministic=True))
 
 
-def _padded(items: Sequence[Floats], kind: Kind) -> tuple[torch.Tensor, ...]:
-    """What the net is called with: zeros behind what is shorter, and the lengths."""
+def _pad(items: Sequence[Floats], kind: Kind) -> tuple[torch.Tensor, ...]:
+    """Pad the items with zeros to one batch; with their lengths, except for rows."""
     if kind == "vector":
         return (torch.from_numpy(np.stack(items)),)
     lengths = [len(item) for item in items]

@@ -1,4 +1,4 @@
-"""What was done, of what, by which versions: the folder of a run.
+"""Write and read the folder of a run: what was done, with which data, by which versions.
 
 ::
 
@@ -6,10 +6,10 @@
       config.yaml       every setting that was used
       split.csv         which clip was in which part
       bundle/           the model; `emovox predict --model runs/x` finds it there
-      evaluation.*      what it reached, and answers.csv with every answer
-      metrics.json      the record: hashes of clips and split, versions, seed, scores. Written last
+      evaluation.*      the scores; answers.csv holds every prediction
+      metrics.json      the record: hashes of clips and split, versions, seed, scores; written last
 
-A folder that has ``metrics.json`` is complete. Everything in it is text, or ONNX; nothing is ever pickled.
+A folder with ``metrics.json`` is complete. Everything in it is text or ONNX; nothing is pickled.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ class Run:
 
     @property
     def name(self) -> str:
-        """What people call it: its folder."""
+        """The name of its folder."""
         return self.folder.name
 
     @property
@@ -81,13 +81,13 @@ class Run:
 
 
 def start(folder: str | Path, config: str, *, force: bool = False) -> Path:
-    """Make the folder of a run and save its config there; it is incomplete from now on.
+    """Make the folder of a run and write its config; the run is incomplete from now on.
 
-    A folder that holds nothing but a config is as good as empty: that run ended before it made anything.
+    A folder that holds a config alone counts as empty: that run ended before it made anything.
 
     Args:
         config: the text of ``config.yaml``.
-        force: let it replace a run that is there.
+        force: replace a run that is there.
 
     Raises:
         ConfigError: the folder holds a run, or other things, and ``force`` is false; or it is a file.
@@ -102,23 +102,25 @@ def start(folder: str | Path, config: str, *, force: bool = False) -> Path:
         )
     place.mkdir(parents=True, exist_ok=True)
     (place / METRICS_FILE).unlink(missing_ok=True)
-    (place / BUNDLE_FOLDER / SPEC_FILE).unlink(missing_ok=True)  # an older model must not pass for this one
+    (place / BUNDLE_FOLDER / SPEC_FILE).unlink(
+        missing_ok=True
+    )  # so that an interrupted run does not predict with an older model
     write_text(place / CONFIG_FILE, config)
     return place
 
 
 def list_contents(folder: str | Path) -> list[str]:
-    """Names of what lies in a folder; none where it is missing, or where a config is all there is."""
+    """List the names in a folder; none if it is missing, or holds a config alone."""
     place = Path(folder)
     there = sorted(one.name for one in place.iterdir()) if place.is_dir() else []
     return [] if there == [CONFIG_FILE] else there
 
 
 def finish(folder: str | Path, record: Mapping[str, Any]) -> Run:
-    """Write the record, with the versions and the time; the run is complete.
+    """Write the record, with the versions and the time, which completes the run.
 
     Raises:
-        ConfigError: the record holds what is no JSON, such as nan.
+        ConfigError: the record holds values that JSON does not have, such as nan.
     """
     place = Path(folder)
     whole = {
@@ -136,7 +138,7 @@ def finish(folder: str | Path, record: Mapping[str, Any]) -> Run:
 
 
 def read_run(folder: str | Path) -> Run:
-    """The run in ``folder``.
+    """Read the run in ``folder``.
 
     Raises:
         ConfigError: there is none, it is incomplete, or its record cannot be read.
@@ -157,9 +159,9 @@ def read_run(folder: str | Path) -> Run:
 
 
 def find_runs(root: str | Path) -> list[Run]:
-    """Every complete run in ``root`` and up to three levels below, in the order of their making.
+    """Find every complete run in ``root`` and up to three levels below, oldest first.
 
-    Folders whose ``metrics.json`` is something else are passed over.
+    Folders with another kind of ``metrics.json`` are skipped.
     """
     found = []
     for depth in range(_DEPTH + 1):
@@ -172,7 +174,7 @@ def find_runs(root: str | Path) -> list[Run]:
 
 
 def versions() -> dict[str, str]:
-    """Python, the machine and the packages that a model depends on; those that are installed."""
+    """The versions of Python and of the installed packages that a model depends on, and the machine."""
     found = {
         "emovox": emovox.__version__,
         "python": platform.python_version(),
@@ -187,11 +189,11 @@ def versions() -> dict[str, str]:
 
 
 def clips_digest(manifest: Manifest) -> str:
-    """16 hex digits that name the clips: who expresses what, in which words, and every byte of the files."""
+    """Hash the clips to 16 hex digits: labels, speakers, texts, and every byte of the files."""
     seen, heard = hashlib.sha256(), dict[Path, str]()
     for u in sorted(manifest, key=lambda u: u.id):
         path = manifest.file(u)
-        if path not in heard:  # many clips may lie in one file
+        if path not in heard:  # many clips may be segments of one file
             heard[path] = _content(path)
         row = (u.id, u.corpus, u.emotion, u.speaker, u.text, u.start, u.end, heard[path])
         seen.update("\t".join(map(str, row)).encode("utf-8", "surrogateescape") + b"\n")
@@ -199,7 +201,7 @@ def clips_digest(manifest: Manifest) -> str:
 
 
 def _content(path: Path) -> str:
-    """Names what a file holds; one that cannot be read is another content too."""
+    """Hash a file; one that cannot be read is another content too."""
     try:
         return hash_file(path)
     except OSError:
@@ -207,9 +209,9 @@ def _content(path: Path) -> str:
 
 
 def difference(one: Run, other: Run) -> metrics.Difference | None:
-    """UAR of ``one`` less that of ``other`` on the same clips, paired over speakers.
+    """Subtract the UAR of ``other`` from that of ``one`` on the same clips, paired over speakers.
 
-    ``None`` where the tested clips, or what is expressed in them, differ.
+    Returns ``None`` if the tested clips or their labels differ.
 
     Raises:
         ConfigError: the answers of a run cannot be read.
