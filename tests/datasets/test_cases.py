@@ -13,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from emovox.datasets import Manifest, Utterance
+from emovox.datasets import Dataset, Manifest, Utterance
 from emovox.datasets.formats import guess, read, write
 from emovox.datasets.protocols import make_splits
 from emovox.errors import ManifestError
@@ -290,6 +290,13 @@ def test_speaker_folders_are_refused(tmp_path: Path) -> None:
 def test_names_of_parts(folder: str, part: str | None, tmp_path: Path) -> None:
     manifest, _ = read(grow(tmp_path, f"{folder}/angry/1.wav"))
     assert [u.extra.get("part") for u in manifest] == [part]
+
+
+def test_list_of_known_corpus(tmp_path: Path) -> None:
+    (tmp_path / "list.csv").write_text("file\nwav/03a01Fa.wav\nwav/03a02Wb.wav\n")
+    assert Dataset.load(tmp_path / "list.csv", corpus="emodb").manifest.emotions == ("angry", "happy")
+    with pytest.raises(ManifestError, match="no column for the emotion"):
+        Dataset.load(tmp_path / "list.csv")
 
 
 # ----------------------------------------------------------------------------- written and read

@@ -198,14 +198,13 @@ def read_source(
 
 def _load_source(place: Path, corpus: str | None, drop_unknown: bool) -> Dataset:
     """One source; of a table, the clips of ``corpus``."""
-    manifest, report = read_source(place, formats.ReadOptions(corpus=corpus if place.is_dir() else None))
+    # A table that names corpora is filtered; of any other one, the corpus says how to read file names.
+    names_corpora = place.is_file() and "corpus" in formats.FORMATS[formats.guess(place)].holds
+    manifest, report = read_source(place, formats.ReadOptions(corpus=None if names_corpora else corpus))
     if isinstance(report, ScanReport):
         lost = (*report.missing, *report.unread, *report.empty, *report.outside)
         return Dataset(manifest, () if report.ok else tuple(report.lines()), n_unread=len(lost))
     if corpus is not None:
-        if "corpus" not in formats.FORMATS[report.format].holds:
-            options = formats.ReadOptions(corpus=corpus)
-            manifest, report = formats.read(report.source, format=report.format, options=options)
         if corpus not in manifest.corpora:
             there = ", ".join(manifest.corpora) or "nothing"
             raise ManifestError(f"{str(place)!r} holds no clip of {corpus!r}, only of {there}")
