@@ -130,7 +130,8 @@ def compare(manifest: Any, name: str, protocol: str, epochs: int | None) -> dict
     trainer = make_trainer(config)
     inputs = trainer.load(clips, split)
     _, training, validation = make_clip_sets(inputs)
-    _, _, test = make_clip_sets(replace(inputs, split=replace(split, validation=split.test)))
+    swapped = replace(split, validation=split.test, test=split.validation)
+    _, _, test = make_clip_sets(replace(inputs, split=swapped))
     assert validation is not None
     assert test is not None
     began = time.process_time()

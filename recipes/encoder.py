@@ -1,16 +1,15 @@
-"""A pretrained speech encoder on RAVDESS: what does it reach, frozen or tuned, on actors it never heard?
+"""A pretrained speech encoder on RAVDESS's strict folds, frozen or tuned.
 
-    python recipes/encoder.py fold 1 --checkpoint PATH --corpora DIR              # one EmoBox fold, strict
+    python recipes/encoder.py fold 1 --checkpoint PATH --corpora DIR --layers 4   # one EmoBox fold, strict
     python recipes/encoder.py folds  --checkpoint PATH --corpora DIR --mode lora  # all six, with the interval
 
-DIR holds the folder ravdess; PATH is the folder of a wav2vec2, HuBERT, WavLM, data2vec-audio or Whisper, or
-its name on the Hugging Face Hub where a copy is in the cache here. Needs the extra ssl. Each command prints a
-table for people and one JSON line last, and leaves its bundles in `runs/encoder/`; a fold that was stopped
-goes on. What is reported is what the user's `Recognizer` answers from the exported bundle.
+DIR contains the folder ravdess; PATH is a Whisper (a folder or a file of weights), the folder of a
+wav2vec2, HuBERT, WavLM or data2vec-audio, or a name on the Hugging Face Hub with a copy in its cache. Each
+command prints a table and one JSON line last, and leaves its bundles in `runs/encoder/`, where an
+interrupted fold is resumed. Scores are those of the `Recognizer` on the exported bundle.
 
-In a fold some of the other actors say which epoch is kept and set the temperature. The settings below are
-usual ones; nobody chose them on these folds. No result of this recipe stands anywhere here: it was tried with
-a small random encoder alone.
+In a fold some of the other actors select the epoch and set the temperature. The settings below are usual
+ones and were not chosen on these folds. No result of this recipe is claimed here.
 """
 
 from __future__ import annotations
@@ -32,14 +31,19 @@ from emovox.training.trainers import NetTrainer
 
 MODES = ("frozen", "partial", "full", "lora")
 RATES = {"frozen": 1e-3, "partial": 1e-3, "full": 5e-4, "lora": 5e-4}
-"""Of the head; pretrained weights are taught at a twentieth of it."""
+"""Learning rate of the head; that of pretrained weights is a twentieth."""
 EPOCHS = {"frozen": 40, "partial": 20, "full": 15, "lora": 20}
 
 
-def config_of(
-    checkpoint: str, mode: str, *, epochs: int | None = None, device: Literal["auto", "cpu"] = "auto"
+def make_config(
+    checkpoint: str,
+    mode: str,
+    *,
+    layers: int = 0,
+    epochs: int | None = None,
+    device: Literal["auto", "cpu"] = "auto",
 ) -> Config:
-    """The experiment, the same for every fold."""
+    """Make the config, the same for every fold; ``layers`` are the blocks to keep, 0 for all."""
     training = TrainingConfig(
         epochs=epochs or EPOCHS[mode],
         patience=6,
@@ -49,12 +53,12 @@ def config_of(
         device=device,
         tensorboard=False,
     )
-    net = NetModel(name="encoder", params={"checkpoint": checkpoint, "mode": mode})
-    return Config(name=f"encoder-{mode}", model=net, train=training)
+    net = NetModel(name="encoder", params={"checkpoint": checkpoint, "mode": mode, "layers": layers})
+    return Config(name=f"encoder-{mode}-{layers or 'all'}", model=net, train=training)
 
 
-def fold(manifest: Manifest, number: int, config: Config, out: Path, workers: int = 1) -> Predictions:
-    """Teach one fold, write its bundle, ask it about the fold's actors."""
+def run_fold(manifest: Manifest, number: int, config: Config, out: Path, workers: int = 1) -> Predictions:
+    """Train one fold, write its bundle, and predict the fold's actors with it."""
     split = emobox.emobox_split(manifest, number, corpus="ravdess")
     trainer = NetTrainer(config)
     inputs = trainer.load(manifest, split, workers=workers)
@@ -67,11 +71,11 @@ def fold(manifest: Manifest, number: int, config: Config, out: Path, workers: in
     return predict_manifest(Recognizer(load_bundle(folder / "bundle")), manifest.select(split.test))
 
 
-def folds(
+def run_folds(
     manifest: Manifest, numbers: tuple[int, ...], config: Config, out: Path, workers: int = 1
 ) -> dict[str, Any]:
-    """The table of some folds, and what stands in it."""
-    answers = [fold(manifest, number, config, out, workers) for number in numbers]
+    """Run some folds, print their table and return its values."""
+    answers = [run_fold(manifest, number, config, out, workers) for number in numbers]
     each = [metrics.uar(one.y_true, one.y_pred) for one in answers]
     print("RAVDESS, EmoBox folds, speakers apart, UAR %")
     for number, uar in zip(numbers, each, strict=True):
@@ -81,7 +85,7 @@ def folds(
         for name in ("y_true", "y_pred", "speakers")
     )
     interval = metrics.speaker_interval(true, pred, speakers)
-    known = interval.low is not None and interval.high is not None  # of one fold's four actors there is none
+    known = interval.low is not None and interval.high is not None  # none for the four actors of one fold
     bounds = f" [{interval.low:.1%}, {interval.high:.1%}]" if known else ", too few actors for an interval"
     print(f"mean {np.mean(each):.1%}; pooled {interval.value:.1%}{bounds}")
     return {"corpus": "ravdess", "protocol": "emobox", "config": config.name, "folds": each} | {
@@ -95,7 +99,8 @@ def main() -> None:
     parser.add_argument("number", nargs="?", type=int, help="of a fold, from 1")
     parser.add_argument("--checkpoint", required=True)
     parser.add_argument("--mode", choices=MODES, default="frozen")
-    parser.add_argument("--epochs", type=int, help="at most; unless given, what suits the mode")
+    parser.add_argument("--layers", type=int, default=0, help="blocks to keep, from the first; 0 for all")
+    parser.add_argument("--epochs", type=int, help="at most; by default as the mode needs")
     parser.add_argument("--corpora", type=Path, required=True)
     parser.add_argument("--out", type=Path, default=Path("runs/encoder"))
     parser.add_argument("--device", choices=["auto", "cpu"], default="auto")
@@ -104,11 +109,17 @@ def main() -> None:
     known = tuple(emobox.emobox_folds("ravdess"))
     if (options.what == "fold") != (options.number is not None) or options.number not in (None, *known):
         parser.error(f"fold takes a number of {known}, folds none")
-    config = config_of(options.checkpoint, options.mode, epochs=options.epochs, device=options.device)
+    config = make_config(
+        options.checkpoint,
+        options.mode,
+        layers=options.layers,
+        epochs=options.epochs,
+        device=options.device,
+    )
     NetTrainer(config).check()
     manifest = scan("ravdess", options.corpora / "ravdess")[0]
     numbers = known if options.number is None else (options.number,)
-    print(json.dumps(folds(manifest, numbers, config, options.out, options.workers)))
+    print(json.dumps(run_folds(manifest, numbers, config, options.out, options.workers)))
 
 
 if __name__ == "__main__":
