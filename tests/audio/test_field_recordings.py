@@ -324,3 +324,12 @@ def test_pipes_have_timelines(model: Recognizer, tmp_path: Path) -> None:
     expected = [row for row, _ in model.results(wav(happy()), PredictOptions(timeline=True))]
     assert [row.scores for row in rows] == [row.scores for row in expected]
     assert len(rows) == 1
+
+
+def test_timeline_reports_warnings(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from emovox.cli import main
+
+    file = tmp_path / "cut.wav"
+    file.write_bytes(wav(happy())[:60_000])
+    assert main(["predict", "--timeline", "--format", "jsonl", str(file)]) == 0
+    assert f"emovox: {file}: truncated" in capsys.readouterr().err

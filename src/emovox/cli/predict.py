@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, TextIO, TypeAlias
 
 import typer
 
+from emovox.audio import ReadReport
 from emovox.cli.outputs import check_new
 from emovox.cli.sources import STDIN, AudioPath, find_recordings
 from emovox.cli.terminal import Progress, say, uninterrupted
@@ -308,8 +309,11 @@ def _recording_rows(
         return
     try:
         source = _read_stdin() if recording.name == STDIN else recording.name
-        for result, share in model.results(source, options):
+        report = ReadReport()
+        for result, share in model.results(source, options, report=report):
             yield replace(result, file=recording.name).to_dict(), share
+        if report.warnings:  # segments have no quality that could hold them
+            say(f"{recording.name}: {', '.join(sorted(report.warnings))} (see docs/recordings.md)")
     except (EmovoxError, OSError) as error:
         yield _error_row(recording, str(error)), 1.0
     except Exception as error:  # a fault of ours must not cost the other recordings

@@ -214,12 +214,22 @@ class Recognizer:
         return _flatten(_parallel.map_items(partial(_identity, work), sources, workers=workers))
 
     def results(
-        self, source: Source, options: PredictOptions, *, sample_rate: int | None = None
+        self,
+        source: Source,
+        options: PredictOptions,
+        *,
+        sample_rate: int | None = None,
+        report: audio.ReadReport | None = None,
     ) -> Iterator[tuple[Segment | Prediction, float]]:
         """The rows of one recording, each with the share of the recording that is done then, 0 to 1.
 
         They are predictions, one per channel, or with ``options.timeline`` segments; a channel of a timeline
         without speech has a prediction that says so.
+
+        Args:
+            source, sample_rate: as in `predict`.
+            options: as in `predict` and `timeline`.
+            report: is filled while a timeline is read; predictions have their warnings in ``quality``.
 
         Raises:
             EmovoxError: while iterating, as `predict` and `timeline`.
@@ -232,7 +242,7 @@ class Recognizer:
         if audio.can_reread(source):  # a pipe is read once
             claimed_s = audio.probe(source, sample_rate=sample_rate).duration_s
         step, with_speech = None, set()
-        for step in self.timeline_steps(source, options, sample_rate=sample_rate):
+        for step in self.timeline_steps(source, options, sample_rate=sample_rate, report=report):
             for channel, result in step.results:
                 if isinstance(result, Segment):
                     with_speech.add(channel)
@@ -315,6 +325,7 @@ class Recognizer:
         *,
         sample_rate: int | None = None,
         max_s: float | None = None,
+        report: audio.ReadReport | None = None,
     ) -> Iterator[TimelineStep]:
         """Windows and segments of each channel, block by block; the last step is what the end adds.
 
@@ -322,6 +333,7 @@ class Recognizer:
             source, sample_rate: as in `predict`.
             options: as in `timeline`.
             max_s: seconds that the recording may last, instead of the recognizer's own limit.
+            report: is filled while reading.
 
         Raises:
             EmovoxError: while iterating, as `timeline`.
@@ -330,7 +342,7 @@ class Recognizer:
         streams: list[Stream] = []
         numbers: tuple[int | None, ...] = ()
         n = 0
-        for block in self._blocks(source, sample_rate, options.channels, max_s):
+        for block in self._blocks(source, sample_rate, options.channels, max_s, report):
             if not streams:  # only now the number of channels is known
                 numbers = audio.channel_numbers(options.channels, len(block))
                 file = _path_of(source)
