@@ -107,6 +107,7 @@ class _TimelineQuery(_PredictQuery):
     window: float | None = Field(None, gt=0, le=3600, description="Length of a window in seconds.")
     hop: float | None = Field(None, gt=0, le=3600, description="Seconds from one window to the next.")
     windows: bool = Field(False, description="Also return the scores of every window (not with csv).")
+    adapt: bool = Field(False, description="Adapt the model to each channel as it goes, if it can.")
 
 
 # --- predictions ----------------------------------------------------------------------------------
@@ -177,6 +178,7 @@ async def timeline(request: Request, query: Annotated[_TimelineQuery, Query()]) 
         vad=query.vad,
         window_s=query.window,
         hop_s=query.hop,
+        adapt=query.adapt,
     )
     options = check_options(model, options)  # before the body is read
     async with AsyncExitStack() as stack:

@@ -86,6 +86,8 @@ class StartMessage(Record):
     """Seconds."""
     labels: tuple[str, ...] | None = None
     vad: str | None = None
+    adapt: bool = False
+    """Whether the model adapts to the speaker as it goes."""
     model: str | None = None
     api_key: str | None = field(default=None, repr=False)
 
@@ -268,6 +270,7 @@ class _LiveRecording:
             vad=start.vad,  # type: ignore[arg-type]  # checked there
             window_s=start.window,
             hop_s=start.hop,
+            adapt=start.adapt,
         )
         self.audio_s = 0.0
         self._model, self._longest_s = model, longest_s
