@@ -190,7 +190,7 @@ def test_no_shards_and_no_workers(tmp_path: Path) -> None:
 OWN = """
 import os, signal, subprocess, sys
 from pathlib import Path
-from test_engine_ray import Toil, shards
+from test_ray_engine import Toil, shards
 from emovox.batch.engines import make_engine
 assert "ray" not in sys.modules
 before, folders = dict(os.environ), set(Path("/tmp").glob("emovox-ray-*"))
@@ -253,7 +253,7 @@ def test_a_cluster_by_its_address(ray: Any, tmp_path: Path) -> None:
     code = """
 import sys
 from pathlib import Path
-from test_engine_ray import Toil, shards
+from test_ray_engine import Toil, shards
 from emovox.batch.engines import make_engine
 toil = Toil(Path(sys.argv[1]))
 print(sum(o.error is None for o in make_engine("ray", address=sys.argv[2]).run(toil, shards(6), workers=2)))
@@ -268,7 +268,7 @@ def test_no_cluster_there(tmp_path: Path) -> None:
     code = """
 import sys
 from pathlib import Path
-from test_engine_ray import Toil, shards
+from test_ray_engine import Toil, shards
 from emovox.batch.engines import make_engine
 from emovox.errors import EmovoxError
 try:

