@@ -83,7 +83,7 @@ def test_nobody_is_enrolled_with_the_clip_that_is_judged(recipe: ModuleType, reg
         seen.append((set(known), set(rows[:, -1].astype(int).tolist())))
         return np.full(len(rows), "happy")
 
-    spy = SimpleNamespace(normaliser=SimpleNamespace(enrolled=enrolled), answers=answers)
+    spy = SimpleNamespace(normaliser=SimpleNamespace(enroll=enrolled), answers=answers)
     recipe.enrolled_answers(spy, given, regime, 9.0, 3)
     assert not any(enrolling & judged for enrolling, judged in seen)
     assert all(len(enrolling) == 3 for enrolling, _ in seen)
@@ -118,7 +118,7 @@ def test_what_ships_is_what_was_fitted(
             for take in (1, 2):
                 x = voice(0.7 + 0.1 * take, pitch_hz=80 + 15 * actor + 25 * place)
                 soundfile.write(folder / f"03-01-{number}-01-01-{take:02}-{actor:02}.wav", x, 16_000)
-    given = recipe.clips_of(tmp_path)
+    given = recipe.list_clips(tmp_path)
     told = recipe.ship(given, tmp_path / "bundle")
     model = recipe.trained(given)
     opened = Recognizer(load_bundle(tmp_path / "bundle"), vad="off")

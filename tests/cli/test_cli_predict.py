@@ -565,7 +565,7 @@ def test_any_text_survives_the_formats(file: str, error: str) -> None:
     assert text.getvalue().count("\n") == 1
     assert json.loads(text.getvalue()) == row
     text = io.StringIO()
-    table = writers.TableWriter(text, files=[file], labels=["happy"])
+    table = writers.ResultTableWriter(text, files=[file], labels=["happy"])
     table.row(row)
     assert len(text.getvalue().splitlines()) == 2
     assert all(c.isprintable() or c == "\n" for c in text.getvalue())
