@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -174,3 +175,40 @@ def test_export_without_int8_copies_bundle(
     }
     assert main(["export", str(tiny_bundle), "-o", str(out)]) == 2
     assert "holds files" in capfd.readouterr().err
+
+
+def test_compressed_encoder_is_smaller_and_close() -> None:
+    torch = pytest.importorskip("torch")
+    pytest.importorskip("onnxscript")
+    from emovox.nets.adaptive import AdaptiveConfig, AdaptiveNet
+    from emovox.nets.whisper import WhisperConfig, WhisperEncoder
+
+    torch.manual_seed(0)
+    encoder = WhisperEncoder(WhisperConfig(n_layers=1, size=64, n_mels=80, max_frames=200, level="mel"))
+    torch.nn.init.normal_(encoder.positions)
+    net = AdaptiveNet(encoder, AdaptiveConfig(n_labels=3, layers=(1,))).eval()
+    batch, samples = torch.export.Dim("batch"), torch.export.Dim("samples", max=encoder.max_samples)
+    inputs = (torch.randn(2, 16_000) * 0.1, torch.tensor([16_000, 9_000]), torch.zeros(2, 128))
+    names = ["waveform", "lengths", "offset"]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of torch's exporter
+        program = torch.onnx.export(
+            net,
+            inputs,
+            dynamo=True,
+            dynamic_shapes=({0: batch, 1: samples}, {0: batch}, {0: batch}),
+            input_names=names,
+            output_names=["logits", "embedding", "speech"],
+            verbose=False,
+        )
+    model = program.model_proto.SerializeToString()
+    session = pytest.importorskip("onnxruntime").InferenceSession
+    values = [value[:1].numpy() for value in inputs]
+    before, *_ = session(model).run(None, dict(zip(names, values, strict=True)))
+    for compute_int8 in (True, False):
+        small = quantise.compress_encoder(model, compute_int8=compute_int8)
+        after, *_ = session(small).run(None, dict(zip(names, values, strict=True)))
+        operations = {node.op_type for node in onnx.load_from_string(small).graph.node}
+        assert ("MatMulInteger" in operations) == compute_int8
+        assert len(small) < 0.8 * len(model)
+        assert 0 < np.abs(after - before).max() < 0.05

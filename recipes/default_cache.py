@@ -1,0 +1,171 @@
+"""The cache of the recipe default.py: pooled hidden states of every clip, in chunks of whole files."""
+
+from __future__ import annotations
+
+import io
+import warnings
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import default_sounds as sounds
+import numpy as np
+import torch
+from default_heads import Rows
+
+from emovox._telemetry import disable_telemetry
+from emovox.audio import SAMPLE_RATE
+from emovox.labels import EMOTIONS
+from emovox.nets.adaptive import AdaptiveConfig, AdaptiveNet
+from emovox.nets.whisper import load_encoder
+
+__all__ = [
+    "LAYERS",
+    "MAX_S",
+    "TESTED_ONLY",
+    "TRAINING",
+    "encode_all",
+    "export_graph",
+    "make_net",
+    "read_cache",
+]
+
+TRAINING = ("ravdess", "emodb", "nemo", "tess", "banglaser")
+TESTED_ONLY = ("ased", "emospeech")  # ASED states no licence; emospeech is kept as natural, unseen sound
+LAYERS = (1, 2, 3, 4)
+MAX_S = 15.0
+CHUNK = 50
+PASSES: dict[str, dict[str, float]] = {
+    "clean": {
+        "ravdess": 1,
+        "emodb": 1,
+        "banglaser": 1,
+        "nemo": 0.5,
+        "tess": 0.25,
+        "ased": 1,
+        "emospeech": 0.25,
+        "esc10": 1,
+    },
+    "changed": {"ravdess": 1, "emodb": 1, "banglaser": 1, "nemo": 0.3, "tess": 0.25},
+    "crop": {"ravdess": 0.2, "emodb": 1, "banglaser": 0.2, "nemo": 0.1},
+    "crop-none": {"emospeech": 0.6, "esc10": 1},
+    "synthetic": {"synthetic": 1},
+}
+"""Share of the clips of each corpus that a pass encodes: of large corpora a part, evenly over speakers."""
+
+
+class Pooler(torch.nn.Module):
+    """The net that fills the cache: all layers, so that the choice of layers needs no second pass."""
+
+    def __init__(self, net: AdaptiveNet) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, waveform: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+        return self.net.pool(waveform, lengths)
+
+
+def make_net(checkpoint: Path, layers: Sequence[int], n_labels: int) -> AdaptiveNet:
+    """Make the net with untrained heads, its table of positions cut to `MAX_S`."""
+    encoder = load_encoder(checkpoint, n_layers=max(layers), level="mel")
+    n_frames = int(MAX_S * 50)
+    encoder.positions = encoder.positions[:n_frames].clone()
+    encoder.config = replace(encoder.config, max_frames=n_frames)
+    return AdaptiveNet(encoder, AdaptiveConfig(n_labels, tuple(layers))).eval()
+
+
+def export_graph(net: torch.nn.Module, max_samples: int, n_offset: int = 0) -> bytes:
+    """Export a net that takes waveform, lengths and, with ``n_offset``, an offset, as an ONNX file."""
+    batch, samples = torch.export.Dim("batch"), torch.export.Dim("samples", max=max_samples)
+    inputs = [torch.randn(2, 32_000) * 0.1, torch.tensor([32_000, 20_000])]
+    shapes: list[Any] = [{0: batch, 1: samples}, {0: batch}]
+    names, outputs = ["waveform", "lengths"], ["pooled"]
+    if n_offset:
+        inputs.append(torch.zeros(2, n_offset))
+        shapes.append({0: batch})
+        names, outputs = [*names, "offset"], ["logits", "embedding", "speech"]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        program = torch.onnx.export(
+            net,
+            tuple(inputs),
+            dynamo=True,
+            dynamic_shapes=tuple(shapes),
+            input_names=names,
+            output_names=outputs,
+            verbose=False,
+        )
+    buffer = io.BytesIO()
+    program.save(buffer)
+    return buffer.getvalue()
+
+
+def cache_pass(root: Path, cache: Path, name: str, corpus: str, session: Any) -> None:
+    """Encode a pass over a corpus in chunks, each written when it is complete."""
+    folder = cache / name / corpus
+    folder.mkdir(parents=True, exist_ok=True)
+    clips = clips_of(root, name, corpus)
+    for start in range(0, len(clips), CHUNK):
+        file = folder / f"{start // CHUNK:04d}.npz"
+        if file.exists():
+            continue
+        pooled = []
+        for clip in clips[start : start + CHUNK]:
+            x = sounds.make_sound(clip, name)[: 12 * SAMPLE_RATE]
+            x = np.pad(x, (0, max(0, 1600 - len(x)))).astype(np.float32)
+            pooled.append(session.run(None, {"waveform": x[None], "lengths": np.array([len(x)])})[0][0])
+        partial = file.with_suffix(".partial")
+        with partial.open("wb") as out:
+            np.savez(
+                out,
+                ids=[clip.id for clip in clips[start : start + CHUNK]],
+                pooled=np.array(pooled, np.float32),
+            )
+        partial.replace(file)
+        print(f"{name} {corpus}: {min(start + CHUNK, len(clips))}/{len(clips)}", flush=True)
+
+
+def clips_of(root: Path, name: str, corpus: str) -> list[sounds.Clip]:
+    """List the clips that a pass encodes: whole chunks, so that a larger share extends a smaller one."""
+    clips = sounds.list_clips(root, corpus)
+    if corpus in ("nemo", "tess", "emospeech"):  # every fourth clip first: all speakers are in any share
+        clips = [clip for start in (0, 2, 1, 3) for clip in clips[start::4]]
+    if name == "crop-none":
+        clips = [clip for clip in clips if clip.emotion == sounds.NOT_SPEECH]
+    n_chunks = -(-len(clips) // CHUNK)
+    return clips[: max(1, int(n_chunks * PASSES[name][corpus] + 0.5)) * CHUNK]
+
+
+def read_cache(root: Path, cache: Path, name: str, corpus: str) -> Rows | None:
+    """Read a pass over a corpus; None if the pass leaves it out.
+
+    Raises:
+        FileNotFoundError: it was not encoded yet: run ``cache`` first.
+    """
+    if corpus not in PASSES[name]:
+        return None
+    clips = {clip.id: clip for clip in clips_of(root, name, corpus)}
+    files = [cache / name / corpus / f"{i:04d}.npz" for i in range(-(-len(clips) // CHUNK))]
+    parts = [np.load(file) for file in files]
+    ids = np.concatenate([part["ids"] for part in parts])
+    pooled = np.concatenate([part["pooled"][:, list(LAYERS), :2] for part in parts])
+    own = [clips[i] for i in ids]
+    labels = [EMOTIONS.index(clip.emotion) if clip.emotion in EMOTIONS else -1 for clip in own]
+    return Rows(
+        pooled, ids, np.array(labels), np.array([c.speaker for c in own]), np.array([corpus] * len(ids))
+    )
+
+
+def encode_all(root: Path, cache: Path, checkpoint: Path) -> None:
+    """Encode every pass that is not in the cache yet."""
+    disable_telemetry()
+    import onnxruntime
+
+    settings = onnxruntime.SessionOptions()
+    settings.intra_op_num_threads = 1
+    graph = export_graph(Pooler(make_net(checkpoint, range(5), len(EMOTIONS))), int(MAX_S * SAMPLE_RATE))
+    session = onnxruntime.InferenceSession(graph, settings, providers=["CPUExecutionProvider"])
+    for name, corpora in PASSES.items():
+        for corpus in corpora:
+            cache_pass(root, cache, name, corpus, session)
