@@ -34,7 +34,7 @@ __all__ = [
     "table",
 ]
 
-EXAMPLES = Path(__file__).parents[1] / "examples"
+EXAMPLES = Path(__file__).parents[1] / "tests" / "synthetic"
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from emovox.bundles.registry import find
 from emovox.inference.recognizer import Recognizer
 from emovox.labels import EMOTIONS
 
-EXAMPLES = Path(__file__).parents[1] / "examples"
+EXAMPLES = Path(__file__).parents[1] / "tests" / "synthetic"
 VOICES = sorted(EXAMPLES.glob("*.flac"))
 MODELS = ("default", "permissive")
 

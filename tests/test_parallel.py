@@ -25,7 +25,7 @@ import emovox
 from emovox._parallel import AHEAD, Outcome, map_items, map_unordered
 from emovox.errors import AudioDecodeError, ConfigError, EmovoxError
 
-CLIP = Path(__file__).parents[1] / "examples" / "happy.flac"
+CLIP = Path(__file__).parents[1] / "tests" / "synthetic" / "happy.flac"
 
 
 def work(item: Any) -> Any:

@@ -22,7 +22,7 @@ from emovox.batch import storage
 from emovox.errors import AudioDecodeError, MissingExtraError, PlaceError, PlaceNotFoundError
 from stores import BUCKET, s3_server, store
 
-EXAMPLE = Path(__file__).parents[2] / "examples" / "happy.flac"
+EXAMPLE = Path(__file__).parents[2] / "tests" / "synthetic" / "happy.flac"
 
 
 @pytest.fixture(scope="module")

@@ -38,7 +38,7 @@ pytest.importorskip("huggingface_hub")
 TOKEN = "hf_secretsecret"
 NAME = "hf://someone/voice"
 COMMIT = "1" * 40
-SPEECH = Path(__file__).parents[2] / "examples" / "happy.flac"
+SPEECH = Path(__file__).parents[2] / "tests" / "synthetic" / "happy.flac"
 
 
 @dataclass

@@ -31,7 +31,7 @@ from emovox.inference.adaptation import Profile
 from emovox.results import Window
 from speaker_model import speaker_spec
 
-EXAMPLES = sorted(str(file) for file in (Path(__file__).parents[2] / "examples").glob("*.flac"))
+EXAMPLES = sorted(str(file) for file in (Path(__file__).parents[2] / "tests" / "synthetic").glob("*.flac"))
 
 Run = Callable[..., tuple[int, str, str]]
 

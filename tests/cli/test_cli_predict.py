@@ -30,7 +30,7 @@ from emovox.disclaimer import SHORT
 from emovox.errors import install_command
 from emovox.inference.scorer import MIN_HOP_S
 
-EXAMPLES = Path(__file__).parents[2] / "examples"
+EXAMPLES = Path(__file__).parents[2] / "tests" / "synthetic"
 SPEECH = EXAMPLES / "happy.flac"
 CALL = EXAMPLES / "call.ogg"
 

@@ -26,7 +26,7 @@ from emovox.features.feature_set import FeaturePart, compose_set
 from emovox.features.spectral import delta
 
 RATE = 16_000
-EXAMPLES = Path(__file__).parents[2] / "examples"
+EXAMPLES = Path(__file__).parents[2] / "tests" / "synthetic"
 SPECTRAL = ("mel", "log_mel", "mfcc", "chroma", "tonnetz", "contrast", "centroid", "bandwidth")
 SPECTRAL += ("rolloff", "flatness", "ssc")
 MINE = (*SPECTRAL, "zcr", "rms")

@@ -16,7 +16,7 @@ from emovox import audio
 from emovox.server.session import Session, SessionModel, advance
 from pages import chromium
 
-EXAMPLE = Path(__file__).parents[2] / "examples" / "angry.flac"
+EXAMPLE = Path(__file__).parents[2] / "tests" / "synthetic" / "angry.flac"
 
 RECORD = """async (bytes) => {
   const context = new AudioContext();

@@ -35,7 +35,7 @@ from serving import serving
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "src" / "emovox" / "server" / "page"
-EXAMPLE = ROOT / "examples" / "angry.flac"
+EXAMPLE = ROOT / "tests" / "synthetic" / "angry.flac"
 RATE = 48_000
 
 # ---------------------------------------------------------------------------------------------- its files

@@ -1,10 +1,10 @@
-"""Make the example recordings with espeak-ng: one sentence in six manners, and a call of two voices.
+"""Make synthetic test recordings with espeak-ng: one sentence in six manners, and a call of two voices.
 
-    python examples/make_voices.py          # wants the Debian/Ubuntu package espeak-ng
+    python tests/synthetic/make_voices.py          # requires the Debian/Ubuntu package espeak-ng
 
 The voices are synthetic. Rate, pitch, range, loudness and effort of each manner follow what is commonly
-reported for acted speech (anger: fast, loud, wide; sadness: slow, soft, low, narrow; and so on). They give
-the first command something to say; they prove nothing about how well a model hears people.
+reported for acted speech (anger: fast, loud, wide; sadness: slow, soft, low, narrow; and so on). They are no
+evidence of how well a model predicts the emotion of real speech.
 """
 
 from __future__ import annotations
