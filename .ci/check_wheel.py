@@ -9,12 +9,12 @@ import sys
 import zipfile
 from pathlib import Path
 
-MODELS = ("default", "permissive")
+MODELS = ("default", "fast", "permissive")
 WANTED = {"emovox/py.typed"} | {
     f"emovox/bundles/embedded/{model}/{file}" for model in MODELS for file in ("model.onnx", "spec.json")
 }
 WANTED |= {f"emovox/server/page/{file}" for file in ("index.html", "style.css", "app.js", "worklet.js")}
-MAX_MIB = 12
+MAX_MIB = 40
 
 
 def problems(wheel: Path) -> list[str]:

@@ -87,6 +87,8 @@ class OnnxModel:
             self.offset_size = _check_inputs(self.session, kind, n_columns)
             """Columns of the input ``offset``; ``None``: the graph has none."""
             self._outputs = _check_outputs(self.session, n_labels, self.offset_size)
+            # Its 8-bit scales are taken over the whole batch: an item would depend on its neighbours.
+            self._one_by_one = b"DynamicQuantizeLinear" in model
         except Exception as error:  # onnxruntime's exceptions share no base class
             raise BundleCorruptError(f"{self._name} cannot be used: {_first_line(error)}") from error
 
@@ -106,7 +108,7 @@ class OnnxModel:
         return self.run(items).logits
 
     def run(self, items: Sequence[Floats], offset: Floats | None = None) -> ModelOutput:
-        """Run once over ``items``: sounds ``(n,)``, rows ``(d,)`` or frames ``(t, d)``, by its kind.
+        """Run over ``items``: sounds ``(n,)``, rows ``(d,)`` or frames ``(t, d)``, by its kind.
 
         Args:
             items: each float32; a sound has at least one sample, frames at least one row.
@@ -117,6 +119,8 @@ class OnnxModel:
         """
         if not items:
             return ModelOutput(np.zeros((0, self._n_labels), np.float32))
+        if self._one_by_one and len(items) > 1:
+            return _stack([self.run([item], offset) for item in items])
         feed = make_feed(self._kind, items)
         if self.offset_size is not None:
             row = np.zeros(self.offset_size, np.float32) if offset is None else offset
@@ -135,6 +139,16 @@ class OnnxModel:
             if len(values) != len(items) or not np.isfinite(values).all():
                 raise BundleCorruptError(f"{self._name} answers numbers that are not finite")
         return output
+
+
+def _stack(outputs: Sequence[ModelOutput]) -> ModelOutput:
+    embeddings = [output.embedding for output in outputs if output.embedding is not None]
+    speech = [output.speech for output in outputs if output.speech is not None]
+    return ModelOutput(
+        np.concatenate([output.logits for output in outputs]),
+        np.concatenate(embeddings) if embeddings else None,
+        np.concatenate(speech) if speech else None,
+    )
 
 
 def make_feed(kind: Kind, items: Sequence[Floats]) -> dict[str, NDArray[Any]]:

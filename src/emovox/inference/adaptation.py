@@ -286,7 +286,10 @@ def make_statistics(
 def make_adaptation(bundle: Bundle, known: Profile | RunningStatistics) -> GraphAdaptation | None:
     """How a bundle adapts to a source: statistics of the source, shrunken to those of the training.
 
-    With ``n`` clips the source has the weight ``n / (n + shrinkage)``. Without any the answer is ``None``.
+    With ``n`` clips the source has the weight ``n / (n + shrinkage)`` in a feature model and after neutral
+    clips. For an embedding learnt from varied speech it is ``(n - 1) / (n + shrinkage)``: one clip says more
+    about its own emotion than about its source, and few clips then never cost much (LOG.md, models 3).
+    Without any clip the answer is ``None``.
 
     Raises:
         ProfileError: the model cannot be adapted, or the profile is of other columns.
@@ -301,7 +304,8 @@ def make_adaptation(bundle: Bundle, known: Profile | RunningStatistics) -> Graph
     adaptation = bundle.spec.adaptation
     assert adaptation is not None  # make_statistics has checked it
     _, mean, _ = statistics.moments
-    weight = n / (n + adaptation.shrinkage)
+    is_neutral = isinstance(known, Profile) and known.emotion is not None
+    weight = (n if is_neutral else n - 1) / (n + adaptation.shrinkage)
     # A profile may lack a column; the graph must not get nan.
     offset = np.nan_to_num(weight * (mean - np.array(adaptation.mean)))
     return GraphAdaptation(Adaptation(n, weight), offset=offset.astype(np.float32))

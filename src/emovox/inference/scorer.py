@@ -21,10 +21,15 @@ from emovox.inference.windows import AudioWindow, Windower
 from emovox.labels import canonical_all
 from emovox.results import Adaptation
 
-__all__ = ["MIN_HOP_S", "MIN_SPEECH_SHARE", "ScoredSound", "Scorer"]
+__all__ = ["MIN_HOP_S", "MIN_SPEECH_SHARE", "SHORT_S", "SHORT_SPEECH_THRESHOLD", "ScoredSound", "Scorer"]
 
 MIN_SPEECH_SHARE = 0.1
 """A window with less speech (0.3 s of 3) is not scored: it holds the edge of a word, or a false alarm."""
+
+SHORT_S = 1.5
+SHORT_SPEECH_THRESHOLD = 0.05
+"""Least speech probability of sounds shorter than ``SHORT_S``: of single words, of which the speech output of
+default 3.0 saw few, 14 % of 0.6 s are below 0.5 and none below 0.03, as all tones, hums and noises are."""
 
 MIN_HOP_S = 0.1
 """Shorter hops only repeat the same answer."""
@@ -97,9 +102,12 @@ class Scorer:
         model_input = self._bundle.compute_input(sound)
         output = self._bundle.run([model_input], self._adaptation)
         embedding = output.embedding_of(0)
+        threshold = self._threshold
+        if len(sound) < SHORT_S * SAMPLE_RATE:
+            threshold = min(threshold, SHORT_SPEECH_THRESHOLD)
         return ScoredSound(
             scores=self.probabilities(output.logits[0]),
-            is_speech=output.speech_probability(0) >= self._threshold,
+            is_speech=output.speech_probability(0) >= threshold,
             embedding=embedding,
             row=embedding if self._bundle.normalizer is None else model_input,
         )
