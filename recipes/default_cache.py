@@ -23,6 +23,7 @@ from emovox.nets.whisper import load_encoder
 __all__ = [
     "LAYERS",
     "MAX_S",
+    "PASSES",
     "TESTED_ONLY",
     "TRAINING",
     "encode_all",

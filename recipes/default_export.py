@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from default_cache import LAYERS, TRAINING, clips_of, export_graph, make_net, read_cache
+from default_cache import LAYERS, PASSES, TRAINING, clips_of, export_graph, make_net, read_cache
 from default_heads import Head, Rows, fit_labels, fit_speech, join, score_uar
 from default_sounds import list_clips, make_sound
 from numpy.typing import NDArray
@@ -173,7 +173,8 @@ def list_trained(root: Path, corpora: Sequence[str]) -> Manifest:
     parts = []
     for corpus in corpora:
         manifest, _ = scan(corpus, root / corpus)
-        used = {clip.id for name in ("clean", "changed", "crop") for clip in clips_of(root, name, corpus)}
+        passes = [name for name in ("clean", "changed", "crop") if corpus in PASSES[name]]
+        used = {clip.id for name in passes for clip in clips_of(root, name, corpus)}
         parts.append(manifest.keep(lambda u, used=used: u.id in used and u.speaker not in HELD_OUT))
     return Manifest.merged(parts)
 
