@@ -39,7 +39,8 @@ if find_spec("ray") is None:
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")]
 
 HERE = Path(__file__).parent
-PATHS = os.pathsep.join(filter(None, (str(HERE), str(HERE.parent / "src"), os.environ.get("PYTHONPATH"))))
+SOURCES = (HERE, HERE.parent, HERE.parents[1] / "src")
+PATHS = os.pathsep.join([*map(str, SOURCES), os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep)
 
 
 @pytest.fixture(scope="module")

@@ -263,7 +263,8 @@ def test_spec_value_fuzz(
         told = str(error)
     else:
         told = str(folder)
-        assert json.loads(got.to_json())[key] == value
+        # Optional keys are written only where they say something.
+        assert json.loads(got.to_json()).get(key) == value
     assert str(folder) in told
 
 

@@ -47,7 +47,7 @@ def test_decoder_reports_faults_of_the_library(monkeypatch: pytest.MonkeyPatch) 
 def test_an_option_that_is_a_setting_is_named(capsys: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("yaml")
     assert main(["train", "--epochs", "3"]) == 2
-    assert "train.epochs=VALUE" in capsys.readouterr().err
+    assert "train.epochs=3" in capsys.readouterr().err
     assert main(["predict", "--epochs", "3"]) == 2
     assert "=VALUE" not in capsys.readouterr().err
 
