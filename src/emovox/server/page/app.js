@@ -22,7 +22,7 @@ let stop = async () => {};
 
 // ------------------------------------------------------------------------------------------ a recording
 
-async function predict(sound, name, { isOurs = false } = {}) {
+async function predictSound(sound, name, { isOurs = false } = {}) {
   await stop();
   const abort = new AbortController();
   stop = async () => abort.abort();
@@ -118,7 +118,7 @@ async function record() {
   await take($("record"), $("record-meter"), {
     onEnd: async (taken) => {
       tell("");
-      if (taken.sound()) predict(taken.sound(), "recording.wav", { isOurs: true });
+      if (taken.sound()) predictSound(taken.sound(), "recording.wav", { isOurs: true });
     },
   });
 }
@@ -265,7 +265,7 @@ function prepareDrop() {
 }
 
 function predictFirst(files) {
-  if (files.length) predict(files[0], files[0].name);
+  if (files.length) predictSound(files[0], files[0].name);
 }
 
 $("theme").addEventListener("click", nextTheme);
