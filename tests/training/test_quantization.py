@@ -129,7 +129,7 @@ def test_export_writes_measured_scores(
     capfd: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(quantise, "_LEAST_WEIGHTS", 64)  # emovox-core is narrow
+    monkeypatch.setattr(quantise, "_MIN_WEIGHTS", 64)  # emovox-core is narrow
     out = tmp_path / "int8"
     argv = ["export", str(rich_bundle), "--int8", "--data", str(clips), "-o", str(out)]
     assert main([*argv, "--protocol", "speakers/clips-c,clips-d", "--calibration-clips", "6"]) == 0
