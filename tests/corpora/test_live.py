@@ -104,7 +104,7 @@ def test_listening_is_the_timeline(pulse: Pulse, clip: Path, tmp_path: Path) -> 
     laid = np.zeros(len(y), np.float32)
     laid[lag : lag + len(x)] = x
     near(said, list(model.timeline(laid, sample_rate=RATE)), seconds=0.1, score=0.05)
-    # The file by itself, whose windows begin elsewhere: the same label for most of the speech (79 % with model 3.0).
+    # The file by itself, whose windows begin elsewhere: the same label for most speech (79 % with 3.0).
     grid = np.arange(0, len(y) / RATE, 0.03)
     live = along(grid, [(row["start_s"], row["end_s"], row["label"]) for row in said])
     alone = along(
