@@ -101,6 +101,14 @@ def test_answers_differ(model: Recognizer) -> None:
     assert len(answers) >= 2
 
 
+def test_silence_around_real_speech() -> None:
+    model = emovox.load()
+    for clip in sorted(REAL.glob("*.opus")):
+        x = audio.read(clip)
+        padded = np.concatenate([np.zeros(96_000, np.float32), x, np.zeros(16_000, np.float32)])
+        assert model.predict(padded, sample_rate=16_000).label == clip.stem
+
+
 @pytest.mark.parametrize("clip", sorted(REAL.glob("*.opus")), ids=lambda path: path.stem)
 def test_examples_are_named_after_their_label(clip: Path) -> None:
     for name in MODELS:

@@ -10,7 +10,7 @@ import numpy as np
 from emovox import audio
 from emovox._arrays import Bools, Doubles, Floats
 from emovox.audio import SAMPLE_RATE
-from emovox.audio.vad import SpeechDetector
+from emovox.audio.vad import FRAME_S, SpeechDetector
 from emovox.errors import ProfileError
 from emovox.inference.adaptation import Profile
 from emovox.inference.scorer import ScoredSound, Scorer
@@ -18,7 +18,15 @@ from emovox.inference.segments import MeanPool
 from emovox.inference.windows import AudioWindow, Windower
 from emovox.results import Prediction, Quality
 
-__all__ = ["ClipPredictor", "ProfileBuilder", "RecordingReader"]
+__all__ = ["MARGIN_S", "ClipPredictor", "ProfileBuilder", "RecordingReader"]
+
+
+MARGIN_S = 0.3
+"""Sound that a clip keeps before its first and after its last speech, where its model pools all frames.
+
+Silence would enter the mean: with 6 s of zeros before them, 8 of 40 clips of ASED kept their answer, and 33
+when trimmed. The UAR of ASED, of BanglaSER's held-out speakers and of RAVDESS changes by +1.0, +1.4 and -1.2
+points (LOG.md)."""
 
 
 class RecordingReader:
@@ -37,13 +45,24 @@ class RecordingReader:
         self._blocks: list[tuple[Floats, Bools]] = []
         self._clip_samples = math.ceil(scorer.spec.clip_s * SAMPLE_RATE)
         self._windower: Windower | None = None
+        self._last_flags: Bools = np.zeros(0, bool)
 
     @property
     def clip(self) -> Floats | None:
-        """The whole sound ``(n,)``; ``None`` for a long recording, whose sound is not kept."""
+        """The sound ``(n,)`` to score, after `flush`; ``None`` for a long recording, whose sound is not kept.
+
+        It is whole, or without the silence around the speech where the model has a speech output.
+        """
         if self._windower is not None:
             return None
-        return np.concatenate([np.zeros(0, np.float32), *(x for x, _ in self._blocks)])
+        x = np.concatenate([np.zeros(0, np.float32), *(x for x, _ in self._blocks)])
+        if self._scorer.spec.speech is None:
+            return x
+        speech = np.flatnonzero(np.concatenate([*(flags for _, flags in self._blocks), self._last_flags]))
+        if not len(speech):
+            return x
+        margin, frame = round(MARGIN_S * SAMPLE_RATE), round(FRAME_S * SAMPLE_RATE)
+        return x[max(0, speech[0] * frame - margin) : (speech[-1] + 1) * frame + margin]
 
     def push(self, x: Floats) -> list[AudioWindow]:
         """Take samples ``(n,)``; return the windows of a long recording that ended."""
@@ -61,7 +80,7 @@ class RecordingReader:
 
     def flush(self) -> list[AudioWindow]:
         """End the recording; return the windows that are left of a long one."""
-        flags = self._detector.flush()
+        flags = self._last_flags = self._detector.flush()
         return [] if self._windower is None else self._windower.flush(flags)
 
     def quality(self, read_warnings: Iterable[str] = ()) -> Quality:
