@@ -312,3 +312,10 @@ def test_empty_export_is_readable(form: str, tmp_path: Path) -> None:
     write(Manifest(tmp_path), target, format=form)
     manifest, report = read(target, format=form)
     assert (len(manifest), report.n_rows) == (0, 0)
+
+
+def test_own_labels_of_a_manifest_are_reported(tmp_path: Path) -> None:
+    table = tmp_path / "manifest.csv"
+    table.write_text("id,path,corpus,speaker,emotion,original\ni,c.wav,p,e,frustrated,s\n")
+    report = read(table)[1]
+    assert json.loads(json.dumps(report.to_dict()))["own_labels"] == {"frustrated": 1}

@@ -50,7 +50,8 @@ def _read_own(source: Path, options: ReadOptions) -> tuple[Manifest, ImportRepor
     absent = tuple(u.path for u in manifest if not os.path.exists(manifest.file(u)))  # noqa: PTH110
     own = Counter(u.emotion for u in manifest if not is_known(u.emotion))
     n = len(manifest)
-    return manifest, ImportReport("emovox", str(source), n, n, absent=absent, own_labels=own)
+    # A plain dict: `dataclasses.asdict` makes pairs of the keys of a Counter.
+    return manifest, ImportReport("emovox", str(source), n, n, absent=absent, own_labels=dict(own))
 
 
 def _write_own(manifest: Manifest, target: Path, absolute: bool) -> Sequence[tuple[str, str]]:
