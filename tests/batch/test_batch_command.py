@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -70,6 +71,25 @@ def test_rows_equal_predict(
     assert main(["batch", "predict", *argv, "--retry-failed"]) == 1
     assert main(["batch", "merge", str(out), "-o", str(merged), "--force"]) == 0
     assert [row["attempts"] for row in rows_of(merged) if "error" in row] == [2, 2]
+
+
+def test_folders_below_are_counted(
+    tiny_bundle: Path, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    deep = tmp_path / "calls" / "deep"
+    deep.mkdir(parents=True)
+    shutil.copy(folder / "0.wav", deep / "0.wav")
+    (deep.parent / "list.txt").touch()
+    argv = [str(deep.parent), "--model", str(tiny_bundle), "--format", "jsonl", "-o"]
+    assert main(["batch", "predict", *argv, str(tmp_path / "none")]) == 2
+    err = capsys.readouterr().err
+    assert "left out: 1 file by its suffix (.txt), 1 folder below (--recursive enters it)" in err
+    assert "the plan names no recordings" in err
+    for _ in range(2):  # resumed as well
+        assert main(["batch", "timeline", "--recursive", *argv, str(tmp_path / "out")]) == 0
+        out, err = capsys.readouterr()
+        assert "1 of 1 recording done" in out
+        assert err.count("left out: 1 file by its suffix (.txt)\n") == 1
 
 
 @pytest.mark.parametrize("form", ["jsonl", "parquet"])

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import tracemalloc
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -43,12 +44,26 @@ def touch(folder: Path, *names: str) -> None:
         (folder / name).touch()
 
 
-def test_a_folder_is_all_recordings_in_it_and_below(tmp_path: Path) -> None:
-    touch(tmp_path, "a.wav", "deep/er/b.FLAC", "deep/notes.txt", ".hidden.wav")
-    assert {item.file for item in list_items(str(tmp_path))} == {
-        str(tmp_path / "a.wav"),
-        str(tmp_path / "deep/er/b.FLAC"),
-    }
+def test_folders_are_those_of_predict(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from emovox.cli.sources import describe_left_out, find_recordings
+
+    touch(tmp_path, "a.wav", "b.txt", "deep/er/b.FLAC", "deep/c.mp3", "deep/notes.txt", ".hidden.wav")
+    touch(tmp_path, "deep.wav/d.opus", ".trash/e.wav", "f")
+    for plan in (
+        tmp_path,
+        tmp_path / "*.wav",
+        tmp_path / "d*",
+        tmp_path / "**" / "*.mp3",
+        tmp_path / "deep/**",
+    ):
+        for recursive in (False, True):
+            left_out: Counter[str] = Counter()
+            found = [one.file for one in list_items(str(plan), recursive=recursive, left_out=left_out)]
+            assert sorted(found) == sorted(
+                one.name for one in find_recordings([str(plan)], recursive=recursive)
+            )
+            line = capsys.readouterr().err
+            assert line == (f"emovox: {describe_left_out(left_out)}\n" if left_out else "")
 
 
 def test_a_pattern_a_recording_and_a_list(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,6 +7,7 @@ import errno
 import http.server
 import sys
 import threading
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -105,6 +106,12 @@ def test_listing_and_patterns(location: str) -> None:
     assert sorted(below(storage.list_files(location))) == sorted(names)
     assert sorted(below(storage.list_files(location, suffixes=(".wav",)))) == ["a.WAV", "b.wav", "deep/c.wav"]
     assert sorted(below(storage.list_files(location, deep=False, suffixes=(".wav",)))) == ["a.WAV", "b.wav"]
+    left_out: Counter[str] = Counter()
+    list(storage.list_files(location, deep=False, suffixes=(".wav",), left_out=left_out))
+    assert left_out == {".txt": 1, "/": 1}
+    left_out.clear()
+    list(storage.list_files(location, suffixes=(".wav",), left_out=left_out))
+    assert left_out == {".txt": 1, ".flac": 1}
     assert below(storage.find_files(storage.join(location, "*.wav"))) == ["b.wav"]
     assert below(storage.find_files(storage.join(location, "*", "[a-c].wav"))) == ["deep/c.wav"]
     assert sorted(below(storage.find_files(storage.join(location, "**", "*.wav")))) == ["b.wav", "deep/c.wav"]

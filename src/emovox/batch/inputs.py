@@ -14,6 +14,7 @@ import io
 import json
 import os
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import count
 from typing import Any, BinaryIO, NamedTuple
@@ -90,13 +91,18 @@ def _identify(file: str) -> str:
     return f"{name}#{hashlib.blake2b(escape_name(unsigned).encode(), digest_size=8).hexdigest()}"
 
 
-def list_items(plan: str, *, column: str | None = None) -> Iterator[BatchItem]:
+def list_items(
+    plan: str, *, column: str | None = None, recursive: bool = False, left_out: Counter[str] | None = None
+) -> Iterator[BatchItem]:
     """Yield the recordings that ``plan`` names, in its own order, including duplicates.
 
     Args:
-        plan: a folder (all recordings in and below it), a pattern, a table (.csv, .tsv, .parquet, .jsonl), a
+        plan: a folder (the recordings in it), a pattern, a table (.csv, .tsv, .parquet, .jsonl), a
             list (.txt, one path per line) or one recording; a path or a URL.
         column: of a table, the column that names recordings; found by the usual names unless given.
+        recursive: of a folder, also the recordings in the folders below it.
+        left_out: of folders, counts files that are left out by their suffix, and folders that are not
+            entered under ``"/"``.
 
     Raises:
         ConfigError: at once: nothing has that name, or ``column`` is given without a table.
@@ -112,9 +118,9 @@ def list_items(plan: str, *, column: str | None = None) -> Iterator[BatchItem]:
             f"got {storage.redact(plan)!r}"
         )
     if storage.has_pattern(plan) and not storage.exists(plan):
-        return map(BatchItem, storage.find_files(plan))
+        return _list_matches(plan, recursive, left_out)
     if storage.is_folder(plan):
-        return map(BatchItem, storage.list_files(plan, suffixes=AUDIO_SUFFIXES))
+        return _list_folder(plan, recursive, left_out)
     if not storage.exists(plan):
         raise ConfigError(f"PLAN {storage.redact(plan)!r}: there is no such file, folder or pattern")
     if suffix in _TABLE_SUFFIXES:
@@ -127,6 +133,21 @@ def list_items(plan: str, *, column: str | None = None) -> Iterator[BatchItem]:
         f"PLAN {storage.redact(plan)!r}: expected a folder, a pattern, a recording, a table "
         f"({', '.join(_TABLE_SUFFIXES)}) or a list of paths (.txt)"
     )
+
+
+def _list_folder(folder: str, recursive: bool, left_out: Counter[str] | None) -> Iterator[BatchItem]:
+    return map(
+        BatchItem,
+        storage.list_files(folder, deep=recursive, suffixes=AUDIO_SUFFIXES, left_out=left_out),
+    )
+
+
+def _list_matches(pattern: str, recursive: bool, left_out: Counter[str] | None) -> Iterator[BatchItem]:
+    for name in storage.find_files(pattern):
+        if not name.endswith(("/", os.sep)):
+            yield BatchItem(name)
+        elif "**" not in pattern:  # which matches the files of its folders, too
+            yield from _list_folder(name, recursive, left_out)
 
 
 def _read_list(plan: str) -> Iterator[BatchItem]:

@@ -19,9 +19,10 @@ import platform
 import re
 import socket
 import sys
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
@@ -72,10 +73,16 @@ class BatchJob:
     """Format of the parts; default: that of the run in the folder, or Parquet."""
     shard_size: int | None = None
     """Default: that of the run in the folder, or ``SHARD_SIZE``."""
+    recursive: bool = False
+    """Whether to enter the folders below a folder."""
+    left_out: Counter[str] = field(default_factory=Counter, compare=False)
+    """Files of folders left out by their suffix, and folders not entered (``"/"``); known when the
+    recordings are listed."""
 
     def items(self) -> Iterator[BatchItem]:
         """List the recordings. Errors as `list_items`."""
-        return list_items(self.plan, column=self.column)
+        self.left_out.clear()
+        return list_items(self.plan, column=self.column, recursive=self.recursive, left_out=self.left_out)
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ import io
 import os
 import re
 import tempfile
+from collections import Counter
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -352,7 +353,13 @@ def remove(location: str) -> None:
 # --- listing --------------------------------------------------------------------------------------
 
 
-def list_files(location: str, *, deep: bool = True, suffixes: Collection[str] = ()) -> Iterator[str]:
+def list_files(
+    location: str,
+    *,
+    deep: bool = True,
+    suffixes: Collection[str] = (),
+    left_out: Counter[str] | None = None,
+) -> Iterator[str]:
     """Yield the files of a folder lazily, each as the location with the name appended.
 
     Local folders are read one at a time, by name, without following links to folders; S3 lists its keys in
@@ -361,6 +368,7 @@ def list_files(location: str, *, deep: bool = True, suffixes: Collection[str] = 
     Args:
         deep: also list the folders below.
         suffixes: only files whose name ends with one of these, in any case.
+        left_out: counts other files by their suffix, and folders that are not listed under ``"/"``.
 
     Raises:
         PlaceNotFoundError: there is no such folder.
@@ -378,12 +386,19 @@ def list_files(location: str, *, deep: bool = True, suffixes: Collection[str] = 
             store, path = _open_store(location)
             names = (_list_s3 if hasattr(store, "call_s3") else _list_store)(store, path, deep)
         for name in names:
-            if not _is_hidden(name) and (not endings or name.lower().endswith(endings)):
+            if _is_hidden(name):
+                continue
+            if not name.endswith("/") and (not endings or name.lower().endswith(endings)):
                 yield join(location, name)
+            elif left_out is not None:
+                left_out["/" if name.endswith("/") else os.path.splitext(name)[1].lower()] += 1  # noqa: PTH122
 
 
 def _is_hidden(name: str) -> bool:
     return name.startswith(".") or "/." in name
+
+
+# Each yields the names of files and, with a slash at the end, those of folders that are not entered.
 
 
 def _list_local(folder: Path, deep: bool) -> Iterator[str]:
@@ -396,6 +411,8 @@ def _list_local(folder: Path, deep: bool) -> Iterator[str]:
         if deep:
             below = (name for name, is_dir, is_link in found if is_dir and not is_link)
             pending += [f"{name}/" for name in below if not _is_hidden(name)][::-1]
+        else:
+            yield from (f"{name}/" for name, is_dir, _ in found if is_dir)
 
 
 def _list_s3(store: Any, path: str, deep: bool) -> Iterator[str]:
@@ -407,6 +424,7 @@ def _list_s3(store: Any, path: str, deep: bool) -> Iterator[str]:
         page = store.call_s3("list_objects_v2", **query)
         names = (one["Key"].removeprefix(prefix) for one in page.get("Contents", ()))
         yield from (name for name in names if name and not name.endswith("/"))
+        yield from (one["Prefix"].removeprefix(prefix) for one in page.get("CommonPrefixes", ()))
         if not page.get("IsTruncated"):
             return
         query["ContinuationToken"] = page["NextContinuationToken"]
@@ -418,10 +436,13 @@ def _list_store(store: Any, path: str, deep: bool) -> Iterator[str]:
         folders.sort()  # walk() visits them in this order
         prefix = f"{folder[start:]}/" if folder[start:] else ""
         yield from (f"{prefix}{name}" for name in sorted(files))
+        yield from (f"{prefix}{name}/" for name in folders if not deep)
 
 
 def find_files(pattern: str) -> Iterator[str]:
     """Yield the files that match a pattern with ``*``, ``?``, ``[ab]`` or ``**`` lazily.
+
+    Local folders that match are yielded with a slash at the end; stores have no folders of their own.
 
     Raises:
         PlaceError: a store cannot be listed.
@@ -430,7 +451,8 @@ def find_files(pattern: str) -> Iterator[str]:
     if is_local(pattern):
         typed = str(local_path(pattern)) if is_url(pattern) else pattern
         with _errors_translated(pattern, "listed"):
-            yield from (one for one in local_glob.iglob(typed, recursive=True) if not Path(one).is_dir())  # noqa: PTH207
+            for one in local_glob.iglob(typed, recursive=True):  # noqa: PTH207
+                yield os.path.join(one, "") if Path(one).is_dir() else one  # noqa: PTH118
         return
     # List the longest folder without a wildcard, and match the rest.
     start = len(pattern) - len(pattern.partition("://")[2])

@@ -12,12 +12,13 @@ from emovox.cli.groups import Group
 from emovox.cli.meter import ProgressMeter, format_count
 from emovox.cli.models import Form
 from emovox.cli.predict import OnOff
+from emovox.cli.sources import describe_left_out
 from emovox.cli.terminal import say
 from emovox.errors import ConfigError
 from emovox.inference.options import PredictOptions
 
 if TYPE_CHECKING:
-    from emovox.batch import BatchJob, BatchStatus
+    from emovox.batch import BatchJob, BatchProgress, BatchStatus
 
 __all__ = ["PartForm", "app", "features", "merge", "predict", "status", "timeline"]
 
@@ -57,6 +58,7 @@ FormatOption = Annotated[PartForm | None, typer.Option("--format", help="Of the 
 ShardSize = Annotated[
     int | None, typer.Option("--shard-size", min=1, metavar="N", help="Recordings in a part [500].")
 ]
+Recursive = Annotated[bool, typer.Option("--recursive", "-r", help="Also read the folders below a folder.")]
 Column = Annotated[
     str | None, typer.Option("--column", metavar="C", help="For a table: the column with the recordings.")
 ]
@@ -89,6 +91,7 @@ def predict(
     labels: Labels = None,
     channels: ChannelsOption = "mix",
     vad: Vad = OnOff.on,
+    recursive: Recursive = False,
     column: Column = None,
     engine: EngineOption = "local",
     address: Address = None,
@@ -103,7 +106,7 @@ def predict(
 
     options = PredictOptions(labels=labels, channels=channels, vad=vad.value)
     task = make_prediction_task(model, options)
-    job = BatchJob(plan, output, task, column, format, shard_size)
+    job = BatchJob(plan, output, task, column, format, shard_size, recursive)
     return _run(job, engine, address, workers, retry_failed, not no_merge)
 
 
@@ -121,6 +124,7 @@ def timeline(
     hop_s: Annotated[
         float | None, typer.Option("--hop-s", min=0.1, metavar="S", help="Seconds between windows.")
     ] = None,
+    recursive: Recursive = False,
     column: Column = None,
     engine: EngineOption = "local",
     address: Address = None,
@@ -136,7 +140,8 @@ def timeline(
     options = PredictOptions(
         labels=labels, channels=channels, vad=vad.value, timeline=True, window_s=window_s, hop_s=hop_s
     )
-    job = BatchJob(plan, output, make_prediction_task(model, options), column, format, shard_size)
+    task = make_prediction_task(model, options)
+    job = BatchJob(plan, output, task, column, format, shard_size, recursive)
     return _run(job, engine, address, workers, retry_failed, not no_merge)
 
 
@@ -148,6 +153,7 @@ def features(
         str,
         typer.Option("--set", metavar="A,B", help="Sets of features; `emovox features --list` names them."),
     ],
+    recursive: Recursive = False,
     column: Column = None,
     engine: EngineOption = "local",
     address: Address = None,
@@ -171,6 +177,7 @@ def features(
         column,
         format,
         shard_size,
+        recursive,
     )
     return _run(job, engine, address, workers, retry_failed, not no_merge)
 
@@ -221,8 +228,18 @@ def _run(
 
     engine = make_engine(engine_name, address=address)
     meter = ProgressMeter()
+
+    def update(progress: BatchProgress) -> None:
+        report_left_out()
+        meter.update(progress)
+
+    def report_left_out() -> None:
+        if job.left_out:
+            say(describe_left_out(job.left_out))
+            job.left_out.clear()
+
     try:
-        found = run_job(job, engine, workers=workers, retry_failed=retry_failed, on_progress=meter.update)
+        found = run_job(job, engine, workers=workers, retry_failed=retry_failed, on_progress=update)
         meter.hide()
         typer.echo(meter.summarize(found))
         if merges:
@@ -241,6 +258,7 @@ def _run(
         return 130
     finally:
         meter.hide()
+        report_left_out()  # of a plan that names no recordings, too
     if found.n_failed:
         rows = "its row has" if found.n_failed == 1 else "their rows have"
         say(f"{format_count(found.n_failed, 'recording')} failed: {rows} the error; to retry: --retry-failed")

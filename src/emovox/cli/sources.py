@@ -13,7 +13,7 @@ from emovox.audio import AUDIO_SUFFIXES
 from emovox.cli.terminal import say
 from emovox.errors import EmovoxError, nearest
 
-__all__ = ["STDIN", "AudioPath", "find_recordings"]
+__all__ = ["STDIN", "AudioPath", "describe_left_out", "find_recordings"]
 
 STDIN = "-"
 """The PATH that means standard input."""
@@ -66,6 +66,8 @@ def describe_left_out(left_out: Counter[str]) -> str:
 
     >>> describe_left_out(Counter({".txt": 2, ".csv": 1, "/": 1}))
     'left out: 3 files by their suffix (.txt, .csv), 1 folder below (--recursive enters it)'
+    >>> describe_left_out(Counter({".txt": 1}))
+    'left out: 1 file by its suffix (.txt)'
     """
     suffixes = [suffix for suffix, _ in left_out.most_common() if suffix != "/"]
     n_files, n_folders = left_out.total() - left_out["/"], left_out["/"]
@@ -73,7 +75,8 @@ def describe_left_out(left_out: Counter[str]) -> str:
     if n_files:
         names = [suffix or "without one" for suffix in suffixes]
         listed = ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
-        parts.append(f"{n_files} file{'s' * (n_files > 1)} by their suffix ({listed})")
+        noun = "file by its suffix" if n_files == 1 else "files by their suffix"
+        parts.append(f"{n_files} {noun} ({listed})")
     if n_folders:
         noun, pronoun = ("folder", "it") if n_folders == 1 else ("folders", "them")
         parts.append(f"{n_folders} {noun} below (--recursive enters {pronoun})")
@@ -93,10 +96,10 @@ def _find(argument: str, recursive: bool, left_out: Counter[str]) -> Iterator[Au
         if not matches:
             yield AudioPath(argument, "nothing matches this pattern")
         for match in matches:
-            if Path(match).is_dir():
-                yield from _find_in_folder(match, recursive, left_out)
-            else:
+            if not Path(match).is_dir():
                 yield _make_audio_path(match)
+            elif "**" not in argument:  # which matches the files of its folders, too
+                yield from _find_in_folder(match, recursive, left_out)
     else:
         yield AudioPath(argument, _explain_missing(argument))
 
@@ -105,8 +108,8 @@ def _find_in_folder(folder: str, recursive: bool, left_out: Counter[str]) -> Ite
     names = []
     # Path.rglob follows no symbolic links, so a circle of links ends.
     for path in Path(folder).rglob("*") if recursive else Path(folder).iterdir():
-        hidden = path.name.startswith(".")  # such as the ._clip.wav that macOS leaves on foreign disks
-        if hidden:
+        # Such as the ._clip.wav and .Trashes/ that macOS leaves on foreign disks.
+        if any(part.startswith(".") for part in path.relative_to(folder).parts):
             continue
         if path.is_dir():
             left_out["/"] += not recursive
