@@ -10,7 +10,7 @@ import csv
 import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 __all__ = ["REASONS", "Adaptation", "Prediction", "Quality", "Segment", "Window", "csv_header", "csv_line"]
 
@@ -34,6 +34,11 @@ class Adaptation:
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON types."""
         return {"n_clips": self.n_clips, "weight": round(self.weight, 4)}
+
+    @classmethod
+    def from_dict(cls, row: Mapping[str, Any]) -> Self:
+        """Read what `to_dict` wrote."""
+        return cls(n_clips=row["n_clips"], weight=row["weight"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +72,12 @@ class Quality:
             "speech_s": short(self.speech_s, 3),
             "warnings": list(self.warnings),
         }
+
+    @classmethod
+    def from_dict(cls, row: Mapping[str, Any]) -> Self:
+        """Read what `to_dict` wrote."""
+        names = ("level_dbfs", "peak_dbfs", "clipped", "speech_s")
+        return cls(**{name: row[name] for name in names}, warnings=tuple(row["warnings"]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +124,24 @@ class Prediction:
             **({} if self.adaptation is None else {"adaptation": self.adaptation.to_dict()}),
         }
 
+    @classmethod
+    def from_dict(cls, row: Mapping[str, Any]) -> Self:
+        """Read what `to_dict` wrote; unknown keys, as of a newer server, are ignored."""
+        if "error" in row:
+            return cls(label=None, file=row.get("file"), error=row["error"])
+        quality, adaptation = row["quality"], row.get("adaptation")
+        return cls(
+            label=row["label"],
+            scores=row["scores"],
+            confidence=row["confidence"],
+            duration_s=row["end_s"],
+            quality=None if quality is None else Quality.from_dict(quality),
+            reason=row["reason"],
+            file=row.get("file"),
+            channel=row["channel"],
+            adaptation=None if adaptation is None else Adaptation.from_dict(adaptation),
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Window:
@@ -133,6 +162,11 @@ class Window:
             "speech": round(self.speech, 4),
             "scores": _round_scores(self.scores),
         }
+
+    @classmethod
+    def from_dict(cls, row: Mapping[str, Any]) -> Self:
+        """Read what `to_dict` wrote; unknown keys are ignored."""
+        return cls(row["start_s"], row["end_s"], row["scores"], row["speech"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,6 +203,17 @@ class Segment:
             "scores": _round_scores(self.scores),
             **({} if self.adaptation is None else {"adaptation": self.adaptation.to_dict()}),
         }
+
+    @classmethod
+    def from_dict(cls, row: Mapping[str, Any]) -> Self:
+        """Read what `to_dict` wrote; unknown keys are ignored."""
+        names = ("start_s", "end_s", "label", "confidence", "scores", "reason", "channel")
+        adaptation = row.get("adaptation")
+        return cls(
+            **{name: row[name] for name in names},
+            file=row.get("file"),
+            adaptation=None if adaptation is None else Adaptation.from_dict(adaptation),
+        )
 
 
 def csv_header(labels: Sequence[str]) -> str:

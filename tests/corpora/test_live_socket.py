@@ -68,7 +68,7 @@ def test_pcm16(url: str, model: Recognizer, corpus: str) -> None:
     wanted = [each.to_dict() for each in model.timeline(x, sample_rate=RATE)]
     assert len(wanted) > 2
     for largest in (1000, 50_000):
-        with live(url, rate=RATE) as voice:
+        with live(url, sample_rate=RATE) as voice:
             found: list[object] = []
             at = 0
             while at < 2 * len(x):

@@ -110,6 +110,21 @@ def test_a_profile_goes_along(server: Client, folder: Path) -> None:
         server.predict(clip, profile=me)
 
 
+def test_adaptation_on_the_server(server: Client, folder: Path) -> None:
+    name = str(folder / "knows")
+    expected = [rounded(each) for each in emovox.load(name).timeline(STEREO, hop_s=0.5, adapt=True)]
+    assert any("adaptation" in each for each in expected)
+    found = server.timeline(STEREO, hop_s=0.5, adapt=True, model=name)
+    assert [rounded(each) for each in found] == expected
+    x = (np.asarray(SPEECH[0]) * 32767).astype("<i2")
+    stream = emovox.load(name).stream(sample_rate=SAMPLE_RATE, hop_s=0.5, adapt=True)
+    local = [each.to_dict() for each in stream.push(x) + stream.flush()]
+    with server.stream(sample_rate=SAMPLE_RATE, hop_s=0.5, adapt=True, model=name) as live_stream:
+        found_live = live_stream.push(x) + live_stream.flush()
+    assert [each.to_dict() for each in found_live] == local
+    assert any("adaptation" in each for each in local)
+
+
 @pytest.mark.parametrize(
     ("kind", "source", "how"),
     [
@@ -163,7 +178,7 @@ def test_a_key_is_in_no_error(server: Client) -> None:
         with Client(url, api_key="s3cr3t") as stranger:
             with pytest.raises(errors.ServerError) as caught:
                 stranger.predict(STEREO)
-            with pytest.raises(errors.ServerError) as caught_live, stranger.stream(rate=SAMPLE_RATE):
+            with pytest.raises(errors.ServerError) as caught_live, stranger.stream(sample_rate=SAMPLE_RATE):
                 pass
         for error in (caught.value, caught_live.value):
             assert "s3cr3t" not in "".join(format_exception(error))
@@ -172,7 +187,7 @@ def test_a_key_is_in_no_error(server: Client) -> None:
 def test_a_key_may_end_its_file(server: Client) -> None:
     with Client(server.url, api_key=f" {KEY}\n") as client:
         assert client.models() == server.models()
-        with client.stream(rate=SAMPLE_RATE) as voice:
+        with client.stream(sample_rate=SAMPLE_RATE) as voice:
             assert voice.flush() == []
 
 

@@ -1,8 +1,8 @@
-"""A server's answers, as if the recogniser were here: results over HTTP and WebSocket (extra ``serve``)."""
+"""Client of an emovox server: predictions over HTTP and live streams over WebSocket (extra ``serve``)."""
 
 from __future__ import annotations
 
 from emovox.client.http import Client
-from emovox.client.live import Live, live
+from emovox.client.live import LiveStream, live
 
-__all__ = ["Client", "Live", "live"]
+__all__ = ["Client", "LiveStream", "live"]

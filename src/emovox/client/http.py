@@ -1,4 +1,4 @@
-"""Asks a server (`emovox serve`) as one asks a `Recognizer`, and gets the same results (extra ``serve``).
+"""Client of `emovox serve` with the methods and results of `Recognizer` (extra ``serve``).
 
 ::
 
@@ -6,7 +6,7 @@
         server.predict("clip.wav").label
         for segment in server.timeline("call.flac"): ...
 
-Errors are those of the recogniser; what only a server can do wrong is a `ServerError`.
+Errors are those of the recognizer; what only a server can do wrong is a `ServerError`.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeAlias
 
-from emovox.client import rows
-from emovox.client.key import authorization
-from emovox.client.live import Live, live
+from emovox.client.live import LiveStream, live
+from emovox.client.protocol import authorization_header, error_from_document
 from emovox.errors import (
     AudioDecodeError,
     AudioNotFoundError,
@@ -53,12 +53,12 @@ class Client:
 
     Args:
         url: of the server, such as ``http://127.0.0.1:8000``.
-        api_key: the server's, if it asks for one.
-        timeout_s: seconds of silence before a request is given up.
-        retries: how often a request that found the server busy is made again, when the server says.
+        api_key: the server's, if it requires one.
+        timeout_s: seconds without any data after which a request fails.
+        retries: how often a request to a busy server is repeated, after the time that the server states.
 
     Raises:
-        ConfigError: the API key cannot be one.
+        ConfigError: the API key cannot be sent.
         MissingExtraError: the extra ``serve`` is not installed.
     """
 
@@ -72,7 +72,7 @@ class Client:
         self.url = url.rstrip("/")
         self._api_key = api_key
         self._retries = retries
-        self._http = httpx.Client(base_url=self.url, headers=authorization(api_key), timeout=timeout_s)
+        self._http = httpx.Client(base_url=self.url, headers=authorization_header(api_key), timeout=timeout_s)
         self._failures = (httpx.TransportError, httpx.InvalidURL)
 
     def __enter__(self) -> Self:
@@ -87,7 +87,7 @@ class Client:
         return f"Client({self.url!r})"
 
     def close(self) -> None:
-        """Let go of the connections."""
+        """Close the connections."""
         self._http.close()
 
     # ------------------------------------------------------------------------------ whole recordings
@@ -102,7 +102,7 @@ class Client:
         model: str | None = None,
         profile: Profile | None = None,
     ) -> Prediction:
-        """Judge one recording, as `Recognizer.predict`.
+        """Predict one recording, as `Recognizer.predict`.
 
         Args:
             source: a path, or the bytes of a file.
@@ -115,7 +115,7 @@ class Client:
         """
         if channels == "each":
             raise AudioValueError("predict gives one answer; for one answer a channel call predict_channels")
-        return self._predict(source, _query(labels, channels, vad, model), profile)[0]
+        return self._predict(source, _make_query(labels, channels, vad, model), profile)[0]
 
     def predict_channels(
         self,
@@ -126,8 +126,8 @@ class Client:
         model: str | None = None,
         profile: Profile | None = None,
     ) -> list[Prediction]:
-        """Judge each channel apart; arguments and errors are those of `predict`."""
-        return self._predict(source, _query(labels, "each", vad, model), profile)
+        """Predict each channel separately; arguments and errors are those of `predict`."""
+        return self._predict(source, _make_query(labels, "each", vad, model), profile)
 
     def predict_many(
         self,
@@ -140,34 +140,46 @@ class Client:
         model: str | None = None,
         profile: Profile | None = None,
     ) -> Iterator[Prediction]:
-        """Judge many recordings, ``workers`` at a time; answers come in input order.
+        """Predict many recordings, ``workers`` at a time; answers come in input order.
 
-        One that fails is a `Prediction` with ``error`` and costs no other.
+        One that fails is a `Prediction` with ``error`` and does not affect the others.
 
         Raises:
             ServerError: while iterating, the server cannot be reached, or refuses all.
         """
-        query = _query(labels, channels, vad, model)
+        query = _make_query(labels, channels, vad, model)
+
+        def result(source: Source, future: Future[list[Prediction]]) -> list[Prediction]:
+            try:
+                return future.result()
+            except ServerError:
+                raise
+            except EmovoxError as error:
+                return [Prediction(label=None, file=_file_name(source), error=str(error))]
+
         waiting: deque[tuple[Source, Future[list[Prediction]]]] = deque()
         with ThreadPoolExecutor(workers) as pool:
             try:
                 for source in sources:
                     waiting.append((source, pool.submit(self._predict, source, query, profile)))
                     if len(waiting) > 2 * workers:
-                        yield from _rows(*waiting.popleft())
+                        yield from result(*waiting.popleft())
                 while waiting:
-                    yield from _rows(*waiting.popleft())
+                    yield from result(*waiting.popleft())
             finally:
                 for _, future in waiting:
                     future.cancel()
 
     def _predict(self, source: Source, query: dict[str, str], profile: Profile | None) -> list[Prediction]:
-        with self._asked("POST", "/v1/predict", query, source, profile) as response:
+        with self._request("POST", "/v1/predict", query, source, profile) as response:
             answer = json.loads(response.read())
-        name = f"{answer['model']['name']} {answer['model']['version']}"
-        return [rows.prediction(row, file=_file(source), model=name) for row in answer["predictions"]]
+        model = f"{answer['model']['name']} {answer['model']['version']}"
+        return [
+            replace(Prediction.from_dict(row), file=_file_name(source), model=model)
+            for row in answer["predictions"]
+        ]
 
-    # ------------------------------------------------------------------------------ along the time
+    # ------------------------------------------------------------------------------ over time
 
     def timeline(
         self,
@@ -180,69 +192,73 @@ class Client:
         vad: str = "on",
         model: str | None = None,
         profile: Profile | None = None,
+        adapt: bool = False,
     ) -> Iterator[Segment]:
-        """The segments of a recording, given while the server computes them, as `Recognizer.timeline`.
+        """Return the segments of a recording while the server computes them, as `Recognizer.timeline`.
 
         Raises:
             EmovoxError: while iterating, those of `predict`.
         """
-        query = {**_query(labels, channels, vad, model), "format": "sse"}
+        query = {**_make_query(labels, channels, vad, model), "format": "sse"}
         query |= {name: str(x) for name, x in (("window", window_s), ("hop", hop_s)) if x is not None}
-        with self._asked("POST", "/v1/timeline", query, source, profile) as response:
-            for kind, data in _events(response.iter_lines()):
+        query |= {"adapt": "true"} if adapt else {}
+        with self._request("POST", "/v1/timeline", query, source, profile) as response:
+            for kind, data in _read_events(response.iter_lines()):
                 if kind == "segment":
-                    yield rows.segment(data, file=_file(source))
+                    yield replace(Segment.from_dict(data), file=_file_name(source))
                 elif kind == "error":
-                    raise rows.raised(data)
+                    raise error_from_document(data)
                 elif kind == "end":
                     return
-        raise ServerError("broken_off", f"{self.url}: the answer broke off; ask again")
+        raise ServerError("broken_off", f"{self.url}: the answer is incomplete; repeat the request")
 
     def stream(
         self,
         *,
-        rate: int | None = None,
+        sample_rate: int | None = None,
         encoding: str = "pcm16",
         window_s: float | None = None,
         hop_s: float | None = None,
         labels: Iterable[str] | str | None = None,
         vad: str | None = None,
         model: str | None = None,
-    ) -> AbstractContextManager[Live]:
-        """A live voice, for a ``with``: `emovox.client.live` on this server."""
+        adapt: bool = False,
+    ) -> AbstractContextManager[LiveStream]:
+        """Open a live stream, for a ``with``: `emovox.client.live` on this server."""
         return live(
             self.url,
-            rate=rate,
+            sample_rate=sample_rate,
             encoding=encoding,
             window_s=window_s,
             hop_s=hop_s,
             labels=labels,
             vad=vad,
             model=model,
+            adapt=adapt,
             api_key=self._api_key,
         )
 
     # ------------------------------------------------------------------------------ the server
 
     def models(self) -> list[dict[str, Any]]:
-        """What is known of the server's models; the first is its default.
+        """Describe the server's models; the first is its default.
 
         Raises:
             ServerError: the server cannot be reached, or refuses.
         """
-        with self._asked("GET", "/v1/models") as response:
+        with self._request("GET", "/v1/models") as response:
             answer: dict[str, Any] = json.loads(response.read())
         return list(answer["models"])
 
     def health(self) -> bool:
-        """Whether the server takes work. False, too, when it cannot be reached."""
+        """Return whether the server accepts work; also false when it cannot be reached."""
         try:
             return self._http.get("/readyz").status_code == 200
         except self._failures:
             return False
 
     @contextmanager
-    def _asked(
+    def _request(
         self,
         method: str,
         path: str,
@@ -250,85 +266,72 @@ class Client:
         source: Source | None = None,
         profile: Profile | None = None,
     ) -> Iterator[httpx.Response]:
-        """An answer that is the one asked for, whose body was not read yet."""
+        """Yield a response of status 200 whose body was not read yet; a busy server is asked again."""
         for attempt in range(self._retries + 1):
-            with _body(source, profile) as body, self._sent(method, path, query, body) as response:
-                if response.status_code == 200:
-                    yield response
-                    return
-                error = rows.raised(_document(response), response.headers.get("retry-after"))
+            try:
+                with (
+                    _open_body(source, profile) as body,
+                    self._http.stream(method, path, params=query, **body) as response,
+                ):
+                    if response.status_code == 200:
+                        yield response
+                        return
+                    document = _read_error(response)
+                    error = error_from_document(document, response.headers.get("retry-after"))
+            except self._failures as failure:
+                what = str(failure) or type(failure).__name__
+                raise ServerError(
+                    "unreachable", f"{self.url} does not answer: {what}; does `emovox serve` run there?"
+                ) from failure
             if not isinstance(error, ServerError) or error.retry_after_s is None or attempt == self._retries:
                 raise error
             time.sleep(min(error.retry_after_s, _LONGEST_WAIT_S))
 
-    @contextmanager
-    def _sent(
-        self, method: str, path: str, query: Mapping[str, str] | None, body: Mapping[str, Any]
-    ) -> Iterator[httpx.Response]:
-        try:
-            with self._http.stream(method, path, params=query, **body) as response:
-                yield response
-        except self._failures as error:
-            what = str(error) or type(error).__name__
-            raise ServerError(
-                "unreachable", f"{self.url} does not answer: {what}; does `emovox serve` run there?"
-            ) from error
+
+# -------------------------------------------------------------------------------- requests
 
 
-# -------------------------------------------------------------------------------- what is sent
-
-
-def _query(
+def _make_query(
     labels: Iterable[str] | str | None, channels: str | int, vad: str, model: str | None
 ) -> dict[str, str]:
-    named = labels if labels is None or isinstance(labels, str) else ",".join(labels)
-    query = {"labels": named, "channels": str(channels), "vad": vad, "model": model}
+    joined = labels if labels is None or isinstance(labels, str) else ",".join(labels)
+    query = {"labels": joined, "channels": str(channels), "vad": vad, "model": model}
     return {name: value for name, value in query.items() if value is not None}
 
 
 @contextmanager
-def _body(source: Source | None, profile: Profile | None) -> Iterator[dict[str, Any]]:
-    """What httpx sends: nothing, a recording, or a form when a profile goes with it."""
+def _open_body(source: Source | None, profile: Profile | None) -> Iterator[dict[str, Any]]:
+    """Yield httpx's arguments: none, the content of a recording, or a form when a profile is sent as well."""
     if source is None:
         yield {}
         return
-    if isinstance(source, bytes):
-        yield _told(source, profile)
-        return
     try:
-        file = Path(source).open("rb")  # noqa: SIM115
+        # Read by httpx while it sends, so a long recording is never whole in memory.
+        sound: Any = source if isinstance(source, bytes) else Path(source).open("rb")  # noqa: SIM115
     except FileNotFoundError:
-        raise AudioNotFoundError(f"{os.fspath(source)!r}: no such file; check the path") from None
+        raise AudioNotFoundError(f"{_file_name(source)!r}: no such file; check the path") from None
     except OSError as error:
-        raise AudioDecodeError(f"{os.fspath(source)}: cannot be opened: {error.strerror or error}") from None
-    with file:
-        yield _told(file, profile)
+        raise AudioDecodeError(f"{_file_name(source)}: cannot be opened: {error.strerror or error}") from None
+    try:
+        if profile is None:
+            yield {"content": sound}
+        else:
+            files = [("file", ("sound", sound)), ("profile", ("profile.json", profile.to_json().encode()))]
+            yield {"files": files}
+    finally:
+        if not isinstance(sound, bytes):
+            sound.close()
 
 
-def _told(sound: Any, profile: Profile | None) -> dict[str, Any]:
-    if profile is None:
-        return {"content": sound}
-    return {"files": [("file", ("sound", sound)), ("profile", ("profile.json", profile.to_json().encode()))]}
-
-
-def _file(source: Source) -> str | None:
+def _file_name(source: Source) -> str | None:
     return None if isinstance(source, bytes) else os.fspath(source)
 
 
-# -------------------------------------------------------------------------------- what is answered
+# -------------------------------------------------------------------------------- responses
 
 
-def _rows(source: Source, answer: Future[list[Prediction]]) -> list[Prediction]:
-    try:
-        return answer.result()
-    except ServerError:
-        raise
-    except EmovoxError as error:
-        return [Prediction(label=None, file=_file(source), error=str(error))]
-
-
-def _events(lines: Iterable[str]) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Server-sent events as ``(kind, data)``."""
+def _read_events(lines: Iterable[str]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield server-sent events as ``(kind, data)``."""
     kind = ""
     for line in lines:
         if line.startswith("event: "):
@@ -337,12 +340,12 @@ def _events(lines: Iterable[str]) -> Iterator[tuple[str, dict[str, Any]]]:
             yield kind, json.loads(line.removeprefix("data: "))
 
 
-def _document(response: httpx.Response) -> dict[str, Any]:
-    """The error document; made up where something between us and the server answered."""
+def _read_error(response: httpx.Response) -> dict[str, Any]:
+    """Return the error document, or one made here where a proxy in between answered."""
     try:
         document: dict[str, Any] = json.loads(response.read())
         document["error"]["code"], document["error"]["message"]
     except (ValueError, KeyError, TypeError):
-        text = f"HTTP {response.status_code} without a word of emovox's; is it the right address?"
+        text = f"HTTP {response.status_code} without an emovox error document; check the address"
         return {"error": {"code": "unknown", "message": text}}
     return document
