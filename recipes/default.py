@@ -136,7 +136,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("what", choices=("cache", "choose", "fold", "folds", "unseen", "export"))
-    parser.add_argument("which", nargs="?", help="a fold, or default/permissive")
+    parser.add_argument("which", nargs="?", help="a fold, default/permissive, or a pass of cache")
     parser.add_argument("--corpora", type=Path, required=True)
     parser.add_argument("--checkpoint", type=Path)
     parser.add_argument("--cache", type=Path, default=Path(".cache/default"))
@@ -145,7 +145,7 @@ def main() -> None:
     torch.set_num_threads(1)  # the same sums in the same order, to the digit
     options.out.mkdir(parents=True, exist_ok=True)
     if options.what == "cache":
-        encode_all(options.corpora, options.cache, options.checkpoint)
+        encode_all(options.corpora, options.cache, options.checkpoint, options.which)
         return
     every = (*TRAINING, *TESTED_ONLY)
     rows = {c: r for c in every if (r := read_cache(options.corpora, options.cache, "clean", c)) is not None}

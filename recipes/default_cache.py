@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from default_heads import Rows
 
+from emovox._arrays import Floats
 from emovox._telemetry import disable_telemetry
 from emovox.audio import SAMPLE_RATE
 from emovox.labels import EMOTIONS
@@ -49,11 +50,23 @@ PASSES: dict[str, dict[str, float]] = {
         "esc10": 1,
     },
     "changed": {"ravdess": 1, "emodb": 1, "banglaser": 1, "nemo": 0.3, "tess": 0.25},
+    "cut": {
+        "ravdess": 1,
+        "emodb": 1,
+        "banglaser": 1,
+        "ased": 1,
+        "nemo": 0.5,
+        "tess": 0.25,
+        "emospeech": 0.25,
+    },
+    "cut-changed": {"emodb": 1, "ravdess": 1, "banglaser": 1, "nemo": 0.3, "tess": 0.25},
     "crop": {"ravdess": 0.2, "emodb": 1, "banglaser": 0.2, "nemo": 0.1},
     "crop-none": {"emospeech": 0.6, "esc10": 1},
     "synthetic": {"synthetic": 1},
 }
 """Share of the clips of each corpus that a pass encodes: of large corpora a part, evenly over speakers."""
+UNCUT = {"cut": "clean", "cut-changed": "changed"}
+"""Passes over clips cut to their speech, as `predict` cuts them, and the passes of the same sounds whole."""
 
 
 class Pooler(torch.nn.Module):
@@ -107,13 +120,20 @@ def cache_pass(root: Path, cache: Path, name: str, corpus: str, session: Any) ->
     folder = cache / name / corpus
     folder.mkdir(parents=True, exist_ok=True)
     clips = clips_of(root, name, corpus)
+    uncut = _read_uncut(cache, name, corpus)
     for start in range(0, len(clips), CHUNK):
         file = folder / f"{start // CHUNK:04d}.npz"
         if file.exists():
             continue
         pooled = []
         for clip in clips[start : start + CHUNK]:
-            x = sounds.make_sound(clip, name)[: 12 * SAMPLE_RATE]
+            x = sounds.make_sound(clip, UNCUT.get(name, name))
+            if name in UNCUT:
+                whole, x = x, sounds.cut_clip(x)
+                if len(x) == len(whole) and clip.id in uncut:
+                    pooled.append(uncut[clip.id])
+                    continue
+            x = x[: 12 * SAMPLE_RATE]
             x = np.pad(x, (0, max(0, 1600 - len(x)))).astype(np.float32)
             pooled.append(session.run(None, {"waveform": x[None], "lengths": np.array([len(x)])})[0][0])
         partial = file.with_suffix(".partial")
@@ -125,6 +145,15 @@ def cache_pass(root: Path, cache: Path, name: str, corpus: str, session: Any) ->
             )
         partial.replace(file)
         print(f"{name} {corpus}: {min(start + CHUNK, len(clips))}/{len(clips)}", flush=True)
+
+
+def _read_uncut(cache: Path, name: str, corpus: str) -> dict[str, Floats]:
+    """Read the states of whole clips, for the clips of a cut pass that the cut leaves whole."""
+    files = sorted((cache / UNCUT[name] / corpus).glob("*.npz")) if name in UNCUT else []
+    parts = [np.load(file) for file in files]
+    return {
+        clip: row for part in parts for clip, row in zip(part["ids"], part["pooled"][:, :, :2], strict=True)
+    }
 
 
 def clips_of(root: Path, name: str, corpus: str) -> list[sounds.Clip]:
@@ -158,8 +187,8 @@ def read_cache(root: Path, cache: Path, name: str, corpus: str) -> Rows | None:
     )
 
 
-def encode_all(root: Path, cache: Path, checkpoint: Path) -> None:
-    """Encode every pass that is not in the cache yet."""
+def encode_all(root: Path, cache: Path, checkpoint: Path, only: str | None = None) -> None:
+    """Encode every pass, or one, that is not in the cache yet."""
     disable_telemetry()
     import onnxruntime
 
@@ -167,6 +196,6 @@ def encode_all(root: Path, cache: Path, checkpoint: Path) -> None:
     settings.intra_op_num_threads = 1
     graph = export_graph(Pooler(make_net(checkpoint, range(5), len(EMOTIONS))), int(MAX_S * SAMPLE_RATE))
     session = onnxruntime.InferenceSession(graph, settings, providers=["CPUExecutionProvider"])
-    for name, corpora in PASSES.items():
-        for corpus in corpora:
+    for name in PASSES if only is None else [only]:
+        for corpus in PASSES[name]:
             cache_pass(root, cache, name, corpus, session)

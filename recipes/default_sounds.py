@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from emovox import audio
 from emovox.audio import SAMPLE_RATE
+from emovox.audio.vad import SpeechDetector
 from emovox.augment import (
     G711,
     BandPass,
@@ -26,8 +27,9 @@ from emovox.augment import (
     mix_noise,
 )
 from emovox.datasets import scan
+from emovox.inference.clip import cut_to_speech
 
-__all__ = ["CHANGES", "PASSES", "Clip", "change_sound", "list_clips", "make_sound", "synthesise"]
+__all__ = ["CHANGES", "PASSES", "Clip", "change_sound", "cut_clip", "list_clips", "make_sound", "synthesise"]
 
 Sound = NDArray[np.float32]
 Rng = np.random.Generator
@@ -83,7 +85,7 @@ def list_clips(root: Path, corpus: str) -> list[Clip]:
 
 
 def make_sound(clip: Clip, name: str) -> Sound:
-    """Make the sound of a clip in one of the `PASSES`; the same in every run."""
+    """Make the sound of a clip in one of the `PASSES`, whole; the same in every run."""
     rng = np.random.default_rng([7, zlib.crc32(name.encode()), zlib.crc32(clip.id.encode())])
     if name == "synthetic":
         return synthesise(int(clip.id.split("/")[1]))
@@ -97,6 +99,12 @@ def make_sound(clip: Clip, name: str) -> Sound:
         start = int(rng.integers(0, max(1, len(x) - n + 1)))
         return x[start : start + n]
     return x
+
+
+def cut_clip(x: Sound) -> Sound:
+    """Cut a clip to its speech and a margin, as `emovox.Recognizer.predict` does."""
+    detector = SpeechDetector()
+    return cut_to_speech(x, np.concatenate([detector.push(x), detector.flush()]))
 
 
 def change_sound(x: Sound, change: str, rng: Rng) -> Sound:

@@ -7,7 +7,7 @@ import pickle
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -45,6 +45,10 @@ def folder(tmp_path: Path) -> Path:
 def tone(seconds: float = 2.0, hz: float = 440.0) -> np.ndarray:
     t = np.arange(round(seconds * RATE)) / RATE
     return (0.3 * np.sin(2 * np.pi * hz * t)).astype(np.float32)
+
+
+def padded_clip(clip: np.ndarray) -> np.ndarray:
+    return np.concatenate([pause(1.0), clip, pause(1.2)])
 
 
 def embeddings(model: Recognizer, clips: list[np.ndarray]) -> np.ndarray:
@@ -251,6 +255,24 @@ def test_embedding_of_long_recording_is_mean(model: Recognizer) -> None:
         model.embed(x[:100], sample_rate=RATE)
     with pytest.raises(ConfigError, match="has no embedding"):
         Recognizer(Bundle(tiny_spec(), tiny_onnx())).embed(x, sample_rate=RATE)
+
+
+@pytest.mark.parametrize("vad", ["on", "off"])
+def test_embedding_and_prediction_get_the_same_sound(model: Recognizer, vad: Literal["on", "off"]) -> None:
+    """Silence around a clip is cut from both, and is in both without the detector."""
+    for padded in (padded_clip(CLIPS[0]), np.concatenate([pause(4.0), voice(9.0), pause(3.0)])):
+        scores = model.predict(padded, sample_rate=RATE, vad=vad).scores
+        embedding, logits = model.embed_with_logits(padded, sample_rate=RATE, vad=vad)
+        np.testing.assert_array_equal(embedding, model.embed(padded, sample_rate=RATE, vad=vad))
+        if len(padded) <= model.spec.clip_s * RATE:
+            np.testing.assert_allclose(list(scores.values()), model.probabilities(logits), rtol=1e-6)
+    cut, whole = (model.embed(padded_clip(CLIPS[0]), sample_rate=RATE, vad=v) for v in ("on", "off"))
+    assert np.abs(cut - whole).max() > 1e-3
+
+
+def test_long_recording_without_speech_has_no_embedding(model: Recognizer) -> None:
+    with pytest.raises(AudioValueError, match="the recording lasts 20 s and no speech was found in it"):
+        model.embed(tone(20.0), sample_rate=RATE)
 
 
 def test_embedding_is_a_feature_set(adaptive_bundle: Path, folder: Path, tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ import soundfile
 onnx = pytest.importorskip("onnx")
 
 import emovox  # noqa: E402
+import speech  # noqa: E402
 from conftest import LABELS, tiny_onnx, tiny_spec  # noqa: E402
 from emovox.bundles import write_bundle  # noqa: E402
 from emovox.bundles.onnx_session import OnnxModel  # noqa: E402
@@ -85,6 +86,28 @@ def test_own_labels_become_a_model(base: Path, mine: Path, tmp_path: Path) -> No
     assert record["kind"] == "finetune"
     assert record["scores"]["uar"]["value"] == model.spec.scores[0].value
     assert len((tmp_path / "run/answers.csv").read_text().splitlines()) == 1 + 36
+
+
+def test_head_sees_what_predict_sees(adaptive_bundle: Path, tmp_path: Path) -> None:
+    """The silence around padded clips reaches neither the embedding that is learnt from nor the answer."""
+    for number, label in enumerate(NAMES):
+        (tmp_path / "mine" / label).mkdir(parents=True)
+        for take in range(5):
+            x = speech.voice(1.5, pitch_hz=100 + 60 * number + 5 * take)
+            x = np.concatenate([speech.pause(0.7 * take), x, speech.pause(2.0 - 0.4 * take)])
+            soundfile.write(tmp_path / "mine" / label / f"{take}.wav", x, 16_000, subtype="FLOAT")
+    run = emovox.finetune(tmp_path / "mine", model=adaptive_bundle, output=tmp_path / "run")
+    tensors = onnx.load(run.bundle / "model.onnx").graph.initializer
+    weight, bias = (
+        next(onnx.numpy_helper.to_array(one) for one in tensors if one.name == name)
+        for name in ("head_weight", "head_bias")
+    )
+    base, tuned = emovox.load(adaptive_bundle), run.recognizer()
+    for path in sorted((tmp_path / "mine").rglob("*.wav")):
+        logits = np.concatenate(base.embed_with_logits(path)) @ weight + bias
+        scores = list(tuned.predict(path).scores.values())
+        np.testing.assert_allclose(scores, tuned.probabilities(logits), atol=1e-5)
+        assert np.abs(base.embed(path) - base.embed(path, vad="off")).max() > 1e-3, "the cut matters"
 
 
 def test_speakers_part_the_folds(base: Path, tmp_path: Path) -> None:

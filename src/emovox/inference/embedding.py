@@ -5,6 +5,7 @@ from __future__ import annotations
 from emovox._arrays import Floats
 from emovox.errors import ConfigError
 from emovox.features import FeatureSet
+from emovox.inference.clip import MARGIN_S
 from emovox.inference.recognizer import Recognizer, load
 
 __all__ = ["NAME", "make_embedding_set"]
@@ -47,6 +48,6 @@ def make_embedding_set(name: str = NAME) -> FeatureSet:
         source="emovox",
         names=tuple(f"e{number}" for number in range(size)),
         compute=_Embed(model),
-        definition={"model": model.spec.sha256},
+        definition={"model": model.spec.sha256, "margin_s": MARGIN_S},  # clips are cut to their speech
         licence=model.spec.licence.weights,
     )

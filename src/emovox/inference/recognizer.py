@@ -446,14 +446,21 @@ class Recognizer:
         """Number of columns of `embed`; ``None``: the model has no embedding."""
         return self._bundle.model.embedding_size
 
-    def embed(self, source: Source, *, sample_rate: int | None = None, channels: Channels = "mix") -> Floats:
+    def embed(
+        self,
+        source: Source,
+        *,
+        sample_rate: int | None = None,
+        channels: Channels = "mix",
+        vad: VadMode | None = None,
+    ) -> Floats:
         """Compute the model's embedding of a recording: what its head classifies, before any adaptation.
 
-        A recording of up to ``spec.clip_s`` is embedded in one run, a longer one by windows side by side,
-        whose embeddings are averaged.
+        The model gets the same sound as in `predict`: a clip cut to its speech, in one run, or of a recording
+        longer than ``spec.clip_s`` the windows with speech, whose embeddings are averaged.
 
         Args:
-            source, sample_rate: as in `predict`.
+            source, sample_rate, vad: as in `predict`.
             channels: ``"mix"`` or the number of one, from 0.
 
         Returns:
@@ -461,14 +468,27 @@ class Recognizer:
 
         Raises:
             ConfigError: the model has no embedding.
-            AudioError: the sound cannot be read or used, or is shorter than ``spec.min_s``.
+            AudioError: the sound cannot be read or used, is shorter than ``spec.min_s``, or longer than
+                ``spec.clip_s`` and without speech.
         """
+        return self.embed_with_logits(source, sample_rate=sample_rate, channels=channels, vad=vad)[0]
+
+    def embed_with_logits(
+        self,
+        source: Source,
+        *,
+        sample_rate: int | None = None,
+        channels: Channels = "mix",
+        vad: VadMode | None = None,
+    ) -> tuple[Floats, Floats]:
+        """Compute the embedding as `embed` does, and with it the logits ``(n_labels,)`` of all labels."""
         if self.embedding_size is None:
             raise ConfigError(f"the model {self.name!r} has no embedding")
         if channels == "each":
             raise AudioValueError("embed returns one embedding; name one channel by its number, or the mix")
-        scorer = self._make_scorer(PredictOptions(vad="off"))
-        reader = RecordingReader(scorer, vad=False)
+        options = PredictOptions(vad=vad)
+        scorer = self._make_scorer(options)
+        reader = RecordingReader(scorer, vad=self._is_vad_on(options))
         scored = []
         for block in self._blocks(source, sample_rate, channels):
             scored += [scorer.score_window(window) for window in reader.push(block[0])]
@@ -476,14 +496,19 @@ class Recognizer:
         clip = reader.clip
         if clip is not None and len(clip) >= scorer.min_samples:
             scored = [scorer.score(clip)]
-        rows = [one.embedding for one in scored if one is not None and one.embedding is not None]
+        rows = [
+            (one.embedding, one.logits) for one in scored if one is not None and one.embedding is not None
+        ]
         if not rows:
-            raise AudioValueError(
-                f"the recording lasts {reader.n / SAMPLE_RATE:g} s; "
-                f"the model takes {self.spec.min_s:g} s and more"
-            )
-        mean: Floats = np.stack(rows).mean(axis=0, dtype=np.float64).astype(np.float32)
-        return mean
+            seconds = f"the recording lasts {reader.n / SAMPLE_RATE:g} s"
+            if reader.n >= scorer.min_samples:
+                raise AudioValueError(f"{seconds} and no speech was found in it")
+            raise AudioValueError(f"{seconds}; the model takes {self.spec.min_s:g} s and more")
+        embedding, logits = (
+            np.stack(values).mean(axis=0, dtype=np.float64).astype(np.float32)
+            for values in zip(*rows, strict=True)
+        )
+        return embedding, logits
 
     def logits(self, sounds: Sequence[Floats]) -> Floats:
         """Return the model's logits of mono sounds ``(n,)`` float32 at 16 kHz, run as one batch.

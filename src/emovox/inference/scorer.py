@@ -39,6 +39,8 @@ MIN_HOP_S = 0.1
 class ScoredSound:
     """What a model says about one sound."""
 
+    logits: Floats
+    """``(n_labels,)`` of all labels of the model, before the temperature."""
     scores: Doubles
     """Probabilities ``(n_labels,)``, summing to 1."""
     is_speech: bool
@@ -106,6 +108,7 @@ class Scorer:
         if len(sound) < SHORT_S * SAMPLE_RATE:
             threshold = min(threshold, SHORT_SPEECH_THRESHOLD)
         return ScoredSound(
+            logits=output.logits[0],
             scores=self.probabilities(output.logits[0]),
             is_speech=output.speech_probability(0) >= threshold,
             embedding=embedding,

@@ -28,11 +28,10 @@ from emovox._arrays import Doubles, Floats, Ints
 from emovox._files import write_text
 from emovox.audio import SAMPLE_RATE
 from emovox.bundles import MODEL_FILE, Abstain, Licence, Score, load_bundle, registry, write_bundle
-from emovox.bundles.bundle import Bundle
 from emovox.datasets import formats
 from emovox.datasets.loading import Dataset
 from emovox.datasets.manifest import Manifest
-from emovox.errors import ConfigError, ManifestError
+from emovox.errors import AudioError, ConfigError, ManifestError
 from emovox.evaluation import metrics
 from emovox.evaluation.leakage import pack_hashes
 from emovox.evaluation.predictions import Predictions
@@ -137,7 +136,7 @@ def finetune(
     }
     folder = run_folder.start(output, json.dumps({"finetune": settings}, indent=1) + "\n", force=force)
 
-    x, read, errors = _embed(base, manifest, workers, progress)
+    x, read, errors = _embed(Recognizer(base), manifest, workers, progress)
     for key, why in errors.items():
         notify(f"{key}: {why}")
     manifest = manifest.select(read)
@@ -247,23 +246,18 @@ def _load(data: Any, labels: str, drop_unknown: bool) -> Dataset:
 
 
 def _embed(
-    base: Bundle, manifest: Manifest, workers: int, progress: Callable[[int, int], None]
+    model: Recognizer, manifest: Manifest, workers: int, progress: Callable[[int, int], None]
 ) -> tuple[Doubles, list[str], dict[str, str]]:
-    """Embeddings and logits ``(n, d + n_labels)`` of the clips that could be read, their ids, and errors.
-
-    Of a long clip the beginning counts, as much as the model takes as one window.
-    """
-    longest = round(base.spec.clip_s * SAMPLE_RATE)
+    """Embeddings and logits ``(n, d + n_labels)`` of the clips that could be read, their ids, and errors."""
     rows, read, errors = [], [], {}
     for n, clip in enumerate(read_clips(list_clips(manifest), workers=workers), 1):
-        if clip.error is not None:
-            errors[clip.clip.id] = clip.error
-        else:
-            found = base.run([base.compute_input(clip.values[0][:longest])])
-            embedding = found.embedding_of(0)
-            assert embedding is not None  # the model was asked before
-            rows.append(np.concatenate([embedding, found.logits[0]]))
+        try:
+            if clip.error is not None:
+                raise AudioError(clip.error)
+            rows.append(np.concatenate(model.embed_with_logits(clip.values[0], sample_rate=SAMPLE_RATE)))
             read.append(clip.clip.id)
+        except AudioError as error:
+            errors[clip.clip.id] = str(error)
         progress(n, len(manifest))
     if not rows:
         raise ManifestError(f"none of the {len(manifest)} clips could be read")
