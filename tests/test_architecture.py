@@ -32,14 +32,14 @@ LEVELS = (
     {"evaluation"},
     {"training"},
     {"batch"},
-    {"server", "client", "telegram"},
+    {"server", "client", "telegram", "mcp_server"},
     {"cli", "__main__"},
 )
 """The packages in the order of docs/architecture.md: a package imports its own level or those above it."""
 
 WITHOUT_FRAMEWORKS = {
     *("errors", "labels", "results", "disclaimer", "_arrays", "_files", "_parallel", "_telemetry", "audio"),
-    *("bundles", "inference", "batch", "server", "client", "telegram"),
+    *("bundles", "inference", "batch", "server", "client", "telegram", "mcp_server"),
 }
 FRAMEWORKS = {
     *("torch", "sklearn", "scipy", "librosa", "pandas", "numba", "matplotlib", "lightning", "transformers"),
@@ -58,7 +58,7 @@ OPTIONAL = FRAMEWORKS | {
         "uvicorn",
     ),
     *("starlette", "websockets", "prometheus_client", "httpx", "anyio", "python_multipart", "sounddevice"),
-    *("safetensors", "peft", "pydantic"),
+    *("safetensors", "peft", "pydantic", "mcp", "mcp_types"),
 }
 
 

@@ -16,6 +16,25 @@ ROOT = Path(__file__).parents[1]
 URL = "http://127.0.0.1:8000"
 
 
+def run_snippets(document: str, replaced: str = "", by: str = "") -> list[str]:
+    """Run the Python of a document in one process, in the root of a checkout; return the lines it prints."""
+    text = (ROOT / document).read_text(encoding="utf-8")
+    code = "\n".join(re.findall(r"^```python\n(.*?)^```", text, re.M | re.S))
+    assert not replaced or code.count(replaced) == 1
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code.replace(replaced, by) if replaced else code],
+        cwd=ROOT,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "NO_PROXY": "127.0.0.1"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    return done.stdout.splitlines()
+
+
 def test_readme_snippets_run() -> None:
     for name in ("httpx", "fastapi", "uvicorn"):
         pytest.importorskip(name)
@@ -23,23 +42,16 @@ def test_readme_snippets_run() -> None:
     from emovox.server.settings import ServerSettings
     from serving import serving
 
-    blocks = re.findall(
-        r"^```python\n(.*?)^```", (ROOT / "README.md").read_text(encoding="utf-8"), re.M | re.S
-    )
-    code = "\n".join(blocks)
-    assert code.count(URL) == 1
     with serving(create_app(ServerSettings())) as (port, _):
-        done = subprocess.run(
-            [sys.executable, "-W", "error", "-c", code.replace(URL, f"http://127.0.0.1:{port}")],
-            cwd=ROOT,
-            env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "NO_PROXY": "127.0.0.1"},
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-        )
-    assert done.returncode == 0, done.stderr
-    assert done.stderr == ""
-    first, *rest = done.stdout.splitlines()
+        first, *rest = run_snippets("README.md", URL, f"http://127.0.0.1:{port}")
     assert first in emovox.load().labels
     assert len(rest) >= 10
+
+
+def test_coming_from_snippets_run() -> None:
+    pytest.importorskip("opensmile")
+    lines = run_snippets("docs/coming-from.md")
+    assert lines[0].startswith("angry 0.9")
+    assert "['angry', 'happy', 'sad', 'boredom', 'calm', 'fear', 'disgust', 'happy']" in lines
+    assert "(4096,)" in lines
+    assert any(line.startswith("(2, 88) ") for line in lines)

@@ -37,6 +37,7 @@ class _Commands(Group):
             "emovox.cli.augment", "Apply an augmentation to a recording.", passes_unknown_options=True
         ),
         "serve": LazyCommand("emovox.cli.serve", "Serve over HTTP and WebSocket, with a web page.", NOTICE),
+        "mcp": LazyCommand("emovox.cli.mcp", "Serve tools to agents over stdio (MCP).", NOTICE),
         "models": LazyCommand("emovox.cli.models", "List the models: labels, scores, terms of use."),
         "export": LazyCommand("emovox.cli.export", "Write a model as a bundle, also as int8."),
         "push": LazyCommand("emovox.cli.push", "Upload a model to the Hugging Face Hub."),
