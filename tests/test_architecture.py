@@ -25,7 +25,7 @@ LEVELS = (
     {"audio"},
     {"nets"},
     {"features", "datasets"},
-    {"augment"},
+    {"augment", "transcripts"},
     {"bundles"},
     {"inference"},
     {"reports"},

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from emovox.inference.recognizer import Recognizer, load
     from emovox.inference.stream import Stream
     from emovox.labels import EMOTIONS
-    from emovox.results import Prediction, Quality, Segment, Window
+    from emovox.results import Prediction, Quality, Segment, SegmentPrediction, TranscriptSegment, Window
     from emovox.training.cross_validation import CrossValidation, cross_validate
     from emovox.training.finetune import finetune
     from emovox.training.run import TrainingRun, train
@@ -41,8 +41,10 @@ __all__ = [
     "Quality",
     "Recognizer",
     "Segment",
+    "SegmentPrediction",
     "Stream",
     "TrainingRun",
+    "TranscriptSegment",
     "Window",
     "__version__",
     "cross_validate",
@@ -65,8 +67,10 @@ _HOME = {
     "Quality": "results",
     "Recognizer": "inference.recognizer",
     "Segment": "results",
+    "SegmentPrediction": "results",
     "Stream": "inference.stream",
     "TrainingRun": "training.run",
+    "TranscriptSegment": "results",
     "Window": "results",
     "cross_validate": "training.cross_validation",
     "evaluate": "evaluation.evaluate",

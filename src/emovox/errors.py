@@ -17,6 +17,7 @@
     ├── PlaceError                  a file or folder, here or in a store, cannot be read or written
     │   └── PlaceNotFoundError      there is none (also a FileNotFoundError)
     ├── BatchError                  a run over many recordings cannot start, or not continue
+    ├── TranscriptError             a transcript or label file cannot be read (also a ValueError)
     ├── ManifestError               a corpus or a manifest is not as expected (also a ValueError)
     ├── ProtocolError               a split cannot be used as requested (also a ValueError)
     ├── MicrophoneError             no microphone can be found or opened
@@ -59,6 +60,7 @@ __all__ = [
     "ProfileError",
     "ProtocolError",
     "ServerError",
+    "TranscriptError",
     "UploadError",
     "did_you_mean",
     "install_command",
@@ -130,6 +132,10 @@ class PlaceNotFoundError(PlaceError, FileNotFoundError):
 
 class BatchError(EmovoxError):
     """A run over many recordings cannot start in that folder, or not continue."""
+
+
+class TranscriptError(EmovoxError, ValueError):
+    """A transcript or a label file cannot be read, or not be used as requested."""
 
 
 class ManifestError(EmovoxError, ValueError):

@@ -12,7 +12,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Self
 
-__all__ = ["REASONS", "Adaptation", "Prediction", "Quality", "Segment", "Window", "csv_header", "csv_line"]
+__all__ = [
+    "REASONS",
+    "Adaptation",
+    "Prediction",
+    "Quality",
+    "Segment",
+    "SegmentPrediction",
+    "TranscriptSegment",
+    "Window",
+    "Word",
+    "csv_header",
+    "csv_line",
+]
 
 REASONS: tuple[str, ...] = ("silence", "no_speech", "too_short", "uncertain")
 """Why a prediction may have no label."""
@@ -216,20 +228,89 @@ class Segment:
         )
 
 
-def csv_header(labels: Sequence[str]) -> str:
-    """The first line of the CSV form for a model that answers ``labels``."""
-    return _csv(_columns(labels))
+@dataclass(frozen=True, slots=True)
+class Word:
+    """A word of a transcript and its times."""
+
+    start_s: float
+    end_s: float
+    text: str
+    probability: float | None = None
+    """Of the speech recogniser; ``None``: not known."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON types."""
+        probability = {} if self.probability is None else {"probability": round(self.probability, 6)}
+        times = {"start_s": round(self.start_s, 3), "end_s": round(self.end_s, 3)}
+        return {**times, "text": self.text, **probability}
 
 
-def csv_line(row: Mapping[str, Any], labels: Sequence[str]) -> str:
+@dataclass(frozen=True, slots=True)
+class TranscriptSegment:
+    """What was said from one time to another, and by whom: of a label file, or of a speech recogniser.
+
+    Its times are as given. They may be negative, in the wrong order or after the end of the recording: that
+    is found when the recording is read.
+    """
+
+    start_s: float
+    end_s: float
+    text: str | None = None
+    speaker: str | None = None
+    words: tuple[Word, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON types; ``words`` only when there are some."""
+        return {
+            "start_s": round(self.start_s, 3),
+            "end_s": round(self.end_s, 3),
+            "speaker": self.speaker,
+            "text": self.text,
+            **({"words": [word.to_dict() for word in self.words]} if self.words else {}),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentPrediction:
+    """A segment of a transcript and the prediction of its sound."""
+
+    segment: TranscriptSegment
+    """With the times that were predicted: those in the recording."""
+    prediction: Prediction
+    """As of the sound alone, cut out; its ``duration_s`` is that of the segment."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """The row of ``emovox predict --segments FILE --format jsonl``: plain JSON types."""
+        prediction, segment = self.prediction.to_dict(), self.segment.to_dict()
+        words = {"words": segment.pop("words")} if "words" in segment else {}
+        if "error" in prediction:
+            return {"file": prediction["file"], **segment, "error": prediction["error"]}
+        place = {"file": prediction["file"], "channel": prediction["channel"]}
+        return {**place, **segment, **{k: v for k, v in prediction.items() if k not in segment}, **words}
+
+
+def csv_header(labels: Sequence[str], *, transcript: bool = False) -> str:
+    """The first line of the CSV form for a model that answers ``labels``.
+
+    Args:
+        labels: of the columns of probabilities.
+        transcript: whether rows have a speaker and a text.
+    """
+    return _csv(_columns(labels, transcript))
+
+
+def csv_line(row: Mapping[str, Any], labels: Sequence[str], *, transcript: bool = False) -> str:
     """One line of CSV for the ``to_dict()`` of a prediction or a segment; an unknown cell is empty."""
     cells = {**row, **{f"{label}_prob": p for label, p in (row.get("scores") or {}).items()}}
-    return _csv(["" if cells.get(name) is None else str(cells[name]) for name in _columns(labels)])
+    names = _columns(labels, transcript)
+    return _csv(["" if cells.get(name) is None else str(cells[name]) for name in names])
 
 
-def _columns(labels: Sequence[str]) -> list[str]:
+def _columns(labels: Sequence[str], transcript: bool) -> list[str]:
+    said = ["speaker", "text"] if transcript else []
     probabilities = [f"{label}_prob" for label in labels]
-    return ["file", "channel", "start_s", "end_s", "label", "reason", "confidence", *probabilities, "error"]
+    times = ["file", "channel", "start_s", "end_s"]
+    return [*times, *said, "label", "reason", "confidence", *probabilities, "error"]
 
 
 def _csv(cells: Sequence[str]) -> str:

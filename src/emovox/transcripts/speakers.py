@@ -1,0 +1,99 @@
+"""What each speaker of a recording expressed, out of the predictions of their segments."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from emovox.results import SegmentPrediction
+
+__all__ = ["SpeakerSummary", "summarize_speakers"]
+
+
+@dataclass(frozen=True, slots=True)
+class SpeakerSummary:
+    """What one speaker expressed. Segments count by their length."""
+
+    speaker: str | None
+    """``None``: the segments without a speaker."""
+    n_segments: int
+    n_failed: int
+    """Segments that could not be predicted; they count nowhere else."""
+    duration_s: float
+    """Of the segments together; what overlaps counts twice."""
+    shares: Mapping[str, float] = field(default_factory=dict)
+    """Label -> share of the duration, largest first; with ``unlabelled`` they sum to 1."""
+    unlabelled: Mapping[str, float] = field(default_factory=dict)
+    """Reason (``uncertain``, ``silence``, ...) -> share of the duration without a label."""
+    scores: Mapping[str, float] = field(default_factory=dict)
+    """Mean probabilities over the segments that have them; empty when none has."""
+    uncertain: tuple[tuple[float, float], ...] = ()
+    """Start and end, in seconds, of the segments that are too uncertain for a label."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON types."""
+        return {
+            "speaker": self.speaker,
+            "n_segments": self.n_segments,
+            "n_failed": self.n_failed,
+            "duration_s": round(self.duration_s, 3),
+            "shares": {name: round(share, 6) for name, share in self.shares.items()},
+            "unlabelled": {name: round(share, 6) for name, share in self.unlabelled.items()},
+            "scores": {name: round(p, 6) for name, p in self.scores.items()},
+            "uncertain": [[round(start_s, 3), round(end_s, 3)] for start_s, end_s in self.uncertain],
+        }
+
+
+def summarize_speakers(results: Iterable[SegmentPrediction]) -> list[SpeakerSummary]:
+    """Summarize the segments of each speaker, in the order in which they first speak.
+
+    Args:
+        results: of one recording, as `Recognizer.predict_segments` yields them.
+    """
+    totals: dict[str | None, _Totals] = {}
+    for result in results:
+        totals.setdefault(result.segment.speaker, _Totals()).add(result)
+    return [total.summarize(speaker) for speaker, total in totals.items()]
+
+
+class _Totals:
+    """Running sums of one speaker."""
+
+    def __init__(self) -> None:
+        self._n_segments = self._n_failed = 0
+        self._labelled_s: Counter[str] = Counter()
+        self._unlabelled_s: Counter[str] = Counter()
+        self._scores: Counter[str] = Counter()
+        self._uncertain: list[tuple[float, float]] = []
+
+    def add(self, result: SegmentPrediction) -> None:
+        self._n_segments += 1
+        prediction, segment = result.prediction, result.segment
+        if prediction.error is not None:
+            self._n_failed += 1
+            return
+        length_s = prediction.duration_s or 0.0
+        if prediction.label is not None:
+            self._labelled_s[prediction.label] += length_s  # type: ignore[assignment]
+        else:
+            self._unlabelled_s[str(prediction.reason)] += length_s  # type: ignore[assignment]
+            if prediction.reason == "uncertain":
+                self._uncertain.append((segment.start_s, segment.end_s))
+        for name, p in prediction.scores.items():
+            self._scores[name] += p * length_s  # type: ignore[assignment]
+
+    def summarize(self, speaker: str | None) -> SpeakerSummary:
+        duration_s = float(self._labelled_s.total() + self._unlabelled_s.total())
+        weight = self._scores.total()  # the probabilities of a segment sum to 1
+        return SpeakerSummary(
+            speaker=speaker,
+            n_segments=self._n_segments,
+            n_failed=self._n_failed,
+            duration_s=duration_s,
+            shares={name: s / duration_s for name, s in self._labelled_s.most_common()},
+            unlabelled={name: s / duration_s for name, s in self._unlabelled_s.most_common()},
+            scores={name: p / weight for name, p in self._scores.items()},
+            uncertain=tuple(self._uncertain),
+        )
