@@ -10,7 +10,6 @@ import stat
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, BinaryIO
 
@@ -26,7 +25,7 @@ from emovox.errors import ConfigError, EmovoxError, did_you_mean
 from emovox.inference.options import PredictOptions
 from emovox.inference.recognizer import Recognizer
 from emovox.inference.recognizer import load as load_model
-from emovox.results import Prediction, Segment
+from emovox.results import Result, Segment
 
 __all__ = ["MAX_FILES", "create_server", "open_allowed"]
 
@@ -171,9 +170,9 @@ class _Tools:
                 self._opened[name] = load_model(self._models[name], max_s=self._max_s)
             return self._opened[name]
 
-    def _read(self, recognizer: Recognizer, file: str, options: PredictOptions) -> list[Prediction | Segment]:
+    def _read(self, recognizer: Recognizer, file: str, options: PredictOptions) -> list[Result]:
         with self._lock, open_allowed(file, self.folders, max_bytes=self._max_bytes) as stream:
-            return [replace(row, file=file) for row, _ in recognizer.results(stream, options)]
+            return [row.with_file(file) for row, _ in recognizer.results(stream, options)]
 
 
 def _identify(recognizer: Recognizer) -> str:

@@ -9,14 +9,15 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Literal, Self
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal, Self, TypeAlias
 
 __all__ = [
     "REASONS",
     "Adaptation",
     "Prediction",
     "Quality",
+    "Result",
     "Segment",
     "SegmentPrediction",
     "TranscriptSegment",
@@ -119,6 +120,10 @@ class Prediction:
         """``(label, score)`` pairs, most likely first."""
         return tuple(sorted(self.scores.items(), key=lambda kv: -kv[1]))
 
+    def with_file(self, file: str | None) -> Prediction:
+        """The same, with another name of its file."""
+        return replace(self, file=file)
+
     def to_dict(self) -> dict[str, Any]:
         """The row of ``emovox predict --format jsonl``: plain JSON types."""
         if self.error is not None:
@@ -202,6 +207,10 @@ class Segment:
         """Length in seconds."""
         return self.end_s - self.start_s
 
+    def with_file(self, file: str | None) -> Segment:
+        """The same, with another name of its file."""
+        return replace(self, file=file)
+
     def to_dict(self) -> dict[str, Any]:
         """The row of ``emovox predict --timeline --format jsonl``: plain JSON types."""
         return {
@@ -279,6 +288,10 @@ class SegmentPrediction:
     prediction: Prediction
     """As of the sound alone, cut out; its ``duration_s`` is that of the segment."""
 
+    def with_file(self, file: str | None) -> SegmentPrediction:
+        """The same, with another name of its file."""
+        return replace(self, prediction=replace(self.prediction, file=file))
+
     def to_dict(self) -> dict[str, Any]:
         """The row of ``emovox predict --segments FILE --format jsonl``: plain JSON types."""
         prediction, segment = self.prediction.to_dict(), self.segment.to_dict()
@@ -287,6 +300,10 @@ class SegmentPrediction:
             return {"file": prediction["file"], **segment, "error": prediction["error"]}
         place = {"file": prediction["file"], "channel": prediction["channel"]}
         return {**place, **segment, **{k: v for k, v in prediction.items() if k not in segment}, **words}
+
+
+Result: TypeAlias = Prediction | Segment | SegmentPrediction
+"""What becomes a row."""
 
 
 def csv_header(labels: Sequence[str], *, transcript: bool = False) -> str:

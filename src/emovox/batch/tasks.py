@@ -142,7 +142,7 @@ def _predict_item(
     rate = SAMPLE_RATE if hasattr(sound, "__array__") else None
     rows, audio_s = [], 0.0
     for result, _ in model.results(sound, options, sample_rate=rate):
-        row = replace(result, file=public_name(item.file)).to_dict()
+        row = result.with_file(public_name(item.file)).to_dict()
         audio_s = max(audio_s, row["end_s"] or 0.0)
         for name in ("start_s", "end_s") if begin_s else ():
             row[name] = None if row[name] is None else round(row[name] + begin_s, 3)

@@ -311,7 +311,7 @@ def _recording_rows(
         source = _read_stdin() if recording.name == STDIN else recording.name
         report = ReadReport()
         for result, share in model.results(source, options, report=report):
-            yield replace(result, file=recording.name).to_dict(), share
+            yield result.with_file(recording.name).to_dict(), share
         if report.warnings:  # segments have no quality that could hold them
             say(f"{recording.name}: {', '.join(sorted(report.warnings))} (see docs/recordings.md)")
     except (EmovoxError, OSError) as error:

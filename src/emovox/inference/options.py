@@ -11,6 +11,7 @@ from emovox.errors import ConfigError
 
 if TYPE_CHECKING:
     from emovox.inference.adaptation import Profile
+    from emovox.results import TranscriptSegment
 
 __all__ = ["PredictOptions", "VadMode"]
 
@@ -23,7 +24,7 @@ class PredictOptions:
     """How recordings are predicted. `Recognizer.check` verifies that a model can do it.
 
     Raises:
-        ConfigError: ``vad`` is neither "on" nor "off".
+        ConfigError: ``vad`` is neither "on" nor "off", or segments have another option that excludes them.
         AudioValueError: ``channels`` is neither "mix", "each" nor a channel's number.
     """
 
@@ -42,11 +43,17 @@ class PredictOptions:
     hop_s: float | None = None
     """Of a timeline: seconds from one window to the next; ``None``: the model's own."""
     adapt: bool = False
-    """Of a timeline: whether the model adapts to each channel as it goes, starting from ``profile``."""
+    """Starting from ``profile``, whether the model adapts. Of a timeline: to each channel as it goes; of
+    segments: to each speaker, from all of the speaker's segments."""
+    segments: tuple[TranscriptSegment, ...] | None = None
+    """Whether the results are those of these segments rather than of the recording."""
 
     def __post_init__(self) -> None:
         if self.vad not in ("on", "off", None):
             raise ConfigError(f"vad is {self.vad!r}; expected 'on' or 'off'")
         object.__setattr__(self, "channels", parse_channels(self.channels))
+        if self.segments is not None and (self.timeline or self.channels == "each"):
+            what = "a timeline" if self.timeline else "channels 'each'"
+            raise ConfigError(f"got segments and {what}; segments are of the mix or of one channel")
         if self.labels is not None and not isinstance(self.labels, str):
             object.__setattr__(self, "labels", tuple(self.labels))  # an iterator could be read only once

@@ -26,7 +26,7 @@ from emovox.inference.clip import ClipPredictor, ProfileBuilder, RecordingReader
 from emovox.inference.options import PredictOptions, VadMode
 from emovox.inference.scorer import Scorer
 from emovox.inference.stream import BLOCK_S, Stream, TimelineStep
-from emovox.results import Prediction, Segment
+from emovox.results import Prediction, Result, Segment, SegmentPrediction, TranscriptSegment
 
 if TYPE_CHECKING:
     from emovox._parallel import Outcome
@@ -220,20 +220,26 @@ class Recognizer:
         *,
         sample_rate: int | None = None,
         report: audio.ReadReport | None = None,
-    ) -> Iterator[tuple[Segment | Prediction, float]]:
+    ) -> Iterator[tuple[Result, float]]:
         """The rows of one recording, each with the share of the recording that is done then, 0 to 1.
 
         They are predictions, one per channel, or with ``options.timeline`` segments; a channel of a timeline
-        without speech has a prediction that says so.
+        without speech has a prediction that says so. With ``options.segments`` they are theirs.
 
         Args:
             source, sample_rate: as in `predict`.
             options: as in `predict` and `timeline`.
-            report: is filled while a timeline is read; predictions have their warnings in ``quality``.
+            report: is filled while a timeline or segments are read; other predictions have their warnings in
+                ``quality``.
 
         Raises:
             EmovoxError: while iterating, as `predict` and `timeline`.
         """
+        if options.segments is not None:
+            found = self._predict_segments(source, options, sample_rate, report)
+            for n, one in enumerate(found, 1):
+                yield one, n / len(options.segments)
+            return
         if not options.timeline:
             for prediction in self._predict(source, options, sample_rate):
                 yield prediction, 1.0
@@ -274,6 +280,74 @@ class Recognizer:
             predictor.finish(file=_path_of(source), channel=channel, read_warnings=report.warnings)
             for predictor, channel in zip(predictors, numbers, strict=True)
         ]
+
+    # ------------------------------------------------------------------------------ segments
+
+    def predict_segments(
+        self,
+        source: Source,
+        segments: Iterable[TranscriptSegment],
+        *,
+        sample_rate: int | None = None,
+        labels: Iterable[str] | str | None = None,
+        channels: Channels = "mix",
+        vad: VadMode | None = None,
+        profile: Profile | None = None,
+        adapt: bool = False,
+    ) -> Iterator[SegmentPrediction]:
+        """Predict segments of a recording, such as those of `emovox.transcripts.reading.read_transcript`.
+
+        Each is predicted as its sound alone would be. The recording is read once (twice with ``adapt``), and
+        memory does not grow with its length. The predictions are in the order of the segments. A part of a
+        segment that is outside of the recording is left out, with the warning ``outside``; a segment without
+        any sound is a prediction with ``error``.
+
+        Args:
+            source, sample_rate, labels, vad, profile: as in `predict`.
+            segments: in any order; they may overlap.
+            channels: ``"mix"`` or the number of one, from 0.
+            adapt: whether the model adapts to each speaker, beginning with ``profile``, from all of the
+                speaker's segments. Those without a speaker are of one.
+
+        Raises:
+            LabelError, ConfigError, ProfileError: at once, a wrong argument.
+            AudioError: while iterating, the sound cannot be read or used.
+        """
+        options = PredictOptions(
+            labels=labels, channels=channels, vad=vad, profile=profile, adapt=adapt, segments=tuple(segments)
+        )
+        return self._predict_segments(source, self.check(options), sample_rate)
+
+    def _predict_segments(
+        self,
+        source: Source,
+        options: PredictOptions,
+        sample_rate: int | None,
+        report: audio.ReadReport | None = None,
+    ) -> Iterator[SegmentPrediction]:
+        from emovox.inference.transcripts import adapt_to_speakers, predict_segments
+
+        def read() -> Iterator[Floats]:
+            return (block[0] for block in self._blocks(source, sample_rate, options.channels, report=report))
+
+        segments, vad, scorer = options.segments or (), self._is_vad_on(options), self._make_scorer(options)
+        scorers: dict[str | None, Scorer] = {}
+        if options.adapt:
+            if not audio.can_reread(source):
+                raise ConfigError(
+                    "adapt reads the recording twice, and this source can be read once: save it"
+                )
+            plain = self._make_scorer(replace(options, profile=None))
+            scorers = adapt_to_speakers(segments, read(), scorer, plain, vad=vad)
+        yield from predict_segments(
+            segments,
+            read(),
+            lambda segment: scorers.get(segment.speaker, scorer),
+            clip_s=self.spec.clip_s,
+            vad=vad,
+            file=_path_of(source),
+            channel=audio.channel_numbers(options.channels, 1)[0],
+        )
 
     # ------------------------------------------------------------------------------ over time
 
