@@ -16,15 +16,18 @@ import typer
 from emovox.cli.outputs import check_new
 from emovox.cli.predict import OnOff, load_profile
 from emovox.cli.terminal import clean, say
-from emovox.errors import EmovoxError
+from emovox.errors import ConfigError, EmovoxError
 from emovox.inference.options import PredictOptions
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from emovox.audio.microphone import Microphone
+    from emovox.cli.command_runner import CommandRunner
     from emovox.cli.live import View
     from emovox.inference.stream import Stream
+    from emovox.inference.triggers import Triggers
+    from emovox.results import Segment, Window
 
 __all__ = ["listen"]
 
@@ -63,6 +66,16 @@ def listen(
         typer.Option("--profile", metavar="FILE", help="The speaker: a file of `emovox enroll`."),
     ] = None,
     adapt: Annotated[bool, typer.Option("--adapt", help="Adapt to the speaker as it goes.")] = False,
+    on: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--on", metavar="RULE", help="Report when a score stays high: angry>0.8:2s. Repeatable."
+        ),
+    ] = None,
+    run: Annotated[
+        str | None,
+        typer.Option("--run", metavar="CMD", help="Run a program for each event of --on, without a shell."),
+    ] = None,
 ) -> int:
     """Predict the expressed emotion of live sound from a microphone.
 
@@ -72,8 +85,10 @@ def listen(
     Exit code: 0 when it ran to the end, 2 when the request cannot be met.
     """
     from emovox.audio.microphone import Microphone
+    from emovox.cli.command_runner import CommandRunner, parse_command
     from emovox.cli.live import JsonView, TableView
     from emovox.inference.recognizer import load
+    from emovox.inference.triggers import Triggers
 
     if devices:
         return _list_devices()
@@ -91,6 +106,10 @@ def listen(
     )
     recognizer = load(model)
     options = recognizer.check(options)  # a wrong option is refused before the microphone is opened
+    triggers = Triggers(on or (), tuple(options.labels or ()))
+    if run is not None and not on:
+        raise ConfigError("--run needs a rule; name one with --on, such as --on 'angry>0.8:2s'")
+    command = None if run is None else parse_command(run)
     with ExitStack() as stack:
         microphone = stack.enter_context(Microphone(device))
         if sys.stdout is None:
@@ -100,14 +119,39 @@ def listen(
         say(f"listening to {microphone.name}, {microphone.sample_rate} Hz")
         stream = recognizer.open_stream(options, sample_rate=microphone.sample_rate)
         file = None if save is None else _SoundFile(save, microphone.sample_rate, force=force)
-        _run(microphone, stream, view, file, seconds)
+        runner = None if command is None else CommandRunner(command)
+        if runner is not None:
+            stack.callback(runner.close)
+        _run(microphone, stream, _Reporter(view, triggers, runner), file, seconds)
         if microphone.n_overflows:
             say(f"the computer was too busy {microphone.n_overflows} times, and sound was lost")
     return 0
 
 
+class _Reporter:
+    """Shows results, and the events that the rules find in them; runs the command for events."""
+
+    def __init__(self, view: View, triggers: Triggers, runner: CommandRunner | None) -> None:
+        self.view = view
+        self._triggers, self._runner = triggers, runner
+
+    def show(self, results: list[Window | Segment], *, is_last: bool = False) -> None:
+        """Show what a stream returned, the last of it with ``is_last``."""
+        for result in results:
+            self.view.show(result)
+        events = self._triggers.push(results)
+        for event in events + (self._triggers.flush() if is_last else []):
+            self.view.report_event(event)
+            if self._runner is not None:
+                self._runner.put(event.to_dict())
+
+
 def _run(
-    microphone: Microphone, stream: Stream, view: View, file: _SoundFile | None, seconds: float | None
+    microphone: Microphone,
+    stream: Stream,
+    reporter: _Reporter,
+    file: _SoundFile | None,
+    seconds: float | None,
 ) -> None:
     """Push the microphone's sound through the stream until the time is over or a signal ends it."""
     rate = microphone.sample_rate
@@ -118,22 +162,20 @@ def _run(
             for piece in microphone.pieces():
                 if piece.is_plugged is not is_connected:
                     is_connected = piece.is_plugged
-                    view.report_device(is_connected, n / rate)
+                    reporter.view.report_device(is_connected, n / rate)
                 sound = piece.sound[: int(min(len(piece.sound), n_max - n))]
                 n += len(sound)
                 if file is not None:
                     file.write(sound)
-                for result in stream.push(sound):
-                    view.show(result)
+                reporter.show(stream.push(sound))
                 state = "listening" if is_connected else "waiting for the microphone"
-                view.show_level(n / rate, _level_dbfs(sound), state)
+                reporter.view.show_level(n / rate, _level_dbfs(sound), state)
                 if n >= n_max or stopped():
                     break
     finally:
         if file is not None:
             file.close()
-        for result in stream.flush():
-            view.show(result)
+        reporter.show(stream.flush(), is_last=True)
 
 
 @contextmanager

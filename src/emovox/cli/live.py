@@ -12,6 +12,7 @@ from typing import Any, Protocol, TextIO
 
 from emovox.cli.terminal import LABEL_COLOURS, bar, has_colours, is_watched, pad, paint, say
 from emovox.cli.writers import ResultTableWriter
+from emovox.inference.triggers import TriggerEvent
 from emovox.results import Segment, Window
 
 __all__ = ["Bars", "JsonView", "TableView", "View"]
@@ -22,6 +23,9 @@ class View(Protocol):
 
     def show(self, result: Window | Segment) -> None:
         """Show a result."""
+
+    def report_event(self, event: TriggerEvent) -> None:
+        """Report that a rule of ``--on`` began or ended."""
 
     def show_level(self, at_s: float, level_dbfs: float | None, state: str) -> None:
         """Show the time, how loud it is now, and what is happening; called often."""
@@ -34,13 +38,16 @@ class View(Protocol):
 
 
 class JsonView:
-    """A JSON object a line, each with its ``type``: ``window``, ``segment`` or ``device``."""
+    """A JSON object a line, each with its ``type``: ``window``, ``segment``, ``trigger`` or ``device``."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
 
     def show(self, result: Window | Segment) -> None:
         self._line({"type": type(result).__name__.lower(), **result.to_dict()})
+
+    def report_event(self, event: TriggerEvent) -> None:
+        self._line({"type": "trigger", **event.to_dict()})
 
     def show_level(self, at_s: float, level_dbfs: float | None, state: str) -> None:
         pass
@@ -69,6 +76,11 @@ class TableView:
         else:
             self._bars.hide()
             self._table.row(replace(result, file="microphone").to_dict())
+
+    def report_event(self, event: TriggerEvent) -> None:
+        self._bars.hide()
+        what = "began" if event.state == "begin" else "ended"
+        say(f"{event.rule} {what} at {event.at_s:.1f} s, score {event.score:.2f}")
 
     def show_level(self, at_s: float, level_dbfs: float | None, state: str) -> None:
         self._bars.draw(at_s, level_dbfs, state)

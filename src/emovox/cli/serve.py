@@ -53,6 +53,23 @@ def serve(
         Path | None,
         typer.Option("--profiles", metavar="DIR", help="Folder of voice profiles for ?profile=NAME."),
     ] = None,
+    on: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--on", metavar="RULE", help="Of live sessions, for --webhook: angry>0.8:2s. Repeatable."
+        ),
+    ] = None,
+    webhook: Annotated[
+        str | None, typer.Option("--webhook", metavar="URL", help="Send the events of --on to it, signed.")
+    ] = None,
+    webhook_host: Annotated[
+        list[str] | None,
+        typer.Option("--webhook-host", metavar="HOST", help="Hosts that events may be sent to. Repeatable."),
+    ] = None,
+    webhook_key_env: Annotated[
+        str | None,
+        typer.Option("--webhook-key-env", metavar="NAME", help="Sign with the key in this variable."),
+    ] = None,
     log_level: Annotated[
         str, typer.Option("--log-level", metavar="debug|info|warning|error", help="JSON lines on stderr.")
     ] = "info",
@@ -64,6 +81,7 @@ def serve(
     if log_level not in ("debug", "info", "warning", "error"):
         raise typer.BadParameter(f"--log-level {log_level!r}: expected debug, info, warning or error")
     from emovox.bundles import read_spec, registry
+    from emovox.inference.triggers import Triggers
     from emovox.server.settings import ServerSettings
 
     settings = ServerSettings(
@@ -73,21 +91,26 @@ def serve(
         workers=workers,
         threads=threads or max(1, (os.cpu_count() or 1) // workers),
         queue=queue,
-        api_key=_read_key(api_key_env),
+        api_key=_read_key(api_key_env, "--api-key-env"),
         max_upload_mb=max_upload_mb,
         max_seconds=max_seconds,
         rate=rate,
         max_streams=max_streams,
         profiles=profiles,
+        rules=tuple(on or ()),
+        webhook=webhook,
+        webhook_hosts=tuple(webhook_host or ()),
+        webhook_key=_read_key(webhook_key_env, "--webhook-key-env"),
     )
-    for name in settings.models:  # reported here once, not by every process
-        read_spec(registry.find(name))
+    specs = [read_spec(registry.find(name)) for name in settings.models]
+    Triggers(settings.rules, specs[0].labels)  # what is wrong is reported here once, not by every process
     try:
-        from emovox.server import server
+        from emovox.server import server, webhooks
     except ImportError as error:
         if isinstance(error, MissingExtraError) or str(error.name).startswith("emovox"):
             raise
         raise MissingExtraError("emovox serve", "serve") from None
+    webhooks.make_sender(settings, lambda _: None)
     if not settings.is_loopback and settings.api_key is None:
         say(f"anyone who can reach {host} may use this server; require a key with --api-key-env NAME")
     server.run(settings, level=log_level, on_start=_print_url)
@@ -98,13 +121,13 @@ def _print_url(url: str) -> None:
     typer.echo(f"emovox listens at {url}   (open it in a browser; Ctrl-C stops it)")
 
 
-def _read_key(name: str | None) -> str | None:
+def _read_key(name: str | None, option: str) -> str | None:
     if name is None:
         return None
     key = os.environ.get(name, "").strip()  # a file may end with a newline
     if not key:
         raise ConfigError(
-            f"the environment variable {name!r} that --api-key-env names is empty; set it to the key, for "
+            f"the environment variable {name!r} that {option} names is empty; set it to the key, for "
             f'example:  export {name}="$(openssl rand -hex 32)"'
         )
     if not (key.isascii() and key.isprintable()):

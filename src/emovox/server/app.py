@@ -25,6 +25,7 @@ from emovox.server.monitoring import Metrics, RepeatedArguments, RequestMonitor,
 from emovox.server.schemas import Refusal, error_document, make_refusal
 from emovox.server.session import SessionLimits
 from emovox.server.settings import ServerSettings
+from emovox.server.webhooks import make_sender
 
 __all__ = ["create_app", "make_factory"]
 
@@ -53,19 +54,25 @@ def create_app(settings: ServerSettings, factory: ModelFactory | None = None) ->
         max_sessions=settings.max_streams,
         limits=SessionLimits(idle_s=settings.stream_idle_s, longest_s=settings.max_stream_s),
     )
+    metrics = Metrics()
+    webhooks = make_sender(settings, metrics.count_webhook)
     state = ServerState(
-        settings, models, RateLimit(settings.rate), ConcurrencyLimit(settings.max_open), Metrics()
+        settings, models, RateLimit(settings.rate), ConcurrencyLimit(settings.max_open), metrics, webhooks
     )
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         models.open()
         sessions.open()
+        if webhooks is not None:
+            webhooks.open()
         log_event("ready", models=list(settings.models))
         try:
             yield
         finally:
             sessions.close()
+            if webhooks is not None:
+                webhooks.close()
             models.close()
 
     app = FastAPI(

@@ -18,6 +18,7 @@ from emovox.server.model_pool import ModelPool
 from emovox.server.monitoring import Metrics
 from emovox.server.schemas import Refusal
 from emovox.server.settings import ServerSettings
+from emovox.server.webhooks import WebhookSender
 
 __all__ = [
     "MAX_CLIENTS",
@@ -142,6 +143,8 @@ class ServerState:
     rate: RateLimit
     concurrency: ConcurrencyLimit
     metrics: Metrics
+    webhooks: WebhookSender | None = None
+    """``None``: the operator lists no host."""
 
 
 def get_state(connection: HTTPConnection) -> ServerState:

@@ -174,6 +174,12 @@ class Metrics:
         self._errors = Counter(
             "emovox_errors", "Requests that failed, by error code.", ["code"], registry=self._registry
         )
+        self._webhooks = Counter(
+            "emovox_webhooks",
+            "Events for webhooks, by what became of them.",
+            ["result"],
+            registry=self._registry,
+        )
         self.audio_s = Counter(
             "emovox_audio_seconds", "Audio that was processed, in seconds.", registry=self._registry
         )
@@ -195,6 +201,10 @@ class Metrics:
     def count_error(self, code: str) -> None:
         """Count a request that failed with one of our codes."""
         self._errors.labels(code).inc()
+
+    def count_webhook(self, result: str) -> None:
+        """Count an event: ``sent``, ``failed``, ``refused`` or ``dropped``."""
+        self._webhooks.labels(result).inc()
 
     def text(self) -> bytes:
         """Return all metrics in Prometheus' format."""

@@ -26,9 +26,10 @@ from numpy.typing import NDArray
 
 from emovox.audio import SAMPLE_RATE
 from emovox.bundles.record import Record, parse_json
-from emovox.errors import EmovoxError, did_you_mean
+from emovox.errors import EmovoxError, LabelError, did_you_mean
 from emovox.inference.options import PredictOptions
 from emovox.inference.recognizer import Recognizer
+from emovox.inference.triggers import TriggerEvent, Triggers
 from emovox.results import Segment, Window
 from emovox.server.schemas import Refusal, check_overlap, make_refusal
 from emovox.server.stream_decoder import ENCODINGS, make_decoder
@@ -50,6 +51,10 @@ SessionMessage: TypeAlias = dict[str, Any]
 
 Work: TypeAlias = Generator[list[SessionMessage], None, list[SessionMessage]]
 """Done a piece at a time by `advance`; each piece yields messages, and may raise `Refusal`."""
+
+
+MAX_RULES = 16
+"""Rules of one session."""
 
 
 class SessionState(enum.Enum):
@@ -90,8 +95,16 @@ class StartMessage(Record):
     """Whether the model adapts to the speaker as it goes."""
     model: str | None = None
     api_key: str | None = field(default=None, repr=False)
+    on: tuple[str, ...] | None = None
+    """Rules whose events are returned: see `emovox.inference.triggers`."""
+    webhook: str | None = field(default=None, repr=False)
+    """URL that gets the events as well."""
 
     def _check(self) -> None:
+        if self.on is not None and len(self.on) > MAX_RULES:
+            raise ValueError(f"on: got {len(self.on)} rules; send at most {MAX_RULES}")
+        if self.webhook is not None and not self.on:
+            raise ValueError('webhook: there is no rule; send some as on, such as ["angry>0.8:2s"]')
         if self.encoding not in ENCODINGS:
             raise ValueError(
                 f"encoding: got {self.encoding[:40]!r}; {did_you_mean(self.encoding, ENCODINGS)}"
@@ -115,6 +128,8 @@ class Session:
     Args:
         find_model: returns the model for a start message; may raise `Refusal` (a wrong key, no such model).
         limits: of this session.
+        rules: of sessions that name none; their events go to ``notify`` alone.
+        notify: called with the start message and each event, from the thread of the work; returns at once.
         clock: monotonic seconds.
     """
 
@@ -123,9 +138,12 @@ class Session:
         find_model: Callable[[StartMessage], SessionModel],
         *,
         limits: SessionLimits | None = None,
+        rules: tuple[str, ...] = (),
+        notify: Callable[[StartMessage, SessionMessage], None] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.state = SessionState.NEW
+        self._rules, self._notify = rules, notify
         self._find_model, self._clock = find_model, clock
         self._limits = limits or SessionLimits()
         self._started_at = self._last_at = clock()
@@ -224,7 +242,9 @@ class Session:
             start = StartMessage.from_dict(values, "start")
         except ValueError as error:
             raise Refusal(400, "bad_argument", str(error)) from None
-        self._recording = _LiveRecording(start, self._find_model(start), self._limits.longest_s)
+        self._recording = _LiveRecording(
+            start, self._find_model(start), self._limits.longest_s, rules=self._rules, notify=self._notify
+        )
         self.state = SessionState.ACTIVE
         return [self._recording.ready()]
 
@@ -264,7 +284,15 @@ class _LiveRecording:
         EmovoxError: the options of the start cannot be met.
     """
 
-    def __init__(self, start: StartMessage, model: SessionModel, longest_s: float) -> None:
+    def __init__(
+        self,
+        start: StartMessage,
+        model: SessionModel,
+        longest_s: float,
+        *,
+        rules: tuple[str, ...],
+        notify: Callable[[StartMessage, SessionMessage], None] | None,
+    ) -> None:
         options = PredictOptions(
             labels=start.labels,
             vad=start.vad,  # type: ignore[arg-type]  # checked there
@@ -277,12 +305,16 @@ class _LiveRecording:
         self._decoder = make_decoder(start.encoding, SAMPLE_RATE if start.rate is None else start.rate)
         self._stream = model.recognizer.open_stream(options, sample_rate=self._decoder.rate)
         check_overlap(self._stream.window_s, self._stream.hop_s, model.recognizer.spec)
+        self._start, self._notify, self._id = start, notify, secrets.token_hex(8)
+        if start.on is None:  # the operator's rules, as far as the session has their labels
+            rules = tuple(rule for rule in rules if _is_known(rule, self._stream.labels))
+        self._triggers = Triggers(rules if start.on is None else start.on, self._stream.labels)
 
     def ready(self) -> SessionMessage:
         """Return the message that confirms the start, with all defaults filled in."""
         return {
             "type": "ready",
-            "session": secrets.token_hex(8),
+            "session": self._id,
             "model": {"name": self._model.name, "version": self._model.recognizer.spec.version},
             "labels": list(self._stream.labels),
             "window_s": self._stream.window_s,
@@ -299,8 +331,9 @@ class _LiveRecording:
         return answers + self._finish()
 
     def close(self) -> None:
-        """Close the decoder."""
+        """Close the decoder, and end the events of a recording that was not flushed."""
         self._decoder.close()
+        self._report(self._triggers.flush())
 
     def _process(self, sounds: Iterable[NDArray[Any]]) -> Work:
         """Process arrays of shape ``(n,)``, one per piece of work."""
@@ -308,7 +341,7 @@ class _LiveRecording:
         for number, sound in enumerate(sounds):
             if number:
                 yield answers
-            answers = _format_results(self._stream.push(sound))
+            answers = self._format(self._stream.push(sound))
             self.audio_s += len(sound) / self._decoder.rate
             if self.audio_s > self._longest_s:
                 yield answers + self._finish()
@@ -317,7 +350,23 @@ class _LiveRecording:
 
     def _finish(self) -> list[SessionMessage]:
         flushed = {"type": "flushed", "duration_s": round(self.audio_s, 3)}
-        return [*_format_results(self._stream.flush()), flushed]
+        return [*self._format(self._stream.flush(), is_last=True), flushed]
+
+    def _format(self, found: list[Window | Segment], *, is_last: bool = False) -> list[SessionMessage]:
+        """Return the messages of results and of the events in them; events go to ``notify`` as well."""
+        messages: list[SessionMessage] = [
+            {"type": "window" if isinstance(each, Window) else "segment", **each.to_dict()} for each in found
+        ]
+        events = self._report(self._triggers.push(found) + (self._triggers.flush() if is_last else []))
+        return messages if self._start.on is None else messages + events
+
+    def _report(self, events: list[TriggerEvent]) -> list[SessionMessage]:
+        """Send events to ``notify``; return their messages to the client."""
+        messages: list[SessionMessage] = [{"type": "trigger", **event.to_dict()} for event in events]
+        if self._notify is not None:
+            for message in messages:
+                self._notify(self._start, {**message, "session": self._id, "model": self._model.name})
+        return messages
 
 
 def advance(work: Work) -> tuple[list[SessionMessage], bool]:
@@ -351,8 +400,12 @@ _CLOSE_CODES = {
 _EXPECTED = 'expected {"type": "start"}, {"type": "flush"}, {"type": "stop"}, or bytes of audio'
 
 
-def _format_results(found: list[Window | Segment]) -> list[SessionMessage]:
-    return [{"type": "window" if isinstance(each, Window) else "segment", **each.to_dict()} for each in found]
+def _is_known(rule: str, labels: tuple[str, ...]) -> bool:
+    try:
+        Triggers([rule], labels)
+    except LabelError:
+        return False
+    return True
 
 
 def _make_length_refusal(longest_s: float) -> Refusal:

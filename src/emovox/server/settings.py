@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from emovox.errors import ConfigError
+from emovox.inference.triggers import TriggerRule
 
 __all__ = ["ServerSettings"]
 
@@ -54,6 +55,14 @@ class ServerSettings:
     """Folder of voice profiles that ``?profile=NAME`` may name, each ``NAME.json``."""
     drain_s: float = 30.0
     """Time for requests in progress when the server stops."""
+    rules: tuple[str, ...] = ()
+    """Of live sessions that name none, for ``webhook``: see `emovox.inference.triggers`."""
+    webhook: str | None = None
+    """URL that gets the events of live sessions that name no other."""
+    webhook_hosts: tuple[str, ...] = ()
+    """Hosts that events may be sent to, with private addresses and networks: see `emovox.server.webhooks`."""
+    webhook_key: str | None = field(default=None, repr=False)
+    """Signs what is sent."""
 
     def __post_init__(self) -> None:
         at_least_one = ("workers", "threads", "max_open", "max_files", "max_streams")
@@ -78,6 +87,16 @@ class ServerSettings:
             raise ConfigError("the API key is empty; make it long and random, or leave it out")
         if self.profiles is not None and not self.profiles.is_dir():
             raise ConfigError(f"profiles is {os.fspath(self.profiles)!r}; expected a folder that exists")
+        for rule in self.rules:
+            TriggerRule.parse(rule)
+        if bool(self.rules) != (self.webhook is not None):
+            raise ConfigError("rules and a webhook belong together; give both --on and --webhook, or neither")
+        if self.webhook is not None and not self.webhook_hosts:
+            raise ConfigError("a webhook needs its host listed; add --webhook-host HOST")
+        if self.webhook_hosts and not self.webhook_key:
+            raise ConfigError(
+                "webhooks are signed; name the variable that has the key with --webhook-key-env"
+            )
 
     @property
     def max_upload_bytes(self) -> int:

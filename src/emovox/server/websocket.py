@@ -123,7 +123,10 @@ class _Connection:
         self._socket = socket
         self._state = get_state(socket)
         self._sessions: SessionPool = socket.app.state.sessions
-        self._session = Session(self._find_model, limits=self._sessions.limits)
+        settings = self._state.settings
+        self._session = Session(
+            self._find_model, limits=self._sessions.limits, rules=settings.rules, notify=self._notify
+        )
 
     async def serve(self) -> None:
         """Answer until either side closes the connection."""
@@ -164,10 +167,20 @@ class _Connection:
 
     def _find_model(self, start: StartMessage) -> SessionModel:
         check_key(self._state.settings.api_key, self._socket.headers, start.api_key)
+        if start.webhook is not None:
+            if self._state.webhooks is None:
+                raise Refusal(400, "bad_argument", "webhook: the operator of this server lists no host")
+            self._state.webhooks.hosts.check(start.webhook)
         name, recognizer = self._state.models.model(start.model)
         self._sessions.admit(self._session)
         self._state.metrics.streams.set(self._sessions.n_sessions)
         return SessionModel(name, recognizer)
+
+    def _notify(self, start: StartMessage, event: SessionMessage) -> None:
+        """Send an event to the webhook of the session, or of the operator; called from threads."""
+        url = start.webhook or self._state.settings.webhook
+        if url is not None and self._state.webhooks is not None:
+            self._state.webhooks.put(url, event)
 
     async def _receive(self) -> Work:
         """Wait for the next frame; return the work on it, or on its absence."""
