@@ -23,6 +23,7 @@ import os
 import sys
 import tempfile
 from collections.abc import Iterator
+from importlib.util import find_spec
 from itertools import cycle
 from pathlib import Path
 from typing import Any
@@ -56,6 +57,13 @@ def main() -> int:
     paths = sorted(p for p in options.corpus.rglob("*") if p.suffix in {".flac", ".wav"})
     if not paths:
         parser.error(f"no flac or wav below {options.corpus}; say where RAVDESS is with --corpus")
+    needed = {"families": ("librosa",), "f0": ("librosa", "parselmouth")}
+    missing = sorted({name for part in options.only for name in needed.get(part, ()) if not find_spec(name)})
+    if missing:
+        parser.error(
+            f"{', '.join(missing)} is not installed:  pip install librosa praat-parselmouth; or leave out "
+            "the parts that need it, as in --only workers memory"
+        )
     if options.work:
         _work(paths, *options.work)
         return 0

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from emovox import augment
+from emovox import audio, augment
 from emovox.augment import (
     TRANSFORMS,
     Pipeline,
@@ -23,6 +23,8 @@ from emovox.augment import (
     noise,
 )
 from emovox.errors import AudioValueError, ConfigError
+from emovox.features.frames import FrameSettings, ShortTime
+from emovox.features.pitch import f0
 from signals import RATE, delay, draw, level_db, pitch, speech, tone
 
 FOLDERS = ("babble", "background")
@@ -183,6 +185,23 @@ def test_stretch_keeps_relative_positions(tempo: float) -> None:
     envelope = np.convolve(np.abs(y), np.ones(160) / 160, "same") > 0.05
     found = np.flatnonzero(np.diff(envelope.astype(int)) == 1) / RATE
     np.testing.assert_allclose(found, np.array(starts_s) / tempo, atol=0.025)
+
+
+@pytest.mark.parametrize("emotion", ["neutral", "happy", "sad", "surprise"])
+def test_pitch_of_speech(emotion: str) -> None:
+    """Measured by F0: the median ratio of the frames that are voiced before and after."""
+
+    def track(x: np.ndarray) -> np.ndarray:
+        return f0(ShortTime(x, RATE, FrameSettings(window=400, hop=160, n_fft=400)))[:, 0]
+
+    x = audio.read(Path(__file__).parents[2] / "examples" / f"{emotion}.opus")
+    before = track(x)
+    for semitones in (-3, -1, 1, 3):
+        after = track(make_transform("pitch", semitones=semitones)(x, draw(0)))
+        voiced = np.isfinite(before) & np.isfinite(after)
+        moved = 1200 * np.log2(after[voiced] / before[voiced])
+        assert voiced.sum() > 40
+        assert abs(np.median(moved) - 100 * semitones) < 5
 
 
 @pytest.mark.parametrize("semitones", [-5, -2, 0.5, 3, 7])

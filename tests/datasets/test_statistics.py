@@ -94,6 +94,16 @@ def test_sound(corpus: Manifest) -> None:
     }
 
 
+def test_page_counts_known_speakers(corpus: Manifest) -> None:
+    def summary(*speakers: str) -> str:
+        rows = tuple(Utterance(f"m/{n}", "a.wav", "m", who, "sad", "sad") for n, who in enumerate(speakers))
+        return corpus_html(corpus_stats(Manifest(corpus.root, rows)).to_dict())
+
+    assert "2 clips, 1 speaker in" in summary("m-anna", "m-anna")
+    assert "2 clips, 2 speakers in" in summary("m-anna", "m-ben")
+    assert "2 clips, unknown speakers in" in summary("m-unknown", "m-unknown")
+
+
 def test_document_and_page(corpus: Manifest) -> None:
     evil = Utterance("m/<b>", "a.wav", "m", "m-<script>alert(1)</script>", "sad", "sad", intensity="\udcff")
     heard, failed = measure_clips(corpus)

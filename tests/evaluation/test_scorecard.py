@@ -490,7 +490,7 @@ def test_renamed_corpus_is_contaminated(toy: Manifest, spec_of: Callable[..., An
     assert opened.corpora == ("all",), "read by the ends of the names"
     found = find_stamp(spec_of(corpora=("tess",)), opened, opened.ids)
     assert found.stamp == "contaminated"
-    assert "--corpus tess" in found.reasons[0]
+    assert "emovox evaluate --corpus tess" in found.reasons[0]
     assert find_stamp(spec_of(corpora=("emodb",)), opened, opened.ids).stamp == "strict"
     turned = Manifest(opened.root, tuple(replace(u, emotion="calm") for u in opened))
     assert find_stamp(spec_of(corpora=("tess",)), turned, turned.ids).stamp == "strict", (

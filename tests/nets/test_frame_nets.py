@@ -11,10 +11,12 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("onnxscript")
 
 from emovox.errors import ConfigError  # noqa: E402
+from emovox.features import find_feature_set  # noqa: E402
 from emovox.nets.base import SingleFrameNet  # noqa: E402
 from emovox.nets.layers import reverse_frames  # noqa: E402
 from emovox.nets.registry import NETS, make_net  # noqa: E402
 from emovox.training.export import TOLERANCE, check_parity, to_onnx  # noqa: E402
+from emovox.training.neural.clips import trim_constant_end  # noqa: E402
 from small_nets import SMALL_NETS  # noqa: E402
 
 D, N_LABELS = 7, 5
@@ -53,6 +55,31 @@ def test_padding_does_not_matter(name: str, pooling: str) -> None:
         x[0, 39] += 3
         assert not torch.allclose(net(x, lengths)[0], together[0])
     torch.testing.assert_close(together, alone, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("pooling", ["statistics", "last"])
+@pytest.mark.parametrize("name", ["lstm", "cnn1d"])
+def test_constant_frames_at_the_end_do_not_matter(name: str, pooling: str) -> None:
+    """Sets such as seed-clstm pad every recording to one length, which gives many equal frames."""
+    net = taught(name, pooling=pooling)
+    x = torch.randn(3, 20, D)
+    x[0, 12:] = x[0, 12]
+    x[1] = 1.0
+    x[2, 5:] = float("nan")
+    with torch.inference_mode():
+        padded = net(x, torch.tensor([20, 20, 20]))
+        alone = torch.cat([net(x[i : i + 1, :n], torch.tensor([n])) for i, n in enumerate((13, 1, 6))])
+    torch.testing.assert_close(padded, alone, rtol=0, atol=1e-5)
+    for clip, n in zip(x.numpy(), (13, 1, 6), strict=True):
+        assert len(trim_constant_end(clip)) == n
+    assert len(trim_constant_end(x[2, :5].numpy())) == 5
+
+
+def test_padded_set_is_as_short_as_the_sound() -> None:
+    sound = np.random.default_rng(0).normal(0, 0.1, 24_000).astype(np.float32)
+    frames = find_feature_set("seed-clstm")(sound)
+    assert len(frames) == 401
+    assert 150 <= len(trim_constant_end(frames)) <= 155
 
 
 @pytest.mark.parametrize("name", SMALL_NETS)

@@ -129,6 +129,31 @@ def test_errors_come_before_the_work(data: str, tmp_path: Path) -> None:
     assert not out.exists()
 
 
+def test_learning_curve(data: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = [word for key, value in OPTIONS.items() for word in (f"--{key}", str(value))]
+    argv = ["train", "--data", data, *words, "--train-sizes", "1,0.25,0.5", "-o", str(tmp_path / "curve")]
+    assert main(argv) == 0
+    rows = [line.split() for line in capsys.readouterr().out.splitlines()]
+    numbers = [int(row[0]) for row in rows if row and row[0].isdecimal()]
+    assert numbers == sorted(numbers)
+    assert len(numbers) == 3
+    assert (tmp_path / "curve" / "learning.png").stat().st_size > 1000
+    parts = []
+    for size in ("0.25", "0.5", "1"):
+        lines = (tmp_path / "curve" / f"size-{size}" / "split.csv").read_text().splitlines()[1:]
+        rows = [line.split(",") for line in lines]
+        parts.append({name: {row[1] for row in rows if row[2] == name} for name in ("train", "test")})
+    assert parts[0]["train"] < parts[1]["train"] < parts[2]["train"]
+    assert parts[0]["test"] == parts[1]["test"] == parts[2]["test"]
+    whole = emovox.train(data=data, **OPTIONS)
+    kept = json.loads((tmp_path / "curve" / "size-1" / "metrics.json").read_text())
+    assert kept["scores"] == whole.metrics["scores"]
+    for wrong in ("0.5", "0.5,2", "0,1", "half"):
+        capsys.readouterr()
+        assert main([*argv[:-3], wrong, "-o", str(tmp_path / "wrong")]) == 2
+        assert "0.25,0.5,1" in capsys.readouterr().err
+
+
 def test_tuning_from_python(data: str, tmp_path: Path) -> None:
     options = {**OPTIONS, "model": "knn"}
     found = tune(data=data, draws=2, settings=["tune.inner_folds=2"], output=tmp_path / "tuned", **options)
@@ -136,6 +161,8 @@ def test_tuning_from_python(data: str, tmp_path: Path) -> None:
     assert read_config(tmp_path / "tuned/best.yaml") == found.config
     run = emovox.train(found.config, output=tmp_path / "best", mlflow="off")
     assert run.metrics["model"] == "knn"
+    assert found.part == "inner folds"
+    assert json.loads((tmp_path / "tuned/metrics.json").read_text())["scored_on"] == "inner folds"
 
 
 def test_net_trains_from_python(tmp_path: Path) -> None:

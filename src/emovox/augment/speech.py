@@ -122,8 +122,11 @@ class Pitch(Transform):
 # 40 ms: two periods of the deepest voice.
 _WSOLA_FRAME = 640
 _WSOLA_HOP = _WSOLA_FRAME // 2
-# 15 ms, a period of the deepest voice: how far from its position a frame may be taken.
-_WSOLA_REACH = 240
+# How far from its position a frame may be taken: 10 ms to either side hold a period of the deepest voice.
+_WSOLA_REACH = 160
+# What a frame at the end of the reach loses, as a share of the best likeness. Without it the frame that
+# continues the last one always wins, as long as it is within reach, and the sound lags behind its tempo.
+_WSOLA_DISTANCE_COST = 0.2
 
 
 def change_tempo(x: Floats, tempo: float) -> Floats:
@@ -142,14 +145,21 @@ def change_tempo(x: Floats, tempo: float) -> Floats:
 
 
 def _best_offset(x: Floats, wanted: int, follows: int) -> int:
-    """Offset from ``wanted`` of the frame that is most like the natural continuation at ``follows``."""
+    """Offset from ``wanted`` of the frame whose overlap is most like the natural continuation at ``follows``.
+
+    Only the overlap counts: where the pitch glides, a match over the whole frame is out of phase there.
+    """
+    hop, reach = _WSOLA_HOP, _WSOLA_REACH
     follows = min(follows, len(x) - _WSOLA_FRAME)
-    near = x[wanted - _WSOLA_REACH : wanted + _WSOLA_REACH + _WSOLA_FRAME].astype(np.float64)
-    likeness = np.correlate(near, x[follows : follows + _WSOLA_FRAME].astype(np.float64), "valid")
+    continuation = x[follows : follows + hop].astype(np.float64)
+    near = x[wanted - reach : wanted + reach + hop].astype(np.float64)
     powers = np.concatenate([[0.0], np.cumsum(near**2)])
-    energy = powers[_WSOLA_FRAME:] - powers[:-_WSOLA_FRAME]
-    score = likeness / np.sqrt(np.maximum(energy, 1e-9))
-    return int(score.argmax()) - _WSOLA_REACH if score.max() > 0 else 0
+    energy = (powers[hop:] - powers[:-hop]) * np.sum(continuation**2)
+    likeness = np.correlate(near, continuation, "valid") / np.sqrt(np.maximum(energy, 1e-20))
+    if likeness.max() <= 0:
+        return 0
+    distance = np.abs(np.arange(-reach, reach + 1)) / reach
+    return int((likeness - _WSOLA_DISTANCE_COST * distance).argmax()) - reach
 
 
 # --- vocal tract -------------------------------------------------------------------------------------

@@ -100,10 +100,12 @@ def _compare(
 
 
 def _row(run: Run) -> list[object]:
+    from emovox.training.run_folder import find_scored_part
+
     record = run.record
     uar = record.get("scores", {}).get("uar", {}).get("value")
     inner = record.get("best", {}).get("inner_uar")
-    stamp = record.get("stamp", {}).get("stamp", "inner folds" if inner is not None else MISSING)
+    stamp = record.get("stamp", {}).get("stamp", MISSING if inner is None else find_scored_part(record))
     return [
         str(run.folder),
         run.kind,

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from emovox.cli.data.common import DropUnknown
+from emovox.cli.data.common import DropUnknown, table
 from emovox.cli.evaluate import print_scores
 from emovox.cli.models import Form
 from emovox.cli.outputs import check_writable
@@ -28,6 +29,11 @@ from emovox.cli.training import (
     require_classical,
     split_words,
 )
+from emovox.errors import ConfigError
+from emovox.reports.text import MISSING, percent
+
+if TYPE_CHECKING:
+    from emovox.training.run import TrainingRun
 
 __all__ = ["train"]
 
@@ -48,6 +54,12 @@ def train(
     listen: Annotated[
         bool, typer.Option("--listen/--no-listen", help="Also search the test for training clips by sound.")
     ] = False,
+    train_sizes: Annotated[
+        str | None,
+        typer.Option(
+            "--train-sizes", metavar="S,S", help="Learning curve: a run for each share, such as 0.25,0.5,1."
+        ),
+    ] = None,
     seed: Seed = None,
     workers: Workers = 1,
     store: Store = None,
@@ -66,28 +78,54 @@ def train(
 
     path, settings = split_words(words or [])
     with ProgressBars() as progress:
-        done = run.train(
-            path,
-            data=data,
-            features=features,
-            model=model,
-            labels=labels,
-            drop_unknown=drop_unknown,
-            protocol=protocol,
-            seed=seed,
-            settings=settings,
-            compare_sound=listen,
-            output=output,
-            force=force,
-            resume=resume,
-            workers=workers,
-            store=store,
-            mlflow=mlflow,
-            notify=say,
-            progress=progress,
-        )
+        options: dict[str, Any] = {
+            "data": data,
+            "features": features,
+            "model": model,
+            "labels": labels,
+            "drop_unknown": drop_unknown,
+            "protocol": protocol,
+            "seed": seed,
+            "settings": settings,
+            "compare_sound": listen,
+            "output": output,
+            "force": force,
+            "resume": resume,
+            "workers": workers,
+            "store": store,
+            "mlflow": mlflow,
+            "notify": say,
+            "progress": progress,
+        }
+        if train_sizes is not None:
+            return _print_curve(run.learning_curve(path, sizes=_read_sizes(train_sizes), **options), output)
+        done = run.train(path, **options)
     print_scores(done.evaluation.document, form=format)
     accuracy, loss = done.metrics["scores"]["wa"]["value"], done.metrics["scores"]["log_loss"]
     say(f"test: accuracy {accuracy:.1%}" + ("" if loss is None else f", loss {loss:.3f}"))
     say(f"written: {done.folder}; to use it:  emovox predict --model {done.folder} FILE")
     return 1 if done.n_unread else 0
+
+
+def _read_sizes(text: str) -> list[float]:
+    try:
+        return [float(part) for part in text.split(",") if part.strip()]
+    except ValueError:
+        raise ConfigError(
+            f"--train-sizes is {text!r}; expected shares with commas, such as 0.25,0.5,1"
+        ) from None
+
+
+def _print_curve(runs: list[TrainingRun], output: Path) -> int:
+    """Print the scores by number of training clips, and draw them."""
+    from emovox.cli.plot.results import learning
+
+    rows = []
+    for one in runs:
+        uar, n = one.metrics["scores"]["uar"], one.metrics["split"]["n_train"]
+        interval = MISSING if uar["low"] is None else f"[{percent(uar['low'])}, {percent(uar['high'])}]"
+        rows.append((n, percent(uar["value"]), interval, percent(one.metrics["scores"]["wa"]["value"])))
+    for line in table(("training clips", "UAR, %", "interval", "accuracy, %"), rows):
+        typer.echo(line)
+    learning([one.folder for one in runs], output / "learning.png", force=True)
+    return 1 if any(one.n_unread for one in runs) else 0

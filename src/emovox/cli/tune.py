@@ -87,6 +87,9 @@ def tune(
         )
     config, best = found.config, found.folder / tuning.BEST_FILE
     params = dict(found.params) or "its defaults"
-    typer.echo(f"{config.model.name} on {config.features.set}: inner UAR {found.score:.1%} with {params}")
+    typer.echo(
+        f"{config.model.name} on {config.features.set}: UAR {found.score:.1%} on the {found.part}, "
+        f"with {params}"
+    )
     say(f"written: {best}; to train it:  emovox train {best} -o DIR")
     return 130 if found.interrupted else 0

@@ -21,7 +21,7 @@ import random
 import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from emovox.datasets.corpora import CORPORA
 from emovox.datasets.manifest import Manifest, Utterance
@@ -44,6 +44,7 @@ __all__ = [
     "random_split",
     "recording_of",
     "short_speakers",
+    "shrink_training",
     "speaker_kfold",
     "split_by_parts",
     "stamp_of",
@@ -410,6 +411,24 @@ def _check_share(name: str, share: float) -> None:
 
 def _ids(utterances: Iterable[Utterance]) -> tuple[str, ...]:
     return tuple(sorted(u.id for u in utterances))
+
+
+def shrink_training(manifest: Manifest, split: Split, share: float, seed: int = 0) -> Split:
+    """Keep a share of the training clips of every emotion, one at least; the rest is left out.
+
+    Smaller shares are parts of larger ones. Validation and test stay as they are.
+
+    Raises:
+        ProtocolError: ``share`` is not above 0 and at most 1.
+    """
+    if not 0.0 < share <= 1.0:
+        raise ProtocolError(f"the share of the training clips is {share!r}; expected above 0 and at most 1")
+    groups: dict[str, list[str]] = defaultdict(list)
+    for key in sorted(split.train, key=lambda k: hashlib.sha256(f"{seed}:{k}".encode()).digest()):
+        groups[manifest[key].emotion].append(key)
+    kept = {key for keys in groups.values() for key in keys[: max(1, round(share * len(keys)))]}
+    rest = [key for key in split.train if key not in kept]
+    return replace(split, train=tuple(sorted(kept)), left_out=tuple(sorted([*split.left_out, *rest])))
 
 
 # ------------------------------------------------------------------------------------------- drawing

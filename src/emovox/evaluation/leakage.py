@@ -128,7 +128,7 @@ def _find_disguised_clips(rows: Manifest, spec: Spec) -> tuple[str, ...]:
             if n:
                 reasons.append(
                     f"{n} of the {len(clips)} clips of {name} are named like those of {corpus.name}, which "
-                    f"the model was trained on; if they are, say so (--corpus {corpus.name})"
+                    f"the model was trained on; if they are:  emovox evaluate --corpus {corpus.name}"
                 )
     return tuple(reasons)
 

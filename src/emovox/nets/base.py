@@ -20,6 +20,7 @@ from emovox.nets.layers import (
     PoolingName,
     Standardizer,
     apply_mask,
+    count_frames,
     frame_mask,
 )
 
@@ -138,6 +139,7 @@ class FrameNet(nn.Module):
         return logits
 
     def forward(self, features: Tensor, lengths: Tensor) -> Tensor:
+        lengths = count_frames(features, lengths)
         return self.classify(self.standardize(features, lengths), lengths)
 
 

@@ -23,6 +23,7 @@ __all__ = [
     "Recurrent",
     "Standardizer",
     "apply_mask",
+    "count_frames",
     "frame_mask",
     "masked_max",
     "masked_mean",
@@ -48,6 +49,19 @@ def frame_mask(z: Tensor, n_frames: Tensor) -> Tensor:
     # Counted along z itself: the exporter would give a range up to a halved length another dimension.
     flat = z.flatten(2)[..., 0] if z.dim() > 2 else z
     return torch.ones_like(flat, dtype=torch.float32).cumsum(1) <= n_frames[:, None]
+
+
+def count_frames(features: Tensor, n_frames: Tensor) -> Tensor:
+    """Return how many of the first ``n_frames (b,)`` frames of ``features (b, t, d)`` precede a constant end.
+
+    Sets that pad recordings to one length give many equal frames after the sound. Over them a recurrent net
+    forgets, and a mean is diluted. One of them is kept.
+    """
+    values = torch.nan_to_num(features)
+    before = torch.cat([values[:, :1], values[:, :-1]], 1)
+    position = torch.ones_like(values[..., 0]).cumsum(1)  # see `frame_mask`
+    changes = ((values - before).abs().amax(2) > 0).to(values.dtype) * (position <= n_frames[:, None])
+    return torch.minimum(n_frames, (position * changes).amax(1).clamp(min=1).to(n_frames.dtype))
 
 
 def apply_mask(z: Tensor, mask: Tensor) -> Tensor:

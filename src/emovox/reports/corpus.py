@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from emovox.datasets.manifest import UNKNOWN_SPEAKER
 from emovox.reports.figures import draw_histogram, figure_html, has_matplotlib
 from emovox.reports.html import Bar, bar_table, escape, page, section, table
+from emovox.reports.text import speakers
 
 __all__ = ["corpus_html"]
 
@@ -23,7 +25,8 @@ def corpus_html(document: Mapping[str, Any]) -> str:
         for name, n in document["per_speaker"].items()
     ]
     title = f"Contents of {', '.join(counts['corpus']) or 'an empty corpus'}"
-    summary = f"{document['n_clips']} clips, {document['n_speakers']} speakers in {document['root']}"
+    n_known = len([name for name in document["per_speaker"] if not name.endswith(f"-{UNKNOWN_SPEAKER}")])
+    summary = f"{document['n_clips']} clips, {speakers(n_known or None)} in {document['root']}"
     body = [
         f"<h1>{escape(title)}</h1>",
         f'<p class="soft">{escape(summary)}</p>',

@@ -16,7 +16,7 @@ import shutil
 import tempfile
 import time
 import weakref
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ from emovox.datasets.manifest import Manifest
 from emovox.datasets.overlap import fingerprint_clips
 from emovox.datasets.protocols import write_splits
 from emovox.datasets.split_plan import SplitPlan, make_split, plan_splits
+from emovox.datasets.splits import shrink_training
 from emovox.errors import ConfigError, ManifestError
 from emovox.evaluation.evaluate import Evaluation, evaluate_split
 from emovox.inference.recognizer import Recognizer
@@ -36,7 +37,7 @@ from emovox.training.config import Changes, Config, Source, to_yaml
 from emovox.training.inputs import SplitInputs
 from emovox.training.trainers import ExportedModel, make_config, make_trainer
 
-__all__ = ["TrainingRun", "train"]
+__all__ = ["TrainingRun", "learning_curve", "train"]
 
 CHECKPOINT_FOLDER = "training"
 """Where the checkpoint and the curves of a net are, in the folder of its run."""
@@ -83,6 +84,7 @@ def train(
     seed: int | None = None,
     settings: Changes = (),
     compare_sound: bool = False,
+    train_share: float = 1.0,
     output: str | Path | None = None,
     force: bool = False,
     resume: bool = False,
@@ -106,6 +108,7 @@ def train(
         settings: further settings, such as ``{"train.epochs": 3}`` or ``["train.epochs=3"]``.
         compare_sound: also search by sound for changed copies of training clips in the test; otherwise the
             stamp says that nobody did.
+        train_share: share of the training clips of each label that is used; the test does not change.
         output: folder of the run; unless given a temporary one, which is removed with the `TrainingRun`.
         force: replace a run that is there.
         resume: continue a net whose training in ``output`` was stopped.
@@ -141,6 +144,9 @@ def train(
         prints, _ = fingerprint_clips(dataset.manifest)  # clips that fail are reported with their features
         allowed = ("missing", "contaminated")
         plan = plan_splits(dataset.manifest, plan.protocol, allow=allowed, fingerprints=prints)
+    if train_share != 1.0:
+        fewer = shrink_training(dataset.manifest, plan.splits[0], train_share, settled.seed)
+        plan = replace(plan, splits=(fewer,))
     split = plan.splits[0]
     notify(
         f"{split.name}: {len(split.train)} clips train, {len(split.validation)} validate, "
@@ -218,6 +224,34 @@ def train(
     else:
         tracking.track_run(run, mlflow, notify)
     return done
+
+
+def learning_curve(
+    config: Source | Config = None, *, sizes: Sequence[float], output: str | Path, **options: Any
+) -> list[TrainingRun]:
+    """Train on growing shares of the training part, each tested on the same clips.
+
+    Smaller parts are subsets of larger ones, and every label keeps its share of the clips.
+
+    Args:
+        config: as in `train`.
+        sizes: shares above 0, at most 1; two or more.
+        output: folder, in which each run has a folder such as ``size-0.25``.
+        options: further arguments of `train`.
+
+    Raises:
+        ConfigError: there are fewer than two sizes, or one is not a share.
+    """
+    shares = sorted(set(sizes))
+    if len(shares) < 2 or not all(0 < share <= 1 for share in shares):
+        listed = ", ".join(f"{share:g}" for share in shares)
+        raise ConfigError(
+            f"the training sizes are {listed or 'none'}; expected two or more shares, such as 0.25,0.5,1"
+        )
+    return [
+        train(config, train_share=share, output=Path(output) / f"size-{share:g}", **options)
+        for share in shares
+    ]
 
 
 def _start(folder: Path, config: str, *, force: bool, resume: bool) -> Path:

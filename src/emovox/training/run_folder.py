@@ -44,6 +44,7 @@ __all__ = [
     "clips_digest",
     "difference",
     "find_runs",
+    "find_scored_part",
     "finish",
     "list_contents",
     "read_run",
@@ -171,6 +172,12 @@ def find_runs(root: str | Path) -> list[Run]:
             except ConfigError:
                 continue
     return sorted(found, key=lambda run: (str(run.record.get("created")), str(run.folder)))
+
+
+def find_scored_part(record: Mapping[str, Any]) -> str:
+    """Return where the trials of a search were scored: ``inner folds`` or ``validation part``."""
+    default = "validation part" if record.get("model_kind") == "net" else "inner folds"
+    return str(record.get("scored_on", default))
 
 
 def versions() -> dict[str, str]:

@@ -517,7 +517,7 @@ def make_clip_sets(inputs: SplitInputs) -> tuple[tuple[str, ...], ClipSet, ClipS
     Raises:
         ConfigError: no training clip could be read, or all have the same label.
     """
-    from emovox.training.neural.clips import ClipSet, label_mask
+    from emovox.training.neural.clips import ClipSet, label_mask, trim_constant_end
 
     manifest, split = inputs.manifest, inputs.split
     labels = sort_labels({u.emotion for u in manifest.select(split.train)})
@@ -537,6 +537,8 @@ def make_clip_sets(inputs: SplitInputs) -> tuple[tuple[str, ...], ClipSet, ClipS
         ]
         if inputs.kind == "vector":
             variants = [[row[None] for row in variant] for variant in variants]
+        elif inputs.kind == "frames":
+            variants = [[trim_constant_end(frames) for frames in variant] for variant in variants]
         return ClipSet(variants, truth, corpora, label_mask(truth, corpora, len(labels)))
 
     training = make(split.train, inputs.augmented)

@@ -41,7 +41,9 @@ class TuningRun:
     params: Mapping[str, Any]
     """The best settings alone; empty if they are the defaults."""
     score: float
-    """UAR on the inner folds, of a net on the validation part; optimistic, as it chose the settings."""
+    """UAR on `part`; optimistic, as it chose the settings."""
+    part: str
+    """``inner folds`` of the training part; of a net with validation clips the ``validation part``."""
     trials: tuple[Trial, ...]
     interrupted: bool = False
 
@@ -96,6 +98,7 @@ def tune(
     inputs = trainer.load(
         dataset.manifest, split, workers=workers, store=store, notify=notify, progress=progress
     )
+    part = "validation part" if settled.model.kind == "net" and split.validation else "inner folds"
     found = trainer.search(inputs, study=folder / STUDY_FILE, tell=lambda trial: notify(_describe(trial)))
     write_text(folder / BEST_FILE, to_yaml(found.best))
     write_json(folder / TRIALS_FILE, [trial.to_dict() for trial in found.trials])
@@ -109,12 +112,13 @@ def tune(
             "seconds": round(time.monotonic() - started, 1),
             "features": {"set": settled.features.set, "overrides": dict(settled.features.overrides)},
             "split": {"name": split.name, "digest": split.digest, "n_train": len(split.train)},
+            "scored_on": part,
             "best": {"params": dict(found.params), "inner_uar": round(found.score, 6)},
             "n_trials": len(found.trials),
             "curve": [None if value is None else round(value, 6) for value in found.curve],
         }
         tracking.track_run(run_folder.finish(folder, record), mlflow, notify)
-    return TuningRun(folder, found.best, found.params, found.score, found.trials, found.interrupted)
+    return TuningRun(folder, found.best, found.params, found.score, part, found.trials, found.interrupted)
 
 
 def _start(folder: Path, config: str, *, force: bool, notify: Callable[[str], None]) -> None:

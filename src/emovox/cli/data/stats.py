@@ -23,6 +23,7 @@ from emovox.cli.data.common import (
 from emovox.cli.models import Form
 from emovox.cli.outputs import check_new
 from emovox.cli.terminal import Progress, say
+from emovox.reports.text import speakers
 
 if TYPE_CHECKING:
     from emovox.datasets.statistics import CorpusStats, Distribution
@@ -78,9 +79,9 @@ def stats(
 
 
 def _describe(found: CorpusStats, n_known_speakers: int) -> Iterator[str]:
-    speakers = f"{n_known_speakers} speakers" if n_known_speakers else "speakers unknown"
+    who = speakers(n_known_speakers) if n_known_speakers else "speakers unknown"
     texts = f", {found.n_texts} sentences" if found.n_texts else ""
-    yield f"{found.n_clips} clips, {speakers}{texts}: {found.root}"
+    yield f"{found.n_clips} clips, {who}{texts}: {found.root}"
     for name in ("emotion", "sex", "language", "corpus", "intensity"):
         counts = found.counts[name]
         if counts and set(counts) != {"unknown"}:

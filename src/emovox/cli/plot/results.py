@@ -116,7 +116,7 @@ def search(
 ) -> int:
     """Draw a search: the UAR of each trial, and the best so far."""
     from emovox.reports.figures import draw_search
-    from emovox.training.run_folder import read_run
+    from emovox.training.run_folder import find_scored_part, read_run
 
     check_output(output, force=force)
     trials = read_table(run, ["trials.json"], "`emovox tune -o`")
@@ -124,13 +124,12 @@ def search(
     record = read_run(folder).record
     named = (record.get("model"), record.get("features", {}).get("set"), _describe_data(folder))
     title = f"Search: {', '.join(name for name in named if name)}"
-    # An estimator is scored on speakers of the training part, held out in turn; a net on the validation part.
-    part = "the validation part" if record.get("model_kind") == "net" else "the inner folds"
+    part = find_scored_part(record)
     caption = (
-        f"Mean UAR on {part} of {record.get('split', {}).get('name')}; the test was not used. The best trial "
-        "was chosen by this score, so its value is optimistic."
+        f"Mean UAR on the {part} of {record.get('split', {}).get('name')}; the test was not used. The best "
+        "trial was chosen by this score, so its value is optimistic."
     )
-    return write(draw_search(trials, part=part, title=title, caption=caption), output, title)
+    return write(draw_search(trials, part=f"the {part}", title=title, caption=caption), output, title)
 
 
 def training(

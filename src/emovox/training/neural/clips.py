@@ -22,6 +22,7 @@ __all__ = [
     "frame_statistics",
     "label_mask",
     "pad_clips",
+    "trim_constant_end",
 ]
 
 Floats = npt.NDArray[np.float32]
@@ -157,6 +158,13 @@ def pad_clips(clips: Sequence[Floats]) -> tuple[Tensor, Tensor]:
     for row, clip in zip(batch, clips, strict=True):
         row[: len(clip)] = clip
     return torch.from_numpy(batch), torch.tensor(lengths)
+
+
+def trim_constant_end(clip: Floats) -> Floats:
+    """Return ``clip (t, d)`` without equal frames at its end but one, as `nets.layers.count_frames`."""
+    values = np.nan_to_num(clip)
+    changes = np.flatnonzero((values[1:] != values[:-1]).any(1))
+    return clip[: changes[-1] + 2 if len(changes) else 1]
 
 
 def frame_statistics(variants: Sequence[Sequence[Floats]]) -> tuple[Tensor, Tensor]:

@@ -1,0 +1,287 @@
+"""What well-known student projects claim, under their own leaky protocols and under a strict one.
+
+    python recipes/seeds.py s0 --corpora DIR     # SVM, MLP, CNN, LSTM, each corpus by itself
+    python recipes/seeds.py s1 --corpora DIR     # CLSTM on ZCR, RMS and MFCC, pooled corpora
+    python recipes/seeds.py s2 --corpora DIR     # CNN and LSTM, pooled, augmented clips on both sides
+    python recipes/seeds.py s4 --corpora DIR     # two LSTM on 13 MFCC, pooled, four labels
+    python recipes/seeds.py s1 --corpora DIR --checkpoint model.bin     # and Whisper base with a linear head
+
+DIR holds ravdess, tess and emodb. *Claimed* is the protocol of the project: a quarter of the clips is tested,
+drawn at random, so that all speakers are on both sides; a tenth of the rest validates, also drawn at random.
+Strict is one fold of `speaker-kfold/3`: a third of the speakers is tested (of TESS one of two). Settings are
+those of configs/seed-*.yaml with the changes below, the same under both protocols, and nothing is chosen on
+a test. Each command prints a table and one JSON line last. What was computed is kept in --work: a row that
+is there is not computed again, and an interrupted net resumes. A command takes 2 to 10 minutes of one core,
+features included.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import shutil
+import time
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from emovox._files import write_json
+from emovox.augment.clips import augmented_id, augmented_manifest
+from emovox.datasets import Dataset, Manifest
+from emovox.datasets.split_plan import make_split
+from emovox.datasets.splits import Split, random_split
+from emovox.evaluation import metrics
+from emovox.features.cache import FeatureCache
+from emovox.training.calibration import log_softmax
+from emovox.training.inputs import SplitInputs
+from emovox.training.trainers import FittedModel, Trainer, make_clip_sets, make_config, make_trainer
+
+CONFIGS = Path(__file__).parents[1] / "configs"
+PROTOCOLS = ("claimed", "strict")
+ENCODER = "encoder"
+"""The system that stands beside the replicas: Whisper base, frozen, and a logistic regression."""
+
+
+@dataclass(frozen=True)
+class Claim:
+    """What a project reports, and the systems and corpora that replicate it."""
+
+    accuracy: float
+    precision: float | None
+    systems: dict[str, dict[str, Any]]
+    """Config in configs/ -> changes to it."""
+    corpora: tuple[tuple[str, ...], ...]
+    """Each group is pooled, and has its own rows."""
+    labels: str = "all"
+    augmented: bool = False
+    """Whether clips are augmented before they are split."""
+    features: dict[str, str] = field(default_factory=dict)
+    """Group of corpora -> a feature set for the estimators, beside that of their config."""
+
+
+_CHEAP = [{"kind": "shift"}, {"kind": "noise", "snr_db": [10, 30]}]
+POOLED = ("ravdess", "tess", "emodb")
+CLAIMS = {
+    "s0": Claim(
+        accuracy=80.0,
+        precision=None,
+        systems={
+            "seed-svm": {},
+            "seed-mlp": {},
+            "seed-cnn": {"train.epochs": 15},
+            "seed-lstm": {"train.epochs": 15},
+        },
+        corpora=(("ravdess",), ("tess",), ("emodb",)),
+        features={"emodb": "IS09_emotion"},
+    ),
+    "s1": Claim(
+        accuracy=82.12,
+        precision=84.66,
+        systems={"seed-clstm": {"train.epochs": 10, "train.learning_rate": 2e-3}},
+        corpora=(POOLED,),
+    ),
+    "s2": Claim(
+        accuracy=97.0,
+        precision=None,
+        systems={
+            "seed-hybrid": {
+                "augment.copies": 1,
+                "augment.steps": [{"kind": "speed", "factor": [0.9, 1.1]}, *_CHEAP],
+                "train.epochs": 10,
+                "train.mixup": 0.0,
+            }
+        },
+        corpora=(("ravdess", "tess"),),
+        augmented=True,
+    ),
+    "s4": Claim(
+        accuracy=85.0,
+        precision=None,
+        systems={"seed-rnn13": {"train.epochs": 12}},
+        corpora=(POOLED,),
+        labels="neutral,happy,sad,angry",
+    ),
+}
+
+
+def main() -> None:
+    """Compute what is missing, print the table, and one JSON line last."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("claim", choices=CLAIMS)
+    parser.add_argument("--corpora", type=Path, required=True)
+    parser.add_argument(
+        "--checkpoint", type=Path, help="weights of Whisper base, for the best of our systems"
+    )
+    parser.add_argument("--work", type=Path, default=Path("runs/seeds"))
+    parser.add_argument("--only", help="systems, with commas")
+    parser.add_argument("--protocols", default=",".join(PROTOCOLS))
+    parser.add_argument("settings", nargs="*", metavar="KEY=VALUE", help="changes to every config")
+    options = parser.parse_args()
+    claim = CLAIMS[options.claim]
+    rows = []
+    for corpora in claim.corpora:
+        data = [str(options.corpora / name) for name in corpora]
+        for name, changes in list_systems(claim, corpora, options.checkpoint).items():
+            if options.only and name not in options.only.split(","):
+                continue
+            file = CONFIGS / ("seed-svm.yaml" if name == ENCODER else f"{name.partition(' ')[0]}.yaml")
+            config = make_config(file, options.settings, data=data, labels=claim.labels)
+            trainer = make_trainer(make_config(config, {"train.tensorboard": False, **changes}))
+            for protocol in options.protocols.split(","):
+                rows.append(compute_row(trainer, name, corpora, protocol, claim.augmented, options.work))
+                print_row(rows[-1], header=len(rows) == 1)
+    reached = max((row["accuracy"] for row in rows if row["protocol"] == "claimed"), default=0.0)
+    print(f"claimed: accuracy {claim.accuracy}; reached: {100 * reached:.1f}")
+    print(json.dumps({"recipe": "seeds", "claim": options.claim, "claimed": claim.accuracy, "rows": rows}))
+
+
+def list_systems(
+    claim: Claim, corpora: tuple[str, ...], checkpoint: Path | None
+) -> dict[str, dict[str, Any]]:
+    """Return name -> changes of the replicas, and of the encoder where its weights are given."""
+    systems = dict(claim.systems)
+    if found := claim.features.get("+".join(corpora)):
+        systems["seed-svm openSMILE"] = {"features.set": found}
+    if checkpoint is not None:
+        systems[ENCODER] = {
+            "features.set": f"encoder:{checkpoint}",
+            "features.overrides": {"pooling": "mean_std"},
+            "model": {"kind": "classical", "name": "logistic-regression", "params": {"C": 0.1}},
+        }
+    return systems
+
+
+def compute_row(
+    trainer: Trainer, name: str, corpora: tuple[str, ...], protocol: str, augmented: bool, work: Path
+) -> dict[str, Any]:
+    """Train and score a system under a protocol, unless its row is kept."""
+    trainer.check()
+    key = json.dumps([trainer.identify(), corpora, protocol, augmented], default=str)
+    place = work / f"{name}-{'+'.join(corpora)}-{protocol}-{hashlib.sha256(key.encode()).hexdigest()[:12]}"
+    file = place.with_suffix(".json")
+    if file.exists():
+        kept: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+        return kept
+    work.mkdir(parents=True, exist_ok=True)
+    inputs = load(trainer, protocol, augmented and protocol == "claimed", work)
+    started = time.process_time()
+    fitted = trainer.fit(inputs, folder=place)
+    seconds = time.process_time() - started
+    ids, log_probs = predict(fitted, inputs)
+    row = {
+        "system": name,
+        "corpora": "+".join(corpora),
+        "protocol": protocol,
+        "stamp": inputs.split.stamp,
+        **score(inputs.manifest, ids, log_probs, fitted.labels),
+        "n_train": len(inputs.split.train),
+        "training_cpu_s": round(seconds, 1),
+        "notes": list(fitted.notes),
+    }
+    write_json(file, row)
+    shutil.rmtree(place, ignore_errors=True)
+    return row
+
+
+def load(trainer: Trainer, protocol: str, augmented: bool, work: Path) -> SplitInputs:
+    """Load the clips of a split; ``augmented``: of all clips and their augmented versions, drawn together."""
+    config, store = trainer.config, FeatureCache(work / "features")
+    manifest = Dataset.load(config.data, labels=config.labels).manifest
+    if protocol == "strict":
+        n_folds = min(3, len(manifest.speakers))
+        split = make_split(manifest, f"speaker-kfold/{n_folds}/0/1").splits[0]
+        return trainer.load(manifest, split, store=store)
+    if not augmented:
+        plain = make_trainer(replace(config, augment=replace(config.augment, steps=())))
+        return plain.load(manifest, draw_by_clip(manifest), store=store)
+    augmentation = config.augmentation()
+    assert augmentation is not None
+    # As if all clips but one were trained on, so that versions of all of them are computed.
+    last = manifest.ids[-1]
+    every = Split("all", tuple(key for key in manifest.ids if key != last), (), (last,), "contaminated")
+    inputs = trainer.load(manifest, every, store=store)
+    values = dict(inputs.values)
+    for number, versions in enumerate(inputs.augmented, 1):
+        values |= {augmented_id(key, number): value for key, value in versions.items()}
+    both = augmented_manifest(manifest, augmentation, work / "augmented")
+    both = both.select([key for key in both.ids if key in values])
+    return replace(inputs, manifest=both, values=values, split=draw_by_clip(both), augmented=())
+
+
+def draw_by_clip(manifest: Manifest) -> Split:
+    """Draw test and validation by clip, as the projects do: all speakers are in all parts."""
+    first = random_split(manifest)
+    rest = manifest.select([*first.train, *first.validation])
+    second = random_split(rest, test_share=0.1, seed=1)
+    train = tuple(sorted([*second.train, *second.validation]))
+    return replace(first, train=train, validation=second.test)
+
+
+def predict(fitted: FittedModel, inputs: SplitInputs) -> tuple[list[str], np.ndarray[Any, Any]]:
+    """Return ids and calibrated log-probabilities ``(n, n_labels)`` of the test part."""
+    split = inputs.split
+    if hasattr(fitted.model, "predict_proba"):
+        rows = inputs.rows(split.test)
+        ids, logits = list(rows.ids), np.log(np.maximum(fitted.model.predict_proba(rows.x), 1e-12))
+    else:
+        from emovox.training.neural.trainer import predict_logits
+
+        swapped = replace(inputs, split=replace(split, validation=split.test, test=split.validation))
+        test = make_clip_sets(swapped)[2]
+        assert test is not None
+        ids = [key for key in split.test if key in inputs.values]
+        logits = predict_logits(fitted.model, test)
+    return ids, log_softmax(logits.astype(np.float64) / fitted.calibration.temperature)
+
+
+def score(
+    manifest: Manifest, ids: list[str], log_probs: np.ndarray[Any, Any], labels: tuple[str, ...]
+) -> dict[str, Any]:
+    """Return the scores of a test part, fractions; precision, recall and F1 are means over the labels."""
+    clips = manifest.select(ids)
+    true = [manifest[key].emotion for key in ids]
+    predicted = [labels[n] for n in log_probs.argmax(1)]
+    speakers = [manifest[key].speaker for key in ids]
+    names = sorted({*true, *predicted})
+    occurring = [name in true for name in names]  # means are over the labels of the test
+    interval = metrics.speaker_interval(true, predicted, speakers, "wa", labels=names)
+    precisions = np.nan_to_num(metrics.precisions(true, predicted, labels=names))[occurring]
+    right = np.array(true) == np.array(predicted)
+    of = np.array([manifest[key].corpus for key in ids])
+    by_corpus = {corpus: round(float(right[of == corpus].mean()), 6) for corpus in clips.corpora}
+    return {
+        "accuracy": round(interval.value, 6),
+        "low": interval.low and round(interval.low, 6),
+        "high": interval.high and round(interval.high, 6),
+        "precision": round(float(precisions.mean()), 6),
+        "recall": round(metrics.uar(true, predicted, labels=names), 6),
+        "f1": round(float(metrics.f1_scores(true, predicted, labels=names)[occurring].mean()), 6),
+        "loss": round(metrics.log_loss(true, np.exp(log_probs), labels=list(labels)), 6),
+        "n_clips": len(true),
+        "n_speakers": interval.n_speakers,
+        "n_labels": len({*true}),
+        "accuracy_by_corpus": by_corpus,
+    }
+
+
+def print_row(row: dict[str, Any], *, header: bool) -> None:
+    """Print a row of the table, in per cent."""
+    if header:
+        print(
+            f"{'system':20} {'corpora':20} {'protocol':8} {'stamp':18} {'accuracy':>8} {'interval':>14} "
+            f"{'precision':>9} {'recall':>6} {'F1':>5} {'loss':>5} {'clips':>5}"
+        )
+    interval = "-" if row["low"] is None else f"[{100 * row['low']:.1f}, {100 * row['high']:.1f}]"
+    print(
+        f"{row['system']:20} {row['corpora']:20} {row['protocol']:8} {row['stamp']:18} "
+        f"{100 * row['accuracy']:8.1f} {interval:>14} {100 * row['precision']:9.1f} "
+        f"{100 * row['recall']:6.1f} {100 * row['f1']:5.1f} {row['loss']:5.2f} {row['n_clips']:5}",
+        flush=True,
+    )
+
+
+if __name__ == "__main__":
+    main()
