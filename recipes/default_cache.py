@@ -22,6 +22,7 @@ from emovox.nets.adaptive import AdaptiveConfig, AdaptiveNet
 from emovox.nets.whisper import load_encoder
 
 __all__ = [
+    "CHANGED",
     "LAYERS",
     "MAX_S",
     "PASSES",
@@ -60,13 +61,19 @@ PASSES: dict[str, dict[str, float]] = {
         "emospeech": 0.25,
     },
     "cut-changed": {"emodb": 1, "ravdess": 1, "banglaser": 1, "nemo": 0.3, "tess": 0.25},
+    "clipping": {"emodb": 1},
+    "telephone": {"emodb": 1},
+    "babble": {"emodb": 1},
+    "noise": {"emodb": 1},
     "crop": {"ravdess": 0.2, "emodb": 1, "banglaser": 0.2, "nemo": 0.1},
     "crop-none": {"emospeech": 0.6, "esc10": 1},
     "synthetic": {"synthetic": 1},
 }
 """Share of the clips of each corpus that a pass encodes: of large corpora a part, evenly over speakers."""
+CHANGED = {"clean": "changed", "cut": "cut-changed"}
+"""Passes over clips whole or cut to their speech, as `predict` does, and over changed sounds likewise."""
 UNCUT = {"cut": "clean", "cut-changed": "changed"}
-"""Passes over clips cut to their speech, as `predict` cuts them, and the passes of the same sounds whole."""
+CUT = (*UNCUT, "clipping", "telephone", "babble", "noise")
 
 
 class Pooler(torch.nn.Module):
@@ -128,7 +135,7 @@ def cache_pass(root: Path, cache: Path, name: str, corpus: str, session: Any) ->
         pooled = []
         for clip in clips[start : start + CHUNK]:
             x = sounds.make_sound(clip, UNCUT.get(name, name))
-            if name in UNCUT:
+            if name in CUT:
                 whole, x = x, sounds.cut_clip(x)
                 if len(x) == len(whole) and clip.id in uncut:
                     pooled.append(uncut[clip.id])

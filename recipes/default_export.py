@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 import torch
 from default_cache import LAYERS, PASSES, TRAINING, clips_of, export_graph, make_net, read_cache
-from default_heads import Head, Rows, fit_labels, fit_speech, join, score_uar
+from default_heads import Head, Rows, fit_speech, join, score_uar
+from default_measure import HELD_OUT, SHRINKAGE, States
 from default_sounds import list_clips, make_sound
 from numpy.typing import NDArray
 
@@ -26,8 +27,6 @@ from emovox.nets.adaptive import AdaptiveNet
 from emovox.training.calibration import abstention, fit_temperature, log_softmax
 from emovox.training.quantization import compress_encoder
 
-SHRINKAGE = 5.0
-HELD_OUT = tuple(f"banglaser-{n}" for n in range(27, 35))  # never trained on: for examples and a score
 COVERAGE = 0.9  # share of clips of unseen corpora that get a label
 ORIGIN = (
     "From the first four layers of Whisper base (Copyright (c) 2022 OpenAI, MIT), heads trained by us, 8 bits"
@@ -66,16 +65,12 @@ def read_speech(rows: dict[str, Rows], root: Path, cache: Path, corpora: Sequenc
     return join(speech), join(other)
 
 
-def fit_calibration(
-    rows: dict[str, Rows], changed: dict[str, Rows], corpora: Sequence[str]
-) -> tuple[float, float]:
+def fit_calibration(states: States, corpora: Sequence[str]) -> tuple[float, float]:
     """Fit temperature and threshold on predictions for corpora left out, nine labels active."""
     logits, labels, weights = [], [], []
     for corpus in corpora:
-        kept = [c for c in corpora if c != corpus]
-        head = fit_labels(join([*(rows[c] for c in kept), *(changed[c] for c in kept if c in changed)]))
-        test = rows[corpus][rows[corpus].labels >= 0]
-        logits.append(head(test).astype(np.float64))
+        test = states.tested(corpus)
+        logits.append(states.fit([c for c in corpora if c != corpus])(test).astype(np.float64))
         labels.append(test.labels)
         weights.append(np.full(len(test.labels), 1 / len(test.labels)))
     joined, target, share = np.concatenate(logits), np.concatenate(labels), np.concatenate(weights)
@@ -84,14 +79,13 @@ def fit_calibration(
     return temperature, abstention(confidence, COVERAGE, share)
 
 
-def export_bundle(
-    rows: dict[str, Rows], changed: dict[str, Rows], options: argparse.Namespace
-) -> dict[str, Any]:
+def export_bundle(states: States, options: argparse.Namespace) -> dict[str, Any]:
     """Write the bundle in 8 bits, and ``model-fp32.onnx`` beside it."""
     settings = BUNDLES[options.which]
     corpora = settings["corpora"]
+    rows = states.train
     kept = {c: _without_held_out(rows[c]) for c in corpora}
-    head = fit_labels(join([*kept.values(), *(_without_held_out(changed[c]) for c in corpora)]))
+    head = states.fit(corpora, HELD_OUT)
     speech, other = read_speech(rows, options.corpora, options.cache, (*corpora, *settings["speech_also"]))
     names = [i for i in range(len(EMOTIONS)) if any((part.labels == i).any() for part in kept.values())]
     net = make_net(options.checkpoint, LAYERS, len(names))
@@ -100,8 +94,9 @@ def export_bundle(
     examples = [make_sound(clip, "clean") for clip in list_clips(options.corpora, "emodb")[::107]]
     differences = compare_graph(net, plain, examples)
     neutral = np.mean([head.embed(part[part.labels == 0]).mean(0) for part in kept.values()], 0)
-    temperature, threshold = fit_calibration(rows, changed, corpora)
-    held_out = rows["banglaser"][np.isin(rows["banglaser"].speakers, HELD_OUT)]
+    temperature, threshold = fit_calibration(states, corpora)
+    held_out = states.tested("banglaser")
+    held_out = held_out[np.isin(held_out.speakers, HELD_OUT)]
     predicted = np.array(names)[head(held_out)[:, names].argmax(1)]
     spec = Spec(
         name=options.which,

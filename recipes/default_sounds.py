@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,7 +34,7 @@ __all__ = ["CHANGES", "PASSES", "Clip", "change_sound", "cut_clip", "list_clips"
 Sound = NDArray[np.float32]
 Rng = np.random.Generator
 
-PASSES = ("clean", "changed", "crop", "crop-none", "synthetic")
+PASSES = ("clean", "changed", "crop", "crop-none", "synthetic", "clipping", "telephone", "babble", "noise")
 CHANGES = ("clipping", "babble", "noise", "room", "amr", "g711", "codec", "loss", "speed", "microphone")
 N_SYNTHETIC = 800
 NOT_SPEECH = "none"
@@ -92,6 +92,8 @@ def make_sound(clip: Clip, name: str) -> Sound:
     x = audio.read(clip.file)
     if name == "changed":
         return change_sound(x, str(rng.choice(CHANGES)), rng)
+    if name in _FIXED:
+        return _FIXED[name](x, rng)
     if name == "crop":
         return _crop(x, rng)
     if name == "crop-none":
@@ -111,12 +113,9 @@ def change_sound(x: Sound, change: str, rng: Rng) -> Sound:
     """Apply one of the `CHANGES` at a random strength."""
     x = x.astype(np.float32)
     if change == "clipping":
-        loud = x / max(float(np.abs(x).max()), 1e-6) * 10 ** (rng.uniform(6, 16) / 20)
-        return np.clip(loud, -1, 1).astype(np.float32)
-    if change == "babble":  # of the clip itself: other clips would bring test speakers into the training
-        speeds = rng.uniform(0.7, 1.4, 6)
-        voices = [_play(x[::-1], speed, "LQ") for speed in speeds]
-        return mix_noise(x, mix_babble(voices, len(x), rng), rng.uniform(12, 25)).astype(np.float32)
+        return _clip(x, rng.uniform(6, 16))
+    if change == "babble":
+        return _babble(x, rng, 12.0, 25.0)
     if change == "noise":
         return Noise((12.0, 30.0), str(rng.choice(["white", "pink"])))(x, rng)
     if change == "room":
@@ -133,6 +132,27 @@ def change_sound(x: Sound, change: str, rng: Rng) -> Sound:
     if change == "microphone":
         return MicrophoneResponse(9.0)(x, rng)
     return _play(x, rng.uniform(0.92, 1.08), "MQ")
+
+
+def _babble(x: Sound, rng: Rng, low_db: float, high_db: float) -> Sound:
+    """Add babble of the clip itself: other clips would bring test speakers into the training."""
+    voices = [_play(x[::-1], speed, "LQ") for speed in rng.uniform(0.7, 1.4, 6)]
+    return mix_noise(x, mix_babble(voices, len(x), rng), rng.uniform(low_db, high_db)).astype(np.float32)
+
+
+def _clip(x: Sound, over_db: float) -> Sound:
+    """Amplify the peak to ``over_db`` above full scale, and clip."""
+    loud = x / max(float(np.abs(x).max()), 1e-6) * 10 ** (over_db / 20)
+    return np.clip(loud, -1, 1).astype(np.float32)
+
+
+_FIXED: dict[str, Callable[[Sound, Rng], Sound]] = {
+    "clipping": lambda x, rng: _clip(x, 12.0),
+    "telephone": lambda x, rng: G711()(TelephoneBand()(x, rng), rng),
+    "babble": lambda x, rng: _babble(x, rng, 20.0, 20.0),
+    "noise": lambda x, rng: mix_noise(x, rng.standard_normal(len(x)), 20.0).astype(np.float32),
+}
+"""Changes of one strength, to test with."""
 
 
 def _play(x: Sound, speed: float, quality: str) -> Sound:

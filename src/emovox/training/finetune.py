@@ -43,7 +43,7 @@ from emovox.training.bundle_spec import find_licence
 from emovox.training.calibration import calibrated, log_softmax
 from emovox.training.onnx_head import replace_head
 
-__all__ = ["MIN_CLIPS", "FinetuningRun", "finetune", "fit_logistic_regression", "make_folds"]
+__all__ = ["L2", "MIN_CLIPS", "FinetuningRun", "finetune", "fit_logistic_regression", "make_folds"]
 
 MIN_CLIPS = 5
 """Of each label."""
@@ -52,7 +52,7 @@ _N_FOLDS = 5
 _FEW_CLIPS = 20
 """Of a label: with fewer, the report says how little the estimate is worth."""
 
-_L2 = 0.03
+L2 = 0.03
 """Penalty on the squared weights of standardised columns, beside the mean log-loss per clip."""
 
 _STEPS = 400
@@ -313,7 +313,7 @@ def make_folds(y: Ints, speakers: Sequence[str | None], n_folds: int, seed: int)
     return [np.flatnonzero(fold == n) for n in range(n_folds)], False
 
 
-def fit_logistic_regression(x: Doubles, y: Ints, n_labels: int, l2: float = _L2) -> tuple[Doubles, Doubles]:
+def fit_logistic_regression(x: Doubles, y: Ints, n_labels: int, l2: float = L2) -> tuple[Doubles, Doubles]:
     """Fit a multinomial logistic regression in which every label counts the same.
 
     The columns are standardised; the weights that are returned are those of the columns as they are.

@@ -1,0 +1,101 @@
+"""The measurements of recipes/default.py on made-up states: corpora left out, confidence, own labels."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip("torch")
+sys.path.insert(0, str(Path(__file__).parents[2] / "recipes"))
+
+import default_calls  # noqa: E402
+import default_measure as measure  # noqa: E402
+from default_heads import Rows, join  # noqa: E402
+
+from emovox import audio  # noqa: E402
+from emovox.labels import EMOTIONS  # noqa: E402
+
+EVERY = (*measure.TRAINING, *measure.TESTED_ONLY)
+N_SPEAKERS, N_TAKES = 12, 8
+
+
+def make_rows(corpus: str, offset: float = 1.0) -> Rows:
+    """States whose mean depends on the label, moved by an offset of the corpus."""
+    rng = np.random.default_rng(EVERY.index(corpus))
+    moved = offset * rng.standard_normal(24)
+    directions = np.random.default_rng(99).standard_normal((len(EMOTIONS), 24))
+    labels = np.tile(np.repeat(np.arange(4), N_TAKES), N_SPEAKERS)
+    speakers = np.repeat([f"{corpus}-{n}" for n in range(N_SPEAKERS)], 4 * N_TAKES)
+    states = directions[labels] + moved + 1.5 * rng.standard_normal((len(labels), 24))
+    ids = np.array([f"{corpus}/{n}" for n in range(len(labels))])
+    pooled = states.reshape(len(labels), 2, 2, 6).astype(np.float32)
+    return Rows(pooled, ids, labels, speakers, np.array([corpus] * len(labels)))
+
+
+@pytest.fixture(scope="module")
+def states() -> measure.States:
+    rows = {corpus: make_rows(corpus) for corpus in EVERY}
+    return measure.States(Path(), Path(), rows, {"emodb": make_rows("emodb")}, rows)
+
+
+def options(**values: object) -> argparse.Namespace:
+    return argparse.Namespace(**({"what": "unseen", "which": None, "l2": [0.03], "draws": 3} | values))
+
+
+def test_corpora_left_out(states: measure.States) -> None:
+    found = measure.report_unseen(states, options())
+    assert set(found) == set(EVERY)
+    for one in found.values():
+        low, high = one["interval"]
+        assert low <= one["clips"][0] / 100 <= high
+        assert np.mean(list(one["recalls"].values())) == pytest.approx(one["clips"][0], abs=1)
+    gain = [one["clips"][20] - one["clips"][0] for one in found.values()]
+    assert np.mean(gain) > 1, "the offset of a corpus is what adapting removes"
+    half = measure.report_unseen(states, options(what="choose"))
+    assert all(one["speakers"] == N_SPEAKERS // 2 for one in half.values())
+
+
+def test_head_left_out_has_not_seen_the_corpus(states: measure.States) -> None:
+    changed = {corpus: rows for corpus, rows in states.train.items() if corpus != "nemo"}
+    other = measure.States(Path(), Path(), {**changed, "nemo": make_rows("nemo", 50.0)}, {}, states.test)
+    plain = measure.States(Path(), Path(), states.train, {}, states.test)
+    np.testing.assert_array_equal(other.leave_out("nemo").weight, plain.leave_out("nemo").weight)
+    some = plain.fit(measure.TRAINING, ["nemo-0"])
+    rows = join([rows for corpus, rows in plain.train.items() if corpus in measure.TRAINING])
+    assert np.abs(some.mean - rows.x.mean(0)).max() > 0
+
+
+def test_confidence_of_known_probabilities() -> None:
+    labels = np.array([0, 0, 1, 1])
+    probabilities = np.full((4, len(EMOTIONS)), 0.05 / 8)
+    probabilities[:, 0] = 0.95
+    found = measure.describe_confidence(labels, probabilities)
+    assert found == {"ece": 0.45, "confidence": 0.95, "right": 0.5, "sure": 4, "right when sure": 0.5}
+
+
+def test_own_labels_beat_the_corpus_left_out(states: measure.States) -> None:
+    other = make_rows("ased")
+    other.labels = (other.labels + 1) % 4  # what a corpus calls happy, the others call sad
+    states = measure.States(Path(), Path(), states.train, {}, {**states.test, "ased": other})
+    found = measure.report_finetune(states, options(which="ased"))["ased"]
+    assert found["20, L2 0.03"][0] > found["5, L2 0.03"][0] > found["raw"][0] + 20
+    mean, low, high = found["5, L2 0.03"]
+    assert low <= mean <= high
+
+
+def test_calls_know_their_labels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clips = [
+        default_calls.Clip(f"c/{n}", str(n), "c", "c-0", ("happy", "sad", "fear")[n % 3]) for n in range(36)
+    ]
+    monkeypatch.setattr(default_calls, "list_clips", lambda root, corpus: clips)
+    monkeypatch.setattr(audio, "read", lambda file: np.full(16_000, 0.1, np.float32))
+    ((x, truth),) = default_calls.make_calls(tmp_path, "c")
+    assert len(x) == 24 * 25_600
+    assert len(truth) == len(x) // 160
+    counts = np.bincount(truth + 1)
+    assert counts[0] == 24 * 60
+    assert counts[1 + EMOTIONS.index("happy")] == counts[1 + EMOTIONS.index("sad")] == 1200
