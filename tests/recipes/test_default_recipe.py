@@ -12,12 +12,12 @@ import pytest
 pytest.importorskip("torch")
 sys.path.insert(0, str(Path(__file__).parents[2] / "recipes"))
 
-import default_calls  # noqa: E402
-import default_measure as measure  # noqa: E402
-from default_heads import Rows, join  # noqa: E402
+import default_calls
+import default_measure as measure
+from default_heads import Rows, join
 
-from emovox import audio  # noqa: E402
-from emovox.labels import EMOTIONS  # noqa: E402
+from emovox import audio
+from emovox.labels import EMOTIONS
 
 EVERY = (*measure.TRAINING, *measure.TESTED_ONLY)
 N_SPEAKERS, N_TAKES = 12, 8
