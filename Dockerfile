@@ -7,7 +7,7 @@
 
 FROM python:3.11-slim AS build
 WORKDIR /source
-COPY pyproject.toml README.md LICENSE LICENSE-WEIGHTS.md ./
+COPY pyproject.toml hatch_build.py README.md LICENSE LICENSE-WEIGHTS.md ./
 COPY src src
 RUN pip wheel --no-cache-dir --no-deps --wheel-dir dist .
 

@@ -51,6 +51,12 @@ def test_load_by_name_and_path(
     assert registry.find("./default") == Path("default")
 
 
+def test_package_without_default(embedded: Path) -> None:
+    shutil.rmtree(embedded / "default")
+    assert registry.find() == registry.find("default") == embedded / "alpha"
+    assert [entry.name for entry in registry.models()] == ["alpha", "zeta"]
+
+
 @pytest.mark.parametrize("name", ["defualt", "nowhere/x", "a\0b", "", "~nobody-of-that-name/x"])
 def test_unknown_name_lists_models(embedded: Path, name: str) -> None:
     if not name:

@@ -12,7 +12,7 @@ from emovox.errors import BundleNotFoundError
 __all__ = ["DEFAULT", "EMBEDDED", "BundleEntry", "find", "models"]
 
 DEFAULT = "default"
-"""The model that is used when none is named."""
+"""The model that is used when none is named. A package built without it has another (`hatch_build.py`)."""
 
 _BUNDLE_OF_RUN = "bundle"
 _HUB = "hf://"
@@ -53,7 +53,10 @@ def find(name: str | os.PathLike[str] = DEFAULT) -> Path:
         from emovox.bundles.hub import fetch  # only these names need the Hub
 
         return fetch(name)
-    if isinstance(name, str) and name in _names():
+    known = _names()
+    if name == DEFAULT and known:
+        return EMBEDDED / known[0]
+    if isinstance(name, str) and name in known:
         return EMBEDDED / name
     try:
         path = Path(name).expanduser()
@@ -65,8 +68,9 @@ def find(name: str | os.PathLike[str] = DEFAULT) -> Path:
     except (OSError, RuntimeError, ValueError):  # a loop of links, no such home, a NUL in the name
         is_file = False
     what = "is a file, a bundle is a folder" if is_file else "is neither a known model nor a folder"
-    known = ", ".join(_names()) or "none"
-    raise BundleNotFoundError(f"{os.fspath(name)!r} {what}; models that come with emovox: {known}")
+    raise BundleNotFoundError(
+        f"{os.fspath(name)!r} {what}; models that come with emovox: {', '.join(known) or 'none'}"
+    )
 
 
 def _names() -> list[str]:
