@@ -21,7 +21,7 @@ from emovox.bundles.registry import DEFAULT
 from emovox.evaluation import metrics
 from emovox.labels import EMOTIONS
 from emovox.training.calibration import fit_temperature, log_softmax
-from emovox.training.finetune import fit_logistic_regression
+from emovox.training.finetune import fit_head
 
 FOUR = tuple(EMOTIONS.index(e) for e in ("neutral", "happy", "sad", "angry"))
 N_SOURCE = (3, 5, 10, 20, 50)
@@ -277,7 +277,7 @@ def report_finetune(states: States, options: argparse.Namespace) -> dict[str, An
             for n in (5, 20):
                 chosen = draw_clips(target, ~tested, n, rng)
                 for l2 in options.l2:
-                    weight, bias = fit_logistic_regression(x[chosen], target[chosen], len(names), l2)
+                    weight, bias = fit_head(x[chosen], target[chosen], name_labels(names), EMOTIONS, l2)
                     predicted = names[(x[tested] @ weight + bias).argmax(1)]
                     found[corpus][f"{n}, L2 {l2}"].append(score_uar(rows.labels[tested], predicted))
         found[corpus] = summarise_draws(found[corpus])
