@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from fractions import Fraction
 
 import numpy as np
@@ -27,13 +27,17 @@ def make_media(
     bursts: Sequence[tuple[float, float]],
     *,
     video: bool = False,
+    options: Mapping[str, str] | None = None,
 ) -> bytes:
-    """Bursts of a tone ``(start_s, duration_s)`` in a container; between them there are no packets."""
+    """Bursts of a tone ``(start_s, duration_s)`` in a container; between them there are no packets.
+
+    ``options`` are those of FFmpeg's muxer.
+    """
     import av
 
     file = io.BytesIO()
     rate = 48_000
-    with av.open(file, "w", format=container) as out:
+    with av.open(file, "w", format=container, options=dict(options or {})) as out:
         sound = out.add_stream(codec, rate=rate)
         sound.layout = "mono"
         picture = None
@@ -48,11 +52,13 @@ def make_media(
                 frame.pts = n
                 out.mux(picture.encode(frame))
             out.mux(picture.encode(None))
+        form = {"aac": "fltp", "ac3": "fltp", "flac": "s16"}.get(codec, "flt")
         for start_s, length_s in bursts:
             for at in range(0, round(length_s * rate), 960):
                 t = np.arange(at, at + 960) / rate
                 x = (0.5 * np.sin(2 * np.pi * 440 * t)).astype(np.float32)[np.newaxis]
-                form = "fltp" if codec == "aac" else "flt"
+                if form == "s16":
+                    x = np.round(x * 32767).astype(np.int16)
                 frame = av.AudioFrame.from_ndarray(x, format=form, layout="mono")
                 frame.sample_rate = rate
                 frame.pts = round(start_s * rate) + at

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import io
 import struct
-from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,96 +15,13 @@ import soundfile
 import emovox
 from emovox import audio
 from emovox.inference.recognizer import Recognizer
+from field_files import CASES, RATE, make_phase_inverted, noise, read_happy, sound_file
 from media_files import CONTAINERS, make_media
-
-CASES = Path(__file__).parents[1] / "cases"
-RATE = 16_000
 
 
 @pytest.fixture(scope="module")
 def model() -> Recognizer:
-    return emovox.load("fast")  # the labels below are those of this model
-
-
-def happy() -> np.ndarray:
-    """A synthetic voice of 2.774 s, ``(n,)`` int16."""
-    return soundfile.read(CASES / "happy.wav", dtype="int16")[0]
-
-
-def wav(x: np.ndarray, subtype: str = "PCM_16") -> bytes:
-    file = io.BytesIO()
-    soundfile.write(file, x, RATE, format="WAV", subtype=subtype)
-    return file.getvalue()
-
-
-def noise(seconds: float, level_db: float, seed: int = 3) -> np.ndarray:
-    x = np.random.default_rng(seed).standard_normal(round(seconds * RATE))
-    return np.round(x * 32768 * 10 ** (level_db / 20)).astype(np.int16)
-
-
-def data_size_0() -> bytes:
-    data = bytearray(wav(happy()))
-    data[40:44] = bytes(4)
-    return bytes(data)
-
-
-def muted_then_noise() -> bytes:
-    return wav(np.r_[happy(), np.zeros(24_000, np.int16), noise(6.0, -60)])
-
-
-def dc_offset_quiet() -> bytes:
-    quiet = happy().astype(np.float32) / 32768 * 10 ** (-80 / 20)
-    return wav(quiet + np.float32(0.2), "FLOAT")
-
-
-def dither() -> bytes:
-    return wav(np.random.default_rng(1).integers(-1, 2, 6 * RATE).astype(np.int16))
-
-
-def phase_inverted() -> bytes:
-    return wav(np.stack([happy(), -happy()], axis=1))
-
-
-def file_of(name: str) -> Callable[[], bytes]:
-    return (CASES / name).read_bytes
-
-
-@pytest.mark.parametrize(
-    ("make", "duration_s", "label", "starts", "warnings"),
-    [
-        pytest.param(file_of("call_dtx.amr"), 44.5, ..., [0, 12.8, 27.2, 40.0], (), id="amr-dtx"),
-        pytest.param(file_of("gap_10s.webm"), 19.78, ..., [1.23, 16.23], (), id="webm-gap"),
-        pytest.param(file_of("late_audio_6s.mp4"), 8.6, "neutral", [6.2], (), id="mp4-late"),
-        pytest.param(dither, 6.0, None, [], ("silence", "no_speech"), id="dither"),
-        pytest.param(muted_then_noise, 10.274, "angry", [0.24], (), id="mute-noise"),
-        pytest.param(dc_offset_quiet, 2.774, None, [], ("silence",), id="dc-offset"),
-        pytest.param(phase_inverted, 2.774, "angry", [0.24], ("phase",), id="phase-inverted"),
-        pytest.param(file_of("opus_rate_8000.opus"), 2.774, "angry", [0.24], (), id="opus-rate"),
-        pytest.param(data_size_0, 2.774, "angry", [0.24], (), id="data-size-0"),
-        pytest.param(file_of("unknown_length.flac"), 4.467, "neutral", [0.24], (), id="flac-length"),
-    ],
-)
-def test_field_recordings(
-    model: Recognizer,
-    make: Callable[[], bytes],
-    duration_s: float,
-    label: object,
-    starts: list[float],
-    warnings: tuple[str, ...],
-) -> None:
-    data = make()
-    if data[:4] not in (b"RIFF", b"fLaC", b"OggS"):
-        pytest.importorskip("av")
-    found = model.predict(data)
-    assert found.duration_s == pytest.approx(duration_s, abs=0.05)
-    assert found.quality is not None
-    assert found.quality.warnings == warnings
-    if label is not ...:
-        assert found.label == label
-    segments = list(model.timeline(data))
-    # Segments of one turn follow each other without a pause.
-    turns = [s.start_s for n, s in enumerate(segments) if not n or s.start_s > segments[n - 1].end_s + 0.3]
-    assert turns == pytest.approx(starts, abs=0.4)
+    return emovox.load("fast")
 
 
 @pytest.mark.parametrize("kind", [("FLAC", "PCM_16"), ("OGG", "OPUS"), ("OGG", "VORBIS"), ("MP3", None)])
@@ -112,7 +30,7 @@ def test_noise_after_a_mute_is_no_speech(
     model: Recognizer, kind: tuple[str, str | None], level_db: float
 ) -> None:
     file = io.BytesIO()
-    x = np.r_[happy(), np.zeros(24_000, np.int16), noise(6.0, level_db)]
+    x = np.r_[read_happy(), np.zeros(24_000, np.int16), noise(6.0, level_db)]
     soundfile.write(file, x, RATE, format=kind[0], subtype=kind[1])
     segments = list(model.timeline(file.getvalue()))
     assert len(segments) == 1
@@ -123,28 +41,28 @@ def test_joined_files_are_read_to_the_end() -> None:
     pytest.importorskip("av")
     for kind in ("MP3", "OGG"):
         file = io.BytesIO()
-        soundfile.write(file, happy(), RATE, format=kind)
+        soundfile.write(file, read_happy(), RATE, format=kind)
         x = audio.read(file.getvalue() * 2)
         assert len(x) / RATE == pytest.approx(2 * 2.774, abs=0.2)
 
 
 def test_phase_inverted_equals_channel_0(model: Recognizer) -> None:
-    inverted, one = model.predict(phase_inverted()), model.predict(wav(happy()))
+    inverted, one = model.predict(make_phase_inverted()), model.predict(sound_file(read_happy()))
     assert inverted.scores == one.scores
-    loud = np.stack([happy() // 4, -happy() // 2 * 2], axis=1)
-    mix = audio.read(wav(loud))
-    np.testing.assert_array_equal(mix, audio.read(wav(loud), channels="mix"))
+    loud = np.stack([read_happy() // 4, -read_happy() // 2 * 2], axis=1)
+    mix = audio.read(sound_file(loud))
+    np.testing.assert_array_equal(mix, audio.read(sound_file(loud), channels="mix"))
     stream = model.stream(sample_rate=RATE)
-    x = np.stack([happy(), -happy()], axis=1)
+    x = np.stack([read_happy(), -read_happy()], axis=1)
     pieces = [found for part in np.array_split(x, 7) for found in stream.push(part)] + stream.flush()
     other = model.stream(sample_rate=RATE)
-    assert pieces == other.push(happy()) + other.flush()
+    assert pieces == other.push(read_happy()) + other.flush()
 
 
 def test_normal_stereo_is_averaged() -> None:
-    left, right = happy(), np.roll(happy(), 4000)
+    left, right = read_happy(), np.roll(read_happy(), 4000)
     report = audio.ReadReport()
-    data = wav(np.stack([left, right], axis=1))
+    data = sound_file(np.stack([left, right], axis=1))
     mix = np.concatenate(list(audio.blocks(data, report=report)), axis=1)[0]
     np.testing.assert_allclose(mix, (left / 65536 + right / 65536), atol=1e-6)
     assert report.warnings == set()
@@ -177,16 +95,50 @@ def test_unknown_length_until_read(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("size", [0, 0xFFFFFFFF, 0x7FFFFFFF])
 def test_unfinished_wav_sizes(size: int) -> None:
-    data = bytearray(wav(happy()))
+    data = bytearray(sound_file(read_happy()))
     data[4:8] = data[40:44] = struct.pack("<I", size)
     report = audio.ReadReport()
     x = np.concatenate(list(audio.blocks(bytes(data), report=report)), axis=1)[0]
-    np.testing.assert_array_equal(x, audio.read(wav(happy())))
+    np.testing.assert_array_equal(x, audio.read(sound_file(read_happy())))
     assert report.warnings == set()
 
 
+@pytest.mark.parametrize(
+    ("kind", "patches"),
+    [
+        ("RIFX", {4: bytes(4), 40: bytes(4)}),
+        ("W64", {16: b"\xff" * 7 + b"\x7f", 96: b"\xff" * 7 + b"\x7f"}),
+        ("RF64", {20: bytes(24)}),
+        ("RF64", {20: b"\xff" * 24, 100: bytes(4)}),
+        ("AIFF", {4: bytes(4), 22: bytes(4), 42: bytes(4)}),
+        ("CAF", {4084: b"\xff" * 8}),
+        ("AU", {8: bytes(4)}),
+        ("AU", {8: b"\xff" * 4}),
+    ],
+)
+def test_unknown_sizes(kind: str, patches: dict[int, bytes]) -> None:
+    whole = sound_file(
+        read_happy(), "WAV" if kind == "RIFX" else kind, endian="BIG" if kind == "RIFX" else None
+    )
+    data = bytearray(whole)
+    for offset, patch in patches.items():
+        data[offset : offset + len(patch)] = patch
+    assert data != whole
+    report = audio.ReadReport()
+    x = np.concatenate(list(audio.blocks(bytes(data), report=report)), axis=1)[0]
+    np.testing.assert_array_equal(x, audio.read(whole))
+    assert report.warnings == set()
+    assert audio.probe(bytes(data)).duration_s == pytest.approx(2.774, abs=0.001)
+
+
+def test_rf64_without_its_sizes() -> None:
+    data = bytearray(sound_file(read_happy()))
+    data[:8], data[40:44] = b"RF64" + b"\xff" * 4, b"\xff" * 4
+    np.testing.assert_array_equal(audio.read(bytes(data)), audio.read(sound_file(read_happy())))
+
+
 def test_empty_wav_stays_empty() -> None:
-    data = wav(np.zeros(0, np.int16)) + b"LIST\x04\x00\x00\x00INFO"
+    data = sound_file(np.zeros(0, np.int16)) + b"LIST\x04\x00\x00\x00INFO"
     with pytest.raises(emovox.EmovoxError, match="holds no samples"):
         audio.read(data)
 
@@ -195,27 +147,53 @@ def test_empty_wav_stays_empty() -> None:
 @pytest.mark.parametrize("n_tags", [1, 2])
 def test_tags_before_the_header(kind: str, n_tags: int) -> None:
     file = io.BytesIO()
-    soundfile.write(file, happy(), RATE, format=kind)
+    soundfile.write(file, read_happy(), RATE, format=kind)
     tag = b"ID3\x04\x00\x00" + bytes([0, 0, 2, 10]) + bytes(266)
     x = audio.read(tag * n_tags + file.getvalue())
     np.testing.assert_allclose(x, audio.read(file.getvalue()), atol=1e-6)
 
 
 def test_bytes_before_riff() -> None:
-    data = b"\r\n--boundary\r\nContent-Type: audio/wav\r\n\r\n" + wav(happy())
-    np.testing.assert_array_equal(audio.read(data), audio.read(wav(happy())))
+    data = b"\r\n--boundary\r\nContent-Type: audio/wav\r\n\r\n" + sound_file(read_happy())
+    np.testing.assert_array_equal(audio.read(data), audio.read(sound_file(read_happy())))
 
 
-@pytest.mark.parametrize("kind", ["WAV", "FLAC", "OGG"])
-def test_truncated_files_warn(model: Recognizer, kind: str) -> None:
-    file = io.BytesIO()
-    soundfile.write(file, np.tile(happy(), 4), RATE, format=kind)
-    found = model.predict(file.getvalue()[: len(file.getvalue()) // 2])
-    assert found.quality is not None
-    assert {"truncated", "damaged"} & set(found.quality.warnings), found.quality.warnings
-    whole = model.predict(file.getvalue())
-    assert whole.quality is not None
-    assert whole.quality.warnings == ()
+@pytest.mark.parametrize(
+    "kind", ["WAV", "FLAC", "OGG", "MP3", "W64", "RF64", "AIFF", "AU", "CAF", "NIST", "IMA_ADPCM", "GSM610"]
+)
+def test_truncated_files_warn(kind: str) -> None:
+    if kind == "CAF":
+        pytest.importorskip("av")  # libsndfile does not open half of one
+    x = np.tile(read_happy(), 4)
+    data = sound_file(x, "WAV", kind) if kind in ("IMA_ADPCM", "GSM610") else sound_file(x, kind)
+    for half, expected in ((data[: len(data) // 2], True), (data, False)):
+        report = audio.ReadReport()
+        list(audio.blocks(half, report=report))
+        assert bool({"truncated", "damaged"} & report.warnings) == expected, report.warnings
+
+
+@pytest.mark.parametrize("start", [0, 36])  # a file, or a second chunk of data
+def test_unread_rest_warns(start: int) -> None:
+    pytest.importorskip("av")  # libsndfile refuses them
+    whole, report = sound_file(read_happy()), audio.ReadReport()
+    list(audio.blocks(whole + whole[start:], report=report))
+    assert report.warnings == {"truncated"}
+
+
+@pytest.mark.parametrize("damage", ["noise", "hole"])
+def test_sound_behind_damage_is_read(damage: str) -> None:
+    pytest.importorskip("av")
+    data = bytearray(sound_file(np.tile(read_happy(), 4), "FLAC"))
+    middle = len(data) // 2
+    if damage == "noise":
+        data[middle : middle + 400] = np.random.default_rng(0).bytes(400)
+    else:
+        del data[middle : middle + 3000]
+    report = audio.ReadReport()
+    x = np.concatenate(list(audio.blocks(bytes(data), report=report)), axis=1)[0]
+    assert len(x) == 4 * len(read_happy())
+    np.testing.assert_allclose(x[-RATE:], np.tile(read_happy(), 4)[-RATE:] / 32768, atol=1e-6)
+    assert report.warnings == {"damaged"}
 
 
 # --- containers with time stamps ---------------------------------------------------------------------
@@ -244,6 +222,64 @@ def test_late_sound_keeps_its_time(container: str, codec: str) -> None:
     x = audio.read(data)
     assert [start for start, _ in loud_spans(x)] == pytest.approx([3.0], abs=0.1)
     assert audio.probe(data).duration_s == pytest.approx(len(x) / RATE, abs=0.15)
+
+
+@pytest.mark.parametrize(
+    ("container", "codec", "options"),
+    [
+        ("mp4", "aac", {}),
+        ("mov", "aac", {}),
+        ("mp4", "libopus", {}),
+        ("matroska", "libopus", {}),
+        ("webm", "libopus", {"live": "1"}),
+    ],
+)
+def test_late_sound_without_picture(container: str, codec: str, options: dict[str, str]) -> None:
+    report = audio.ReadReport()
+    data = make_media(container, codec, [(3.0, 1.0)], options=options)
+    x = np.concatenate(list(audio.blocks(data, report=report)), axis=1)[0]
+    assert [start for start, _ in loud_spans(x)] == pytest.approx([3.0], abs=0.1)
+    assert audio.probe(data).duration_s in (None, pytest.approx(len(x) / RATE, abs=0.05))
+    assert report.warnings == set()
+
+
+@pytest.mark.parametrize(
+    ("container", "codec", "options"),
+    [
+        ("mp4", "aac", {"movflags": "frag_keyframe+empty_moov+default_base_moof"}),
+        ("mp4", "aac", {"movflags": "delay_moov+frag_every_frame"}),
+        ("mp4", "aac", {"use_editlist": "0"}),
+        ("3gp", "aac", {}),
+        ("flv", "aac", {}),
+        ("matroska", "flac", {}),
+        ("webm", "libopus", {"live": "1"}),
+        ("mpegts", "libopus", {}),
+        ("mpegts", "ac3", {}),
+    ],
+)
+def test_gaps_in_other_containers(container: str, codec: str, options: dict[str, str]) -> None:
+    x = audio.read(make_media(container, codec, [(0.0, 1.0), (7.0, 1.0)], options=options))
+    assert [start for start, _ in loud_spans(x)] == pytest.approx([0.0, 7.0], abs=0.08)
+
+
+def test_faults_are_not_called_damage(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An exception that is not PyAV's passes."""
+
+    class Packet:
+        pts = duration = None
+
+        def decode(self) -> Any:
+            raise TypeError("a fault")
+
+    decoder = audio.decoders.open_decoder(audio.source.open_reader(make_media("mp4", "aac", [(0.0, 1.0)])))
+    assert isinstance(decoder, audio.decoders.MediaDecoder)
+    track = decoder._container
+    decoder._container = SimpleNamespace(demux=lambda _: iter([Packet()]))
+    try:
+        with pytest.raises(TypeError, match="a fault"):
+            list(decoder._decode())
+    finally:
+        track.close()
 
 
 def test_gaps_are_bounded_by_max_s() -> None:
@@ -317,11 +353,11 @@ def test_pipes_have_timelines(model: Recognizer, tmp_path: Path) -> None:
 
     fifo = tmp_path / "pipe.wav"
     os.mkfifo(fifo)
-    writer = threading.Thread(target=lambda: fifo.write_bytes(wav(happy())))
+    writer = threading.Thread(target=lambda: fifo.write_bytes(sound_file(read_happy())))
     writer.start()
     rows = [row for row, _ in model.results(str(fifo), PredictOptions(timeline=True))]
     writer.join()
-    expected = [row for row, _ in model.results(wav(happy()), PredictOptions(timeline=True))]
+    expected = [row for row, _ in model.results(sound_file(read_happy()), PredictOptions(timeline=True))]
     assert [row.scores for row in rows] == [row.scores for row in expected]
     assert len(rows) == 1
 
@@ -330,6 +366,6 @@ def test_timeline_reports_warnings(tmp_path: Path, capsys: pytest.CaptureFixture
     from emovox.cli import main
 
     file = tmp_path / "cut.wav"
-    file.write_bytes(wav(happy())[:60_000])
+    file.write_bytes(sound_file(read_happy())[:60_000])
     assert main(["predict", "--timeline", "--format", "jsonl", str(file)]) == 0
     assert f"emovox: {file}: truncated" in capsys.readouterr().err

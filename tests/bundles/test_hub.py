@@ -278,8 +278,8 @@ def test_a_push_between_two_downloads_does_not_mix_commits(voice: Hub, files: di
     repo = voice.repos["someone/voice"]
     real = hub._download
 
-    def meanwhile(where: Any, file: str, revision: str | None, limit: int) -> Path:
-        path = real(where, file, revision, limit)
+    def meanwhile(*args: Any, **options: Any) -> Path:
+        path = real(*args, **options)
         repo.put("main", "2" * 40, files | {"model.onnx": b"another"})
         return path
 
@@ -375,6 +375,22 @@ def test_unreachable_hub_fails_at_once(voice: Hub, monkeypatch: pytest.MonkeyPat
         with pytest.raises(DownloadError, match="cannot be reached"):
             hub.fetch(NAME)
     assert time.monotonic() - started < 6
+
+
+def test_one_connection_is_tried_for_both_files(voice: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    hub.fetch(NAME)
+    tried = []
+
+    def refuse(address: Any, timeout: float) -> Any:
+        tried.append(timeout)
+        raise OSError
+
+    monkeypatch.setattr(hub.socket, "create_connection", refuse)
+    assert hub.fetch(NAME).name == COMMIT  # of the cache
+    assert len(tried) == 1
+    assert tried[0] < 1.5
+    with pytest.raises(DownloadError, match=r"cannot be reached \(no connection\)"):
+        hub.fetch("hf://someone/else")
 
 
 def test_a_cut_transfer_goes_on_or_fails_whole(voice: Hub, tiny_bundle: Path) -> None:

@@ -408,3 +408,11 @@ def test_a_real_server(
                 socket.recv(timeout=10)
             assert caught.value.rcvd is not None
             assert caught.value.rcvd.code == 1012
+
+
+@pytest.mark.parametrize("query", ["labels=happy&labels=sad", "rate=8000"])
+def test_options_in_the_address_are_refused(client: TestClient, query: str) -> None:
+    with client.websocket_connect(f"/v1/stream?{query}") as socket:
+        answer = socket.receive_json()
+    assert answer["error"]["code"] == "bad_argument"
+    assert "belong to its start message" in answer["error"]["message"]

@@ -5,8 +5,10 @@ A repair is a patch of the bytes that decoders see (`Reader.patch`, `Reader.skip
 
 from __future__ import annotations
 
+import re
 import struct
 from collections.abc import Iterator
+from typing import NamedTuple
 
 from emovox.audio.source import Reader
 
@@ -26,8 +28,12 @@ def repair_header(reader: Reader) -> None:
     """Patch the header of a recording, if it needs that; the position is at the start afterwards."""
     _skip_tags(reader)
     head = reader.head(64)
-    if head[:4] in (b"RIFF", b"RF64") and head[8:12] == b"WAVE":
+    if head[:4] in (b"RIFF", b"RF64", b"RIFX") and head[8:12] == b"WAVE":
         _repair_wav(reader)
+    elif head[:4] == b"riff":
+        _repair_w64(reader)
+    elif head[:4] == b".snd" and head[8:12] == bytes(4):
+        reader.patch(8, b"\xff" * 4)  # the length is not known
     elif head[:4] == b"OggS" and b"OpusHead" in head:
         _repair_opus(reader, head)
     reader.seek(0)
@@ -58,58 +64,136 @@ def _skip_tags(reader: Reader) -> None:
 _KNOWN_STARTS = (b"RIFF", b"RF64", b"RIFX", b"OggS", b"fLaC", b"FORM", b"caff", b"\x1aE\xdf\xa3", b"#!AM")
 
 
-def _riff_chunks(reader: Reader) -> Iterator[tuple[bytes, int, int]]:
-    """Yield id, offset of the content, and size of the chunks of a RIFF file."""
-    offset = 12
-    while offset + 8 <= reader.size:
+class _Layout(NamedTuple):
+    """How a container stores its chunks."""
+
+    start: int
+    """Offset of the first chunk."""
+    name_bytes: int
+    size: struct.Struct
+    align: int
+    counts_head: bool
+    """Whether a size includes the name and itself."""
+
+
+_LAYOUTS = {
+    b"RIFF": _Layout(12, 4, struct.Struct("<I"), 2, False),
+    b"RF64": _Layout(12, 4, struct.Struct("<I"), 2, False),
+    b"RIFX": _Layout(12, 4, struct.Struct(">I"), 2, False),
+    b"FORM": _Layout(12, 4, struct.Struct(">I"), 2, False),
+    b"caff": _Layout(8, 4, struct.Struct(">q"), 1, False),
+    b"riff": _Layout(40, 16, struct.Struct("<Q"), 8, True),  # Sony Wave64
+}
+_DATA_CHUNKS = (b"data", b"SSND")
+# Sizes in AU, CAF and Wave64 of a length that was not known when the header was written.
+_UNKNOWN_SIZES_64 = (-1, 0, (1 << 64) - 1, (1 << 63) - 1)
+
+
+def _chunks(reader: Reader) -> Iterator[tuple[bytes, int, int]]:
+    """Yield the first four bytes of the name, the offset of the content, and the size of each chunk."""
+    layout = _LAYOUTS[reader.head(4)]
+    offset, n_head = layout.start, layout.name_bytes + layout.size.size
+    while offset + n_head <= reader.size:
         reader.seek(offset)
-        head = reader.read(8)
-        if len(head) < 8:
+        head = reader.read(n_head)
+        if len(head) < n_head:
             return
-        (size,) = struct.unpack("<I", head[4:])
-        yield head[:4], offset + 8, size
-        offset += 8 + size + size % 2
+        (size,) = layout.size.unpack(head[layout.name_bytes :])
+        if layout.counts_head:
+            size -= n_head
+        yield head[:4], offset + n_head, size
+        if size < 0:
+            return
+        offset += n_head + size
+        offset += -offset % layout.align
 
 
 def _repair_wav(reader: Reader) -> None:
     """Give the data chunk of a WAV that was never finalised the size of the rest of the file."""
-    for name, start, size in _riff_chunks(reader):
+    size_of = _LAYOUTS[reader.head(4)].size
+    ds64 = None
+    for name, start, size in _chunks(reader):
+        if name == b"ds64":
+            ds64 = start
         if name != b"data":
             continue
         rest = reader.size - start
-        is_rf64 = reader.head(4) == b"RF64" and size == 0xFFFFFFFF  # the size is in the ds64 chunk
-        if size in _UNKNOWN_SIZES and size != rest and not is_rf64:
+        if reader.head(4) == b"RF64" and ds64 is not None and size in (0, 0xFFFFFFFF):
+            reader.seek(ds64 + 8)
+            (stated,) = struct.unpack("<Q", reader.read(8).ljust(8, b"\0"))
+            if stated in _UNKNOWN_SIZES_64 and rest:
+                reader.patch(ds64, struct.pack("<QQ", reader.size - 8, rest))
+                reader.patch(start - 4, struct.pack("<I", 0xFFFFFFFF))
+        elif size in _UNKNOWN_SIZES and size != rest:
             if size == 0 and _ends_in_chunks(reader, start):
                 return  # a finalised file without samples
-            reader.patch(start - 4, struct.pack("<I", min(rest, 0xFFFFFFFF - 64)))
-            reader.patch(4, struct.pack("<I", min(reader.size - 8, 0xFFFFFFFF - 8)))
+            if reader.head(4) == b"RF64":  # without the chunk that has its sizes
+                reader.patch(0, b"RIFF")
+            reader.patch(start - 4, size_of.pack(min(rest, 0xFFFFFFFF - 64)))
+            reader.patch(4, size_of.pack(min(reader.size - 8, 0xFFFFFFFF - 8)))
         return
 
 
 def _ends_in_chunks(reader: Reader, offset: int) -> bool:
     """Whether the rest of a RIFF file is nothing but chunks, up to its very end."""
+    size_of = _LAYOUTS[reader.head(4)].size
     while offset + 8 <= reader.size:
         reader.seek(offset)
         head = reader.read(8)
         if not head[:4].isascii() or not head[:4].decode("ascii").isprintable():
             return False
-        offset += 8 + struct.unpack("<I", head[4:])[0]
+        offset += 8 + size_of.unpack(head[4:])[0]
         offset += offset % 2
     return offset in (reader.size, reader.size + 1)
 
 
+def _repair_w64(reader: Reader) -> None:
+    """Let the data chunk of a Wave64 end with the file where its size is unknown."""
+    for name, start, size in _chunks(reader):
+        if name == b"data":
+            if size + 24 in _UNKNOWN_SIZES_64 and reader.size > start:
+                reader.patch(start - 8, struct.pack("<Q", reader.size - start + 24))
+            return
+
+
 def is_truncated(reader: Reader) -> bool:
-    """Whether a WAV has less data than its header says, or an Ogg file ends within a page."""
+    """Whether a file has less sound than its header says, or more behind the part that decoders read."""
     head = reader.head(12)
     if head[:4] == b"OggS":
         *_, (page, end) = _ogg_pages(reader)
         return end > reader.size or len(page) < 27
-    if head[:4] != b"RIFF" or head[8:] != b"WAVE":
+    if head[:4] == b".snd" and len(head) == 12:
+        offset, size = struct.unpack(">II", head[4:])
+        return size not in _UNKNOWN_SIZES and offset + size > reader.size
+    if head[:7] == b"NIST_1A":
+        return _is_sphere_truncated(reader)
+    if head[:4] not in _LAYOUTS:
         return False
-    for name, start, size in _riff_chunks(reader):
-        if name == b"data":
-            return start + size > reader.size
+    data_size, n_data, end = None, 0, 0
+    for name, start, size in _chunks(reader):
+        if name == b"ds64":
+            reader.seek(start + 8)
+            (data_size,) = struct.unpack("<Q", reader.read(8).ljust(8, b"\0"))
+        elif name in _DATA_CHUNKS:
+            stated = data_size if data_size is not None and size == 0xFFFFFFFF else size
+            if n_data or (
+                stated not in (*_UNKNOWN_SIZES, *_UNKNOWN_SIZES_64) and start + stated > reader.size
+            ):
+                return True
+            n_data, end = 1, start + stated
+        elif n_data and name in _LAYOUTS and start - 8 in (end, end + end % 2):
+            return True  # a file appended to another
     return False
+
+
+def _is_sphere_truncated(reader: Reader) -> bool:
+    header = reader.head(1 << 14)
+    fields = dict(re.findall(rb"(\w+) -i (\d{1,15})\s", header.partition(b"end_head")[0]))
+    n_head = header[8:16].strip()
+    sizes = [int(fields.get(name, b"0")) for name in (b"sample_count", b"channel_count", b"sample_n_bytes")]
+    # Compressed ones (shorten) are smaller than their samples.
+    is_plain = b"shorten" not in header and n_head.isdigit()
+    return is_plain and int(n_head) + sizes[0] * sizes[1] * sizes[2] > reader.size
 
 
 def mp3_continues(reader: Reader) -> bool:

@@ -11,7 +11,7 @@ without any samples is an error.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import closing, suppress
 from typing import Any, Protocol
 
 import numpy as np
@@ -111,7 +111,7 @@ class SoundfileDecoder:
     def __init__(self, reader: Reader) -> None:
         """Raises soundfile.LibsndfileError when libsndfile does not know the bytes."""
         self._reader = reader
-        self.warnings: set[str] = {"truncated"} if is_truncated(reader) else set()
+        self.warnings: set[str] = set()
         reader.seek(0)
         self._file = _Forward(reader)
         if self._file.format not in _SOUNDFILE_FORMATS:
@@ -133,6 +133,7 @@ class SoundfileDecoder:
                 if not done:
                     raise _undecodable(self._reader, str(error)) from error
                 self.warnings.add("damaged")
+                yield from self._read_behind(done)
                 return
             if not len(x):
                 if self.duration_s is not None and done / self.sample_rate < self.duration_s - _MAX_MISSING_S:
@@ -140,6 +141,16 @@ class SoundfileDecoder:
                 return
             yield to_float32(x, self.sample_rate, done)
             done += len(x)
+
+    def _read_behind(self, done: int) -> Iterator[Floats]:
+        """What PyAV, where it is installed, decodes behind the first ``done`` samples and the damage."""
+        with suppress(AudioDecodeError, MissingExtraError):
+            whole = MediaDecoder(self._reader)
+            with closing(whole):
+                if (whole.sample_rate, whole.n_channels) == (self.sample_rate, self.n_channels):
+                    for x in whole.frames():
+                        yield from [x[done:]] if done < len(x) else []
+                        done = max(0, done - len(x))
 
     def close(self) -> None:
         """Close the file."""
@@ -155,6 +166,7 @@ class MediaDecoder:
             import av
         except ImportError:
             raise MissingExtraError(f"reading {kind} files", "media") from None
+        self._error: type[Exception] = av.error.FFmpegError  # what damage raises
         self._reader = reader
         reader.seek(0)
         options = {"format_whitelist": _MEDIA_FORMATS, "protocol_whitelist": "none"}
@@ -179,6 +191,8 @@ class MediaDecoder:
                 f"{self._reader.label}: it has no sound track; give a recording with sound"
             )
         self._track = next((track for track in tracks if _is_default(track)), tracks[0])
+        if self._track.codec_context is None:
+            raise _undecodable(self._reader, "the coding of its sound track is not known")
         self.warnings: set[str] = set()
         self._decoded = self._decode()
         self._first = next(self._decoded, None)
@@ -186,8 +200,8 @@ class MediaDecoder:
             raise _undecodable(self._reader, "its sound track holds no samples")
         # The frames decide: the header of HE-AAC names half the rate and one channel too few.
         self.sample_rate, self.n_channels = self._first.sample_rate, self._first.layout.nb_channels
-        codec = self._track.codec_context
-        self.format = f"{self._container.format.name.split(',')[0]}/{codec.name if codec else 'unknown'}"
+        codec = self._track.codec_context.name
+        self.format = f"{self._container.format.name.split(',')[0]}/{codec}"
         self._is_own_length = True
         self.duration_s = self._header_duration_s()
 
@@ -204,26 +218,28 @@ class MediaDecoder:
             return None
         if len(self._container.streams) > 1:
             self._is_own_length = False  # a video may be longer than its sound
-        end_s = (self._container.duration + (self._container.start_time or 0)) / 1e6
-        return float(end_s - self._origin_s())
+        # Matroska's duration ends there, others' are from the first time stamp on.
+        is_matroska = self._container.format.name.startswith("matroska")
+        first_s = 0.0 if is_matroska else (self._container.start_time or 0) / 1e6
+        return max(0.0, first_s + self._container.duration / 1e6 - self._origin_s()) or None
 
     def _decode(self) -> Iterator[Any]:
         """Audio frames, stepping over damaged packets; a gap in their time stamps remains."""
-        codec = self._track.codec_context.name if self._track.codec_context else ""
+        codec = self._track.codec_context.name
         n_bad = 0  # in a row
         self._undecoded_s: float | None = None  # end of the packets since the last frame
         packets = self._container.demux(self._track)
         while n_bad < _MAX_BAD_PACKETS:
             try:
                 packet = next(packets, None)
-            except Exception:  # the container itself breaks off here
+            except self._error:  # the container itself breaks off here
                 self.warnings.add("truncated")
                 return
             if packet is None:
                 return
             try:
                 frames = packet.decode()
-            except Exception:
+            except self._error:
                 if packet.pts is not None and packet.duration:
                     self._undecoded_s = float((packet.pts + packet.duration) * packet.time_base)
                 head = bytes(packet)[:1]
@@ -281,13 +297,11 @@ class MediaDecoder:
         """
         start_s = (self._container.start_time or 0) / 1e6
         counts_from_zero = self._container.format.name.split(",")[0] in ("mov", "matroska")
-        if counts_from_zero and 0 <= start_s <= (self._container.duration or 0) / 1e6:
-            return 0.0
-        return start_s
+        return 0.0 if counts_from_zero and 0 <= start_s <= _MAX_GAP_S else start_s
 
     def _is_possible(self, gap_s: float, done_s: float) -> bool:
         """Whether a gap can be believed; damaged time stamps may be anywhere."""
-        if self.duration_s is None:
+        if self.duration_s is None or not done_s:  # programs differ on whether a late start counts
             return gap_s <= _MAX_GAP_S
         return done_s + gap_s <= self.duration_s + 1.0
 
@@ -300,7 +314,7 @@ class MediaDecoder:
         try:
             x: NDArray[Any] = frame.to_ndarray()  # (n_channels, n) when planar, else (1, n * n_channels)
             return frames_first(x.T if frame.format.is_planar else x.reshape(-1, self.n_channels))
-        except Exception as error:  # a sample format without a numpy type, such as 64-bit integers
+        except ValueError as error:  # a sample format without a numpy type, such as 64-bit integers
             raise _undecodable(self._reader, str(error)) from error
 
     def close(self) -> None:
@@ -357,16 +371,18 @@ def _open_by_content(reader: Reader) -> Decoder:
     if has_gaps or has_more:
         with suppress(AudioDecodeError, MissingExtraError):
             return MediaDecoder(reader)
+    has_more = has_more or is_truncated(reader)
+    sound: Decoder
     try:
         sound = SoundfileDecoder(reader)
-        sound.warnings |= ({"time_stamps"} if has_gaps else set()) | ({"truncated"} if has_more else set())
-        return sound
     except (soundfile.SoundFileError, ValueError, TypeError, OverflowError) as error:
         reason = getattr(error, "error_string", str(error))
-    try:
-        return MediaDecoder(reader)
-    except MissingExtraError:
-        raise _undecodable(reader, reason) from None
+        try:
+            sound = MediaDecoder(reader)
+        except MissingExtraError:
+            raise _undecodable(reader, reason) from None
+    sound.warnings |= ({"time_stamps"} if has_gaps else set()) | ({"truncated"} if has_more else set())
+    return sound
 
 
 def open_decoder(reader: Reader) -> Decoder:

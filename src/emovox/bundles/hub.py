@@ -18,9 +18,10 @@ import os
 import re
 import socket
 import threading
+import time
 import urllib.parse
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -47,7 +48,7 @@ _PART = r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}"
 _REVISION = r"[A-Za-z0-9][A-Za-z0-9._/-]{0,199}"
 _YES = ("1", "on", "true", "yes")
 
-_CONNECT_S = 1.5
+_CONNECT_S = 1.2
 """Seconds to wait for a connection to the Hub."""
 
 
@@ -102,9 +103,13 @@ def fetch(name: str) -> Path:
     """
     where = parse_address(name)
     _require_hub()
-    spec = _download(where, SPEC_FILE, where.revision, MAX_SPEC_BYTES)
+    can_connect = _connect(os.environ.get("HF_ENDPOINT") or "https://huggingface.co")
+    from huggingface_hub import hf_hub_download  # noqa: F401 (loads while the connection is made)
+
+    local = is_offline() or not can_connect()
+    spec = _download(where, SPEC_FILE, where.revision, MAX_SPEC_BYTES, local=local)
     # The model of the same commit: a push between two downloads must not mix them.
-    _download(where, MODEL_FILE, spec.parent.name, MAX_MODEL_BYTES)
+    _download(where, MODEL_FILE, spec.parent.name, MAX_MODEL_BYTES, local=local)
     _verify(where, spec.parent)
     return spec.parent
 
@@ -175,12 +180,10 @@ def _token() -> str | None:
     return os.environ.get("HF_TOKEN", "").strip() or None
 
 
-def _download(where: Address, file: str, revision: str | None, limit: int) -> Path:
-    """Return a file in the cache, downloaded when the Hub can be reached and has a newer one."""
+def _download(where: Address, file: str, revision: str | None, limit: int, *, local: bool) -> Path:
+    """Return a file in the cache, downloaded unless ``local`` when the Hub has a newer one."""
     from huggingface_hub import hf_hub_download
 
-    offline = is_offline()
-    reachable = offline or _can_reach(os.environ.get("HF_ENDPOINT") or "https://huggingface.co")
     options: dict[str, Any] = {
         "repo_id": where.repo,
         "filename": file,
@@ -188,12 +191,12 @@ def _download(where: Address, file: str, revision: str | None, limit: int) -> Pa
         "token": _token() or False,  # False: not even one that is stored on this machine
         "endpoint": os.environ.get("HF_ENDPOINT") or None,
         "cache_dir": os.environ.get("HF_HUB_CACHE") or None,
-        "local_files_only": offline or not reachable,
+        "local_files_only": local,
         "library_name": "emovox",
         "library_version": emovox.__version__,
     }
     try:
-        if not options["local_files_only"]:
+        if not local:
             _check_size(where, file, hf_hub_download(**options, dry_run=True).file_size, limit)
         return Path(hf_hub_download(**options))
     except EmovoxError:
@@ -201,14 +204,18 @@ def _download(where: Address, file: str, revision: str | None, limit: int) -> Pa
     # The errors of its HTTP library, which has changed twice, share no base with its own.
     # Not "from error": what these print may quote the header that holds the token.
     except Exception as error:
-        raise _explain_download(error, where, file, offline=offline) from None
+        raise _explain_download(error, where, file, offline=is_offline()) from None
 
 
-def _can_reach(endpoint: str) -> bool:
-    """Try to connect within two seconds: Hugging Face's library retries for half a minute."""
+def _connect(endpoint: str) -> Callable[[], bool]:
+    """Begin to connect, since Hugging Face's library retries for half a minute.
+
+    Returns:
+        A function that waits for the connection, up to ``_CONNECT_S`` from now; whether there is one.
+    """
     url = urllib.parse.urlsplit(endpoint)
-    if url.hostname is None or urllib.request.getproxies():  # a proxy connects in our place
-        return True
+    if is_offline() or url.hostname is None or urllib.request.getproxies():  # a proxy connects in our place
+        return lambda: True
     address = url.hostname, url.port or (80 if url.scheme == "http" else 443)
     connected = threading.Event()
 
@@ -219,8 +226,13 @@ def _can_reach(endpoint: str) -> bool:
     # In a thread, since the look-up of the name has no time limit.
     thread = threading.Thread(target=connect, daemon=True)
     thread.start()
-    thread.join(_CONNECT_S)
-    return connected.is_set()
+    deadline_s = time.monotonic() + _CONNECT_S
+
+    def wait() -> bool:
+        thread.join(max(0.0, deadline_s - time.monotonic()))
+        return connected.is_set()
+
+    return wait
 
 
 def _check_size(where: Address, file: str, size: int | None, limit: int) -> None:
@@ -302,7 +314,11 @@ def _sentence(error: Exception) -> str:
     cause = error.__cause__
     if isinstance(error, hub.LocalEntryNotFoundError):
         inner = getattr(getattr(cause, "response", None), "status_code", None)
-        cause_text = f"it answers {inner}" if inner else type(cause or error).__name__
+        if inner is not None:
+            cause_text = f"it answers {inner}"
+        else:  # without a connection, the library is not asked to make one
+            no_connection = isinstance(cause or error, hub.LocalEntryNotFoundError)
+            cause_text = "no connection" if no_connection else type(cause).__name__
         return f"the Hub cannot be reached ({cause_text}), and nothing is in the cache; try again later"
     return f"{type(error).__name__}: {_without_token(' '.join(str(error).split())[:200])}"
 

@@ -156,7 +156,12 @@ async def _sort_parts(parts: list[tuple[str, UploadFile | str]], max_files: int)
     files, profiles = [], []
     for name, part in parts:
         if name not in _PARTS:
-            raise Refusal(400, "bad_form", f"a part is named {name[:80]!r}; expected 'file' or 'profile'")
+            raise Refusal(
+                400,
+                "bad_form",
+                f"a part is named {name[:80]!r}; expected 'file' or 'profile', and options such as labels in "
+                "the query of the address",
+            )
         if name == "profile":
             profiles.append(await _read_text(part))
         elif isinstance(part, str):

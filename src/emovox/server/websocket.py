@@ -136,6 +136,13 @@ class _Connection:
         try:
             host = self._socket.client.host if self._socket.client else None
             self._state.rate.take(identify_client(host))
+            if self._socket.query_params:  # ignored, they would be taken for granted
+                raise Refusal(
+                    400,
+                    "bad_argument",
+                    f"the address has {', '.join(self._socket.query_params)[:80]!r}; options of a live "
+                    "session belong to its start message",
+                )
             while self._session.state is not SessionState.CLOSED:
                 work, is_last = await self._receive(), False
                 while not is_last:

@@ -32,10 +32,10 @@ COLUMN_NAMES: Mapping[str, tuple[str, ...]] = {
     "language": ("language", "lang", "locale"),
     "text": ("text", "text_id", "sentence", "transcript", "transcription", "statement"),
     "intensity": ("intensity", "emotional_intensity"),
-    "start": ("start", "start_s", "start_time", "begin", "begin_s", "onset", "start_ms"),
-    "end": ("end", "end_s", "end_time", "stop", "end_ms"),
+    "start": ("start", "start_s", "start_time", "begin", "begin_s", "onset", "xmin", "tmin", "start_ms"),
+    "end": ("end", "end_s", "end_time", "stop", "xmax", "tmax", "end_ms"),
     "offset": ("offset", "offset_s", "offset_ms"),
-    "duration": ("duration", "dur", "duration_s", "dur_s", "length", "length_s", "duration_ms"),
+    "duration": ("duration", "dur", "duration_s", "dur_s", "length", "len", "length_s", "duration_ms"),
     "corpus": ("corpus", "dataset", "database"),
     "part": ("part", "split", "set", "subset", "partition", "split_set"),
 }
@@ -43,6 +43,12 @@ COLUMN_NAMES: Mapping[str, tuple[str, ...]] = {
 
 _WHOLE = frozenset({"id", "corpus", "speaker", "emotion", "original"})
 """Columns by which a table is known to be one of ours."""
+
+_SECONDS = frozenset({"s", "sec", "secs", "second", "seconds", "ss", "mm", "hh"})
+_MILLISECONDS = frozenset({"ms", "msec", "msecs", "millisecond", "milliseconds"})
+_COUNTS = frozenset({"sample", "samples", "frame", "frames"})
+# Words in names of columns of time that say nothing of their own, as in `segment_start_time`.
+_FILLERS = frozenset({"time", "times", "timestamp", "seg", "segment", "utt", "utterance", "clip", "in", "at"})
 
 _TIMEDELTA = re.compile(r"(?:(\d+) days? ?\+?)?(?:(\d+):)?(\d+):(\d\d(?:[.,]\d+)?)", re.ASCII)
 _DECIMAL_COMMA = re.compile(r"-?\d+,\d+", re.ASCII)
@@ -73,6 +79,9 @@ def span_columns(names: Iterable[str]) -> dict[str, str]:
     """
     plain = _by_plain_name(names)
     found = {field: _find(plain, field) for field in ("start", "end", "offset", "duration")}
+    for name in plain.values():
+        if (time := _parse_time_name(name)) and found[time[0]] is None:
+            found[time[0]] = name
     if found["offset"] is not None:
         if found["start"] is None:
             found["start"] = found["offset"]
@@ -81,6 +90,22 @@ def span_columns(names: Iterable[str]) -> dict[str, str]:
     if found["start"] is None or found["end"] is not None:
         found["duration"] = None
     return {field: name for field in ("start", "end", "duration") if (name := found[field]) is not None}
+
+
+def _parse_time_name(name: str) -> tuple[str, str] | None:
+    """The field that a column of times gives, and its unit: ``s``, ``ms`` or ``samples``.
+
+    >>> [_parse_time_name(name) for name in ("Begin Time - hh:mm:ss.ms", "StartTime (ms)", "end_sample", "n")]
+    [('start', 's'), ('start', 'ms'), ('end', 'samples'), None]
+    """
+    words = re.findall("[a-z]+", re.sub("(?<=[a-z])(?=[A-Z])", " ", name).lower())
+    units = {word for word in words if word in _SECONDS | _MILLISECONDS | _COUNTS}
+    rest = [word for word in words if word not in units | _FILLERS]
+    fields = ("start", "end", "offset", "duration")
+    field = next((field for field in fields if len(rest) == 1 and rest[0] in COLUMN_NAMES[field]), None)
+    if field is None:
+        return None
+    return field, "samples" if units & _COUNTS else "ms" if units and units <= _MILLISECONDS else "s"
 
 
 def read_span(columns: Mapping[str, str], cells: Mapping[str, str]) -> tuple[float | None, float | None]:
@@ -93,7 +118,10 @@ def read_span(columns: Mapping[str, str], cells: Mapping[str, str]) -> tuple[flo
     for field, column in columns.items():
         text = cells.get(column, "").strip()
         if text.lower() not in ("", "nan", "none", "null", "<na>", "nat"):
-            times[field] = parse_seconds(text) / (1000 if column.strip().lower().endswith("ms") else 1)
+            _, unit = _parse_time_name(column) or ("", "s")
+            if unit == "samples":
+                raise ValueError(f"{column!r} counts samples; expected seconds, as 'start' and 'end'")
+            times[field] = parse_seconds(text) / (1000 if unit == "ms" else 1)
     start, end = times.get("start"), times.get("end")
     if "duration" in times:
         end = round((start or 0.0) + times["duration"], 9)
