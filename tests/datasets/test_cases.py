@@ -16,7 +16,9 @@ from hypothesis import strategies as st
 from emovox.datasets import Dataset, Manifest, Utterance
 from emovox.datasets.formats import guess, read, write
 from emovox.datasets.protocols import make_splits
+from emovox.datasets.statistics import measure_clips
 from emovox.errors import ManifestError
+from emovox.features.extraction import list_clips, read_clips
 
 CASES = Path(__file__).parents[1] / "cases"
 
@@ -104,6 +106,23 @@ def test_overlapping_spans_are_reported(place: Callable[[str], Path], tmp_path: 
     assert [where for where, _ in report.overlapping] == ["line 3"]
     assert "line 3 overlaps line 2 (wav/b.wav)" in "\n".join(report.lines())
     assert not report.ok
+
+
+def test_spans_outside_of_the_recording(tmp_path: Path) -> None:
+    """A span may end a second after its recording; more, as of milliseconds, is an error."""
+    (tmp_path / "a.wav").write_bytes((CASES / "happy.wav").read_bytes())
+    (tmp_path / "t.csv").write_text(
+        "file,emotion,start,end\na.wav,sad,1,3.5\na.wav,sad,0,2500\na.wav,sad,5,6\na.wav,sad,1,2\n"
+    )
+    manifest, _ = read(tmp_path / "t.csv")
+    measured, failed = measure_clips(manifest)
+    assert [round(found.duration_s, 2) for found in measured.values()] == [1.77, 1.0]
+    assert [reason.partition(": ")[2].partition(";")[0] for reason in failed.values()] == [
+        "the span from 0 s to 2500 s ends after the recording, which lasts 2.77419 s",
+        "no sound from 5 s to 6 s",
+    ]
+    clips = list(read_clips(list_clips(manifest)))
+    assert [clip.error for clip in clips] == [None, *failed.values(), None]
 
 
 # --------------------------------------------------------------------------------------- Unicode

@@ -5,6 +5,7 @@ format of a file is decided by its content, never by its name::
 
     read(source)                   the whole recording: (n,), or (c, n) with channels="each"
     blocks(source)                 the same samples in blocks, in bounded memory
+    span_blocks(source, 1.0, 2.5)  a span of a recording, mono
     probe(source)                  duration, rate, channels and format, without decoding all of it
     validate(x, sample_rate)       check an array, and convert it to float32
     Resampler(rate_in)             sound that arrives in chunks; chunked = whole to the last sample
@@ -26,6 +27,7 @@ from emovox.audio.io import (
     parse_channels,
     probe,
     read,
+    span_blocks,
 )
 from emovox.audio.level import LevelMeter, is_silent, measure_quality
 from emovox.audio.mixing import ChannelMixer
@@ -55,5 +57,6 @@ __all__ = [
     "parse_channels",
     "probe",
     "read",
+    "span_blocks",
     "validate",
 ]

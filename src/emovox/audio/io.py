@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -28,6 +29,7 @@ __all__ = [
     "parse_channels",
     "probe",
     "read",
+    "span_blocks",
 ]
 
 AUDIO_SUFFIXES: frozenset[str] = frozenset(
@@ -58,6 +60,9 @@ opened whatever its suffix."""
 
 _MAX_SAMPLES_PER_S = 2 * 192_000
 """Bound of the samples of a recording whose length is bounded: 8 channels at 48 kHz, say."""
+
+# A span may end so much after its recording: durations of tables are rounded, and those of codecs are longer.
+_MAX_BEYOND_S = 1.0
 
 Channels: TypeAlias = str | int
 """``"mix"`` = the mean of all channels, ``"each"`` = each on its own, or the number of one, from 0."""
@@ -140,6 +145,44 @@ def blocks(
     if max_s is not None and not max_s > 0:
         raise AudioValueError(f"max_s is {max_s!r}; expected seconds, more than 0, or None")
     return _blocks(source, sample_rate, wanted, round(block_s * SAMPLE_RATE), max_s, report or ReadReport())
+
+
+def span_blocks(source: Source, start_s: float | None = None, end_s: float | None = None) -> Iterator[Floats]:
+    """Read a span of a recording, the mean of its channels; the rest is not kept in memory.
+
+    Args:
+        source: as of `read`, but no array.
+        start_s: seconds; ``None``: from its beginning.
+        end_s: seconds; ``None``: to its end.
+
+    Yields:
+        ``(n,)`` float32 in [-1, 1] at 16 kHz.
+
+    Raises:
+        AudioError: as `read`; or the span begins, or ends by more than a second, after the recording.
+    """
+    first = round((start_s or 0.0) * SAMPLE_RATE)
+    end = None if end_s is None else round(end_s * SAMPLE_RATE)
+    position, n_yielded = 0, 0
+    for block in blocks(source):
+        part = block[0][max(0, first - position) : None if end is None else max(0, end - position)]
+        position += block.shape[1]
+        if part.size:
+            n_yielded += part.size
+            yield part
+        if end is not None and position >= end:
+            return
+    label = source if isinstance(source, (str, os.PathLike)) else "recording"
+    until = "its end" if end_s is None else f"{end_s:g} s"
+    if not n_yielded:
+        raise AudioValueError(
+            f"{label}: no sound from {start_s or 0.0:g} s to {until}; it lasts {position / SAMPLE_RATE:g} s"
+        )
+    if end is not None and end > position + _MAX_BEYOND_S * SAMPLE_RATE:
+        raise AudioValueError(
+            f"{label}: the span from {start_s or 0.0:g} s to {until} ends after the recording, which lasts "
+            f"{position / SAMPLE_RATE:g} s; are its times seconds of this file?"
+        )
 
 
 def probe(source: Source, *, sample_rate: int | None = None) -> Info:

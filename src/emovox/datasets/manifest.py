@@ -16,6 +16,8 @@ from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 
+import numpy as np
+
 from emovox import audio
 from emovox._arrays import Floats
 from emovox._files import open_atomic_text
@@ -202,12 +204,9 @@ class Manifest:
         """Decode one clip as mono float32 ``(n_samples,)`` at 16 kHz; a segment is cut out of its file.
 
         Raises:
-            AudioError: the file cannot be read.
+            AudioError: the file cannot be read, or the span is outside of it.
         """
-        x = audio.read(self.file(utterance))
-        start = round((utterance.start or 0.0) * audio.SAMPLE_RATE)
-        end = len(x) if utterance.end is None else round(utterance.end * audio.SAMPLE_RATE)
-        return x[start:end]
+        return np.concatenate(list(audio.span_blocks(self.file(utterance), utterance.start, utterance.end)))
 
     def counts(self, name: str) -> dict[str | int | None, int]:
         """Number of utterances with each value of the field ``name``, most frequent first."""

@@ -24,7 +24,7 @@ import numpy as np
 from emovox import _parallel, audio
 from emovox._arrays import Bools, Doubles, Floats
 from emovox.audio import SAMPLE_RATE
-from emovox.errors import AudioValueError, ConfigError, EmovoxError
+from emovox.errors import ConfigError, EmovoxError
 from emovox.features.blocks import frame_blocks
 from emovox.features.cache import CachedFeatures, CacheStats, FeatureCache, cache_key, hash_file
 from emovox.features.feature_set import FeatureSet, find_feature_set
@@ -137,31 +137,11 @@ def _read_blocks(clip: Clip) -> Iterator[Floats]:
     Raises:
         AudioError: the recording cannot be decoded, or the clip begins after its end.
     """
+    blocks = audio.span_blocks(clip.path, clip.start_s, clip.end_s)
     if clip.change is None:
-        yield from _cut_blocks(clip)
+        yield from blocks
     else:
-        yield clip.change(np.concatenate(list(_cut_blocks(clip))))
-
-
-def _cut_blocks(clip: Clip) -> Iterator[Floats]:
-    """Yield the part of the recording that belongs to the clip; the rest is not kept in memory."""
-    first = round((clip.start_s or 0.0) * SAMPLE_RATE)
-    end = None if clip.end_s is None else round(clip.end_s * SAMPLE_RATE)
-    position, n_yielded = 0, 0
-    for block in audio.blocks(clip.path):
-        part = block[0][max(0, first - position) : None if end is None else max(0, end - position)]
-        position += block.shape[1]
-        if part.size:
-            n_yielded += part.size
-            yield part
-        if end is not None and position >= end:
-            break
-    if not n_yielded:
-        until = "its end" if clip.end_s is None else f"{clip.end_s:g} s"
-        raise AudioValueError(
-            f"{clip.path}: no sound from {clip.start_s or 0.0:g} s to {until}; it lasts "
-            f"{position / SAMPLE_RATE:g} s"
-        )
+        yield clip.change(np.concatenate(list(blocks)))
 
 
 # --- windows -----------------------------------------------------------------------------------------
