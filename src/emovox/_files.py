@@ -1,15 +1,16 @@
-"""Write files atomically: under a temporary name that is renamed at the end."""
+"""Write files atomically, under a temporary name that is renamed at the end; find them in any form."""
 
 from __future__ import annotations
 
 import json
 import os
+import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TextIO
 
-__all__ = ["atomic_path", "open_atomic_text", "write_json", "write_text"]
+__all__ = ["atomic_path", "find_file", "nfc", "open_atomic_text", "write_json", "write_text"]
 
 
 @contextmanager
@@ -74,3 +75,28 @@ def write_json(file: Path, document: Any) -> None:
         TypeError: another type.
     """
     write_text(file, json.dumps(document, ensure_ascii=True, indent=1, allow_nan=False) + "\n")
+
+
+# --- Unicode ------------------------------------------------------------------------------------------
+
+
+def nfc(text: str) -> str:
+    """``text`` in composed form, in which names are compared."""
+    return text if text.isascii() else unicodedata.normalize("NFC", text)
+
+
+def find_file(path: str) -> str | None:
+    """The path under which a file exists, whatever the Unicode form of its names; ``None``: it does not."""
+    if os.path.exists(path):  # noqa: PTH110
+        return path
+    if path.isascii():
+        return None
+    folder, name = os.path.split(path)
+    parent = folder if folder == path else find_file(folder)
+    if parent is None:
+        return None
+    try:
+        with os.scandir(parent) as entries:
+            return next((entry.path for entry in entries if nfc(entry.name) == nfc(name)), None)
+    except OSError:
+        return None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import struct
+import unicodedata
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -360,6 +361,24 @@ def test_pipes_have_timelines(model: Recognizer, tmp_path: Path) -> None:
     expected = [row for row, _ in model.results(sound_file(read_happy()), PredictOptions(timeline=True))]
     assert [row.scores for row in rows] == [row.scores for row in expected]
     assert len(rows) == 1
+
+
+@pytest.mark.parametrize(("on_disk", "typed"), [("NFC", "NFD"), ("NFD", "NFC")])
+def test_names_in_the_other_unicode_form(
+    on_disk: Any, typed: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from emovox.cli import main
+
+    file = tmp_path / unicodedata.normalize(on_disk, "Müller/Jürgen.wav")
+    file.parent.mkdir()
+    file.write_bytes(sound_file(read_happy()))
+    other = str(tmp_path / unicodedata.normalize(typed, "Müller/Jürgen.wav"))
+    np.testing.assert_array_equal(audio.read(other), audio.read(file))
+    for name in (other, str(Path(other).parent)):
+        assert main(["predict", "--model", "fast", "--format", "jsonl", name]) == 0
+        assert '"label": "angry"' in capsys.readouterr().out
+    with pytest.raises(emovox.EmovoxError, match="no such file"):
+        audio.read(f"{other}x")
 
 
 def test_timeline_reports_warnings(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

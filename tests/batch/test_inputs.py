@@ -108,6 +108,29 @@ def test_offset_and_duration(text: str, encoding: str, tmp_path: Path) -> None:
     assert items == [BatchItem("/a.wav", 1.0, 2.5), BatchItem("/a.wav")]
 
 
+@pytest.mark.parametrize("before", ["# exported\n\n", "My calls, version 2\n", "sep=,\n# by me\n", "\n"])
+def test_lines_before_the_header(before: str, tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text(f"{before}name,file,start,end\naudio,/a.wav,1,2\nx,/b.wav,9,8\n")
+    *_, last = found = list(list_items(str(tmp_path / "t.csv")))
+    assert found[0] == BatchItem("/a.wav", 1.0, 2.0)
+    assert [item.file for item in found] == ["/a.wav", "/b.wav"]
+    assert last.problem is not None
+    (tmp_path / "t.csv").write_text(f"{before}a,b,n\n/a.wav,file,n\n")
+    assert [item.file for item in list_items(str(tmp_path / "t.csv"), column="a")] == ["/a.wav"]
+
+
+def test_names_as_other_systems_write_them(tmp_path: Path) -> None:
+    touch(tmp_path, "Müller/Jürgen 1.wav")
+    for name, text in {
+        "t.csv": "file\r\nMüller/Jürgen 1.wav\r\nM\xfcller\\Jürgen 1.wav\r\nMüller/other.wav\r\n",
+        "l.txt": f"{tmp_path}/Müller/Jürgen 1.wav\n{tmp_path}/Müller\\Jürgen 1.wav\n",
+    }.items():
+        (tmp_path / name).write_bytes(text.encode("cp1252"))
+        first, second, *rest = list_items(str(tmp_path / name))
+        assert first == second == BatchItem(str(tmp_path / "Müller/Jürgen 1.wav"))
+        assert [item.file[-12:] for item in rest] == ["ller/other.wav"[-12:]] * len(rest)
+
+
 def test_json_lines_and_parquet(tmp_path: Path) -> None:
     rows = [{"wav": "a.wav", "start": 1.0, "end": None}, {"wav": "b.wav", "start": None, "end": 2.5}]
     expected = [BatchItem(str(tmp_path / "a.wav"), 1.0), BatchItem(str(tmp_path / "b.wav"), 0.0, 2.5)]

@@ -140,8 +140,9 @@ def test_confounded_speakers_are_reported(base: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("files", "message"),
     [
-        ({"a": 5, "b": 4}, "a 5, b 4; expected at least two labels with 5 clips each"),
+        ({"a": 5, "b": 4}, "a 5, b 4; expected at least two labels, and 5 clips of each$"),
         ({"a": 9}, "a 9; expected"),
+        ({"a": 5, "b": 5, "c": 1}, "clips of each; or leave labels out:  --labels a,b$"),
     ],
 )
 def test_too_few_clips_are_refused(base: Path, tmp_path: Path, files: dict[str, int], message: str) -> None:

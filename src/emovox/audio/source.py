@@ -11,6 +11,7 @@ from typing import Any, BinaryIO, Protocol, TypeAlias
 
 from numpy.typing import NDArray
 
+from emovox._files import find_file
 from emovox.errors import AudioDecodeError, AudioError, AudioNotFoundError, AudioValueError
 
 __all__ = ["MAX_STREAM_BYTES", "ForwardReader", "Reader", "Source", "can_reread", "is_array", "open_reader"]
@@ -150,7 +151,8 @@ def _open_path(source: str | os.PathLike[str]) -> Reader:
         path = Path(source)
         if path.is_dir():
             raise AudioDecodeError(f"{label}: a folder, not a file; give the files in it")
-        file = path.open("rb")
+        # A name typed on macOS, or in a list, may be in the other Unicode form.
+        file = (path if path.exists() else Path(find_file(str(path)) or path)).open("rb")
     except (FileNotFoundError, NotADirectoryError, ValueError):
         raise AudioNotFoundError(f"{label!r}: no such file; check the path and the current folder") from None
     except OSError as error:

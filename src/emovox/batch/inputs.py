@@ -16,9 +16,10 @@ import os
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from itertools import count
+from itertools import chain, count, islice
 from typing import Any, BinaryIO, NamedTuple
 
+from emovox._files import find_file
 from emovox.audio import AUDIO_SUFFIXES
 from emovox.batch import storage
 from emovox.errors import ConfigError, EmovoxError, ManifestError, MissingExtraError
@@ -26,6 +27,8 @@ from emovox.errors import ConfigError, EmovoxError, ManifestError, MissingExtraE
 __all__ = ["BatchItem", "escape_name", "list_items", "public_name"]
 
 _LIST_SUFFIXES = (".txt", ".lst", ".list")
+# Lines of a table among which its header is looked for.
+_N_PREAMBLE = 20
 _TABLE_SUFFIXES = (".csv", ".tsv", ".parquet", ".jsonl")
 
 # What a signed URL of S3, Google, CloudFront or Azure consists of.
@@ -154,7 +157,18 @@ def _read_list(plan: str) -> Iterator[BatchItem]:
     with storage.open_read(plan) as stream, _decode(stream) as lines:
         for line in lines:
             if name := line.rstrip("\r\n"):
-                yield BatchItem(name)
+                yield BatchItem(_repair_name(name))
+
+
+def _repair_name(name: str) -> str:
+    """The name under which a file exists that is listed in Windows-1252, or with Windows' separators."""
+    other = name
+    if any("\udc80" <= char <= "\udcff" for char in name):
+        other = name.encode("utf-8", "surrogateescape").decode("cp1252", "replace")
+    if os.sep == "/":
+        other = other.replace("\\", "/")
+    unlike = other != name and not storage.is_url(name) and not os.path.exists(name)  # noqa: PTH110
+    return other if unlike and find_file(other) else name
 
 
 def _decode(stream: BinaryIO) -> io.TextIOWrapper:
@@ -199,7 +213,8 @@ def _read_table(plan: str, suffix: str, column: str | None) -> Iterator[BatchIte
                         "name, or remove the row"
                     )
                 absolute = storage.is_url(cells.name) or os.path.isabs(cells.name)  # noqa: PTH117
-                yield _make_item(cells.name if absolute else storage.join(base, cells.name), cells)
+                name = cells.name if absolute else storage.join(base, cells.name)
+                yield _make_item(_repair_name(name), cells)
         except EmovoxError:
             raise
         except (ValueError, OSError, csv.Error) as error:
@@ -241,19 +256,36 @@ def _find_columns(plan: str, names: Iterable[str], column: str | None) -> tuple[
 
 def _read_csv(stream: BinaryIO, plan: str, column: str | None) -> Iterator[_Cells]:
     with _decode(stream) as text:
-        first_line = text.readline(1 << 16)
-        declared = first_line.strip().lower().startswith("sep=")  # as Excel writes it
-        delimiter = first_line.strip()[4:5] if declared else max(",;\t|", key=first_line.count)
-        if not declared:
-            text.seek(0)
-        rows = csv.reader(text, delimiter=delimiter or ",", skipinitialspace=True)
+        head = list(islice(text, _N_PREAMBLE))
+        n_skipped, delimiter = _find_header(head, column)
+        lines = chain(head[n_skipped:], text)
+        rows = csv.reader(lines, delimiter=delimiter, skipinitialspace=True)
         header = [name.strip() for name in next(rows, [])]
         name, columns = _find_columns(repr(plan), header, column)
         for row in rows:
             if any(row):  # skips empty lines
                 cells = dict(zip(header, row, strict=False))
                 times = {column: cells.get(column) for column in columns.values()}
-                yield _Cells(f"line {rows.line_num + declared}", cells.get(name, ""), columns, times)
+                yield _Cells(f"line {rows.line_num + n_skipped}", cells.get(name, ""), columns, times)
+
+
+def _find_header(head: list[str], column: str | None) -> tuple[int, str]:
+    """How many lines precede the header of a table (``sep=;``, comments, a title), and its delimiter."""
+    from emovox.datasets.formats.columns import find_column
+
+    declared = head[0].strip() if head and head[0].strip().lower().startswith("sep=") else ""
+    first, most = bool(declared), 0
+    for n, line in enumerate(head[first:], first):
+        delimiter = declared[4:5] or max(",;\t|", key=line.count)
+        (cells,) = csv.reader([line], delimiter=delimiter, skipinitialspace=True) if line.strip() else ([],)
+        names = [name.strip() for name in cells]
+        has_column = find_column(names, "path") is not None if column is None else column in names
+        # Rows are as wide as their header; a title is not.
+        if has_column and (len(names) > most or not most):
+            return n, delimiter
+        most = max(most, len(names))
+    line = head[first] if len(head) > first else ""
+    return int(first), declared[4:5] or max(",;\t|", key=line.count)
 
 
 def _read_jsonl(stream: BinaryIO, plan: str, column: str | None) -> Iterator[_Cells]:

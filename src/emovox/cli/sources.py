@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from emovox._files import find_file
 from emovox.audio import AUDIO_SUFFIXES
 from emovox.cli.terminal import say
 from emovox.errors import EmovoxError, nearest
@@ -84,11 +85,11 @@ def describe_left_out(left_out: Counter[str]) -> str:
 
 
 def _find(argument: str, recursive: bool, left_out: Counter[str]) -> Iterator[AudioPath]:
-    path = Path(argument)
+    path = Path(find_file(argument) or argument)
     if argument == STDIN:
         yield AudioPath(STDIN)
     elif path.is_dir():
-        yield from _find_in_folder(argument, recursive, left_out)
+        yield from _find_in_folder(str(path), recursive, left_out)
     elif path.exists():
         yield AudioPath(argument)
     elif glob.has_magic(argument):

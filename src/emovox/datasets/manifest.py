@@ -20,8 +20,7 @@ import numpy as np
 
 from emovox import audio
 from emovox._arrays import Floats
-from emovox._files import open_atomic_text
-from emovox.datasets.unicode import find_file, nfc
+from emovox._files import find_file, nfc, open_atomic_text
 from emovox.errors import LabelError, ManifestError
 from emovox.labels import normalize_label
 

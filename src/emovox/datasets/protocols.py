@@ -19,7 +19,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from emovox._files import open_atomic_text
+from emovox._files import nfc, open_atomic_text
 from emovox.datasets.emobox import EMOBOX, emobox_folds, emobox_split
 from emovox.datasets.manifest import Manifest
 from emovox.datasets.splits import (
@@ -34,7 +34,6 @@ from emovox.datasets.splits import (
     speaker_kfold,
     split_by_parts,
 )
-from emovox.datasets.unicode import nfc
 from emovox.errors import ProtocolError, did_you_mean
 
 __all__ = ["KINDS", "N_FOLDS", "PROTOCOLS", "make_splits", "read_splits", "write_splits"]

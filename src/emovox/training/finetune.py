@@ -137,7 +137,11 @@ def finetune(
     counts = manifest.counts("emotion")
     if len(counts) < 2 or min(counts.values()) < MIN_CLIPS:
         shown = ", ".join(f"{label} {n}" for label, n in counts.items())
-        raise ConfigError(f"the clips are {shown}; expected at least two labels with {MIN_CLIPS} clips each")
+        enough = [str(label) for label, n in counts.items() if n >= MIN_CLIPS]
+        advice = f"; or leave labels out:  --labels {','.join(enough)}" if len(enough) > 1 else ""
+        raise ConfigError(
+            f"the clips are {shown}; expected at least two labels, and {MIN_CLIPS} clips of each{advice}"
+        )
     settings = {
         "model": str(model),
         "data": [str(one) for one in _list(data)],

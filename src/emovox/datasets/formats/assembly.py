@@ -13,12 +13,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from emovox._files import find_file, nfc
 from emovox.datasets.corpora import CORPORA
 from emovox.datasets.formats.base import FIELDS, ImportReport, RawRow, ReadOptions
 from emovox.datasets.formats.columns import parse_seconds
 from emovox.datasets.manifest import SEXES, UNKNOWN_SPEAKER, Manifest, Utterance
 from emovox.datasets.splits import part_of
-from emovox.datasets.unicode import find_file, nfc
 from emovox.errors import LabelError, ManifestError
 from emovox.labels import is_known, normalize_label
 

@@ -79,9 +79,9 @@ def span_columns(names: Iterable[str]) -> dict[str, str]:
     """
     plain = _by_plain_name(names)
     found = {field: _find(plain, field) for field in ("start", "end", "offset", "duration")}
-    for name in plain.values():
-        if (time := _parse_time_name(name)) and found[time[0]] is None:
-            found[time[0]] = name
+    for column in plain.values():
+        if (time := _parse_time_name(column)) and found[time[0]] is None:
+            found[time[0]] = column
     if found["offset"] is not None:
         if found["start"] is None:
             found["start"] = found["offset"]
