@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import sys
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from enum import StrEnum
 from functools import partial
@@ -15,14 +15,18 @@ from typing import TYPE_CHECKING, Annotated, Literal, TextIO, TypeAlias
 
 import typer
 
-from emovox.audio import ReadReport
+from emovox._files import write_json
+from emovox.audio import ReadReport, can_reread, probe
+from emovox.cli.label_files import check_label_output, format_speakers, read_segments
 from emovox.cli.outputs import check_new
 from emovox.cli.sources import STDIN, AudioPath, find_recordings
 from emovox.cli.terminal import Progress, say, uninterrupted
 from emovox.cli.writers import (
+    AudformatWriter,
     CsvWriter,
     JsonLinesWriter,
     JsonWriter,
+    LabelWriter,
     ResultRow,
     ResultTableWriter,
     Writer,
@@ -31,6 +35,8 @@ from emovox.cli.writers import (
 from emovox.errors import EmovoxError, ProfileError
 from emovox.inference.options import PredictOptions
 from emovox.results import Prediction
+from emovox.transcripts import LABEL_FORMATS
+from emovox.transcripts.speakers import SpeakerTotals
 
 if TYPE_CHECKING:
     from emovox.inference.adaptation import Profile
@@ -49,6 +55,18 @@ class OutputFormat(StrEnum):
     json = "json"
     jsonl = "jsonl"
     csv = "csv"
+    srt = "srt"
+    vtt = "vtt"
+    textgrid = "textgrid"
+    eaf = "eaf"
+    audacity = "audacity"
+    rttm = "rttm"
+    audformat = "audformat"
+
+    @property
+    def is_label_format(self) -> bool:
+        """Whether it holds segments only."""
+        return self.value not in ("table", "json", "jsonl", "csv")
 
 
 class OnOff(StrEnum):
@@ -74,6 +92,22 @@ def predict(
     timeline: Annotated[
         bool, typer.Option("--timeline", help="One row per stretch of speech, not per recording.")
     ] = False,
+    segments: Annotated[
+        Path | None,
+        typer.Option(
+            "--segments",
+            metavar="FILE",
+            help="One row per segment of this file: SRT, WebVTT, TextGrid, ELAN, RTTM, CTM, Audacity, JSON "
+            "of Whisper or WhisperX, CSV.",
+        ),
+    ] = None,
+    tier: Annotated[
+        str | None, typer.Option("--tier", metavar="NAME", help="Of a TextGrid or ELAN file: read this tier.")
+    ] = None,
+    speakers: Annotated[
+        Path | None,
+        typer.Option("--speakers", metavar="FILE", help="With --segments: write a summary of each speaker."),
+    ] = None,
     top: Annotated[
         int | None,
         typer.Option("--top", min=1, metavar="N", help="Name the N likeliest labels (table: 3; else all)."),
@@ -110,7 +144,7 @@ def predict(
         typer.Option(
             "--adapt",
             help="Adapt the model to the recordings, which are read twice; with --timeline, to each channel "
-            "as it goes.",
+            "as it goes; with --segments, to each speaker.",
         ),
     ] = False,
 ) -> int:
@@ -120,6 +154,8 @@ def predict(
     """
     if not timeline and (window_s is not None or hop_s is not None):
         raise typer.BadParameter("--window-s and --hop-s are options of a timeline; add --timeline")
+    if segments is None and (tier is not None or speakers is not None):
+        raise typer.BadParameter("--tier and --speakers are options of --segments; add --segments FILE")
     output_format = format or _format_by_suffix(output)
     options = PredictOptions(
         labels=labels,
@@ -132,27 +168,42 @@ def predict(
         adapt=adapt,
     )
     recordings = find_recordings(paths, recursive=recursive)
-    check_new(output, force=force, read=[one.name for one in recordings if one.is_file])
+    read = [one.name for one in recordings if one.is_file] + ([] if segments is None else [str(segments)])
+    if output_format is not OutputFormat.audformat:
+        check_new(output, force=force, read=read)
+    if output_format.is_label_format:
+        over_time = timeline or segments is not None
+        check_label_output(output_format.value, output, recordings, is_over_time=over_time, force=force)
+    check_new(speakers, force=force, option="--speakers", read=read)
+    transcript = None if segments is None else read_segments(segments, recordings, tier)
+    if transcript is not None:
+        options = replace(options, segments=transcript.segments)
     from emovox.inference.recognizer import load
 
     recognizer = load(model)
     # A wrong label, window or profile is an error of the request, not of each recording.
     options = recognizer.check(options)
-    if adapt and not timeline:
+    if adapt and not timeline and transcript is None:
         options = replace(
             options, adapt=False, profile=_learn_profile(recognizer, recordings, options, workers)
         )
     elif not adapt and profile is None and recognizer.can_adapt and _is_large_folder(recordings):
         say(f"{len(recordings)} recordings of one source: --adapt lets the model adapt to it, without labels")
+    totals = None if transcript is None else SpeakerTotals()
     with ExitStack() as stack:
-        stream = stack.enter_context(_open_output(output, output_format, force=force))
+        is_folder = output_format is OutputFormat.audformat
+        stream = stack.enter_context(_open_output(None if is_folder else output, output_format, force=force))
         writer: Writer
         if output_format is OutputFormat.json:
             writer = JsonWriter(stream)
         elif output_format is OutputFormat.jsonl:
             writer = JsonLinesWriter(stream)
         elif output_format is OutputFormat.csv:
-            writer = CsvWriter(stream, tuple(options.labels or ()))
+            writer = CsvWriter(stream, tuple(options.labels or ()), transcript=transcript is not None)
+        elif output is not None and is_folder:
+            writer = AudformatWriter(output, tuple(options.labels or ()))
+        elif output_format.is_label_format:
+            writer = LabelWriter(stream, output_format.value, _probe_duration(recordings))
         else:
             writer = ResultTableWriter(
                 stream,
@@ -160,10 +211,11 @@ def predict(
                 labels=tuple(options.labels or ()),
                 top=top or 3,
                 channels=options.channels != "mix",
-                spans=timeline,
+                spans=timeline or transcript is not None,
+                speakers=None if transcript is None else [one.speaker or "" for one in transcript.segments],
             )
         stack.callback(writer.end)
-        return _write_rows(
+        code = _write_rows(
             recognizer,
             recordings,
             options,
@@ -171,7 +223,22 @@ def predict(
             workers=workers,
             top=None if output_format is OutputFormat.table else top,
             on_screen=stream.isatty(),
+            totals=totals,
         )
+        if totals is not None and output_format is OutputFormat.table:
+            stream.writelines(f"{line}\n" for line in ["", *format_speakers(totals.summaries())])
+    if totals is not None and speakers is not None:
+        write_json(speakers, [one.to_dict() for one in totals.summaries()])
+    return 1 if not code and transcript is not None and transcript.problems else code
+
+
+def _probe_duration(recordings: Sequence[AudioPath]) -> float | None:
+    """The duration of the one recording by its header, if there is one that says."""
+    if len(recordings) != 1 or not recordings[0].is_file or not can_reread(recordings[0].name):
+        return None
+    with suppress(EmovoxError):  # the row has the error
+        return probe(recordings[0].name).duration_s
+    return None
 
 
 def load_profile(file: Path | None) -> Profile | None:
@@ -186,13 +253,13 @@ def load_profile(file: Path | None) -> Profile | None:
 def _format_by_suffix(output: Path | None) -> OutputFormat:
     """The format of a file; a table is for people, and does not have all scores."""
     suffix = "txt" if output is None else output.suffix.lower().removeprefix(".")
-    if suffix in ("json", "jsonl", "csv"):
+    if suffix in ("json", "jsonl", "csv", *LABEL_FORMATS):
         return OutputFormat(suffix)
     if suffix == "txt":
         return OutputFormat.table
     raise typer.BadParameter(
-        f"-o {str(output)!r}: expected a name that ends with .csv, .json, .jsonl or, for a table, .txt; or "
-        "name the format with --format"
+        f"-o {str(output)!r}: expected a name that ends with .csv, .json, .jsonl, .srt, .vtt, .TextGrid, "
+        ".eaf, .rttm or, for a table, .txt; or name the format with --format"
     )
 
 
@@ -221,6 +288,7 @@ def _write_rows(
     workers: int,
     top: int | None,
     on_screen: bool,
+    totals: SpeakerTotals | None = None,
 ) -> int:
     """Predict and write all rows; return the exit code."""
     failed: dict[str, None] = {}
@@ -232,10 +300,13 @@ def _write_rows(
                 progress.hide()
             with uninterrupted():
                 writer.row(keep_top(row, top))
+            if totals is not None:
+                totals.add(row)
             if "error" in row:
                 failed[row["file"]] = None
                 progress.hide()
-                say(f"{row['file']}: {row['error']}")
+                begin = f", {row['start_s']:g} s" if "start_s" in row else ""
+                say(f"{row['file']}{begin}: {row['error']}")
     except KeyboardInterrupt:
         progress.hide()
         say("interrupted; the rows so far are complete")

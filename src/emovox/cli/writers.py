@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, Protocol, TextIO
 
 from emovox.cli.terminal import LABEL_COLOURS, bar, clean, has_colours, pad, paint, width
@@ -16,9 +17,11 @@ from emovox.disclaimer import SHORT
 from emovox.results import csv_header, csv_line
 
 __all__ = [
+    "AudformatWriter",
     "CsvWriter",
     "JsonLinesWriter",
     "JsonWriter",
+    "LabelWriter",
     "ResultRow",
     "ResultTableWriter",
     "Writer",
@@ -81,14 +84,20 @@ class JsonWriter:
 
 
 class CsvWriter:
-    """One line a row under a header; a cell that is not known is empty."""
+    """One line a row under a header; a cell that is not known is empty.
 
-    def __init__(self, stream: TextIO, labels: Sequence[str]) -> None:
-        self._stream, self._labels = stream, labels
-        self._write(csv_header(labels))
+    Args:
+        stream: where the lines go.
+        labels: of the columns of probabilities.
+        transcript: whether there are columns for speaker and text.
+    """
+
+    def __init__(self, stream: TextIO, labels: Sequence[str], *, transcript: bool = False) -> None:
+        self._stream, self._labels, self._transcript = stream, labels, transcript
+        self._write(csv_header(labels, transcript=transcript))
 
     def row(self, row: ResultRow) -> None:
-        self._write(csv_line(row, self._labels))
+        self._write(csv_line(row, self._labels, transcript=self._transcript))
 
     def _write(self, line: str) -> None:
         self._stream.write(line)
@@ -96,6 +105,45 @@ class CsvWriter:
 
     def end(self) -> None:
         pass
+
+
+class LabelWriter:
+    """A subtitle or label file of all rows, written at the end: most formats begin with what ends last.
+
+    Args:
+        stream: where the file goes.
+        name: one of `emovox.transcripts.LABEL_FORMATS`.
+        duration_s: of the recording; ``None``: not known.
+    """
+
+    def __init__(self, stream: TextIO, name: str, duration_s: float | None = None) -> None:
+        self._stream, self._name, self._duration_s = stream, name, duration_s
+        self._rows: list[ResultRow] = []
+
+    def row(self, row: ResultRow) -> None:
+        self._rows.append(row)
+
+    def end(self) -> None:
+        from emovox.transcripts.writing import format_rows
+
+        self._stream.writelines(format_rows(self._name, self._rows, duration_s=self._duration_s))
+        self._stream.flush()
+
+
+class AudformatWriter:
+    """A folder with an audformat database of all rows, written at the end."""
+
+    def __init__(self, folder: Path, labels: Sequence[str]) -> None:
+        self._folder, self._labels = folder, labels
+        self._rows: list[ResultRow] = []
+
+    def row(self, row: ResultRow) -> None:
+        self._rows.append(row)
+
+    def end(self) -> None:
+        from emovox.transcripts.audformat_database import write_database
+
+        write_database(self._folder, self._rows, self._labels)
 
 
 class ResultTableWriter:
@@ -108,9 +156,11 @@ class ResultTableWriter:
         top: how many labels a row names, the likeliest included.
         channels: whether there is a column for the channel.
         spans: whether rows are stretches of a recording rather than whole ones.
+        speakers: the speakers that rows may have; with it, there are columns for speaker and text.
     """
 
     FILE_COLUMNS = 44
+    SPEAKER_COLUMNS = 20
     BAR_COLUMNS = 10
 
     def __init__(
@@ -122,12 +172,17 @@ class ResultTableWriter:
         top: int = 3,
         channels: bool = False,
         spans: bool = False,
+        speakers: Sequence[str] | None = None,
     ) -> None:
         self._stream = stream
         self._colours = has_colours(stream)
         self._top, self._channels, self._spans = top, channels, spans
         longest = max((width(clean(name)) for name in files), default=0)
         self._file_columns = max(len("file"), min(longest, self.FILE_COLUMNS))
+        self._speaker_columns = None
+        if speakers is not None:
+            longest = max((width(clean(name)) for name in speakers), default=0)
+            self._speaker_columns = max(len("speaker"), min(longest, self.SPEAKER_COLUMNS))
         self._label_columns = max(map(len, (*labels, "(no speech)")))
         self._line(self._heads())
 
@@ -135,8 +190,9 @@ class ResultTableWriter:
         file = pad(_shorten(clean(str(row["file"])), self._file_columns), self._file_columns)
         if "error" in row:
             self._line([file, paint("error", "1;31", colours=self._colours), clean(row["error"])])
-        else:
-            self._line([file, *self._time(row), *self._label_and_confidence(row), *self._notes(row)])
+            return
+        label = self._label_and_confidence(row)
+        self._line([file, *self._time(row), *self._speaker(row), *label, *self._notes(row), *self._text(row)])
 
     def end(self) -> None:
         if self._stream.isatty():
@@ -146,6 +202,7 @@ class ResultTableWriter:
         heads = [pad("file", self._file_columns)]
         heads += ["channel"] if self._channels else []
         heads += ["   start", "     end"] if self._spans else ["  length"]
+        heads += [] if self._speaker_columns is None else [pad("speaker", self._speaker_columns)]
         heads += [pad("expressed", self._label_columns), pad("confidence", self.BAR_COLUMNS + 5)]
         heads += ["then"] if self._top > 1 else []
         return [paint("  ".join(heads), "1", colours=self._colours)]
@@ -154,6 +211,14 @@ class ResultTableWriter:
         channel = ["mix" if row["channel"] is None else str(row["channel"])] if self._channels else []
         times = [row["start_s"], row["end_s"]] if self._spans else [row["end_s"]]
         return [f"{c:>7}" for c in channel] + [f"{'' if t is None else f'{t:.2f} s':>8}" for t in times]
+
+    def _speaker(self, row: ResultRow) -> list[str]:
+        if self._speaker_columns is None:
+            return []
+        return [pad(_shorten(clean(row["speaker"] or ""), self._speaker_columns), self._speaker_columns)]
+
+    def _text(self, row: ResultRow) -> list[str]:
+        return [clean(row["text"])] if row.get("text") else []
 
     def _label_and_confidence(self, row: ResultRow) -> list[str]:
         label = row["label"] or f"({str(row['reason'] or 'none').replace('_', ' ')})"

@@ -11,3 +11,27 @@ one before, drop it, or refuse the whole file. Tests read what is written with t
 """
 
 from __future__ import annotations
+
+from collections.abc import Mapping
+
+__all__ = ["LABEL_FORMATS", "MEDIA_TYPES"]
+
+LABEL_FORMATS: Mapping[str, str] = {
+    "srt": ".srt",
+    "vtt": ".vtt",
+    "textgrid": ".TextGrid",
+    "eaf": ".eaf",
+    "audacity": ".txt",
+    "rttm": ".rttm",
+}
+"""Format -> the suffix of its files."""
+
+MEDIA_TYPES: Mapping[str, str] = {
+    "srt": "application/x-subrip",
+    "vtt": "text/vtt",
+    "textgrid": "text/x-textgrid",
+    "eaf": "application/x-eaf+xml",
+    "audacity": "text/x-audacity-labels",
+    "rttm": "text/x-rttm",
+}
+"""Format -> its type in HTTP; only WebVTT's is registered."""

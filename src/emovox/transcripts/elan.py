@@ -6,17 +6,18 @@ Psycholinguistics). Times are milliseconds in slots that annotations refer to.
 
 from __future__ import annotations
 
-import mimetypes
-import urllib.parse
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
-from xml.etree import ElementTree
-from xml.sax.saxutils import escape, quoteattr
+from html import escape
+from typing import TYPE_CHECKING
 
 from emovox.disclaimer import SHORT
 from emovox.errors import TranscriptError
 from emovox.transcripts.entries import Entry, make_entry, quote
 from emovox.transcripts.tiers import Lane, Tier, select_entries
+
+if TYPE_CHECKING:
+    from xml.etree import ElementTree
 
 __all__ = ["format_eaf", "read_eaf"]
 
@@ -30,6 +31,8 @@ def read_eaf(text: str, *, tier: str | None = None) -> Iterator[Entry]:
     Raises:
         TranscriptError: it is no ELAN file, or has no such tier.
     """
+    from xml.etree import ElementTree  # takes longer to import than all of this package
+
     if "<!DOCTYPE" in text or "<!ENTITY" in text:  # entities can unfold to gigabytes; ELAN writes none
         raise TranscriptError("it has a DOCTYPE or entities; expected an ELAN file (.eaf) without")
     try:
@@ -77,6 +80,9 @@ def format_eaf(lanes: Sequence[Lane], file: str | None = None) -> Iterator[str]:
         lanes: of the segments, each without overlaps.
         file: name of the recording, which is looked for beside the file.
     """
+    import mimetypes
+    from urllib.parse import quote as quote_url
+
     made = datetime.now(UTC).isoformat(timespec="seconds")
     yield '<?xml version="1.0" encoding="UTF-8"?>\n'
     yield f'<ANNOTATION_DOCUMENT AUTHOR="emovox" DATE="{made}" FORMAT="3.0" VERSION="3.0"'
@@ -85,7 +91,7 @@ def format_eaf(lanes: Sequence[Lane], file: str | None = None) -> Iterator[str]:
     yield '  <HEADER MEDIA_FILE="" TIME_UNITS="milliseconds">\n'
     if file is not None:
         media_type = mimetypes.guess_type(file)[0] or "audio/*"
-        url = quoteattr(f"./{urllib.parse.quote(file, errors='replace')}")
+        url = _quote_value(f"./{quote_url(file, errors='replace')}")
         yield f'    <MEDIA_DESCRIPTOR MEDIA_URL={url} RELATIVE_MEDIA_URL={url} MIME_TYPE="{media_type}"/>\n'
     yield f'    <PROPERTY NAME="emovox">{escape(SHORT)}</PROPERTY>\n  </HEADER>\n  <TIME_ORDER>\n'
     times = sorted(
@@ -97,16 +103,16 @@ def format_eaf(lanes: Sequence[Lane], file: str | None = None) -> Iterator[str]:
     yield "  </TIME_ORDER>\n"
     first = 1
     for lane in lanes:
-        participant = "" if lane.speaker is None else f" PARTICIPANT={quoteattr(lane.speaker)}"
+        participant = "" if lane.speaker is None else f" PARTICIPANT={_quote_value(lane.speaker)}"
         top = lane.name if lane.has_text else lane.emotion_name
-        yield f'  <TIER LINGUISTIC_TYPE_REF="segments" TIER_ID={quoteattr(top)}{participant}>\n'
+        yield f'  <TIER LINGUISTIC_TYPE_REF="segments" TIER_ID={_quote_value(top)}{participant}>\n'
         for n, span in enumerate(lane.spans, first):
             refs = f'TIME_SLOT_REF1="{slots[span.start_ms]}" TIME_SLOT_REF2="{slots[span.end_ms]}"'
             value = (span.text or "") if lane.has_text else span.label
             yield _format_annotation("ALIGNABLE_ANNOTATION", n, refs, value)
         yield "  </TIER>\n"
         if lane.has_text:
-            names = f"PARENT_REF={quoteattr(lane.name)} TIER_ID={quoteattr(lane.emotion_name)}"
+            names = f"PARENT_REF={_quote_value(lane.name)} TIER_ID={_quote_value(lane.emotion_name)}"
             yield f'  <TIER LINGUISTIC_TYPE_REF="labels" {names}{participant}>\n'
             for n, span in enumerate(lane.spans):
                 ref = f'ANNOTATION_REF="a{first + n}"'
@@ -119,6 +125,10 @@ def format_eaf(lanes: Sequence[Lane], file: str | None = None) -> Iterator[str]:
     yield ' LINGUISTIC_TYPE_ID="labels" TIME_ALIGNABLE="false"/>\n'
     yield '  <CONSTRAINT DESCRIPTION="1-1 association with a parent annotation"'
     yield ' STEREOTYPE="Symbolic_Association"/>\n</ANNOTATION_DOCUMENT>\n'
+
+
+def _quote_value(text: str) -> str:
+    return f'"{escape(text)}"'
 
 
 def _format_annotation(kind: str, number: int, refs: str, value: str) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 
 from emovox.results import SegmentPrediction
 
-__all__ = ["SpeakerSummary", "summarize_speakers"]
+__all__ = ["SpeakerSummary", "SpeakerTotals", "summarize_speakers"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,20 +46,35 @@ class SpeakerSummary:
         }
 
 
-def summarize_speakers(results: Iterable[SegmentPrediction]) -> list[SpeakerSummary]:
+def summarize_speakers(results: Iterable[SegmentPrediction | Mapping[str, Any]]) -> list[SpeakerSummary]:
     """Summarize the segments of each speaker, in the order in which they first speak.
 
     Args:
-        results: of one recording, as `Recognizer.predict_segments` yields them.
+        results: of one recording, as `Recognizer.predict_segments` yields them; or their rows.
     """
-    totals: dict[str | None, _Totals] = {}
+    totals = SpeakerTotals()
     for result in results:
-        totals.setdefault(result.segment.speaker, _Totals()).add(result)
-    return [total.summarize(speaker) for speaker, total in totals.items()]
+        totals.add(result.to_dict() if isinstance(result, SegmentPrediction) else result)
+    return totals.summaries()
+
+
+class SpeakerTotals:
+    """The sums behind `summarize_speakers`, for rows that come one at a time."""
+
+    def __init__(self) -> None:
+        self._speakers: dict[str | None, _Totals] = {}
+
+    def add(self, row: Mapping[str, Any]) -> None:
+        """Take a row of ``SegmentPrediction.to_dict()``."""
+        self._speakers.setdefault(row.get("speaker"), _Totals()).add(row)
+
+    def summaries(self) -> list[SpeakerSummary]:
+        """Return what is known so far."""
+        return [totals.summarize(speaker) for speaker, totals in self._speakers.items()]
 
 
 class _Totals:
-    """Running sums of one speaker."""
+    """Of one speaker."""
 
     def __init__(self) -> None:
         self._n_segments = self._n_failed = 0
@@ -68,21 +83,20 @@ class _Totals:
         self._scores: Counter[str] = Counter()
         self._uncertain: list[tuple[float, float]] = []
 
-    def add(self, result: SegmentPrediction) -> None:
+    def add(self, row: Mapping[str, Any]) -> None:
         self._n_segments += 1
-        prediction, segment = result.prediction, result.segment
-        if prediction.error is not None:
+        if "error" in row:
             self._n_failed += 1
             return
-        length_s = prediction.duration_s or 0.0
-        if prediction.label is not None:
-            self._labelled_s[prediction.label] += length_s  # type: ignore[assignment]
+        length_s = row["end_s"] - row["start_s"]
+        if row["label"] is not None:
+            self._labelled_s[row["label"]] += length_s
         else:
-            self._unlabelled_s[str(prediction.reason)] += length_s  # type: ignore[assignment]
-            if prediction.reason == "uncertain":
-                self._uncertain.append((segment.start_s, segment.end_s))
-        for name, p in prediction.scores.items():
-            self._scores[name] += p * length_s  # type: ignore[assignment]
+            self._unlabelled_s[str(row["reason"])] += length_s
+            if row["reason"] == "uncertain":
+                self._uncertain.append((row["start_s"], row["end_s"]))
+        for name, p in row["scores"].items():
+            self._scores[name] += p * length_s
 
     def summarize(self, speaker: str | None) -> SpeakerSummary:
         duration_s = float(self._labelled_s.total() + self._unlabelled_s.total())
@@ -92,8 +106,8 @@ class _Totals:
             n_segments=self._n_segments,
             n_failed=self._n_failed,
             duration_s=duration_s,
-            shares={name: s / duration_s for name, s in self._labelled_s.most_common()},
-            unlabelled={name: s / duration_s for name, s in self._unlabelled_s.most_common()},
-            scores={name: p / weight for name, p in self._scores.items()},
+            shares={name: s / (duration_s or 1) for name, s in self._labelled_s.most_common()},
+            unlabelled={name: s / (duration_s or 1) for name, s in self._unlabelled_s.most_common()},
+            scores={name: p / (weight or 1) for name, p in self._scores.items()},
             uncertain=tuple(self._uncertain),
         )

@@ -14,32 +14,13 @@ from typing import Any
 
 from emovox.disclaimer import SHORT
 from emovox.errors import ConfigError
+from emovox.transcripts import LABEL_FORMATS
 from emovox.transcripts.elan import format_eaf
 from emovox.transcripts.entries import clean_text
 from emovox.transcripts.textgrid import format_textgrid
 from emovox.transcripts.tiers import NO_SPEAKER, Span, make_lanes
 
-__all__ = ["LABEL_FORMATS", "MEDIA_TYPES", "format_rows"]
-
-LABEL_FORMATS: Mapping[str, str] = {
-    "srt": ".srt",
-    "vtt": ".vtt",
-    "textgrid": ".TextGrid",
-    "eaf": ".eaf",
-    "audacity": ".txt",
-    "rttm": ".rttm",
-}
-"""Format -> the suffix of its files."""
-
-MEDIA_TYPES: Mapping[str, str] = {
-    "srt": "application/x-subrip",
-    "vtt": "text/vtt",
-    "textgrid": "text/x-textgrid",
-    "eaf": "application/x-eaf+xml",
-    "audacity": "text/x-audacity-labels",
-    "rttm": "text/x-rttm",
-}
-"""Format -> its type in HTTP; only WebVTT's is registered."""
+__all__ = ["format_rows"]
 
 
 def format_rows(
@@ -48,7 +29,7 @@ def format_rows(
     """Yield the text of a label file, piece by piece.
 
     Args:
-        name: one of `LABEL_FORMATS`.
+        name: one of `emovox.transcripts.LABEL_FORMATS`.
         rows: of one recording (of several for ``rttm``), in any order.
         duration_s: of the recording, for TextGrids; the end of the last segment unless given.
 
