@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from emovox.audio import AUDIO_SUFFIXES
 from emovox.errors import ManifestError, TranscriptError, did_you_mean
 from emovox.results import TranscriptSegment
 from emovox.transcripts.elan import read_eaf
@@ -138,7 +139,7 @@ def detect_format(text: str) -> str:
         return "srt"
     if any(re.match(r"SPEAKER\s", line) for line in lines):
         return "rttm"
-    if any(re.match(r"\s*-?[\d.,]+\t\s*-?[\d.,]+(\t|\s*$)", line) for line in lines):
+    if lines and re.match(r"\s*-?[\d.,]+\t\s*-?[\d.,]+(\t|\s*$)", lines[0]):
         return "audacity"
     if any(re.match(r"\S+\s+\S+\s+-?[\d.]+\s+-?[\d.]+\s+\S", line) for line in lines):
         return "ctm"
@@ -164,4 +165,5 @@ def _collect(entries: Iterator[Entry], recording: str | None) -> tuple[list[Tran
 
 
 def _stem(name: str) -> str:
-    return Path(name.replace("\\", "/")).stem if "." in name else name.rpartition("/")[2]
+    path = Path(name.replace("\\", "/"))
+    return path.stem if path.suffix.lower() in AUDIO_SUFFIXES else path.name

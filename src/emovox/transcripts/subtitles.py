@@ -9,6 +9,7 @@ from __future__ import annotations
 import html
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import pairwise
 
 from emovox.results import TranscriptSegment
 from emovox.transcripts.entries import Entry, clean_text, make_entry, quote
@@ -21,7 +22,7 @@ _SRT_MARKUP = re.compile(r"</?(?:[biusv]|font|c)(?:[.\s][^<>]*)?>|\{\\[^{}]*\}",
 _VTT_MARKUP = re.compile(r"</?(?:[a-z][^<>]*)?>|<[\d:.]+>", re.IGNORECASE)
 _VOICE = re.compile(r"<v(?:\.[^\s<>]*)?\s+([^<>]+)>")
 
-_LABEL_LINE = re.compile(r"\[(?:no label: [\w ]+(?: [01]\.\d\d)?|[\w /-]+ [01]\.\d\d)\]")
+_LABEL_LINE = re.compile(r"\[(?:no label: [\w ]+(?: [01]\.\d\d)?|[^\[\]]{1,80} [01]\.\d\d)\]")
 """The label that our captions end with."""
 _BRACKETED_SPEAKER = re.compile(r"\[([^\[\]]{1,80})\]:\s*")
 """As WhisperX writes it."""
@@ -32,9 +33,9 @@ def read_srt(text: str) -> Iterator[Entry]:
     """Yield the cues of SubRip subtitles."""
     lines = text.splitlines()
     starts = [n for n, line in enumerate(lines) if "-->" in line and _begins_cue(lines, n)]
-    for start, end in zip(starts, [*starts[1:], len(lines) + 1], strict=True):
+    for start, end in pairwise([*starts, len(lines)]):
         body = lines[start + 1 : end]
-        if end <= len(lines) and body and body[-1].strip().isdecimal():
+        if end < len(lines) and body and body[-1].strip().isdecimal():
             del body[-1]  # the number of the next cue
         spoken, speaker = split_caption([_SRT_MARKUP.sub("", line) for line in body])
         yield _make_cue(start + 1, lines[start], spoken, speaker)

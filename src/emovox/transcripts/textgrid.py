@@ -34,8 +34,9 @@ def read_textgrid(text: str, *, tier: str | None = None) -> Iterator[Entry]:
             continue
         string = token[1].replace('""', '"')
         if names_tier:
-            tiers.append(Tier(string))
             names_tier, n_labels = False, 0
+            if is_intervals:
+                tiers.append(Tier(string))
         elif string in _TIERS and len(numbers) in (0, 3):  # a label has the numbers of its times before it
             names_tier, is_intervals = True, string == "IntervalTier"
         elif tiers and is_intervals:
