@@ -43,15 +43,18 @@ class Adaptation:
     """Clips that its statistics are of."""
     weight: float
     """Weight of these statistics against those of the training, 0 to 1."""
+    emotion: str | None = None
+    """``neutral`` when all clips were neutral, which harms on some corpora (docs/enrolment.md)."""
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON types."""
-        return {"n_clips": self.n_clips, "weight": round(self.weight, 4)}
+        """Plain JSON types; ``emotion`` only where it says something."""
+        emotion = {} if self.emotion is None else {"emotion": self.emotion}
+        return {"n_clips": self.n_clips, "weight": round(self.weight, 4), **emotion}
 
     @classmethod
     def from_dict(cls, row: Mapping[str, Any]) -> Self:
         """Read what `to_dict` wrote."""
-        return cls(n_clips=row["n_clips"], weight=row["weight"])
+        return cls(n_clips=row["n_clips"], weight=row["weight"], emotion=row.get("emotion"))
 
 
 @dataclass(frozen=True, slots=True)

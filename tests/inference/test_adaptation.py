@@ -85,8 +85,10 @@ def test_offset_is_shrunken_mean(model: Recognizer, n_clips: int, emotion: str |
     found = model.predict(CLIPS[3], sample_rate=RATE, profile=profile)
     expected = predict_by_hand(model, CLIPS[3], offset)
     np.testing.assert_allclose(list(found.scores.values()), expected, atol=1e-4)
-    assert found.adaptation == Adaptation(n_clips, weight)
-    assert found.to_dict()["adaptation"] == {"n_clips": n_clips, "weight": round(weight, 4)}
+    assert found.adaptation == Adaptation(n_clips, weight, emotion)
+    named = {} if emotion is None else {"emotion": emotion}
+    assert found.to_dict()["adaptation"] == {"n_clips": n_clips, "weight": round(weight, 4), **named}
+    assert Adaptation.from_dict(found.adaptation.to_dict()).emotion == emotion
 
 
 def test_raw_without_clips(model: Recognizer) -> None:
@@ -241,6 +243,29 @@ def test_silence_around_speech_has_no_emotion(model: Recognizer) -> None:
     assert segments
     assert segments[0].start_s > 3.5
     assert segments[-1].end_s < 7.6
+
+
+def test_neutral_profile_warns_and_is_named(
+    adaptive_bundle: Path, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    profile = tmp_path / "me.json"
+    argv = [
+        "enroll",
+        str(folder),
+        "--model",
+        str(adaptive_bundle),
+        "-o",
+        str(profile),
+        "--emotion",
+        "neutral",
+    ]
+    assert main(argv) == 0
+    assert "neutral speech alone makes answers worse" in capsys.readouterr().err
+    argv = ["predict", str(folder / "0.wav"), "--model", str(adaptive_bundle), "--profile", str(profile)]
+    assert main([*argv, "--format", "json"]) == 0
+    printed = capsys.readouterr()
+    assert json.loads(printed.out)[0]["adaptation"]["emotion"] == "neutral"
+    assert "a profile of neutral clips alone makes answers worse" in printed.err
 
 
 # --- embeddings -----------------------------------------------------------------------------------

@@ -38,7 +38,8 @@ def enroll(
         str, typer.Option("--model", metavar="BUNDLE", help="A name from `emovox models`, or a folder.")
     ] = "default",
     emotion: Annotated[
-        Emotion | None, typer.Option("--emotion", help="When all recordings are neutral.")
+        Emotion | None,
+        typer.Option("--emotion", help="When all are neutral, which harms on some sources."),
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Let -o replace an existing file.")] = False,
     recursive: Annotated[
@@ -47,8 +48,9 @@ def enroll(
 ) -> int:
     """Learn statistics of a speaker or source, never its sound.
 
-    Varied speech teaches most; labels are not needed. Exit code: 0 when all recordings were usable, 1 when
-    some were not (the profile is of the others), 2 when none was, and nothing is written.
+    Varied speech teaches most; labels are not needed. Neutral speech alone makes answers worse on some
+    sources (docs/enrolment.md). Exit code: 0 when all recordings were usable, 1 when some were not (the
+    profile is of the others), 2 when none was, and nothing is written.
     """
     from emovox.inference.recognizer import load
 
@@ -78,6 +80,8 @@ def enroll(
     if profile is None:
         raise EmovoxError(f"nothing was learnt, so {str(output)!r} is not written")
     profile.save(output)
+    if emotion is not None:
+        say("neutral speech alone makes answers worse on some sources (docs/enrolment.md)")
     learnt = f"{profile.n_clips} clips, {profile.seconds:.1f} s"
     typer.echo(f"{output}: {learnt}; for models on {profile.features.set}, such as {profile.model}")
     return 1 if n_failed else 0

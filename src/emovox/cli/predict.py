@@ -247,7 +247,10 @@ def load_profile(file: Path | None) -> Profile | None:
         return None
     from emovox.inference.adaptation import Profile
 
-    return Profile.load(file)
+    profile = Profile.load(file)
+    if profile.emotion is not None:
+        say(f"{file}: a profile of {profile.emotion} clips alone makes answers worse on some sources")
+    return profile
 
 
 def _format_by_suffix(output: Path | None) -> OutputFormat:

@@ -298,17 +298,17 @@ def make_adaptation(bundle: Bundle, known: Profile | RunningStatistics) -> Graph
     if not statistics.n_clips:
         return None
     n = statistics.n_clips
+    emotion = known.emotion if isinstance(known, Profile) else None
     if bundle.normalizer is not None:
-        summary = Adaptation(n, n / (n + bundle.normalizer.shrinkage))
+        summary = Adaptation(n, n / (n + bundle.normalizer.shrinkage), emotion)
         return GraphAdaptation(summary, standard=bundle.normalizer.shrink(*statistics.moments))
     adaptation = bundle.spec.adaptation
     assert adaptation is not None  # make_statistics has checked it
     _, mean, _ = statistics.moments
-    is_neutral = isinstance(known, Profile) and known.emotion is not None
-    weight = (n if is_neutral else n - 1) / (n + adaptation.shrinkage)
+    weight = (n - 1 if emotion is None else n) / (n + adaptation.shrinkage)
     # A profile may lack a column; the graph must not get nan.
     offset = np.nan_to_num(weight * (mean - np.array(adaptation.mean)))
-    return GraphAdaptation(Adaptation(n, weight), offset=offset.astype(np.float32))
+    return GraphAdaptation(Adaptation(n, weight, emotion), offset=offset.astype(np.float32))
 
 
 def _relative_to_all(bundle: Bundle, profile: Profile) -> Profile:

@@ -77,6 +77,9 @@ class AdaptationRow(_Document):
 
     weight: float = Field(ge=0, le=1, examples=[0.5])
     n_clips: int = Field(examples=[2])
+    emotion: str | None = Field(
+        default=None, description="neutral when all its clips were neutral; else absent.", examples=[None]
+    )
 
 
 class PredictionRow(_Document):
