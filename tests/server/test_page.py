@@ -31,6 +31,8 @@ from emovox.reports.colours import COLOURS, NONE, colour
 from emovox.server import page as page_module
 from emovox.server.app import create_app
 from emovox.server.settings import ServerSettings
+from emovox.transcripts import LABEL_FORMATS
+from emovox.transcripts.reading import read_transcript
 from serving import serving
 
 ROOT = Path(__file__).parents[2]
@@ -305,6 +307,11 @@ def test_an_upload_is_answered_as_predict_answers(browser: Any, url: str, model:
         for row, segment in zip(rows, along["segments"], strict=True):
             assert float(row["confidence"]) == segment["confidence"]
             assert {label: float(row[f"{label}_prob"]) for label in model.labels} == segment["scores"]
+        spans = sorted((row["start_s"], row["end_s"]) for row in along["segments"])
+        for form in LABEL_FORMATS:
+            visit.page.select_option("#labels-format", form)
+            found = read_transcript(visit.saved("#save-labels")).segments
+            assert sorted((one.start_s, one.end_s) for one in found) == spans, form
         visit.screenshot("result-light")
         assert_quiet(visit, url)
 

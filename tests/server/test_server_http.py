@@ -241,9 +241,15 @@ def test_the_server_says_what_it_has_and_how_it_is(client: TestClient, model: Re
     assert client.get("/healthz").json() == {"status": "ok"}
     assert client.get("/readyz").json() == {"status": "ready"}
     document = client.get("/openapi.json").json()
-    assert {"/v1/predict", "/v1/timeline", "/v1/models", "/healthz", "/readyz", "/metrics"} == document[
-        "paths"
-    ].keys()
+    assert {
+        "/v1/predict",
+        "/v1/timeline",
+        "/v1/labels",
+        "/v1/models",
+        "/healthz",
+        "/readyz",
+        "/metrics",
+    } == document["paths"].keys()
     for path in ("/docs", "/redoc", "/v1", "/page/../app.py", "/page/%2e%2e/app.py", "//etc/passwd"):
         told(client.get(path), 404, "not_found")
     wrong = client.get("/v1/predict")

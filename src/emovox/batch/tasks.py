@@ -6,6 +6,7 @@ it once and gets the function that turns an item into rows. Rows do not depend o
 
 from __future__ import annotations
 
+import os
 import tempfile
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -21,7 +22,7 @@ from emovox.audio import Source as AudioSource
 from emovox.batch import storage
 from emovox.batch.inputs import BatchItem, public_name
 from emovox.batch.outputs import BatchRow, Fields
-from emovox.errors import BundleCorruptError, ConfigError, EmovoxError
+from emovox.errors import BundleCorruptError, ConfigError, EmovoxError, TranscriptError
 from emovox.inference.options import PredictOptions
 
 if TYPE_CHECKING:
@@ -74,16 +75,20 @@ class PredictionTask:
     """The model's name and version, for people."""
     sha256: str
     labels: tuple[str, ...]
+    segments: str | None = None
+    """Suffix of the label file beside each recording whose segments are predicted; ``None``: none."""
 
     @property
     def fields(self) -> Fields:
-        """What ``Prediction.to_dict`` or ``Segment.to_dict`` gives."""
+        """What the ``to_dict`` of a result gives; of a segment also why it has no prediction."""
         times = {"file": "text", "channel": "int", "start_s": "float", "end_s": "float"}
         said = {"label": "text", "reason": "text", "confidence": "float"}
         scores = {"scores": dict.fromkeys(self.labels, "float")}
         levels = dict.fromkeys(("level_dbfs", "peak_dbfs", "clipped", "speech_s"), "float")
         quality = {} if self.options.timeline else {"quality": {**levels, "warnings": "texts"}}
-        return {**times, **said, **scores, **quality}
+        if self.segments is None:
+            return {**times, **said, **scores, **quality}
+        return {**times, "speaker": "text", "text": "text", **said, **scores, **quality, "problem": "text"}
 
     def record(self) -> dict[str, Any]:
         """As `BatchTask.record`."""
@@ -95,6 +100,7 @@ class PredictionTask:
             "channels": options.channels,
             "vad": options.vad or "on",
             **({"window_s": options.window_s, "hop_s": options.hop_s} if options.timeline else {}),
+            **({} if self.segments is None else {"segments": self.segments, "adapt": options.adapt}),
         }
 
     def load(self) -> ItemFunction:
@@ -108,11 +114,21 @@ class PredictionTask:
                 f"{model.spec.sha256[:12]}, not {self.sha256[:12]}; has it been replaced, or is another "
                 "emovox installed here?"
             )
+        if self.segments is not None:
+            return partial(_predict_segments, model, self.options, self.segments, tuple(self.fields))
         return partial(_predict_item, model, self.options)
 
 
-def make_prediction_task(model: str = "default", options: PredictOptions | None = None) -> PredictionTask:
+def make_prediction_task(
+    model: str = "default", options: PredictOptions | None = None, *, segments: str | None = None
+) -> PredictionTask:
     """Return the task that predicts with a model.
+
+    Args:
+        model: as `emovox.load` takes it.
+        options: of the predictions; ``adapt`` needs segments, and is to each speaker of a recording.
+        segments: suffix of the label file beside each recording, whose segments are predicted: for ``srt``,
+            those of ``call.srt`` in ``call.wav``.
 
     Raises:
         BundleError: there is no such model, or it is damaged.
@@ -122,7 +138,10 @@ def make_prediction_task(model: str = "default", options: PredictOptions | None 
     from emovox.inference.recognizer import load as load_model
 
     options = options or PredictOptions()
-    if options.profile is not None or options.adapt:
+    if segments is not None:
+        segments = f".{segments.removeprefix('.')}"
+        options = replace(options, segments=())  # refuses what segments exclude
+    if options.profile is not None or (options.adapt and segments is None):
         raise ConfigError("a profile is of one source, and many recordings are of many; leave it out")
     found = registry.find(model)
     loaded = load_model(found)  # a model that cannot be opened is refused now, not by each worker
@@ -132,7 +151,7 @@ def make_prediction_task(model: str = "default", options: PredictOptions | None 
     spec = loaded.spec
     by_name = found.parent == registry.EMBEDDED or model.startswith("hf://")
     where = model if by_name else str(found.absolute())
-    return PredictionTask(options, where, f"{spec.name} {spec.version}", spec.sha256, labels)
+    return PredictionTask(options, where, f"{spec.name} {spec.version}", spec.sha256, labels, segments)
 
 
 def _predict_item(
@@ -148,6 +167,41 @@ def _predict_item(
             row[name] = None if row[name] is None else round(row[name] + begin_s, 3)
         rows.append(row)
     return rows, audio_s
+
+
+def _predict_segments(
+    model: Recognizer,
+    options: PredictOptions,
+    suffix: str,
+    fields: Sequence[str],
+    item: BatchItem,
+    place: str,
+) -> tuple[list[BatchRow], float]:
+    """The rows of the segments of one recording, then those of parts of its label file that are no segments.
+
+    A segment without a prediction has a ``problem``: an ``error`` would be one of the recording.
+    """
+    from emovox.transcripts.reading import MAX_TRANSCRIPT_BYTES, read_transcript
+
+    if item.start_s is not None or item.end_s is not None:
+        raise EmovoxError("the table names a span of it; segments are of whole recordings")
+    path, mark, query = place.partition("?") if storage.is_url(place) else (place, "", "")
+    beside = f"{os.path.splitext(path)[0]}{suffix}{mark}{query}"  # noqa: PTH122 - of URLs too
+    content = storage.read_bytes(beside, max_bytes=MAX_TRANSCRIPT_BYTES)
+    try:
+        transcript = read_transcript(content, recording=path)
+    except TranscriptError as error:
+        raise TranscriptError(f"its label file {storage.redact(beside)!r}: {error}") from None
+    file = public_name(item.file)
+    rows: list[BatchRow] = []
+    for result, _ in model.results(
+        storage.audio_source(place), replace(options, segments=transcript.segments)
+    ):
+        row = result.with_file(file).to_dict()
+        row["problem"] = row.pop("error", None)
+        rows.append({name: row[name] for name in fields if name in row})
+    rows += [{"file": file, "problem": problem} for problem in transcript.problems]
+    return rows, max((row["end_s"] for row in rows if "label" in row), default=0.0)
 
 
 def _sound(item: BatchItem, place: str) -> tuple[AudioSource, float]:

@@ -91,6 +91,17 @@ def predict(
     labels: Labels = None,
     channels: ChannelsOption = "mix",
     vad: Vad = OnOff.on,
+    segments: Annotated[
+        str | None,
+        typer.Option(
+            "--segments",
+            metavar="SUFFIX",
+            help="Predict the segments of the label file beside each recording: srt for a.srt of a.wav.",
+        ),
+    ] = None,
+    adapt: Annotated[
+        bool, typer.Option("--adapt", help="With --segments: adapt the model to each speaker of a recording.")
+    ] = False,
     recursive: Recursive = False,
     column: Column = None,
     engine: EngineOption = "local",
@@ -104,8 +115,10 @@ def predict(
     """Predict the emotion that each recording of PLAN expresses; one row each, as `emovox predict`."""
     from emovox.batch import BatchJob, make_prediction_task
 
-    options = PredictOptions(labels=labels, channels=channels, vad=vad.value)
-    task = make_prediction_task(model, options)
+    if adapt and segments is None:
+        raise typer.BadParameter("--adapt is an option of --segments; add --segments SUFFIX")
+    options = PredictOptions(labels=labels, channels=channels, vad=vad.value, adapt=adapt)
+    task = make_prediction_task(model, options, segments=segments)
     job = BatchJob(plan, output, task, column, format, shard_size, recursive)
     return _run(job, engine, address, workers, retry_failed, not no_merge)
 

@@ -10,11 +10,23 @@ from emovox.errors import EmovoxError
 from emovox.inference.adaptation import Profile
 from emovox.inference.options import PredictOptions
 from emovox.inference.recognizer import Recognizer
-from emovox.results import Prediction, Segment
+from emovox.results import Prediction, Result, Segment
 from emovox.server.schemas import Refusal, check_overlap, make_refusal
 from emovox.server.uploads import Upload
+from emovox.transcripts.reading import Transcript, read_transcript
 
-__all__ = ["Event", "TimelineEvents", "check_options", "predict_upload", "predict_upload_timeline"]
+__all__ = [
+    "MAX_SEGMENTS",
+    "Event",
+    "TimelineEvents",
+    "check_options",
+    "predict_upload",
+    "predict_upload_segments",
+    "predict_upload_timeline",
+]
+
+MAX_SEGMENTS = 10_000
+"""Of one request: each is a row of the answer."""
 
 Event: TypeAlias = tuple[str, dict[str, Any]]
 """``segment`` or ``window``, and its row."""
@@ -57,6 +69,44 @@ def predict_upload(model: Recognizer, upload: Upload, options: PredictOptions) -
     except EmovoxError as error:
         raise _without_name(make_refusal(error)) from None
     return [replace(row, file=upload.name) for row in found if isinstance(row, Prediction)]
+
+
+def predict_upload_segments(
+    model: Recognizer,
+    upload: Upload,
+    options: PredictOptions,
+    content: bytes,
+    *,
+    tier: str | None,
+    max_s: float,
+) -> tuple[list[Result], Transcript]:
+    """Predict the segments of a label file in one recording.
+
+    Args:
+        model, upload, options: as elsewhere.
+        content: of the label file.
+        tier: of a TextGrid or ELAN file.
+        max_s: seconds that a recording may last; the segments, which may overlap, twice as long together.
+
+    Raises:
+        Refusal: the label file or the recording cannot be used, or there is too much.
+    """
+    try:
+        transcript = read_transcript(content, recording=upload.name, tier=tier)
+        segments = transcript.segments
+        spans = ((max(0.0, one.start_s), min(one.end_s, max_s)) for one in segments)
+        total_s = sum(max(0.0, end_s - start_s) for start_s, end_s in spans)
+        if len(segments) > MAX_SEGMENTS or total_s > 2 * max_s:
+            raise Refusal(
+                413,
+                "too_long",
+                f"{len(segments)} segments of {total_s:.0f} s together; expected at most {MAX_SEGMENTS}, "
+                f"and {2 * max_s:g} s: send them in parts",
+            )
+        options = replace(options, segments=segments)
+        return [row.with_file(upload.name) for row, _ in model.results(upload.file, options)], transcript
+    except EmovoxError as error:
+        raise _without_name(make_refusal(error)) from None
 
 
 def predict_upload_timeline(

@@ -3,24 +3,31 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Generator
+from collections.abc import AsyncIterator, Generator, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, suppress
 from functools import partial
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeAlias
 
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import JSONResponse, Response, StreamingResponse
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.types import Receive, Scope, Send
 
 from emovox.inference.options import PredictOptions
 from emovox.inference.recognizer import Recognizer
 from emovox.results import Prediction, csv_header, csv_line
-from emovox.server.answers import TimelineEvents, check_options, predict_upload, predict_upload_timeline
+from emovox.server.answers import (
+    TimelineEvents,
+    check_options,
+    predict_upload,
+    predict_upload_segments,
+    predict_upload_timeline,
+)
 from emovox.server.limits import LimitConcurrency, RequireKey, ServerState, get_state
 from emovox.server.monitoring import CONTENT_TYPE
 from emovox.server.schemas import (
     ErrorAnswer,
+    LabelsRequest,
     ModelsAnswer,
     PredictAnswer,
     Refusal,
@@ -30,6 +37,9 @@ from emovox.server.schemas import (
     error_document,
 )
 from emovox.server.uploads import RequestBody, read_body
+from emovox.transcripts import MEDIA_TYPES
+from emovox.transcripts.speakers import summarize_speakers
+from emovox.transcripts.writing import format_rows
 
 __all__ = ["public_router", "router"]
 
@@ -65,6 +75,15 @@ _FORM: dict[str, Any] = {
     },
     "required": ["file"],
 }
+_SEGMENTS: dict[str, Any] = {
+    **_BINARY,
+    "description": "A transcript or label file of the one recording: SRT, WebVTT, TextGrid, ELAN, RTTM, CTM, "
+    "Audacity, JSON of Whisper or WhisperX, CSV. Each of its segments is a row.",
+}
+_RowFormat: TypeAlias = Literal["json", "jsonl", "csv", "srt", "vtt", "textgrid", "eaf", "audacity", "rttm"]
+_MEDIA_TYPES = {"jsonl": "application/x-ndjson", "csv": "text/csv", **MEDIA_TYPES}
+_LABELS_SCHEMA = LabelsRequest.model_json_schema()
+_FORMAT_NOTE = "Instead of the header `Accept`, whose first known type counts."
 
 
 def _describe_body(form: dict[str, Any]) -> dict[str, Any]:
@@ -100,15 +119,29 @@ class _PredictQuery(BaseModel):
     )
 
 
+class _SegmentsQuery(_PredictQuery):
+    """Options of a prediction; the rest need segments."""
+
+    format: _RowFormat | None = Field(None, description=f"Of the rows of segments. {_FORMAT_NOTE}")
+    adapt: bool = Field(False, description="With segments: adapt the model to each speaker, if it can.")
+    tier: str | None = Field(
+        None, max_length=500, description="With segments of a TextGrid or ELAN file: read this tier only."
+    )
+
+
 class _TimelineQuery(_PredictQuery):
     """Options of a timeline."""
 
-    format: Literal["json", "csv", "sse"] = Field("json", description="`sse`: events, while it is computed.")
+    format: _RowFormat | Literal["sse"] | None = Field(
+        None, description=f"`sse`: events, while it is computed. {_FORMAT_NOTE}"
+    )
     window: float | None = Field(None, gt=0, le=3600, description="Length of a window in seconds.")
     hop: float | None = Field(None, gt=0, le=3600, description="Seconds from one window to the next.")
     windows: bool = Field(False, description="Also return the scores of every window (not with csv).")
     adapt: bool = Field(False, description="Adapt the model to each channel as it goes, if it can.")
 
+
+_TEXT_CONTENT: dict[str, Any] = {name: {"schema": {"type": "string"}} for name in _MEDIA_TYPES.values()}
 
 # --- predictions ----------------------------------------------------------------------------------
 
@@ -117,18 +150,26 @@ class _TimelineQuery(_PredictQuery):
     "/v1/predict",
     dependencies=[LimitConcurrency],
     response_model=PredictAnswer,
-    responses=_ERRORS,
-    openapi_extra=_describe_body(_FORM),
-    summary="The expressed emotion of recordings",
+    responses={200: {"content": _TEXT_CONTENT}, **_ERRORS},
+    openapi_extra=_describe_body({**_FORM, "properties": {**_FORM["properties"], "segments": _SEGMENTS}}),
+    summary="The expressed emotion of recordings, or of the segments of one",
 )
-async def predict(request: Request, query: Annotated[_PredictQuery, Query()]) -> Response:
-    """Predict one recording or several. Of several, one that fails is a row with its error."""
+async def predict(request: Request, query: Annotated[_SegmentsQuery, Query()]) -> Response:
+    """Predict one recording or several. Of several, one that fails is a row with its error.
+
+    With a part `segments`, each segment of the one recording is predicted.
+    """
     state = get_state(request)
     name, model = state.models.model(query.model)
-    options = PredictOptions(labels=query.labels, channels=query.channels, vad=query.vad)
+    options = PredictOptions(labels=query.labels, channels=query.channels, vad=query.vad, adapt=query.adapt)
     options = check_options(model, options)  # before the body is read
     async with _read_request(request) as body:
         options = await _add_profile(state, model, options, query.profile, body.profile)
+        if body.segments is not None:
+            return await _predict_segments(request, query, body, options)
+        if query.adapt or query.tier is not None or query.format not in (None, "json"):
+            text = "adapt, tier and other formats than json are of segments; send them as part 'segments'"
+            raise Refusal(400, "bad_argument", text)
         rows: list[dict[str, Any]] = []
         for upload in body.files:
             await _check_connected(request)
@@ -145,6 +186,65 @@ async def predict(request: Request, query: Annotated[_PredictQuery, Query()]) ->
     return JSONResponse({"model": _identify(name, model), "predictions": rows})
 
 
+async def _predict_segments(
+    request: Request, query: _SegmentsQuery, body: RequestBody, options: PredictOptions
+) -> Response:
+    state = get_state(request)
+    name, model = state.models.model(query.model)
+    if len(body.files) > 1 or options.channels == "each":
+        raise Refusal(400, "bad_form", "segments are of one recording, and of its mix or one channel")
+    work = partial(
+        predict_upload_segments,
+        *(model, body.files[0], options, body.segments or b""),
+        tier=query.tier,
+        max_s=state.settings.max_seconds,
+    )
+    results, transcript = await state.models.run(work)
+    rows = [each.to_dict() for each in results]
+    _count_audio(request, sum(row["end_s"] - row["start_s"] for row in rows if "error" not in row))
+    form = query.format or _negotiate(request, "json")
+    if form != "json":
+        return _format_text(form, rows, tuple(options.labels or ()), transcript=True)
+    speakers = [one.to_dict() for one in summarize_speakers(rows)]
+    problems = list(transcript.problems)
+    answer = {
+        "model": _identify(name, model),
+        "predictions": rows,
+        "speakers": speakers,
+        "problems": problems,
+    }
+    return JSONResponse(answer)
+
+
+def _negotiate(request: Request, *others: str) -> str:
+    """Return the format of the first type in ``Accept`` that is known; the first of ``others`` if none is."""
+    known = {media_type: form for form, media_type in _MEDIA_TYPES.items()}
+    known |= {"application/json": "json"} | ({"text/event-stream": "sse"} if "sse" in others else {})
+    accepted = (
+        part.partition(";")[0].strip().lower() for part in request.headers.get("accept", "").split(",")
+    )
+    return next((known[one] for one in accepted if one in known), others[0])
+
+
+def _format_text(
+    form: str,
+    rows: Sequence[dict[str, Any]],
+    labels: tuple[str, ...],
+    *,
+    transcript: bool = False,
+    duration_s: float | None = None,
+) -> Response:
+    """Return rows in another format than JSON."""
+    if form == "csv":
+        lines = (csv_line(row, labels, transcript=transcript) for row in rows)
+        text = csv_header(labels, transcript=transcript) + "".join(lines)
+    elif form == "jsonl":
+        text = "".join(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n" for row in rows)
+    else:
+        text = "".join(format_rows(form, rows, duration_s=duration_s))
+    return Response(text.encode("utf-8", "replace"), media_type=_MEDIA_TYPES[form])
+
+
 # --- timelines ------------------------------------------------------------------------------------
 
 _SSE_EXAMPLE = """event: segment
@@ -155,7 +255,7 @@ data: {"duration_s": 18.2, "n_segments": 1}
 
 """
 _TIMELINE_CONTENT: dict[str, Any] = {
-    "text/csv": {"schema": {"type": "string"}},
+    **_TEXT_CONTENT,
     "text/event-stream": {"schema": {"type": "string"}, "example": _SSE_EXAMPLE},
 }
 
@@ -190,12 +290,13 @@ async def timeline(request: Request, query: Annotated[_TimelineQuery, Query()]) 
         stack.callback(steps.close)  # before its file is closed
         first = await state.models.run(partial(next, steps))  # fails before any answer if there is no audio
         events = _iterate(request, state, first, steps)
-        if query.format == "sse":
+        form = query.format or _negotiate(request, "json", "sse")
+        if form == "sse":
             return _EventResponse(_format_sse(request, events, windows=query.windows), stack.pop_all())
         found = [each async for each in events]
-    if query.format == "csv":
-        labels = tuple(options.labels or ())
-        return Response(_format_csv(found, labels, body.files[0].name), media_type="text/csv")
+    if form != "json":
+        segments = _list_segments(found, body.files[0].name)
+        return _format_text(form, segments, tuple(options.labels or ()), duration_s=found[-1].duration_s)
     rows = [event for step in found for event in step.events]
     answer: dict[str, Any] = {"model": _identify(name, model)}
     answer["segments"] = [row for kind, row in rows if kind == "segment"]
@@ -221,8 +322,8 @@ async def _iterate(
         step = await state.models.run(partial(next, steps, None), admitted=True)
 
 
-def _format_csv(steps: list[TimelineEvents], labels: tuple[str, ...], file: str | None) -> str:
-    """As ``emovox predict --timeline --format csv``; a channel without speech has a row that says so."""
+def _list_segments(steps: list[TimelineEvents], file: str | None) -> list[dict[str, Any]]:
+    """As ``emovox predict --timeline``; a channel without speech has a row that says so."""
     rows = [row for step in steps for kind, row in step.events if kind == "segment"]
     with_speech = {row["channel"] for row in rows}
     duration_s = steps[-1].duration_s
@@ -230,7 +331,7 @@ def _format_csv(steps: list[TimelineEvents], labels: tuple[str, ...], file: str 
         if channel not in with_speech:
             empty = Prediction(None, reason="no_speech", duration_s=duration_s, channel=channel, file=file)
             rows.append(empty.to_dict())
-    return csv_header(labels) + "".join(csv_line(row, labels) for row in rows)
+    return rows
 
 
 async def _format_sse(
@@ -266,6 +367,43 @@ class _EventResponse(StreamingResponse):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         async with self._resources:
             await super().__call__(scope, receive, send)
+
+
+# --- label files ----------------------------------------------------------------------------------
+
+
+class _LabelsQuery(BaseModel):
+    """The format of a label file."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    format: Literal["srt", "vtt", "textgrid", "eaf", "audacity", "rttm"] = Field(description="What to write.")
+
+
+@router.post(
+    "/v1/labels",
+    dependencies=[LimitConcurrency],
+    response_class=Response,
+    responses={200: {"content": _TEXT_CONTENT}, **_errors(400, 401, 408, 413, 429, 503)},
+    openapi_extra={
+        "requestBody": {"required": True, "content": {"application/json": {"schema": _LABELS_SCHEMA}}}
+    },
+    summary="Segments as a subtitle or label file",
+)
+async def labels(request: Request, query: Annotated[_LabelsQuery, Query()]) -> Response:
+    """Write the segments of a timeline, or of a live session, in the format of another tool."""
+    async with _read_request(request) as body:
+        content = body.files[0].file.read()
+    try:
+        sent = LabelsRequest.model_validate_json(content)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+        place = ".".join(map(str, first["loc"])) or "the body"
+        raise Refusal(
+            400, "bad_body", f"{place}: {first['msg']}; expected what /v1/timeline answers"
+        ) from None
+    rows = [{**row.model_dump(), "file": sent.file} for row in sent.segments]
+    return _format_text(query.format, rows, (), duration_s=sent.duration_s)
 
 
 # --- the server -----------------------------------------------------------------------------------

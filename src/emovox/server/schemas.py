@@ -16,6 +16,7 @@ from emovox.errors import (
     LabelError,
     MissingExtraError,
     ProfileError,
+    TranscriptError,
 )
 from emovox.results import REASONS
 
@@ -25,6 +26,8 @@ __all__ = [
     "ErrorAnswer",
     "ErrorBody",
     "ErrorRow",
+    "LabelledSegment",
+    "LabelsRequest",
     "ModelAnswer",
     "ModelName",
     "ModelsAnswer",
@@ -33,9 +36,11 @@ __all__ = [
     "QualityRow",
     "Refusal",
     "SegmentRow",
+    "SpeakerRow",
     "StateAnswer",
     "TimelineAnswer",
     "WindowRow",
+    "WordRow",
     "check_overlap",
     "describe_model",
     "error_document",
@@ -82,8 +87,34 @@ class AdaptationRow(_Document):
     )
 
 
+class WordRow(_Document):
+    """A word of a transcript."""
+
+    start_s: float = Field(examples=[0.4])
+    end_s: float = Field(examples=[0.7])
+    text: str = Field(examples=["Hello"])
+    probability: float | None = None
+
+
+class SpeakerRow(_Document):
+    """What one speaker expressed; segments count by their length."""
+
+    speaker: str | None = Field(examples=["Anna"])
+    n_segments: int
+    n_failed: int
+    duration_s: float
+    shares: dict[str, float] = Field(description="Label -> share of the duration.", examples=[{"happy": 0.8}])
+    unlabelled: dict[str, float] = Field(
+        description="Reason -> share of the duration without a label.", examples=[{"uncertain": 0.2}]
+    )
+    scores: dict[str, float] = Field(description="Mean probabilities.", examples=[_SCORES])
+    uncertain: list[list[float]] = Field(
+        description="Start and end of segments that are too uncertain for a label.", examples=[[[3.0, 4.5]]]
+    )
+
+
 class PredictionRow(_Document):
-    """The expressed emotion of one recording, or of one channel of it."""
+    """The expressed emotion of one recording, of one channel of it, or of one segment."""
 
     file: str | None = Field(description="Base name of the file, if it had one.", examples=["clip.wav"])
     channel: int | None = Field(description="From 0; null for the mix of all.", examples=[None])
@@ -97,20 +128,30 @@ class PredictionRow(_Document):
     scores: _Scores = Field(examples=[_SCORES])
     quality: QualityRow | None
     adaptation: AdaptationRow | None = Field(None, description="Present when a voice profile was used.")
+    speaker: str | None = Field(None, description="Of a segment.", examples=["Anna"])
+    text: str | None = Field(None, description="Of a segment.", examples=["Hello"])
+    words: list[WordRow] | None = Field(None, description="Of a segment whose words have times.")
 
 
 class ErrorRow(_Document):
-    """One of several files that could not be processed."""
+    """One of several files, or of the segments of one, that could not be processed."""
 
     file: str | None
     error: str
+    start_s: float | None = None
+    end_s: float | None = None
+    speaker: str | None = None
+    text: str | None = None
+    words: list[WordRow] | None = None
 
 
 class PredictAnswer(_Document):
-    """One row a recording (a channel with ``channels=each``), in the order they were sent."""
+    """One row a recording (a channel with ``channels=each``) or segment, in the order they were sent."""
 
     model: ModelName
     predictions: list[PredictionRow | ErrorRow]
+    speakers: list[SpeakerRow] | None = Field(None, description="Present when segments were sent.")
+    problems: list[str] | None = Field(None, description="Parts of the label file that are no segments.")
 
 
 class SegmentRow(_Document):
@@ -144,6 +185,30 @@ class TimelineAnswer(_Document):
     segments: list[SegmentRow]
     windows: list[WindowRow] | None = None
     duration_s: float = Field(examples=[18.2])
+
+
+_Time = Annotated[float, Field(ge=0, le=1e7, allow_inf_nan=False)]
+
+
+class LabelledSegment(BaseModel):
+    """What a label file holds of a segment; other fields are left out."""
+
+    channel: int | None = Field(None, ge=0, le=999)
+    start_s: _Time = Field(examples=[0.4])
+    end_s: _Time = Field(examples=[4.4])
+    label: str | None = Field(None, max_length=200, examples=["happy"])
+    reason: str | None = Field(None, max_length=200)
+    confidence: float | None = Field(None, ge=0, le=1, examples=[0.71])
+    speaker: str | None = Field(None, max_length=1000)
+    text: str | None = Field(None, max_length=100_000)
+
+
+class LabelsRequest(BaseModel):
+    """Segments of one recording."""
+
+    file: str | None = Field(None, max_length=255, examples=["call.wav"])
+    duration_s: _Time | None = None
+    segments: list[LabelledSegment] = Field(max_length=100_000)
 
 
 class ModelAnswer(_Document):
@@ -211,6 +276,7 @@ _STATUSES: tuple[tuple[type[EmovoxError], int, str], ...] = (
     (AudioDecodeError, 415, "not_audio"),
     (MissingExtraError, 415, "not_audio"),
     (AudioValueError, 422, "unusable_sound"),
+    (TranscriptError, 400, "bad_segments"),
     (LabelError, 400, "bad_label"),
     (ProfileError, 400, "bad_profile"),
     (ConfigError, 400, "bad_argument"),

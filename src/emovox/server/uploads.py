@@ -28,7 +28,7 @@ MAX_NAME = 255
 """Characters of a file name that are returned."""
 
 _IN_MEMORY = 1 << 20
-_PARTS = ("file", "profile")
+_PARTS = ("file", "profile", "segments")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +46,8 @@ class RequestBody:
 
     files: tuple[Upload, ...]
     profile: bytes | None = None
+    segments: bytes | None = None
+    """A transcript or label file."""
 
 
 def base_name(name: str | None) -> str | None:
@@ -125,8 +127,8 @@ async def _read_form(request: Request, stream: AsyncGenerator[bytes, None], max_
     parser = MultiPartParser(
         _without_charset(request.headers["content-type"]),
         stream,
-        max_files=max_files + 1,  # and a profile
-        max_fields=2,
+        max_files=max_files + 2,  # and a profile and segments
+        max_fields=3,
         max_part_size=MAX_PROFILE_BYTES,
     )
     try:
@@ -153,35 +155,37 @@ def _without_charset(content_type: str) -> Headers:
 
 
 async def _sort_parts(parts: list[tuple[str, UploadFile | str]], max_files: int) -> RequestBody:
-    files, profiles = [], []
+    files: list[Upload] = []
+    texts: dict[str, list[bytes]] = {"profile": [], "segments": []}
     for name, part in parts:
         if name not in _PARTS:
             raise Refusal(
                 400,
                 "bad_form",
-                f"a part is named {name[:80]!r}; expected 'file' or 'profile', and options such as labels in "
-                "the query of the address",
+                f"a part is named {name[:80]!r}; expected 'file', 'profile' or 'segments', and options such "
+                "as labels in the query of the address",
             )
-        if name == "profile":
-            profiles.append(await _read_text(part))
+        if name in texts:
+            texts[name].append(await _read_text(part, name))
         elif isinstance(part, str):
             raise Refusal(400, "bad_form", "a part 'file' is not a file; give it a filename")
         else:
             files.append(Upload(base_name(part.filename), part.file))
     if not files:
         raise Refusal(400, "empty", "there is no part named 'file'; expected a recording or several")
-    if len(files) > max_files or len(profiles) > 1:
-        raise Refusal(413, "bad_form", f"expected at most {max_files} files and one profile")
-    return RequestBody(tuple(files), profiles[0] if profiles else None)
+    if len(files) > max_files or any(len(found) > 1 for found in texts.values()):
+        raise Refusal(413, "bad_form", f"expected at most {max_files} files, one profile and one of segments")
+    profile, segments = (found[0] if found else None for found in texts.values())
+    return RequestBody(tuple(files), profile, segments)
 
 
-async def _read_text(part: UploadFile | str) -> bytes:
+async def _read_text(part: UploadFile | str, name: str) -> bytes:
     if isinstance(part, str):
         return part.encode()
     text = await part.read(MAX_PROFILE_BYTES + 1)
     part.file.close()
     if len(text) > MAX_PROFILE_BYTES:
-        raise Refusal(413, "too_large", f"the profile has more than {MAX_PROFILE_BYTES} bytes; it is not one")
+        raise Refusal(413, "too_large", f"the {name} part has more than {MAX_PROFILE_BYTES} bytes; send less")
     return text
 
 

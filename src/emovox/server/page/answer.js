@@ -4,6 +4,7 @@ import { clock, percent, ranked, stretch, tone, warnings, why } from "./emotions
 import { complain, element, tell } from "./notices.js";
 import { Readout } from "./readout.js";
 import { named, Scene, windowAt } from "./scene.js";
+import { labels } from "./server.js";
 import { Player } from "./sound.js";
 import { asCsv, asJson, save, segmentRows, windowRows } from "./tables.js";
 
@@ -55,6 +56,7 @@ export class Answer {
     $("windows-details").addEventListener("toggle", () => this.#session && this.#showWindows());
     $("save-json").addEventListener("click", () => this.#save(asJson, "json", "application/json"));
     $("save-csv").addEventListener("click", () => this.#save(asCsv, "csv", "text/csv"));
+    $("save-labels").addEventListener("click", () => this.#saveLabels());
     $("save-sound").addEventListener("click", () => save(this.#session.sound, "recording.wav"));
   }
 
@@ -95,7 +97,7 @@ export class Answer {
     $("play").hidden = isLive && !isOver;
     $("play").disabled = !canPlay;
     $("save-sound").hidden = !(isOurs && isOver);
-    for (const id of ["save-json", "save-csv"]) $(id).disabled = !isOver;
+    for (const id of ["save-json", "save-csv", "save-labels"]) $(id).disabled = !isOver;
   }
 
   /** Only what moves with the time. */
@@ -196,6 +198,16 @@ export class Answer {
   #onTime(seconds) {
     $("play").querySelector("[data-part=words]").textContent = this.#player.isPlaying ? "Pause" : "Play";
     if (this.#player.isPlaying) this.#showMoment(seconds);
+  }
+
+  async #saveLabels() {
+    const [{ value, dataset }] = $("labels-format").selectedOptions;
+    const { name, duration_s, segments } = this.#session;
+    try {
+      save(await labels({ file: name, duration_s, segments }, value), `${name}.emotions.${dataset.ending}`);
+    } catch (error) {
+      complain(error);
+    }
   }
 
   #save(form, ending, type) {

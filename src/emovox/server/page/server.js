@@ -63,6 +63,12 @@ export async function* timeline(sound, options, signal) {
   throw new Refusal("The connection ended before the answer did.");
 }
 
+/** Segments as a file of another tool: `srt`, `vtt`, `textgrid`, `eaf`, `audacity` or `rttm`. */
+export async function labels(segments, format) {
+  const rest = { method: "POST", body: JSON.stringify(segments), headers: { "Content-Type": "application/json" } };
+  return (await ask(`v1/labels?format=${format}`, rest)).blob();
+}
+
 /** Server-sent events of a body of bytes. */
 export async function* events(body) {
   const reader = body.pipeThrough(new TextDecoderStream()).getReader();
