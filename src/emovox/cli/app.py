@@ -39,7 +39,7 @@ class _Commands(Group):
         "serve": LazyCommand("emovox.cli.serve", "Serve over HTTP and WebSocket, with a web page.", NOTICE),
         "mcp": LazyCommand("emovox.cli.mcp", "Serve tools to agents over stdio (MCP).", NOTICE),
         "models": LazyCommand("emovox.cli.models", "List the models: labels, scores, terms of use."),
-        "export": LazyCommand("emovox.cli.export", "Write a model as a bundle, also as int8."),
+        "export": LazyCommand("emovox.cli.export", "Write a model as a bundle, also as int8, or a web page."),
         "push": LazyCommand("emovox.cli.push", "Upload a model to the Hugging Face Hub."),
         "doctor": LazyCommand("emovox.cli.doctor", "Report what is installed and how to get the rest."),
         "batch": LazyCommand("emovox.cli.batch", "Process many recordings, resumable, here or on a cluster."),

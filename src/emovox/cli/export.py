@@ -1,4 +1,4 @@
-"""``emovox export``: copy a model as a bundle, or quantise it to int8 and measure what that costs."""
+"""``emovox export``: copy a model as a bundle, quantise it to int8, or write a page for browsers."""
 
 from __future__ import annotations
 
@@ -29,7 +29,19 @@ _TIMED_CLIPS = 50
 
 def export(
     model: Annotated[str, typer.Argument(metavar="RUN_OR_BUNDLE", help="A run, a bundle or a model's name.")],
-    output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="The bundle to write.")],
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", metavar="DIR", help="The bundle to write.")
+    ] = None,
+    web: Annotated[
+        Path | None,
+        typer.Option("--web", metavar="DIR", help="Write a static page that predicts in the browser."),
+    ] = None,
+    runtime: Annotated[
+        Path | None,
+        typer.Option(
+            "--runtime", metavar="DIR", help="Of --web: a folder node_modules; else npm fetches it."
+        ),
+    ] = None,
     int8: Annotated[
         bool, typer.Option("--int8", help="Quantise the weights to 8 bits (extra classical).")
     ] = False,
@@ -55,10 +67,18 @@ def export(
 ) -> int:
     """Write a model as a bundle: a verified copy, or static int8 with its cost in UAR measured.
 
+    With --web a folder for any web server: a page and a module that predict on the device.  docs/web.md
+
     Exit code: 0 when it is written, 2 when not.
     """
     from emovox.bundles import MODEL_FILE, load_bundle, registry, write_bundle
 
+    if (output is None) == (web is None):
+        raise ConfigError("name one folder to write: a bundle with -o, or a page with --web")
+    if output is None:
+        return _write_page(registry.find(model), cast("Path", web), runtime, force=force)
+    if runtime is not None:
+        raise ConfigError("--runtime is for --web; a bundle needs none")
     source = registry.find(model)
     bundle = load_bundle(source)
     content = (source / MODEL_FILE).read_bytes()
@@ -84,6 +104,25 @@ def export(
     write_bundle(output, smaller, _describe(bundle.spec, clips, scores), replace=True)
     _print_comparison(output, clips, before, after, (len(content), len(smaller)))
     _print_speed(bundle, load_bundle(output), clips.test)
+    return 0
+
+
+def _write_page(source: Path, folder: Path, runtime: Path | None, *, force: bool) -> int:
+    from tempfile import TemporaryDirectory
+
+    from emovox.inference.web import download_runtime, write_web_page
+
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())) and not force:
+        raise ConfigError(
+            f"--web {str(folder)!r} exists and is not empty; name another folder, or add --force"
+        )
+    check_writable(folder)
+    with TemporaryDirectory() as scratch:
+        if runtime is None:
+            say("npm fetches the runtime, 33 MB")
+            runtime = download_runtime(Path(scratch))
+        n_bytes = write_web_page(source, folder, runtime)
+    typer.echo(f"{folder}: {n_bytes:,} bytes; try it:  python -m http.server --directory {folder} 8001")
     return 0
 
 
