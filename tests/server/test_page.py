@@ -307,6 +307,8 @@ def test_an_upload_is_answered_as_predict_answers(browser: Any, url: str, model:
         for row, segment in zip(rows, along["segments"], strict=True):
             assert float(row["confidence"]) == segment["confidence"]
             assert {label: float(row[f"{label}_prob"]) for label in model.labels} == segment["scores"]
+        times = visit.page.locator("#segments tbody td:nth-child(2)").all_inner_texts()
+        assert times == [f"0:{row['start_s']:05.2f}–0:{row['end_s']:05.2f}" for row in along["segments"]]
         spans = sorted((row["start_s"], row["end_s"]) for row in along["segments"])
         for form in LABEL_FORMATS:
             visit.page.select_option("#labels-format", form)

@@ -218,7 +218,7 @@ class ResultTableWriter:
         return [pad(_shorten(clean(row["speaker"] or ""), self._speaker_columns), self._speaker_columns)]
 
     def _text(self, row: ResultRow) -> list[str]:
-        return [clean(row["text"])] if row.get("text") else []
+        return [f'"{clean(row["text"])}"'] if row.get("text") else []
 
     def _label_and_confidence(self, row: ResultRow) -> list[str]:
         label = row["label"] or f"({str(row['reason'] or 'none').replace('_', ' ')})"

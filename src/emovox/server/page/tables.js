@@ -14,7 +14,7 @@ export function segmentRows(segments, { canPlay, onHear }) {
     const second = ranked(segment.scores).find(([name]) => name !== segment.label);
     const sure = segment.label ? percent(segment.confidence) : "–";
     const next = second ? `${second[0]} ${percent(second[1])}` : "–";
-    const time = `${clock(segment.start_s)}–${clock(segment.end_s)}`;
+    const time = `${clock(segment.start_s, 2)}–${clock(segment.end_s, 2)}`; // as in the files
     return tableRow([hear, time, label, sure, next]);
   });
 }
