@@ -99,7 +99,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("what", choices=("cache", *REPORTS))
-    parser.add_argument("which", nargs="?", help="a fold, a model, a corpus, or a pass of cache")
+    parser.add_argument("which", nargs="?", help="a fold, a model, a corpus, or PASS[/CORPUS] of cache")
     parser.add_argument("--corpora", type=Path, required=True)
     parser.add_argument("--checkpoint", type=Path)
     parser.add_argument("--cache", type=Path, default=Path(".cache/default"))

@@ -195,7 +195,7 @@ def read_cache(root: Path, cache: Path, name: str, corpus: str) -> Rows | None:
 
 
 def encode_all(root: Path, cache: Path, checkpoint: Path, only: str | None = None) -> None:
-    """Encode every pass, or one, that is not in the cache yet."""
+    """Encode what is not in the cache yet: every pass, one (``cut``), or one over one corpus (``cut/emodb``)."""
     disable_telemetry()
     import onnxruntime
 
@@ -203,6 +203,7 @@ def encode_all(root: Path, cache: Path, checkpoint: Path, only: str | None = Non
     settings.intra_op_num_threads = 1
     graph = export_graph(Pooler(make_net(checkpoint, range(5), len(EMOTIONS))), int(MAX_S * SAMPLE_RATE))
     session = onnxruntime.InferenceSession(graph, settings, providers=["CPUExecutionProvider"])
-    for name in PASSES if only is None else [only]:
-        for corpus in PASSES[name]:
+    only_pass, _, only_corpus = (only or "").partition("/")
+    for name in [only_pass] if only_pass else PASSES:
+        for corpus in [only_corpus] if only_corpus else PASSES[name]:
             cache_pass(root, cache, name, corpus, session)
