@@ -195,7 +195,7 @@ def read_cache(root: Path, cache: Path, name: str, corpus: str) -> Rows | None:
 
 
 def encode_all(root: Path, cache: Path, checkpoint: Path, only: str | None = None) -> None:
-    """Encode what is not in the cache yet: every pass, one (``cut``), or one over one corpus (``cut/emodb``)."""
+    """Encode what the cache lacks: every pass, one (``cut``), or one over one corpus (``cut/emodb``)."""
     disable_telemetry()
     import onnxruntime
 
