@@ -11,6 +11,7 @@
     python recipes/default.py gain [MODEL] --corpora DIR  # answers that +-12 dB change, embedded model
     python recipes/default.py finetune [CORPUS] --corpora DIR   # own labels, 5 and 20 clips of each
     python recipes/default.py calls [CORPUS] --corpora DIR  # timelines of glued clips, raw and adapting
+    python recipes/default.py sequences  --corpora DIR    # clips adapted to those before them
     python recipes/default.py export default|permissive --corpora DIR --checkpoint model.bin   # bundles
 
 DIR holds ravdess, tess, emodb, nemo, banglaser, ased, emospeech and esc10. Each command prints its figures
@@ -40,6 +41,7 @@ from default_measure import (
     report_finetune,
     report_gain,
     report_permissive,
+    report_sequences,
     report_unseen,
 )
 
@@ -90,6 +92,7 @@ REPORTS: dict[str, Callable[[States, argparse.Namespace], dict[str, Any]]] = {
     "gain": report_gain,
     "finetune": report_finetune,
     "calls": report_calls,
+    "sequences": report_sequences,
     "export": export_bundle,
 }
 

@@ -165,6 +165,62 @@ def report_permissive(states: States, options: argparse.Namespace) -> dict[str, 
     return found
 
 
+# --- sources over time ---------------------------------------------------------------------------------
+
+
+def report_sequences(states: States, options: argparse.Namespace) -> dict[str, Any]:
+    """Score clips of one speaker in a row, each adapted to those before it, as a stream adapts.
+
+    A row has 24 clips of random labels, or three quarters of one label, or that label alone. Four labels;
+    accuracy raw and adapted, of corpora left out.
+    """
+    found: dict[str, Any] = {}
+    for corpus in (*TRAINING, *TESTED_ONLY):
+        head, rows = states.leave_out(corpus), states.tested(corpus)
+        rows = rows[np.isin(rows.labels, FOUR)]
+        columns = np.unique(rows.labels)
+        found[corpus] = {}
+        for share in (None, 0.75, 1.0):
+            for label in [None] if share is None else columns:
+                rng = np.random.default_rng(0)
+                right: dict[bool, list[np.bool_]] = {False: [], True: []}
+                for speaker in np.repeat(np.unique(rows.speakers)[:40], 3):
+                    chosen = draw_sequence(rows, speaker, label, share, rng)
+                    if len(chosen) < 8:
+                        continue
+                    part = rows[chosen]
+                    offset = find_offsets(head.embed(part))
+                    for adapted in right:
+                        logits = head(part, offset if adapted else 0.0)[:, columns]
+                        right[adapted] += list(columns[logits.argmax(1)] == part.labels)
+                kind = "any" if label is None else f"{share:.0%} {EMOTIONS[label]}"
+                if right[True]:
+                    found[corpus][kind] = [
+                        round(100 * float(np.mean(values)), 1) for values in right.values()
+                    ]
+        print(corpus, found[corpus], flush=True)
+    return found
+
+
+def draw_sequence(
+    rows: Rows, speaker: str, label: int | None, share: float | None, rng: np.random.Generator
+) -> NDArray[np.int64]:
+    """Draw clips of a speaker, at most 24, in random order; of ``label`` a share of them."""
+    own = rng.permutation(np.flatnonzero(rows.speakers == speaker))
+    if label is None or share is None:
+        return own[:24]
+    most, others = own[rows.labels[own] == label][:18], own[rows.labels[own] != label]
+    return rng.permutation(np.concatenate([most, others[: round(len(most) * (1 - share) / share)]]))
+
+
+def find_offsets(embedded: Floats) -> Floats:
+    """Compute the offset at each clip of a source: the weighted mean of the clips before it."""
+    n = np.arange(len(embedded))
+    means = (np.cumsum(embedded, 0) - embedded) / np.maximum(n, 1)[:, None]
+    weights = np.array([max(weigh_source(k), 0.0) for k in n])
+    return np.asarray(means * weights[:, None], np.float32)
+
+
 # --- confidence --------------------------------------------------------------------------------------
 
 

@@ -69,6 +69,19 @@ def test_head_left_out_has_not_seen_the_corpus(states: measure.States) -> None:
     assert np.abs(some.mean - rows.x.mean(0)).max() > 0
 
 
+def test_sequences_adapt_to_the_clips_before(states: measure.States) -> None:
+    embedded = np.random.default_rng(0).standard_normal((6, 3)).astype(np.float32)
+    offsets = measure.find_offsets(embedded)
+    assert not offsets[:2].any(), "neither no clip nor one"
+    np.testing.assert_allclose(offsets[4], 3 / 9 * embedded[:4].mean(0), atol=1e-6)
+    rows = states.test["nemo"]
+    chosen = measure.draw_sequence(rows, "nemo-1", 2, 0.5, np.random.default_rng(0))
+    assert set(rows.speakers[chosen]) == {"nemo-1"}
+    assert np.mean(rows.labels[chosen] == 2) == 0.5
+    found = measure.report_sequences(states, options())["nemo"]
+    assert set(found) >= {"any", "75% happy", "100% happy"}
+
+
 def test_confidence_of_known_probabilities() -> None:
     labels = np.array([0, 0, 1, 1])
     probabilities = np.full((4, len(EMOTIONS)), 0.05 / 8)
