@@ -28,6 +28,7 @@ LEVELS = (
     {"augment", "transcripts"},
     {"bundles"},
     {"inference"},
+    {"integrations"},
     {"reports"},
     {"evaluation"},
     {"training"},
