@@ -144,7 +144,8 @@ def predict(
         typer.Option(
             "--adapt",
             help="Adapt the model to the recordings, which are read twice; with --timeline, to each channel "
-            "as it goes; with --segments, to each speaker.",
+            "as it goes; with --segments, to each speaker. Helps where emotions vary; harms where one "
+            "prevails.",
         ),
     ] = False,
 ) -> int:
@@ -188,7 +189,10 @@ def predict(
             options, adapt=False, profile=_learn_profile(recognizer, recordings, options, workers)
         )
     elif not adapt and profile is None and recognizer.can_adapt and _is_large_folder(recordings):
-        say(f"{len(recordings)} recordings of one source: --adapt lets the model adapt to it, without labels")
+        say(
+            f"{len(recordings)} recordings of one source: --adapt lets the model adapt to it, without "
+            "labels; that helps where their emotions vary"
+        )
     totals = None if transcript is None else SpeakerTotals()
     with ExitStack() as stack:
         is_folder = output_format is OutputFormat.audformat
