@@ -73,7 +73,8 @@ class Quality:
     """Seconds of speech found."""
     warnings: tuple[str, ...] = ()
     """Among ``silence``, ``low_level``, ``clipping``, ``no_speech``, ``too_short``, and from reading the file
-    ``truncated``, ``damaged``, ``time_stamps`` and ``phase`` (docs/recordings.md)."""
+    ``truncated``, ``damaged``, ``time_stamps`` and ``phase`` (docs/recordings.md). ``outside``: a part of a
+    segment is outside of the recording."""
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON types."""
@@ -294,6 +295,17 @@ class SegmentPrediction:
     def with_file(self, file: str | None) -> SegmentPrediction:
         """The same, with another name of its file."""
         return replace(self, prediction=replace(self.prediction, file=file))
+
+    @classmethod
+    def from_dict(cls, row: Mapping[str, Any], *, model: str | None = None) -> Self:
+        """Read what `to_dict` wrote; ``model`` made the prediction."""
+        words = tuple(
+            Word(word["start_s"], word["end_s"], word["text"], word.get("probability"))
+            for word in row.get("words", ())
+        )
+        segment = TranscriptSegment(row["start_s"], row["end_s"], row["text"], row["speaker"], words)
+        length_s = round(row["end_s"] - row["start_s"], 3)
+        return cls(segment, replace(Prediction.from_dict({**row, "end_s": length_s}), model=model))
 
     def to_dict(self) -> dict[str, Any]:
         """The row of ``emovox predict --segments FILE --format jsonl``: plain JSON types."""

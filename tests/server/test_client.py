@@ -24,6 +24,7 @@ from emovox.inference.recognizer import Recognizer
 from emovox.results import Prediction, Segment
 from emovox.server.app import create_app
 from emovox.server.settings import ServerSettings
+from emovox.transcripts.reading import read_transcript
 from serving import serving
 from speaker_model import SPEECH, speaker_spec
 from speech import talk, voice, wav
@@ -216,3 +217,24 @@ def test_a_busy_server_is_asked_again_when_it_says(
     assert caught.value.code == "too_many_requests"
     assert len(waited) == 2
     assert all(1 <= seconds <= 30 for seconds in waited)
+
+
+def test_segments_are_those_of_the_recogniser(server: Client, model: Recognizer, folder: Path) -> None:
+    text = (
+        "SPEAKER other 1 1 2 <NA> <NA> bo <NA> <NA>\n"
+        "SPEAKER call 1 1.5 2.5 <NA> <NA> anna <NA> <NA>\nSPEAKER call 1 90 2 <NA> <NA> bo <NA> <NA>\n"
+    )
+    (folder / "call.rttm").write_text(text)
+    found = server.predict_segments(folder / "call.wav", folder / "call.rttm", channels=1)
+    segments = read_transcript(text.encode(), recording="call").segments
+    expected = list(model.predict_segments(folder / "call.wav", segments, channels=1))
+    assert [one.to_dict() for one in found] == [one.to_dict() for one in expected]
+    assert [one.segment.speaker for one in found] == ["anna", "bo"]
+    assert found[0].prediction.duration_s == 2.5
+    assert found[1].prediction.error is not None
+    with pytest.raises(errors.TranscriptError, match="expected SRT"):
+        server.predict_segments(folder / "call.wav", b"no label file")
+    with pytest.raises(errors.TranscriptError, match=r"none\.srt"):
+        server.predict_segments(folder / "call.wav", folder / "none.srt")
+    with pytest.raises(errors.ProfileError):
+        server.predict_segments(folder / "call.wav", text.encode(), adapt=True)

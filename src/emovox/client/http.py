@@ -32,8 +32,9 @@ from emovox.errors import (
     EmovoxError,
     MissingExtraError,
     ServerError,
+    TranscriptError,
 )
-from emovox.results import Prediction, Segment
+from emovox.results import Prediction, Segment, SegmentPrediction
 
 if TYPE_CHECKING:
     import httpx
@@ -179,6 +180,41 @@ class Client:
             for row in answer["predictions"]
         ]
 
+    def predict_segments(
+        self,
+        source: Source,
+        segments: Source,
+        *,
+        tier: str | None = None,
+        labels: Iterable[str] | str | None = None,
+        channels: str | int = "mix",
+        vad: str = "on",
+        model: str | None = None,
+        profile: Profile | None = None,
+        adapt: bool = False,
+    ) -> list[SegmentPrediction]:
+        """Predict the segments of a transcript or label file, as `Recognizer.predict_segments`.
+
+        Args:
+            source: the recording, a path or the bytes of a file.
+            segments: the transcript or label file, likewise.
+            tier: of a TextGrid or an ELAN file, the only tier to read.
+            labels, channels, vad, model, profile: as in `predict`.
+            adapt: whether the model adapts to each speaker.
+
+        Raises:
+            TranscriptError: the label file cannot be read.
+            EmovoxError: those of `predict`.
+        """
+        query = _make_query(labels, channels, vad, model) | ({} if tier is None else {"tier": tier})
+        query |= {"adapt": "true"} if adapt else {}
+        text = segments if isinstance(segments, bytes) else _read_label_file(segments)
+        with self._request("POST", "/v1/predict", query, source, profile, text) as response:
+            answer = json.loads(response.read())
+        name = f"{answer['model']['name']} {answer['model']['version']}"
+        found = (SegmentPrediction.from_dict(row, model=name) for row in answer["predictions"])
+        return [one.with_file(_file_name(source)) for one in found]
+
     # ------------------------------------------------------------------------------ over time
 
     def timeline(
@@ -265,12 +301,13 @@ class Client:
         query: Mapping[str, str] | None = None,
         source: Source | None = None,
         profile: Profile | None = None,
+        segments: bytes | None = None,
     ) -> Iterator[httpx.Response]:
         """Yield a response of status 200 whose body was not read yet; a busy server is asked again."""
         for attempt in range(self._retries + 1):
             try:
                 with (
-                    _open_body(source, profile) as body,
+                    _open_body(source, profile, segments) as body,
                     self._http.stream(method, path, params=query, **body) as response,
                 ):
                     if response.status_code == 200:
@@ -300,8 +337,10 @@ def _make_query(
 
 
 @contextmanager
-def _open_body(source: Source | None, profile: Profile | None) -> Iterator[dict[str, Any]]:
-    """Yield httpx's arguments: none, the content of a recording, or a form when a profile is sent as well."""
+def _open_body(
+    source: Source | None, profile: Profile | None, segments: bytes | None
+) -> Iterator[dict[str, Any]]:
+    """Yield httpx's arguments: none, the content of a recording, or a form when more is sent."""
     if source is None:
         yield {}
         return
@@ -313,14 +352,25 @@ def _open_body(source: Source | None, profile: Profile | None) -> Iterator[dict[
     except OSError as error:
         raise AudioDecodeError(f"{_file_name(source)}: cannot be opened: {error.strerror or error}") from None
     try:
-        if profile is None:
+        if profile is None and segments is None:
             yield {"content": sound}
         else:
-            files = [("file", ("sound", sound)), ("profile", ("profile.json", profile.to_json().encode()))]
+            # A label file of several recordings is filtered by the name of this one.
+            name = "sound" if segments is None else Path(_file_name(source) or "sound").name
+            files: list[Any] = [("file", (name, sound))]
+            files += [] if profile is None else [("profile", ("profile.json", profile.to_json().encode()))]
+            files += [] if segments is None else [("segments", ("segments", segments))]
             yield {"files": files}
     finally:
         if not isinstance(sound, bytes):
             sound.close()
+
+
+def _read_label_file(path: str | os.PathLike[str]) -> bytes:
+    try:
+        return Path(path).read_bytes()
+    except OSError as error:
+        raise TranscriptError(f"{os.fspath(path)}: cannot be read: {error.strerror or error}") from None
 
 
 def _file_name(source: Source) -> str | None:

@@ -14,6 +14,7 @@ from emovox.errors import (
     LabelError,
     ProfileError,
     ServerError,
+    TranscriptError,
 )
 
 __all__ = ["authorization_header", "error_from_document"]
@@ -24,6 +25,7 @@ _ERRORS: Mapping[str, type[EmovoxError]] = {
     "too_long": AudioTooLongError,
     "bad_label": LabelError,
     "bad_profile": ProfileError,
+    "bad_segments": TranscriptError,
     "bad_argument": ConfigError,
 }
 """Code of an error document -> what the recognizer would have raised."""
