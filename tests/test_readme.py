@@ -48,6 +48,12 @@ def test_readme_snippets_run() -> None:
     assert len(rest) >= 10
 
 
+def test_first_steps_print_what_they_show() -> None:
+    text = (ROOT / "docs/tutorials/first-steps.md").read_text(encoding="utf-8")
+    shown = re.findall(r"^```text\n(.*?)^```", text, re.M | re.S)
+    assert run_snippets("docs/tutorials/first-steps.md") == "".join(shown).splitlines()
+
+
 def test_coming_from_snippets_run() -> None:
     pytest.importorskip("opensmile")
     lines = run_snippets("docs/coming-from.md")

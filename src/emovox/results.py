@@ -7,6 +7,7 @@ emotion and sum to 1. What is missing is ``None``, never 0.
 from __future__ import annotations
 
 import csv
+import html
 import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -29,6 +30,24 @@ __all__ = [
 
 REASONS: tuple[str, ...] = ("silence", "no_speech", "too_short", "uncertain")
 """Why a prediction may have no label."""
+
+
+def _describe_label(label: str | None, reason: str | None, scores: Mapping[str, float]) -> str:
+    """``happy 0.88 (calm 0.04, surprise 0.03)``."""
+    ranked = sorted(scores.items(), key=lambda pair: -pair[1])[:3]
+    head = f"no label: {reason}" if label is None else f"{label} {scores[label]:.2f}"
+    others = ", ".join(f"{name} {p:.2f}" for name, p in ranked if name != label)
+    return f"{head} ({others})" if others else head
+
+
+def _tabulate(title: str, scores: Mapping[str, float]) -> str:
+    """Return the scores as a small HTML table with bars, for notebooks."""
+    rows = "".join(
+        f"<tr><td style='text-align:left'>{html.escape(name)}</td><td>{p:.2f}</td>"
+        f"<td style='text-align:left'><div style='width:{100 * p:.0f}px;height:.7em;background:#1f77b4'></div></td></tr>"
+        for name, p in sorted(scores.items(), key=lambda pair: -pair[1])
+    )
+    return f"<div><b>{html.escape(title)}</b><table>{rows}</table></div>"
 
 
 def _round_scores(scores: Mapping[str, float]) -> dict[str, float]:
@@ -119,6 +138,15 @@ class Prediction:
     adaptation: Adaptation | None = None
     """``None``: the model was not adapted."""
 
+    def __str__(self) -> str:
+        name = "" if self.file is None else f"{self.file}: "
+        if self.error is not None:
+            return f"{name}error: {self.error}"
+        return name + _describe_label(self.label, self.reason, self.scores)
+
+    def _repr_html_(self) -> str:
+        return _tabulate(str(self), self.scores)
+
     @property
     def top(self) -> tuple[tuple[str, float], ...]:
         """``(label, score)`` pairs, most likely first."""
@@ -205,6 +233,13 @@ class Segment:
     file: str | None = None
     channel: int | None = None
     adaptation: Adaptation | None = None
+
+    def __str__(self) -> str:
+        times = f"{self.start_s:.2f} to {self.end_s:.2f} s: "
+        return times + _describe_label(self.label, self.reason, self.scores)
+
+    def _repr_html_(self) -> str:
+        return _tabulate(str(self), self.scores)
 
     @property
     def duration_s(self) -> float:

@@ -45,6 +45,9 @@ class Evaluation:
     """All figures as plain JSON types: see `emovox.evaluation.scorecard`."""
     predictions: Predictions
 
+    def _repr_markdown_(self) -> str:
+        return evaluation_markdown(self.document)
+
     def write(self, folder: str | Path) -> None:
         """Write the document as JSON, Markdown and HTML, and the predictions as CSV, into a folder.
 

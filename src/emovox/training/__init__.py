@@ -1,0 +1,1 @@
+"""Training: classical models, nets, heads, search, cross-validation, and the bundles that they write."""
