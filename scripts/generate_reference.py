@@ -18,9 +18,7 @@ MODULES = ("emovox.results", "emovox.errors", "emovox.client", "emovox.reports")
 def write_python() -> None:
     """List the names of `emovox`, then those of the public modules."""
     with mkdocs_gen_files.open("reference/python.md", "w") as page:
-        page.write(
-            "# Python\n\n`import emovox` gives these functions and classes; the modules that follow them are imported by their names.\n\n"
-        )
+        page.write("# Python\n\nThe names of `import emovox`, then modules imported by their own names.\n\n")
         # They are imported when they are used, so their modules are read from the source.
         tree = ast.parse(Path(emovox.__file__).read_text(encoding="utf-8"))
         homes = {

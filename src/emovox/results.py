@@ -42,9 +42,10 @@ def _describe_label(label: str | None, reason: str | None, scores: Mapping[str, 
 
 def _tabulate(title: str, scores: Mapping[str, float]) -> str:
     """Return the scores as a small HTML table with bars, for notebooks."""
+    bar = "height:.7em;background:#1f77b4"
     rows = "".join(
-        f"<tr><td style='text-align:left'>{html.escape(name)}</td><td>{p:.2f}</td>"
-        f"<td style='text-align:left'><div style='width:{100 * p:.0f}px;height:.7em;background:#1f77b4'></div></td></tr>"
+        f"<tr><td>{html.escape(name)}</td><td>{p:.2f}</td>"
+        f"<td><div style='width:{100 * p:.0f}px;{bar}'></div></td></tr>"
         for name, p in sorted(scores.items(), key=lambda pair: -pair[1])
     )
     return f"<div><b>{html.escape(title)}</b><table>{rows}</table></div>"
