@@ -14,8 +14,10 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "recipes"))
 
 import default_calls
 import default_measure as measure
+import default_sounds
 from default_heads import Rows, join
 
+import speech
 from emovox import audio
 from emovox.labels import EMOTIONS
 
@@ -98,6 +100,32 @@ def test_own_labels_beat_the_corpus_left_out(states: measure.States) -> None:
     assert found["20, L2 0.03"][0] > found["5, L2 0.03"][0] > found["raw"][0] + 20
     mean, low, high = found["5, L2 0.03"]
     assert low <= mean <= high
+
+
+@pytest.mark.parametrize("name", ["clipping", "telephone", "babble", "noise"])
+def test_changed_sounds(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    x = speech.voice(1.5, pitch_hz=140)
+    monkeypatch.setattr(audio, "read", lambda file: x)
+    clip = default_sounds.Clip("emodb/1", "1", "emodb", "emodb-1", "happy")
+    y = default_sounds.make_sound(clip, name)
+    assert y.shape == x.shape
+    assert np.array_equal(y, default_sounds.make_sound(clip, name)), "the same in every run"
+    if name == "clipping":
+        assert np.mean(np.abs(y) == 1) > 0.01
+    elif name == "telephone":
+        power = np.abs(np.fft.rfft(y)) ** 2
+        assert power[6000 * 3 // 2 :].sum() < 1e-3 * power.sum()
+    else:
+        added = np.square(y - x).mean()
+        assert 10 * np.log10(np.square(x).mean() / added) == pytest.approx(20, abs=3)
+
+
+def test_clips_are_cut_as_predict_cuts_them() -> None:
+    padded = np.concatenate([speech.pause(1.5), speech.voice(1.5, pitch_hz=140), speech.pause(2.0)])
+    cut = default_sounds.cut_clip(padded)
+    assert 1.5 <= len(cut) / audio.SAMPLE_RATE < 3.0
+    silence = np.zeros(16_000, np.float32)
+    assert default_sounds.cut_clip(silence) is silence
 
 
 def test_calls_know_their_labels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
