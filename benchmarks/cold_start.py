@@ -17,7 +17,8 @@ from measure import Run, child, emovox, finish, make_clip, median, table
 __all__ = ["main"]
 
 PEER = Path(__file__).parent / "peers" / "librosa_joblib_predict.py"
-FASTER, SMALLER = 6.0, 3.0
+MOST = {"default": (0.6, 180.0), "fast": (0.5, 95.0)}
+"""Model -> seconds of processor time and MiB that its process may need."""
 
 
 def main() -> int:
@@ -35,24 +36,37 @@ def main() -> int:
             [sys.executable, str(PEER), str(model), str(clip)],
             options.runs,
         )
-    faster, smaller = peer.wall_s / ours.wall_s, peer.peak_mib / ours.peak_mib
+    # By processor time: the waiting on a busy machine is not ours.
+    faster, smaller = peer.cpu_s / ours.cpu_s, peer.peak_mib / ours.peak_mib
+    most_s, most_mib = MOST.get(options.model, MOST["default"])
     rows = [("emovox predict", ours), ("librosa + joblib, 180 features", peer)]
     table(
         ["whole process, 3 s clip", "wall s", "CPU s", "peak MiB"],
         [(name, run.wall_s, run.cpu_s, run.peak_mib) for name, run in rows],
     )
-    print(f"{faster:.1f} times faster, {smaller:.1f} times smaller; median of {options.runs}")
+    print(f"{faster:.1f} times less processor time, {smaller:.1f} times smaller; median of {options.runs}")
     return finish(
         "cold_start",
         {
             "model": options.model,
             "runs": options.runs,
-            "emovox": {"wall_s": round(ours.wall_s, 3), "peak_mib": round(ours.peak_mib, 1)},
-            "peer": {"wall_s": round(peer.wall_s, 3), "peak_mib": round(peer.peak_mib, 1)},
+            "emovox": {
+                "wall_s": round(ours.wall_s, 3),
+                "cpu_s": round(ours.cpu_s, 3),
+                "peak_mib": round(ours.peak_mib, 1),
+            },
+            "peer": {
+                "wall_s": round(peer.wall_s, 3),
+                "cpu_s": round(peer.cpu_s, 3),
+                "peak_mib": round(peer.peak_mib, 1),
+            },
             "times_faster": round(faster, 2),
             "times_smaller": round(smaller, 2),
         },
-        {f"{FASTER:g} times faster": faster >= FASTER, f"{SMALLER:g} times smaller": smaller >= SMALLER},
+        {
+            f"at most {most_s:g} s of processor time": ours.cpu_s <= most_s,
+            f"at most {most_mib:g} MiB": ours.peak_mib <= most_mib,
+        },
     )
 
 

@@ -18,8 +18,9 @@ from measure import EXAMPLES, Run, child, emovox, finish, one_core, table
 
 __all__ = ["main", "make"]
 
-MAX_MIB = 200.0
-MIN_TIMES = 100.0
+MAX_MIB = 250.0
+MIN_TIMES = {"default": 100.0, "fast": 500.0}
+"""Times real time, by processor time: other work on the machine changes it less."""
 SLACK_MIB = 8.0
 """Two runs of the same work differ by a few MiB."""
 
@@ -37,19 +38,20 @@ def main() -> int:
         make(options.make, options.hours[0])
         return 0
     runs = {hours: _measure(hours, options) for hours in options.hours}
-    times = {hours: 3600 * hours / run.wall_s for hours, run in runs.items()}
+    times = {hours: 3600 * hours / run.cpu_s for hours, run in runs.items()}
     table(
-        ["--timeline on one core", "wall s", "peak MiB", "times real time"],
+        ["--timeline on one core", "wall s", "CPU s", "peak MiB", "times real time"],
         [
-            (f"{hours:g} h {options.kind}", run.wall_s, run.peak_mib, times[hours])
+            (f"{hours:g} h {options.kind}", run.wall_s, run.cpu_s, run.peak_mib, times[hours])
             for hours, run in runs.items()
         ],
     )
     peaks = [run.peak_mib for run in runs.values()]
     targets = {
         f"under {MAX_MIB:g} MiB": max(peaks) < MAX_MIB,
-        f"over {MIN_TIMES:g} times real time": min(times.values()) > MIN_TIMES,
     }
+    if (least := MIN_TIMES.get(options.model)) is not None:
+        targets[f"over {least:g} times real time"] = min(times.values()) > least
     if len(runs) > 1:
         targets["the longest needs no more memory than the shortest"] = (
             runs[max(runs)].peak_mib <= runs[min(runs)].peak_mib + SLACK_MIB
@@ -57,6 +59,7 @@ def main() -> int:
     figures = {
         f"{hours:g}h": {
             "wall_s": round(run.wall_s, 2),
+            "cpu_s": round(run.cpu_s, 2),
             "peak_mib": round(run.peak_mib, 1),
             "times_real_time": round(times[hours], 1),
         }

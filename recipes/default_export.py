@@ -91,7 +91,7 @@ def export_bundle(states: States, options: argparse.Namespace) -> dict[str, Any]
     net = make_net(options.checkpoint, LAYERS, len(names))
     fill_heads(net, head, names, *fit_speech(_without_held_out(speech), other, head))
     plain = export_graph(net, net.encoder.config.max_samples, len(head.mean))
-    examples = [make_sound(clip, "clean") for clip in list_clips(options.corpora, "emodb")[::107]]
+    examples = [make_sound(clip, "clean") for clip in list_clips(options.corpora, "emodb")[::27]]
     differences = compare_graph(net, plain, examples)
     neutral = np.mean([head.embed(part[part.labels == 0]).mean(0) for part in kept.values()], 0)
     temperature, threshold = fit_calibration(states, corpora)
@@ -133,7 +133,7 @@ def export_bundle(states: States, options: argparse.Namespace) -> dict[str, Any]
         licence=settings["licence"],
     )
     folder = options.out / f"{options.which}-3"
-    write_bundle(folder, compress_encoder(plain), spec, replace=True)
+    write_bundle(folder, compress_encoder(plain, examples), spec, replace=True)
     (folder.parent / f"{folder.name}-fp32.onnx").write_bytes(plain)
     return {
         "bundle": str(folder),

@@ -78,13 +78,13 @@ def test_gain_changes_no_answer(model: Recognizer, gain_db: float) -> None:
 
 
 def test_48_khz_stereo_equals_16_khz_mono(model: Recognizer) -> None:
-    """The sounds differ by two resamplers' filters near 8 kHz; scores may differ by 0.03, answers may not."""
+    """The sounds differ by two resamplers' filters near 8 kHz; scores may differ by 0.05, answers may not."""
     for voice in VOICES:
         x = audio.read(voice)
         up = soxr.resample(x, 16_000, 48_000, quality="VHQ").astype(np.float32)
         stereo = probabilities(model, np.stack([up, up], axis=1), 48_000)
         mono = probabilities(model, x)
-        assert np.abs(stereo - mono).max() < 0.03
+        assert np.abs(stereo - mono).max() < 0.05
         assert stereo.argmax() == mono.argmax()
 
 

@@ -131,6 +131,21 @@ def test_short_first_window_has_empty_cell() -> None:
     assert len(cuts[4].flags) == (0 + 8000 + 0 + 9600) // 4 // FRAME
 
 
+@pytest.mark.parametrize("flags", [[0, 1, 1, 0, 1, 0, 0], [1] * 7, [0] * 7, [0, 0, 0, 0, 0, 0, 1]])
+def test_window_names_its_speech(flags: list[int]) -> None:
+    cutter = Windower(window=5 * FRAME, hop=2 * FRAME)
+    windows = cutter.push(sound(6 * FRAME + 100), np.array(flags[:6], np.bool_))
+    windows += cutter.flush(np.array(flags[6:], np.bool_))
+    for window in windows:
+        if window.sound is None:
+            continue
+        places = [k * FRAME for k in range(7) if flags[k] and window.start <= k * FRAME < window.end]
+        expected = (0, window.end - window.start)
+        if places:
+            expected = places[0] - window.start, min(places[-1] + FRAME, window.end) - window.start
+        assert window.speech_span == expected
+
+
 def test_windows_share_no_memory() -> None:
     cutter = Windower(window=3200, hop=1600)
     chunk = sound(3200)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from emovox._arrays import Floats
 from emovox.errors import ConfigError
 from emovox.features import FeatureSet
-from emovox.inference.clip import MARGIN_S
 from emovox.inference.recognizer import Recognizer, load
+from emovox.inference.windows import MARGIN_S
 
 __all__ = ["NAME", "make_embedding_set"]
 

@@ -17,7 +17,7 @@ from emovox.audio import SAMPLE_RATE
 from emovox.bundles import Bundle
 from emovox.errors import ConfigError
 from emovox.inference.adaptation import Profile, RunningStatistics, make_adaptation, make_statistics
-from emovox.inference.windows import AudioWindow, Windower
+from emovox.inference.windows import MARGIN_S, AudioWindow, Windower
 from emovox.labels import canonical_all
 from emovox.results import Adaptation
 
@@ -116,12 +116,19 @@ class Scorer:
         )
 
     def score_window(self, window: AudioWindow) -> ScoredSound | None:
-        """Score a window; ``None`` when it holds too little sound or speech."""
+        """Score a window; ``None`` when it holds too little sound or speech.
+
+        As a clip, it is cut to its speech where the model has a speech output.
+        """
         if window.sound is None or window.speech < MIN_SPEECH_SHARE or len(window.sound) < self.min_samples:
             return None
         if audio.is_silent(window.sound):  # the detector has no least level: it may take dither for speech
             return None
-        scored = self.score(window.sound)
+        sound = window.sound
+        if self.spec.speech is not None:
+            margin, (start, end) = round(MARGIN_S * SAMPLE_RATE), window.speech_span
+            sound = sound[max(0, start - margin) : end + margin]
+        scored = self.score(sound)
         return scored if scored.is_speech else None
 
     def make_statistics(self, emotion: str | None = None) -> RunningStatistics:

@@ -24,10 +24,17 @@ from emovox._arrays import Bools, Floats
 from emovox.audio import SAMPLE_RATE
 from emovox.audio.vad import FRAME_S
 
-__all__ = ["FRAME", "NEW_SHARE", "AudioWindow", "Windower"]
+__all__ = ["FRAME", "MARGIN_S", "NEW_SHARE", "AudioWindow", "Windower"]
 
 FRAME = round(FRAME_S * SAMPLE_RATE)
 """Samples in a frame of the voice activity detector."""
+
+MARGIN_S = 0.3
+"""Sound that a clip keeps before its first and after its last speech, where its model pools all frames.
+
+Silence would enter the mean: with 6 s of zeros before them, 8 of 40 clips of ASED kept their answer, and 33
+when trimmed. The UAR of ASED, of BanglaSER's held-out speakers and of RAVDESS changes by +1.0, +1.4 and -1.2
+points (LOG.md)."""
 
 NEW_SHARE = 0.25
 """At the end of a stream a last window is scored if it holds this share of a hop of new sound."""
@@ -50,6 +57,10 @@ class AudioWindow:
     """First frame of the cell."""
     flags: Bools
     """Which frames of the cell are speech, ``(n_frames,)``."""
+    speech_span: tuple[int, int] = (0, 0)
+    """First sample of the window's speech and the one past its last, counted from the window's start.
+
+    All of the window where it has none."""
 
     @property
     def n_speech(self) -> int:
@@ -115,6 +126,11 @@ class Windower:
         stop = len(self._flags) if last else end // FRAME - self._first_flag
         inside = self._flags[first:stop]
         speech = float(inside.mean()) if len(inside) else 0.0
+        span = (0, end - start)
+        if speech:
+            offset = (self._first_flag + first) * FRAME - start
+            places = np.flatnonzero(inside)
+            span = offset + int(places[0]) * FRAME, min(end - start, offset + (int(places[-1]) + 1) * FRAME)
         if last:
             cell_end = self._first_flag + len(self._flags)
         elif end - start < self._least:
@@ -124,7 +140,7 @@ class Windower:
             cell_end = (start + end + max(0, next_end - self.window) + next_end) // (4 * FRAME)
         cell, flags = self._cell, self._cell_flags(cell_end)
         self._cell = cell_end
-        return AudioWindow(start, end, sound, speech, cell, flags)
+        return AudioWindow(start, end, sound, speech, cell, flags, span)
 
     def _cell_flags(self, cell_end: int) -> Bools:
         return self._flags[self._cell - self._first_flag : cell_end - self._first_flag].copy()
