@@ -217,6 +217,17 @@ def test_vtt_and_eaf_keep_texts_and_speakers(rows: list[Row]) -> None:
     assert sorted((one.start_s, *said(one.speaker, one.text)) for one in read(write("eaf", rows))) == expected
 
 
+def test_speakers_whose_names_are_those_of_tiers() -> None:
+    names = [None, "speech", "emotion", "words", "Anna", "Anna (2)", "Anna emotion", "channel 0", "(2)"]
+    rows = [make_row(n, n + 20.5, speaker=name, text="x") for n, name in enumerate(names * 2)]
+    for form in ("textgrid", "eaf"):
+        found = read(write(form, rows))
+        assert [(one.start_s, one.end_s, one.text) for one in found] == [
+            (n, n + 20.5, "x") for n in range(18)
+        ]
+        assert form == "textgrid" or [one.speaker for one in found][3:9] == names[3:9]
+
+
 # --- files of others --------------------------------------------------------------------------------
 
 WHISPER = {

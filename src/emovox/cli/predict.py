@@ -307,7 +307,7 @@ def _write_rows(
                 progress.hide()
             with uninterrupted():
                 writer.row(keep_top(row, top))
-            if totals is not None:
+            if totals is not None and "speaker" in row:  # not the error of the whole recording
                 totals.add(row)
             if "error" in row:
                 failed[row["file"]] = None

@@ -111,21 +111,33 @@ def make_lanes(spans: Iterable[tuple[str, str | None, Span]]) -> list[Lane]:
     Args:
         spans: name of the lane, speaker and segment, in the order of their starts.
     """
-    lanes: dict[str, Lane] = {}
-    ends: dict[str, list[tuple[int, str]]] = {}
+    lanes: list[Lane] = []
+    taken: set[str] = set()
+    ends: dict[tuple[str, str | None], list[tuple[int, int]]] = {}
     for name, speaker, span in spans:
-        free = ends.setdefault(name, [])
+        free = ends.setdefault((name, speaker), [])
         if free and free[0][0] <= span.start_ms:
-            lane = heapq.heappop(free)[1]
+            number = heapq.heappop(free)[1]
         else:
-            lane = f"{name} ({len(free) + 1})" if free else name
-            lanes[lane] = Lane(lane, speaker)
-        lanes[lane].spans.append(span)
-        heapq.heappush(free, (span.end_ms, lane))
-    has_text = any(span.text for lane in lanes.values() for span in lane.spans)
-    for one in lanes.values():
-        one.has_text = has_text
-    return list(lanes.values())
+            number = len(lanes)
+            lanes.append(_make_lane(name, speaker, len(free) + 1, taken))
+        lanes[number].spans.append(span)
+        heapq.heappush(free, (span.end_ms, number))
+    has_text = any(span.text for lane in lanes for span in lane.spans)
+    for lane in lanes:
+        lane.has_text = has_text
+    return lanes
+
+
+def _make_lane(name: str, speaker: str | None, number: int, taken: set[str]) -> Lane:
+    """A lane whose tiers have names that are not taken; a speaker called ``words`` is no tier of words."""
+    base = name if Tier(name).kind == "speech" else f"{name} speaker"
+    while True:
+        lane = Lane(base if number == 1 else f"{base} ({number})", speaker)
+        if not {lane.name, lane.emotion_name} & taken:
+            taken |= {lane.name, lane.emotion_name}
+            return lane
+        number += 1
 
 
 def select_entries(tiers: Sequence[Tier], tier: str | None = None) -> Iterator[Entry]:
