@@ -87,6 +87,12 @@ def test_timeline_in_every_format(client: TestClient, name: str) -> None:
     assert [(one.start_s, one.end_s) for one in again] == [(one.start_s, one.end_s) for one in found]
 
 
+def test_many_problems_are_counted(client: TestClient) -> None:
+    answer = post(client, b"1\t2\tgood\n" + b"bad\n" * 150).json()
+    assert len(answer["problems"]) == 101
+    assert answer["problems"][-1] == "and 50 more"
+
+
 def test_csv_and_json_lines(client: TestClient, model: Recognizer) -> None:
     rows = post(client).json()["predictions"]
     lines = post(client, query="?format=jsonl").text.splitlines()

@@ -83,6 +83,8 @@ _SEGMENTS: dict[str, Any] = {
 _RowFormat: TypeAlias = Literal["json", "jsonl", "csv", "srt", "vtt", "textgrid", "eaf", "audacity", "rttm"]
 _MEDIA_TYPES = {"jsonl": "application/x-ndjson", "csv": "text/csv", **MEDIA_TYPES}
 _LABELS_SCHEMA = LabelsRequest.model_json_schema()
+_MAX_PROBLEMS = 100
+"""Parts of a label file that an answer reports one by one."""
 _FORMAT_NOTE = "Instead of the header `Accept`, whose first known type counts."
 
 
@@ -206,7 +208,9 @@ async def _predict_segments(
     if form != "json":
         return _format_text(form, rows, tuple(options.labels or ()), transcript=True)
     speakers = [one.to_dict() for one in summarize_speakers(rows)]
-    problems = list(transcript.problems)
+    problems = list(transcript.problems[:_MAX_PROBLEMS])
+    if len(transcript.problems) > _MAX_PROBLEMS:
+        problems.append(f"and {len(transcript.problems) - _MAX_PROBLEMS} more")
     answer = {
         "model": _identify(name, model),
         "predictions": rows,

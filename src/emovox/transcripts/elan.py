@@ -94,22 +94,26 @@ def format_eaf(lanes: Sequence[Lane], file: str | None = None) -> Iterator[str]:
         url = _quote_value(f"./{quote_url(file, errors='replace')}")
         yield f'    <MEDIA_DESCRIPTOR MEDIA_URL={url} RELATIVE_MEDIA_URL={url} MIME_TYPE="{media_type}"/>\n'
     yield f'    <PROPERTY NAME="emovox">{escape(SHORT)}</PROPERTY>\n  </HEADER>\n  <TIME_ORDER>\n'
-    times = sorted(
-        {time_ms for lane in lanes for span in lane.spans for time_ms in (span.start_ms, span.end_ms)}
+    # Each annotation has slots of its own: one that were shared would move with another's.
+    ends = sorted(
+        (time_ms, is_end, lane, n)
+        for lane, one in enumerate(lanes)
+        for n, span in enumerate(one.spans)
+        for is_end, time_ms in enumerate((span.start_ms, span.end_ms))
     )
-    slots = {time_ms: f"ts{n}" for n, time_ms in enumerate(times, 1)}
-    for time_ms, slot in slots.items():
-        yield f'    <TIME_SLOT TIME_SLOT_ID="{slot}" TIME_VALUE="{time_ms}"/>\n'
+    slots = {(lane, n, is_end): f"ts{number}" for number, (_, is_end, lane, n) in enumerate(ends, 1)}
+    for number, (time_ms, *_) in enumerate(ends, 1):
+        yield f'    <TIME_SLOT TIME_SLOT_ID="ts{number}" TIME_VALUE="{time_ms}"/>\n'
     yield "  </TIME_ORDER>\n"
     first = 1
-    for lane in lanes:
+    for number, lane in enumerate(lanes):
         participant = "" if lane.speaker is None else f" PARTICIPANT={_quote_value(lane.speaker)}"
         top = lane.name if lane.has_text else lane.emotion_name
         yield f'  <TIER LINGUISTIC_TYPE_REF="segments" TIER_ID={_quote_value(top)}{participant}>\n'
-        for n, span in enumerate(lane.spans, first):
-            refs = f'TIME_SLOT_REF1="{slots[span.start_ms]}" TIME_SLOT_REF2="{slots[span.end_ms]}"'
+        for n, span in enumerate(lane.spans):
+            refs = f'TIME_SLOT_REF1="{slots[number, n, 0]}" TIME_SLOT_REF2="{slots[number, n, 1]}"'
             value = (span.text or "") if lane.has_text else span.label
-            yield _format_annotation("ALIGNABLE_ANNOTATION", n, refs, value)
+            yield _format_annotation("ALIGNABLE_ANNOTATION", first + n, refs, value)
         yield "  </TIER>\n"
         if lane.has_text:
             names = f"PARENT_REF={_quote_value(lane.name)} TIER_ID={_quote_value(lane.emotion_name)}"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import re
-import sys
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
@@ -102,5 +101,5 @@ def group_words(words: Iterable[tuple[Word, str | None]]) -> Iterator[Transcript
 
 def _join(words: Sequence[Word], speaker: str | None) -> TranscriptSegment:
     text = clean_text(" ".join(word.text for word in words))
-    speaker = None if speaker is None else sys.intern(speaker)
-    return TranscriptSegment(words[0].start_s, max(word.end_s for word in words), text, speaker, tuple(words))
+    end_s = max(word.end_s for word in words)
+    return TranscriptSegment(words[0].start_s, end_s, text, clean_text(speaker), tuple(words))

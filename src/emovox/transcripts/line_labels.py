@@ -54,12 +54,13 @@ def read_ctm(text: str) -> Iterator[Entry]:
             continue
         file, channel, start, duration, said, *more = fields
         entry = _make_entry(n, start, duration, said, channel, file)
-        if entry.segment is None or said.startswith("<"):  # <ALT>, <UNK>, <SIL>
-            if entry.segment is None:
-                yield entry
+        if entry.segment is None:
+            yield entry
+            continue
+        if entry.segment.text is None or said.startswith("<"):  # <ALT>, <UNK>, <SIL>
             continue
         speaker = more[2] if len(more) > 2 and more[2] not in _NONE else None
-        word = Word(entry.segment.start_s, entry.segment.end_s, said, _parse_probability(more))
+        word = Word(entry.segment.start_s, entry.segment.end_s, entry.segment.text, _parse_probability(more))
         words.setdefault(file, []).append((word, speaker or channel))
         channels.setdefault(file, set()).add(channel)
     for file, found in words.items():
@@ -71,9 +72,10 @@ def read_ctm(text: str) -> Iterator[Entry]:
 
 def _parse_probability(fields: list[str]) -> float | None:
     try:
-        return float(fields[0])
+        probability = float(fields[0])
     except (IndexError, ValueError):
         return None
+    return probability if 0 <= probability <= 1 else None  # not nan
 
 
 def read_audacity(text: str) -> Iterator[Entry]:

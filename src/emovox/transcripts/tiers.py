@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from emovox.errors import TranscriptError
 from emovox.results import TranscriptSegment, Word
-from emovox.transcripts.entries import Entry, group_words
+from emovox.transcripts.entries import Entry, clean_text, group_words
 
 __all__ = ["EMOTION", "NO_SPEAKER", "Lane", "Span", "Tier", "make_lanes", "select_entries"]
 
@@ -71,9 +71,9 @@ class Tier:
 
     def find_speaker(self) -> str | None:
         """Return whose tier it is: as the file says, or by its name unless that is a general one."""
-        if self.speaker:
-            return self.speaker
-        name = self.base.strip()
+        if self.speaker and clean_text(self.speaker):
+            return clean_text(self.speaker)
+        name = clean_text(self.base) or ""
         if self.kind != "speech":
             match = _PART.match(name)
             name = (match["speaker"] or "") if match else ""
