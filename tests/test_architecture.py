@@ -28,7 +28,7 @@ LEVELS = (
     {"augment", "transcripts"},
     {"bundles"},
     {"inference"},
-    {"integrations"},
+    {"integrations", "speech"},
     {"reports"},
     {"evaluation"},
     {"training"},

@@ -24,6 +24,12 @@ __all__ = ["app", "run"]
 class _Commands(Group):
     lazy: ClassVar = {
         "predict": LazyCommand("emovox.cli.predict", "Predict the emotion expressed in recordings.", NOTICE),
+        "transcribe": LazyCommand(
+            "emovox.cli.transcribe", "Write down what is said, with the emotion of each sentence.", NOTICE
+        ),
+        "report": LazyCommand(
+            "emovox.cli.report", "Write the page of a call: player, speakers, transcript.", NOTICE
+        ),
         "listen": LazyCommand("emovox.cli.listen", "Predict from a microphone, live.", NOTICE),
         "enroll": LazyCommand("emovox.cli.enroll", "Save the feature statistics of a speaker or source."),
         "evaluate": LazyCommand("emovox.cli.evaluate", "Score a model on labelled clips, with its protocol."),

@@ -20,6 +20,7 @@ from emovox.audio import ReadReport, can_reread, probe
 from emovox.cli.label_files import check_label_output, format_speakers, read_segments
 from emovox.cli.outputs import check_new
 from emovox.cli.sources import STDIN, AudioPath, find_recordings
+from emovox.cli.speech import Diarize, SpeakerModel, diarize_recording, parse_number
 from emovox.cli.terminal import Progress, say, uninterrupted
 from emovox.cli.writers import (
     AudformatWriter,
@@ -42,7 +43,16 @@ if TYPE_CHECKING:
     from emovox.inference.adaptation import Profile
     from emovox.inference.recognizer import Recognizer
 
-__all__ = ["OnOff", "OutputFormat", "load_profile", "predict"]
+__all__ = [
+    "OnOff",
+    "OutputFormat",
+    "format_by_suffix",
+    "load_profile",
+    "make_writer",
+    "open_output",
+    "predict",
+    "read_stdin",
+]
 
 _MANY_CLIPS = 20
 """From so many clips of one folder on, adaptation is worth a hint."""
@@ -108,6 +118,8 @@ def predict(
         Path | None,
         typer.Option("--speakers", metavar="FILE", help="With --segments: write a summary of each speaker."),
     ] = None,
+    diarize: Diarize = None,
+    speaker_model: SpeakerModel = None,
     top: Annotated[
         int | None,
         typer.Option("--top", min=1, metavar="N", help="Name the N likeliest labels (table: 3; else all)."),
@@ -155,9 +167,14 @@ def predict(
     """
     if not timeline and (window_s is not None or hop_s is not None):
         raise typer.BadParameter("--window-s and --hop-s are options of a timeline; add --timeline")
-    if segments is None and (tier is not None or speakers is not None):
+    if segments is None and (tier is not None or (speakers is not None and diarize is None)):
         raise typer.BadParameter("--tier and --speakers are options of --segments; add --segments FILE")
-    output_format = format or _format_by_suffix(output)
+    if diarize is not None and (segments is not None or timeline):
+        raise typer.BadParameter("--diarize finds the segments itself; leave --segments and --timeline out")
+    if speaker_model is not None and diarize is None:
+        raise typer.BadParameter("--speaker-model is an option of --diarize; add --diarize N")
+    parse_number(diarize)
+    output_format = format or format_by_suffix(output)
     options = PredictOptions(
         labels=labels,
         channels=channels,
@@ -173,7 +190,7 @@ def predict(
     if output_format is not OutputFormat.audformat:
         check_new(output, force=force, read=read)
     if output_format.is_label_format:
-        over_time = timeline or segments is not None
+        over_time = timeline or segments is not None or diarize is not None
         check_label_output(output_format.value, output, recordings, is_over_time=over_time, force=force)
     check_new(speakers, force=force, option="--speakers", read=read)
     transcript = None if segments is None else read_segments(segments, recordings, tier)
@@ -184,6 +201,9 @@ def predict(
     recognizer = load(model)
     # A wrong label, window or profile is an error of the request, not of each recording.
     options = recognizer.check(options)
+    if diarize is not None:
+        transcript = diarize_recording(recordings, options, diarize, speaker_model)
+        options = replace(options, segments=transcript.segments)
     if adapt and not timeline and transcript is None:
         options = replace(
             options, adapt=False, profile=_learn_profile(recognizer, recordings, options, workers)
@@ -196,28 +216,18 @@ def predict(
     totals = None if transcript is None else SpeakerTotals()
     with ExitStack() as stack:
         is_folder = output_format is OutputFormat.audformat
-        stream = stack.enter_context(_open_output(None if is_folder else output, output_format, force=force))
-        writer: Writer
-        if output_format is OutputFormat.json:
-            writer = JsonWriter(stream)
-        elif output_format is OutputFormat.jsonl:
-            writer = JsonLinesWriter(stream)
-        elif output_format is OutputFormat.csv:
-            writer = CsvWriter(stream, tuple(options.labels or ()), transcript=transcript is not None)
-        elif output is not None and is_folder:
-            writer = AudformatWriter(output, tuple(options.labels or ()))
-        elif output_format.is_label_format:
-            writer = LabelWriter(stream, output_format.value, _probe_duration(recordings))
-        else:
-            writer = ResultTableWriter(
-                stream,
-                files=[one.name for one in recordings],
-                labels=tuple(options.labels or ()),
-                top=top or 3,
-                channels=options.channels != "mix",
-                spans=timeline or transcript is not None,
-                speakers=None if transcript is None else [one.speaker or "" for one in transcript.segments],
-            )
+        stream = stack.enter_context(open_output(None if is_folder else output, output_format, force=force))
+        writer = make_writer(
+            stream,
+            output_format,
+            output,
+            recordings,
+            tuple(options.labels or ()),
+            top=top or 3,
+            channels=options.channels != "mix",
+            spans=timeline or transcript is not None,
+            speakers=None if transcript is None else [one.speaker or "" for one in transcript.segments],
+        )
         stack.callback(writer.end)
         code = _write_rows(
             recognizer,
@@ -234,6 +244,40 @@ def predict(
     if totals is not None and speakers is not None:
         write_json(speakers, [one.to_dict() for one in totals.summaries()])
     return 1 if not code and transcript is not None and transcript.problems else code
+
+
+def make_writer(
+    stream: TextIO,
+    form: OutputFormat,
+    output: Path | None,
+    recordings: Sequence[AudioPath],
+    labels: Sequence[str],
+    *,
+    top: int,
+    channels: bool,
+    spans: bool,
+    speakers: Sequence[str] | None,
+) -> Writer:
+    """Return the writer of a format; ``speakers`` is ``None`` where rows have neither speaker nor text."""
+    if form is OutputFormat.json:
+        return JsonWriter(stream)
+    if form is OutputFormat.jsonl:
+        return JsonLinesWriter(stream)
+    if form is OutputFormat.csv:
+        return CsvWriter(stream, labels, transcript=speakers is not None)
+    if form is OutputFormat.audformat and output is not None:
+        return AudformatWriter(output, labels)
+    if form.is_label_format:
+        return LabelWriter(stream, form.value, _probe_duration(recordings))
+    return ResultTableWriter(
+        stream,
+        files=[one.name for one in recordings],
+        labels=labels,
+        top=top,
+        channels=channels,
+        spans=spans,
+        speakers=speakers,
+    )
 
 
 def _probe_duration(recordings: Sequence[AudioPath]) -> float | None:
@@ -257,7 +301,7 @@ def load_profile(file: Path | None) -> Profile | None:
     return profile
 
 
-def _format_by_suffix(output: Path | None) -> OutputFormat:
+def format_by_suffix(output: Path | None) -> OutputFormat:
     """The format of a file; a table is for people, and does not have all scores."""
     suffix = "txt" if output is None else output.suffix.lower().removeprefix(".")
     if suffix in ("json", "jsonl", "csv", *LABEL_FORMATS):
@@ -271,7 +315,7 @@ def _format_by_suffix(output: Path | None) -> OutputFormat:
 
 
 @contextmanager
-def _open_output(output: Path | None, form: OutputFormat, *, force: bool) -> Iterator[TextIO]:
+def open_output(output: Path | None, form: OutputFormat, *, force: bool) -> Iterator[TextIO]:
     """The stream for the rows: a file, or stdout, in an encoding that can hold every file name."""
     if output is not None:
         mode: Literal["w", "x"] = "w" if force else "x"
@@ -386,7 +430,7 @@ def _recording_rows(
         yield _error_row(recording, recording.problem), 1.0
         return
     try:
-        source = _read_stdin() if recording.name == STDIN else recording.name
+        source = read_stdin() if recording.name == STDIN else recording.name
         report = ReadReport()
         for result, share in model.results(source, options, report=report):
             yield result.with_file(recording.name).to_dict(), share
@@ -404,7 +448,7 @@ def _error_row(recording: AudioPath, problem: str) -> ResultRow:
     return Prediction(label=None, file=recording.name, error=problem).to_dict()
 
 
-def _read_stdin() -> bytes:
+def read_stdin() -> bytes:
     if sys.stdin is None:
         raise EmovoxError("standard input is closed; pipe a recording in:  emovox predict - < clip.wav")
     if sys.stdin.isatty():

@@ -13,7 +13,7 @@ from types import MappingProxyType
 
 from emovox.labels import EXTRAS
 
-__all__ = ["COLOURS", "MARKERS", "NONE", "colour", "marker"]
+__all__ = ["COLOURS", "DARK", "MARKERS", "NONE", "colour", "dark_colour", "marker"]
 
 COLOURS: Mapping[str, str] = MappingProxyType(
     {
@@ -29,6 +29,21 @@ COLOURS: Mapping[str, str] = MappingProxyType(
     }
 )
 """Emotion -> colour."""
+
+DARK: Mapping[str, str] = MappingProxyType(
+    {
+        "neutral": "#706863",
+        "calm": "#535BE1",
+        "happy": "#F4951B",
+        "sad": "#AF9CFF",
+        "angry": "#C5311F",
+        "fear": "#A3439C",
+        "disgust": "#10DD83",
+        "surprise": "#D69CC4",
+        "boredom": "#FFFDF4",
+    }
+)
+"""Emotion -> colour on a dark page, as in the server's ``style.css``."""
 
 MARKERS: Mapping[str, str] = MappingProxyType(
     dict(zip(COLOURS, ("o", "h", "^", "v", "s", "D", "P", "*", "X"), strict=True))
@@ -50,6 +65,11 @@ def colour(label: str | None) -> str:
     """
     extra = _EXTRA_COLOURS[EXTRAS.index(label) % len(_EXTRA_COLOURS)] if label in EXTRAS else NONE
     return COLOURS.get(str(label), extra)
+
+
+def dark_colour(label: str | None) -> str:
+    """Return the colour of an emotion on a dark page; other text has the colour of `colour`."""
+    return DARK.get(str(label), "#4A525C" if colour(label) == NONE else colour(label))
 
 
 def marker(label: str | None) -> str:

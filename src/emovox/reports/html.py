@@ -1,7 +1,9 @@
-"""Parts of HTML pages: one file without scripts, light and dark, printable."""
+"""Parts of HTML pages: one file that needs no other, light and dark, printable."""
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import html
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -81,12 +83,24 @@ def escape(value: object) -> str:
     return html.escape(str(value).encode("utf-8", "backslashreplace").decode())
 
 
-def page(title: str, body: str) -> str:
-    """Return a whole document around ``body``, which is HTML."""
+def page(title: str, body: str, *, style: str = "", script: str = "") -> str:
+    """Return a whole document around ``body``, which is HTML; most pages need no script."""
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{escape(title)}</title>\n<style>{_CSS}</style>\n</head>\n<body>\n{body}\n</body>\n</html>\n"
+        f"{_script_policy(script)}<title>{escape(title)}</title>\n<style>{_CSS}{style}</style>\n</head>\n"
+        f"<body>\n{body}\n{f'<script>{script}</script>' if script else ''}</body>\n</html>\n"
+    )
+
+
+def _script_policy(script: str) -> str:
+    """A policy that allows this script alone, and nothing from other places than the page's folder."""
+    if not script:
+        return ""
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    return (
+        '<meta http-equiv="Content-Security-Policy" content="default-src \'none\'; '
+        f"style-src 'unsafe-inline'; script-src 'sha256-{digest}'; media-src data: 'self' file:\">\n"
     )
 
 

@@ -1,0 +1,1 @@
+"""Words and speakers: speech recognition (extra ``asr``), speaker diarization (extra ``diarize``)."""
