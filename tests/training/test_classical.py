@@ -239,6 +239,22 @@ def test_folds_are_speaker_disjoint() -> None:
         assert not set(groups[training]) & set(groups[held])
 
 
+@pytest.mark.parametrize("model", ["svc", "linear-svc"])
+def test_inverted_calibration_is_noted(model: str) -> None:
+    """Happy and angry are told apart by a column whose sign differs between the two speakers."""
+    rng = np.random.default_rng(0)
+    y = ["sad", "happy", "angry"] * 40
+    speakers = ["a"] * 60 + ["b"] * 60
+    x = rng.normal(0, 0.3, (120, 2))
+    x[:, 0] += [3.0 * (label == "sad") for label in y]
+    sign = {"sad": 0, "happy": 1, "angry": -1}
+    x[:, 1] += [3.0 * sign[label] * (1 if who == "a" else -1) for label, who in zip(y, speakers, strict=True)]
+    config = ClassicalConfig.from_dict({"model": model})
+    assert "hardly predict" in " ".join(fit(x, y, speakers, config).notes)
+    x[:, 1] = [3.0 * sign[label] for label in y]
+    assert fit(x, y, speakers, config).notes == ()
+
+
 def test_unknown_speakers_are_separate() -> None:
     x, y, _ = labelled_rows()
     assert len(set(number_speakers([None, "", "a", "a"]))) == 3

@@ -115,3 +115,21 @@ def test_a_comparison_has_its_own_keys(tmp_path: Path) -> None:
         read_comparison(None, ["protocol=emobox"])
     with pytest.raises(ConfigError, match="seed is -1; expected 0 to"):
         read_comparison(None, ["seed=-1"])
+
+
+def test_seven_classifiers_of_the_seeds() -> None:
+    pytest.importorskip("sklearn")
+    from emovox.training.cross_validation import expand_comparison
+
+    comparison = read_comparison(Path(__file__).parents[2] / "configs" / "seed-seven.yaml")
+    systems = expand_comparison(comparison)
+    names = [system.name.removesuffix(" on seed-full") for system in systems]
+    seven = ["mlp", "gradient-boosting", "svc", "random-forest", "knn", "bagging", "adaboost"]
+    assert names == seven
+    assert all(system.search for system in systems)
+    selected = {
+        name: system.trainer.config.model.select.method
+        for name, system in zip(names, systems, strict=True)
+        if system.trainer.config.model.select is not None
+    }
+    assert selected == {"gradient-boosting": "catboost", "adaboost": "catboost"}

@@ -138,6 +138,16 @@ def fit(
             raise ConfigError(f"{config.model} cannot be fitted: {error}") from error
     convergence = [w for w in caught if issubclass(w.category, ConvergenceWarning)]
     notes = dict.fromkeys(" ".join(str(w.message).split()) for w in convergence)
+    classifier = pipeline.steps[-1][1]
+    if isinstance(classifier, CalibratedClassifierCV):
+        calibrators = classifier.calibrated_classifiers_[0].calibrators  # of two classes one, for the second
+        pairs = zip(classes[-len(calibrators) :], calibrators, strict=True)
+        if inverted := [name for name, one in pairs if getattr(one, "a_", -1.0) >= 0]:
+            notes[
+                f"{', '.join(inverted)}: clips of held-out speakers score lower than those of other labels, "
+                f"so {config.model} will hardly predict it; train on more speakers, or use a model that needs "
+                "no calibration, such as logistic-regression"
+            ] = None
     return FittedClassifier(config, classes, names, pipeline, tuple(notes))
 
 
