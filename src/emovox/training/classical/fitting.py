@@ -145,8 +145,8 @@ def fit(
         if inverted := [name for name, one in pairs if getattr(one, "a_", -1.0) >= 0]:
             notes[
                 f"{', '.join(inverted)}: clips of held-out speakers score lower than those of other labels, "
-                f"so {config.model} will hardly predict it; train on more speakers, or use a model that needs "
-                "no calibration, such as logistic-regression"
+                f"so {config.model} will hardly predict it; train on more speakers, or use a model that "
+                "needs no calibration, such as logistic-regression"
             ] = None
     return FittedClassifier(config, classes, names, pipeline, tuple(notes))
 
