@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from emovox.transcripts.entries import clean_text
 from emovox.transcripts.reading import read_transcript
 from emovox.transcripts.tiers import Tier
 from emovox.transcripts.writing import format_rows
+from pages import chromium
 
 Row = dict[str, Any]
 
@@ -75,6 +77,45 @@ def test_vtt_by_webvtt() -> None:
     assert [one.start for one in found] == ["00:00:12.340", "00:00:13.340", "00:00:13.500", "30:00:00.999"]
     assert found[0].voice == "Anna"
     assert found[0].text.splitlines()[0] == 'I &lt;b&gt; &amp; "x" fine'
+
+
+CUES = """
+<video><track id="t" src="/a.vtt" default></video>
+<script>
+  const { track } = Object.assign(document.getElementById("t"), { onload: () => {
+    document.title = JSON.stringify([...track.cues].map((cue) => {
+      const shown = cue.getCueAsHTML();
+      return [cue.startTime, cue.endTime, shown.querySelector("[title]")?.title, shown.textContent];
+    }));
+  }});
+  track.mode = "hidden";
+</script>"""
+
+
+@pytest.mark.browser
+def test_vtt_by_chromium() -> None:
+    """By the browser's own reader, for its video player."""
+    executable = chromium()
+    from playwright.sync_api import sync_playwright
+
+    rows = [*ROWS[:3], make_row(20.0, 21.0, speaker="A & <B>", text="<script>x</script> a --> b")]
+    files = {"/": ("text/html", CUES), "/a.vtt": ("text/vtt", write("vtt", rows))}
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=executable)
+        page = browser.new_page()
+        for path, (kind, body) in files.items():
+            page.route(f"http://localhost{path}", partial(fulfil, kind, body))
+        page.goto("http://localhost/")
+        page.wait_for_function("document.title.startsWith('[')", timeout=60_000)
+        found = json.loads(page.title())
+        browser.close()
+    assert [tuple(cue[:2]) for cue in found] == [(row["start_s"], row["end_s"]) for row in rows]
+    assert [cue[2] for cue in found] == ["Anna", "Bo B", "Anna", "A & <B>"]
+    assert found[-1][3] == "<script>x</script> a --> b\n[happy 0.71]"
+
+
+def fulfil(kind: str, body: str, route: Any) -> None:
+    route.fulfill(status=200, content_type=f"{kind}; charset=utf-8", body=body)
 
 
 def test_textgrid_by_praatio(tmp_path: Path) -> None:
