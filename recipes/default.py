@@ -1,4 +1,4 @@
-"""The recipe of the default model 3.0 and of the `permissive` one: frozen Whisper layers, linear heads.
+"""The recipe of the default model 3.1 and of the `permissive` one: frozen Whisper layers, linear heads.
 
     python recipes/default.py cache      --corpora DIR --checkpoint model.bin    # encode all once, resumable
     python recipes/default.py choose     --corpora DIR    # corpora left out, on the speakers to choose by
@@ -107,9 +107,7 @@ def main() -> None:
     parser.add_argument("--checkpoint", type=Path)
     parser.add_argument("--cache", type=Path, default=Path(".cache/default"))
     parser.add_argument("--out", type=Path, default=Path("runs/default"))
-    parser.add_argument(
-        "--train", choices=CHANGED, default="clean", help="clips whole or cut to their speech"
-    )
+    parser.add_argument("--train", choices=CHANGED, default="cut", help="clips whole or cut to their speech")
     parser.add_argument("--test", choices=CHANGED, default="cut", help="the same, of the clips tested")
     parser.add_argument("--l2", type=float, nargs="+", default=[L2], help="penalties of finetune")
     parser.add_argument("--draws", type=int, default=20, help="of finetune")

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from default_cache import LAYERS, PASSES, TRAINING, clips_of, export_graph, make_net, read_cache
+from default_cache import CHANGED, LAYERS, PASSES, TRAINING, clips_of, export_graph, make_net, read_cache
 from default_heads import Head, Rows, fit_speech, join, score_uar
 from default_measure import HELD_OUT, SHRINKAGE, States
 from default_sounds import list_clips, make_sound
@@ -70,7 +70,9 @@ def fit_calibration(states: States, corpora: Sequence[str]) -> tuple[float, floa
     logits, labels, weights = [], [], []
     for corpus in corpora:
         test = states.tested(corpus)
-        logits.append(states.fit([c for c in corpora if c != corpus])(test).astype(np.float64))
+        kept = [c for c in corpora if c != corpus]
+        head = states.leave_out(corpus) if corpora == TRAINING else states.fit(kept)
+        logits.append(head(test).astype(np.float64))
         labels.append(test.labels)
         weights.append(np.full(len(test.labels), 1 / len(test.labels)))
     joined, target, share = np.concatenate(logits), np.concatenate(labels), np.concatenate(weights)
@@ -100,7 +102,7 @@ def export_bundle(states: States, options: argparse.Namespace) -> dict[str, Any]
     predicted = np.array(names)[head(held_out)[:, names].argmax(1)]
     spec = Spec(
         name=options.which,
-        version="3.0",
+        version="3.1",
         description=settings["description"],
         labels=tuple(EMOTIONS[i] for i in names),
         input=Input(kind="waveform"),
@@ -168,7 +170,7 @@ def list_trained(root: Path, corpora: Sequence[str]) -> Manifest:
     parts = []
     for corpus in corpora:
         manifest, _ = scan(corpus, root / corpus)
-        passes = [name for name in ("clean", "changed", "crop") if corpus in PASSES[name]]
+        passes = [name for name in (*CHANGED, *CHANGED.values(), "crop") if corpus in PASSES[name]]
         used = {clip.id for name in passes for clip in clips_of(root, name, corpus)}
         parts.append(manifest.keep(lambda u, used=used: u.id in used and u.speaker not in HELD_OUT))
     return Manifest.merged(parts)

@@ -62,7 +62,9 @@ class Head:
         return (rows.x - self.mean) * self.scale
 
     def __call__(self, rows: Rows, offset: Floats | float = 0.0) -> Floats:
-        return (self.embed(rows) - offset) @ self.weight.T + self.bias
+        embedded = self.embed(rows) - offset
+        size = np.sqrt(np.mean(np.square(embedded), 1, keepdims=True))  # of `AdaptiveNet.classify`
+        return np.asarray((embedded @ self.weight.T + self.bias) / size)
 
 
 def score_uar(labels: NDArray[np.int64], predicted: NDArray[np.int64]) -> float:

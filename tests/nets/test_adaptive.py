@@ -33,7 +33,8 @@ def test_offset_is_subtracted_before_the_labels_alone(net):
     x, lengths, offset = torch.randn(1, 8_000), torch.tensor([8_000]), torch.randn(1, 256)
     logits, embedding, speech = net(x, lengths, torch.zeros_like(offset))
     adapted, same, as_before = net(x, lengths, offset)
-    torch.testing.assert_close(adapted, logits - offset @ net.labels_head.weight.T)
+    torch.testing.assert_close(logits, net.classify(embedding))
+    torch.testing.assert_close(adapted, net.classify(embedding - offset))
     torch.testing.assert_close(same, embedding)
     torch.testing.assert_close(as_before, speech)
 
@@ -51,3 +52,11 @@ def test_active_frames_count_more(net):
     weight = weigh_active(mel, sounds, exists, 30.0, 3.0)
     assert weight.sum() == pytest.approx(1)
     assert weight[0, :27].sum() > 0.99
+
+
+def test_far_from_the_training_is_less_sure(net):
+    embedding = torch.randn(1, 256)
+    with torch.no_grad():
+        net.labels_head.bias.zero_()
+    near, far = (net.classify(factor * embedding) for factor in (1.0, 3.0))
+    torch.testing.assert_close(near, far)  # a linear head alone would be three times as sure

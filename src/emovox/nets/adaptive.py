@@ -1,4 +1,4 @@
-"""The net of the models 3.0 (`default`, `permissive`): frozen Whisper layers, means over time, linear heads.
+"""The net of the models 3 (`default`, `permissive`): frozen Whisper layers, means over time, linear heads.
 
 One graph gives the logits of the labels, the embedding that adaptation needs, and the logit of speech. The
 heads are linear in the embedding, so adapting to a source without labels is one subtraction: pass the
@@ -56,7 +56,16 @@ class AdaptiveNet(nn.Module):
 
     def forward(self, waveform: Tensor, lengths: Tensor, offset: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         embedding = (self.pool(waveform, lengths).flatten(1) - self.mean) * self.scale
-        return self.labels_head(embedding - offset), embedding, self.speech_head(embedding)[:, 0]
+        return self.classify(embedding - offset), embedding, self.speech_head(embedding)[:, 0]
+
+    def classify(self, embedding: Tensor) -> Tensor:
+        """Compute the logits ``(b, n_labels)`` of an embedding ``(b, d)``, the offset already subtracted.
+
+        They are divided by the root mean square of the embedding: far from the training clips, where it is
+        large, predictions are less sure.
+        """
+        logits: Tensor = self.labels_head(embedding) / embedding.square().mean(1, keepdim=True).sqrt()
+        return logits
 
     def pool(self, waveform: Tensor, lengths: Tensor) -> Tensor:
         """Average each layer over all frames and over active frames: ``(b, layers, 2, size)``.
