@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 import pytest
 import soundfile
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import emovox
 from emovox import audio
@@ -36,6 +38,12 @@ def test_noise_after_a_mute_is_no_speech(
     segments = list(model.timeline(file.getvalue()))
     assert len(segments) == 1
     assert segments[0].end_s < 3.0
+
+
+TAGGED = {
+    kind: sound_file(read_happy(), kind)
+    for kind in ("WAV", "RF64", "W64", "FLAC", "OGG", "MP3", "AIFF", "CAF", "AU")
+}
 
 
 def test_joined_files_are_read_to_the_end() -> None:
@@ -152,6 +160,36 @@ def test_tags_before_the_header(kind: str, n_tags: int) -> None:
     tag = b"ID3\x04\x00\x00" + bytes([0, 0, 2, 10]) + bytes(266)
     x = audio.read(tag * n_tags + file.getvalue())
     np.testing.assert_allclose(x, audio.read(file.getvalue()), atol=1e-6)
+
+
+TAG_VERSIONS = st.sampled_from([2, 3, 4])
+
+
+def make_id3(version: int, size: int, footer: bool) -> bytes:
+    """An ID3v2 tag with ``size`` bytes of padding; the footer exists in version 2.4."""
+    lengths = bytes(size >> shift & 127 for shift in (21, 14, 7, 0))
+    with_footer = footer and version == 4
+    head = bytes([version, 0, 0x10 if with_footer else 0]) + lengths
+    return b"ID3" + head + bytes(size) + (b"3DI" + head if with_footer else b"")
+
+
+@settings(max_examples=60)
+@given(
+    kind=st.sampled_from(["WAV", "RF64", "W64", "FLAC", "OGG", "MP3", "AIFF", "CAF", "AU"]),
+    tags=st.lists(st.builds(make_id3, TAG_VERSIONS, st.integers(0, 5000), st.booleans()), max_size=3),
+    after=st.sampled_from([b"", b"TAG" + bytes(125), b"APETAGEX" + bytes(24), make_id3(4, 300, True), b"\n"]),
+)
+def test_no_tag_loses_sound(kind: str, tags: list[bytes], after: bytes) -> None:
+    data = TAGGED[kind]
+    found, report = audio.ReadReport(), audio.ReadReport()
+    x, plain = (
+        np.concatenate(list(audio.blocks(source, report=to)), axis=1)[0]
+        for source, to in ((b"".join(tags) + data + after, found), (data, report))
+    )
+    assert len(x) / RATE == pytest.approx(len(plain) / RATE, abs=0.1)
+    if kind not in ("MP3", "OGG"):  # other decoders of these round otherwise
+        np.testing.assert_array_equal(x[: len(plain)], plain[: len(x)])
+    assert report.warnings == found.warnings == set()
 
 
 def test_bytes_before_riff() -> None:

@@ -49,9 +49,7 @@ def _skip_tags(reader: Reader) -> None:
         offset += 10 + (a << 21 | b << 14 | c << 7 | d) + footer
         reader.seek(offset)
         head = reader.read(12)
-    if (offset and head[:4] in (b"RIFF", b"RF64", b"OggS", b"FORM", b"caff", b"\x1aE\xdf\xa3")) or (
-        offset and head[4:8] == b"ftyp"
-    ):
+    if offset and (head[:4] in _KNOWN_STARTS or head[4:8] == b"ftyp" or head[:1] == b"\xff"):
         reader.skip(offset)
         return
     if not offset and not any(head[:4].startswith(magic) for magic in _KNOWN_STARTS) and head[4:8] != b"ftyp":
@@ -61,7 +59,10 @@ def _skip_tags(reader: Reader) -> None:
             reader.skip(found)
 
 
-_KNOWN_STARTS = (b"RIFF", b"RF64", b"RIFX", b"OggS", b"fLaC", b"FORM", b"caff", b"\x1aE\xdf\xa3", b"#!AM")
+_KNOWN_STARTS = (
+    *(b"RIFF", b"RF64", b"RIFX", b"riff", b"OggS", b"fLaC", b"FORM", b"caff", b".snd"),
+    *(b"\x1aE\xdf\xa3", b"#!AM"),
+)
 
 
 class _Layout(NamedTuple):
@@ -160,8 +161,12 @@ def is_truncated(reader: Reader) -> bool:
     """Whether a file has less sound than its header says, or more behind the part that decoders read."""
     head = reader.head(12)
     if head[:4] == b"OggS":
-        *_, (page, end) = _ogg_pages(reader)
-        return end > reader.size or len(page) < 27
+        is_last, ends_at = False, 0
+        for page, end in _ogg_pages(reader):
+            if len(page) < 27:
+                return not is_last  # behind the last page, there may be a tag
+            is_last, ends_at = bool(page[5] & 4), end
+        return ends_at > reader.size
     if head[:4] == b".snd" and len(head) == 12:
         offset, size = struct.unpack(">II", head[4:])
         return size not in _UNKNOWN_SIZES and offset + size > reader.size

@@ -147,10 +147,16 @@ class SoundfileDecoder:
         with suppress(AudioDecodeError, MissingExtraError):
             whole = MediaDecoder(self._reader)
             with closing(whole):
-                if (whole.sample_rate, whole.n_channels) == (self.sample_rate, self.n_channels):
-                    for x in whole.frames():
-                        yield from [x[done:]] if done < len(x) else []
-                        done = max(0, done - len(x))
+                if (whole.sample_rate, whole.n_channels) != (self.sample_rate, self.n_channels):
+                    return
+                n = 0
+                for x in whole.frames():
+                    yield from [x[done - n :]] if done < n + len(x) else []
+                    n += len(x)
+                    done = max(done, n)
+                is_whole = self.duration_s is not None and n == round(self.duration_s * self.sample_rate)
+                if is_whole and not whole.n_filled and not whole.warnings:
+                    self.warnings.discard("damaged")  # what libsndfile cannot read is a tag behind the sound
 
     def close(self) -> None:
         """Close the file."""
@@ -168,6 +174,7 @@ class MediaDecoder:
             raise MissingExtraError(f"reading {kind} files", "media") from None
         self._error: type[Exception] = av.error.FFmpegError  # what damage raises
         self._reader = reader
+        self.n_filled = 0  # samples of silence in gaps
         reader.seek(0)
         options = {"format_whitelist": _MEDIA_FORMATS, "protocol_whitelist": "none"}
         # Before version 19, a tag in another encoding than UTF-8 was an error unless it was ignored.
@@ -306,6 +313,7 @@ class MediaDecoder:
         return done_s + gap_s <= self.duration_s + 1.0
 
     def _silence(self, n: int) -> Iterator[Floats]:
+        self.n_filled += n
         for start in range(0, n, _CHUNK_FRAMES):
             yield np.zeros((min(_CHUNK_FRAMES, n - start), self.n_channels), np.float32)
 
