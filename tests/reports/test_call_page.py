@@ -132,6 +132,18 @@ def test_sound_is_embedded() -> None:
     assert max(found.peaks[:19]) < 0.01 < max(found.peaks[21:])
 
 
+def test_times_are_those_of_the_recording() -> None:
+    """A tone that begins at 12.34 s begins there in the player; Chromium's decoder gave the same."""
+    x = np.zeros(15 * SAMPLE_RATE, np.float32)
+    start = round(12.34 * SAMPLE_RATE)
+    x[start : start + 1600] = 0.5 * np.sin(2 * np.pi * 1000 * np.arange(1600) / SAMPLE_RATE)
+    url = str(summarize_sound(wav(x)).data_url)
+    data = base64.b64decode(url.partition(",")[2])
+    y, _ = soundfile.read(io.BytesIO(data), dtype="float32")
+    onset = int(np.flatnonzero(np.abs(y) > 0.1)[0])
+    assert onset / SAMPLE_RATE == pytest.approx(12.34, abs=0.01)
+
+
 def test_long_sound_is_not_embedded() -> None:
     found = summarize_sound(wav(voice(20)), max_bytes=20_000)
     assert found.data_url is None
@@ -146,6 +158,15 @@ def test_missing_encoder_is_explained(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(sound, "_make_encoder", fail)
     assert "no MP3" in str(summarize_sound(wav(voice(1))).problem)
+
+
+def wait_until(view: Any, condition: str) -> None:
+    """Playwright's own way to wait is a script that the page's policy forbids."""
+    for _ in range(600):
+        if view.evaluate(condition):
+            return
+        view.wait_for_timeout(100)
+    raise AssertionError(condition)
 
 
 @pytest.mark.browser
@@ -164,10 +185,11 @@ def test_click_plays_the_sentence(tmp_path: Path) -> None:
         view.on("console", lambda message: problems.append(message.text))
         view.on("pageerror", lambda error: problems.append(str(error)))
         view.goto(file.as_uri())
-        view.wait_for_function("document.querySelector('audio').readyState > 0")
+        wait_until(view, "document.querySelector('audio').readyState > 0")
         assert view.evaluate("document.documentElement.scrollWidth") <= 390
         view.locator(".time").nth(1).click()
-        view.wait_for_function("document.querySelector('audio').paused")
+        wait_until(view, "document.querySelector('audio').currentTime > 3.25")
+        wait_until(view, "document.querySelector('audio').paused")
         at_s = view.evaluate("document.querySelector('audio').currentTime")
-        assert 3.25 <= at_s < 5
+        assert 3.6 <= at_s < 5
         assert problems == []

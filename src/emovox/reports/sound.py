@@ -23,6 +23,13 @@ MAX_BYTES = 16_000_000
 _LONG_S = 3600.0
 """A longer recording is encoded at 16 instead of 32 kbit/s."""
 
+_DELAY = 1105
+"""Samples that an MP3 is late: 576 of LAME's encoder and 529 of every decoder.
+
+libsndfile writes no tag by which players make up for it. The sound is encoded from there on, so that its
+times are right and its first 0.07 s are missing.
+"""
+
 _STEP = SAMPLE_RATE // 20
 """Samples of one value of the loudness."""
 
@@ -71,7 +78,7 @@ def summarize_sound(source: Source, *, encode: bool = True, max_bytes: int = MAX
         padded = np.pad(np.abs(x), (0, -len(x) % _STEP))
         peaks.append(padded.reshape(-1, _STEP).max(axis=1))
         if mp3 is not None:
-            mp3.write(x)
+            mp3.write(x[max(0, _DELAY - (n - len(x))) :])
             if file.tell() > max_bytes:
                 problem = f"its sound takes more than {max_bytes / 1e6:g} MB as MP3"
                 mp3.close()

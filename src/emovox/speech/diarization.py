@@ -43,9 +43,6 @@ _WINDOW_S, _HOP_S = 1.5, 0.75
 _GAP_S = 0.5
 """A longer pause ends a turn."""
 
-_MIN_TURN_S = 0.3
-"""A shorter change of speaker inside of speech is an error of the clustering."""
-
 _MOST_ESTIMATED = 6
 """Clusters before those of one speaker are merged, where the number of speakers is not known."""
 
@@ -326,14 +323,10 @@ def _make_turns(
             owners = np.where(times - centres[after - 1] <= centres[after] - times, after - 1, after)
         own = labels[owners]
         edges = [0, *(np.flatnonzero(np.diff(own)) + 1).tolist(), len(own)]
-        for a, b in pairwise(edges):
-            start_s, end_s, label = (first + a) * FRAME_S, (first + b) * FRAME_S, int(own[a])
-            if (
-                pieces
-                and start_s - pieces[-1][1] <= _GAP_S
-                and (pieces[-1][2] == label or (a > 0 and end_s - start_s < _MIN_TURN_S))
-            ):
-                pieces[-1] = (pieces[-1][0], end_s, pieces[-1][2])
+        spans = [((first + a) * FRAME_S, (first + b) * FRAME_S, int(own[a])) for a, b in pairwise(edges)]
+        for start_s, end_s, label in _absorb_short(spans):
+            if pieces and pieces[-1][2] == label and start_s - pieces[-1][1] <= _GAP_S:
+                pieces[-1] = (pieces[-1][0], end_s, label)
             else:
                 pieces.append((start_s, end_s, label))
     names: dict[int, str] = {}
@@ -343,3 +336,17 @@ def _make_turns(
         TranscriptSegment(start_s, min(end_s, duration_s), speaker=names[label])
         for start_s, end_s, label in pieces
     ]
+
+
+def _absorb_short(spans: Sequence[tuple[float, float, int]]) -> list[tuple[float, float, int]]:
+    """Give spans of uninterrupted speech that are shorter than a hop to their longer neighbour."""
+    kept = list(spans)
+    while len(kept) > 1:
+        lengths = [end_s - start_s for start_s, end_s, _ in kept]
+        i = lengths.index(min(lengths))
+        if lengths[i] >= _HOP_S:
+            break
+        k = max((k for k in (i - 1, i + 1) if 0 <= k < len(kept)), key=lengths.__getitem__)
+        merged = (kept[min(i, k)][0], kept[max(i, k)][1], kept[k][2])
+        kept[min(i, k) : max(i, k) + 1] = [merged]
+    return kept

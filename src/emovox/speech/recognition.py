@@ -341,10 +341,12 @@ def _place_words(chunk: SpeechChunk, words: Sequence[Word]) -> list[Word]:
 
 
 def _find_speaker(word: Word, turns: Sequence[TranscriptSegment]) -> str | None:
-    """The speaker whose turns overlap most with the word, else of the nearest turn."""
+    """The speaker whose turns overlap most with the second half of the word, else of the nearest turn.
+
+    The first half may be the pause before the word, which Whisper counts to it.
+    """
+    middle_s = (word.start_s + word.end_s) / 2
     best = max(
-        turns,
-        key=lambda turn: min(turn.end_s, word.end_s) - max(turn.start_s, word.start_s),
-        default=None,
+        turns, key=lambda turn: min(turn.end_s, word.end_s) - max(turn.start_s, middle_s), default=None
     )
     return None if best is None else best.speaker
