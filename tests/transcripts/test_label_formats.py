@@ -326,6 +326,10 @@ def test_encodings() -> None:
     for encoding in ("utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "cp1252"):
         (one,) = read(text.encode(encoding))
         assert one.text == "Grüße – schön", encoding
+    eaf = "\n" + write("eaf", [make_row(1.0, 2.0, text="Grüße")])
+    for declared, encoding in (("UTF-8", "utf-8-sig"), ("UTF-16", "utf-16"), ("windows-1252", "cp1252")):
+        (one,) = read(eaf.replace('"UTF-8"', f'"{declared}"').encode(encoding))
+        assert one.text == "Grüße", encoding
 
 
 def test_rttm_of_several_recordings() -> None:

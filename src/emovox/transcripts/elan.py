@@ -36,7 +36,7 @@ def read_eaf(text: str, *, tier: str | None = None) -> Iterator[Entry]:
     if "<!DOCTYPE" in text or "<!ENTITY" in text:  # entities can unfold to gigabytes; ELAN writes none
         raise TranscriptError("it has a DOCTYPE or entities; expected an ELAN file (.eaf) without")
     try:
-        root = ElementTree.fromstring(text)
+        root = ElementTree.fromstring(text.lstrip())
     except ElementTree.ParseError as error:
         raise TranscriptError(f"it is no well-formed XML: {error}") from None
     if root.tag != "ANNOTATION_DOCUMENT":
