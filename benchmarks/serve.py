@@ -141,7 +141,7 @@ def _figures(run: dict[str, Any]) -> dict[str, float]:
         **{f"p{100 * share:g}_ms": late[min(len(late) - 1, int(share * len(late)))] for share in (0.5, 0.95)},
         "max_ms": late[-1],
         "clients_cpu": 100 * run["cpu_s"] / run["wall_s"],
-        "server_cpu_ms": 1000 * run.get("server_cpu_s", float("nan")) / run["answers"],
+        "server_cpu_ms": 1000 * run["server_cpu_s"] / run["answers"],
     }
 
 
@@ -165,13 +165,13 @@ def _storm(
     port: int, process: subprocess.Popen[bytes], clips: Path, options: argparse.Namespace
 ) -> dict[str, Any]:
     _crowd(port, clips, 5, options.clients)  # warm
-    before = _descriptors(process.pid)
+    before, before_s = _descriptors(process.pid), _cpu_s(process.pid)
     crowd = _crowd_process(port, clips, options.seconds, options.clients, "--rough")
     family, samples = _family(process.pid), []
     while crowd.poll() is None:
         samples.append(sum(map(_rss_mib, family)))
         time.sleep(0.5)
-    said = _said(crowd)
+    said = {**_said(crowd), "server_cpu_s": _cpu_s(process.pid) - before_s}
     end_s = time.monotonic() + 20  # what was hung up is let go, once it was judged
     while _descriptors(process.pid) > before and time.monotonic() < end_s:
         time.sleep(0.2)
