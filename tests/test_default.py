@@ -12,7 +12,10 @@ import emovox
 from emovox import audio
 from emovox.bundles.registry import find
 from emovox.inference.recognizer import Recognizer
+from emovox.inference.scorer import Scorer
+from emovox.inference.windows import FRAME, AudioWindow
 from emovox.labels import EMOTIONS
+from emovox.results import Segment
 
 EXAMPLES = Path(__file__).parents[1] / "tests" / "synthetic"
 VOICES = sorted(EXAMPLES.glob("*.flac"))
@@ -97,6 +100,39 @@ def test_silence_around_speech(model: Recognizer) -> None:
             for y in (x, np.concatenate([quiet, x, quiet]))
         )
         assert plain == pytest.approx(padded, abs=0.15)  # cut to the speech, as for users
+
+
+def test_silence_in_windows(model: Recognizer) -> None:
+    """A window is cut to its speech where the model pools all frames: zeros in it change nothing."""
+    if model.spec.speech is None:
+        pytest.skip("fast takes whole windows")
+    x = audio.read(VOICES[0])[:16_000]
+    scorer = Scorer(model._bundle, detect_speech=False)
+    flags = np.ones(16_000 // FRAME, np.bool_)
+    short, long = (
+        AudioWindow(0, len(sound), sound, 1.0, 0, flags, span)
+        for sound, span in (
+            (np.pad(x, 4800), (4800, 20_800)),
+            (np.pad(x, (24_000, 8000)), (24_000, 40_000)),
+        )
+    )
+    np.testing.assert_array_equal(scorer.score_window(short).scores, scorer.score_window(long).scores)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_stream_equals_timeline(model: Recognizer, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    x = np.concatenate([np.pad(audio.read(voice), (0, 20_000)) for voice in VOICES])
+    expected = [s.to_dict() for s in model.timeline(x, sample_rate=16_000, adapt=model.can_adapt)]
+    stream = model.stream(sample_rate=16_000, adapt=model.can_adapt)
+    results, at = [], 0
+    while at < len(x):
+        n = int(rng.integers(1, 30_000))
+        results += stream.push(x[at : at + n])
+        at += n
+    results += stream.flush()
+    assert expected
+    assert [each.to_dict() for each in results if isinstance(each, Segment)] == expected
 
 
 def test_answers_differ(model: Recognizer) -> None:
