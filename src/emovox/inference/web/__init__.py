@@ -24,7 +24,7 @@ from emovox.audio import level, vad
 from emovox.bundles import MODEL_FILE, Bundle, load_bundle
 from emovox.disclaimer import LIMITS, NOTICE
 from emovox.errors import ConfigError, DownloadError
-from emovox.inference import clip, scorer, segments, windows
+from emovox.inference import scorer, segments, windows
 
 __all__ = ["RUNTIME", "download_runtime", "write_web_page"]
 
@@ -214,7 +214,7 @@ def _make_settings(bundle: Bundle) -> dict[str, Any]:
         },
         "windows": {
             "new_share": windows.NEW_SHARE,
-            "margin_s": clip.MARGIN_S,
+            "margin_s": windows.MARGIN_S,
             "min_speech_share": scorer.MIN_SPEECH_SHARE,
         },
         "speech": {"short_s": scorer.SHORT_S, "short_threshold": scorer.SHORT_SPEECH_THRESHOLD},

@@ -154,7 +154,9 @@ export class Recognizer {
     if (!x || window.speech < windows.min_speech_share || x.length < Math.ceil(this.spec.min_s * SAMPLE_RATE)) return null;
     const loudest = decibels(loudestPower(x));
     if (loudest === null || loudest < level.silence_dbfs) return null;
-    const scored = await this.score(x, columns, vad);
+    const margin = rint(windows.margin_s * SAMPLE_RATE), [start, end] = window.span;
+    const cut = this.spec.speech ? x.subarray(Math.max(0, start - margin), end + margin) : x;
+    const scored = await this.score(cut, columns, vad);
     return scored.isSpeech ? scored.scores : null;
   }
 

@@ -53,7 +53,12 @@ export class Windower {
     const sound = this.held.slice(this.held.length - (end - start));
     const first = Math.ceil(start / frame) - firstFlag;
     const stop = isLast ? this.flags.length : Math.floor(end / frame) - firstFlag;
-    const speech = mean(this.flags.subarray(first, stop));
+    const inside = this.flags.subarray(first, stop), speech = mean(inside);
+    let span = [0, end - start]; // of the speech, counted from the window's start
+    if (speech) {
+      const offset = (firstFlag + first) * frame - start;
+      span = [offset + inside.indexOf(1) * frame, Math.min(end - start, offset + (inside.lastIndexOf(1) + 1) * frame)];
+    }
     let cellEnd;
     if (isLast) cellEnd = firstFlag + this.flags.length;
     else if (end - start < this.least) cellEnd = this.cell;
@@ -63,7 +68,7 @@ export class Windower {
     }
     const firstFrame = this.cell, flags = this.cellFlags(cellEnd);
     this.cell = cellEnd;
-    return { start, end, sound, speech, firstFrame, flags };
+    return { start, end, sound, speech, firstFrame, flags, span };
   }
 
   cellFlags(cellEnd) {
