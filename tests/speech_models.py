@@ -6,7 +6,7 @@ import numpy as np
 
 from emovox.audio import SAMPLE_RATE
 from emovox.results import Word
-from emovox.speech.recognition import Transcript
+from emovox.speech.recognition import RecognizedWords
 
 __all__ = ["PitchEncoder", "ScriptedRecognizer"]
 
@@ -20,14 +20,14 @@ class ScriptedRecognizer:
         self.sounds: list[np.ndarray] = []
         self.languages: list[str | None] = []
 
-    def recognize(self, sound: np.ndarray, language: str | None) -> Transcript:
+    def recognize(self, sound: np.ndarray, language: str | None) -> RecognizedWords:
         self.sounds.append(sound)
         self.languages.append(language)
         n = int(len(sound) / SAMPLE_RATE / 0.5)
         words = tuple(
             Word(0.5 * i, 0.5 * i + 0.4, " " + self.words[i % len(self.words)], 0.5) for i in range(n)
         )
-        return Transcript(words, language or self.language, self.probability)
+        return RecognizedWords(words, language or self.language, self.probability)
 
 
 class PitchEncoder:

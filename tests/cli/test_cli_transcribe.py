@@ -88,7 +88,7 @@ def test_silence_is_said(run: Run, tmp_path: Path) -> None:
 
 def test_interruption_keeps_rows(run: Run, call_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     class Interrupted(ScriptedRecognizer):
-        def recognize(self, sound: np.ndarray, language: str | None) -> recognition.Transcript:
+        def recognize(self, sound: np.ndarray, language: str | None) -> recognition.RecognizedWords:
             if self.sounds:
                 raise KeyboardInterrupt
             return super().recognize(sound, language)

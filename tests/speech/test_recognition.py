@@ -16,7 +16,7 @@ from emovox.errors import ConfigError, DownloadError, MissingExtraError
 from emovox.inference.options import PredictOptions
 from emovox.results import TranscriptSegment, Word
 from emovox.speech import recognition
-from emovox.speech.recognition import Transcript, open_recognizer, predict_transcript, transcribe
+from emovox.speech.recognition import RecognizedWords, open_recognizer, predict_transcript, transcribe
 from speech import pause, talk, voice
 from speech_models import ScriptedRecognizer
 
@@ -38,7 +38,7 @@ def test_words_outside_of_speech_are_dropped() -> None:
 
 def test_times_are_bounded() -> None:
     class Wild:
-        def recognize(self, sound: np.ndarray, language: str | None) -> Transcript:
+        def recognize(self, sound: np.ndarray, language: str | None) -> RecognizedWords:
             words = (
                 Word(-1.0, 0.5, " a"),
                 Word(1.0, 0.8, " b"),
@@ -47,7 +47,7 @@ def test_times_are_bounded() -> None:
                 Word(50.0, 60.0, " e"),
                 Word(1.6, 1.9, "  "),
             )
-            return Transcript(words, None, None)
+            return RecognizedWords(words, None, None)
 
     x = np.concatenate([pause(1), voice(3), pause(1)])
     (part,) = transcribe(x, Wild(), sample_rate=SAMPLE_RATE)

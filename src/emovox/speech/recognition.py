@@ -33,8 +33,8 @@ if TYPE_CHECKING:
     from emovox.inference.recognizer import Recognizer
 
 __all__ = [
+    "RecognizedWords",
     "SpeechRecognizer",
-    "Transcript",
     "TranscriptPart",
     "WhisperRecognizer",
     "open_recognizer",
@@ -53,7 +53,7 @@ _SURE = 0.7
 
 
 @dataclass(frozen=True, slots=True)
-class Transcript:
+class RecognizedWords:
     """What a speech recogniser says about a chunk of sound."""
 
     words: tuple[Word, ...]
@@ -67,7 +67,7 @@ class Transcript:
 class SpeechRecognizer(Protocol):
     """A speech recogniser. One that is not Whisper needs this method only."""
 
-    def recognize(self, sound: Floats, language: str | None) -> Transcript:
+    def recognize(self, sound: Floats, language: str | None) -> RecognizedWords:
         """Return the words of sound ``(n,)`` float32 at 16 kHz, up to 30 s; ``None``: detect the language."""
 
 
@@ -111,7 +111,7 @@ class WhisperRecognizer:
         except (RuntimeError, ValueError, OSError) as error:
             raise ConfigError(f"{str(folder)!r} cannot be opened as a Whisper model: {error}") from error
 
-    def recognize(self, sound: Floats, language: str | None) -> Transcript:
+    def recognize(self, sound: Floats, language: str | None) -> RecognizedWords:
         """Return the words of sound ``(n,)`` float32 at 16 kHz.
 
         Raises:
@@ -136,7 +136,7 @@ class WhisperRecognizer:
             raise ConfigError(
                 f"the speech recogniser refuses: {' '.join(str(error).split())[:300]}"
             ) from error
-        return Transcript(words, info.language, float(info.language_probability))
+        return RecognizedWords(words, info.language, float(info.language_probability))
 
 
 def open_recognizer(name: str | os.PathLike[str] | None = None, *, threads: int = 0) -> WhisperRecognizer:
