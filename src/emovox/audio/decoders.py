@@ -308,7 +308,7 @@ class MediaDecoder:
 
     def _is_possible(self, gap_s: float, done_s: float) -> bool:
         """Whether a gap can be believed; damaged time stamps may be anywhere."""
-        if self.duration_s is None or not done_s:  # programs differ on whether a late start counts
+        if self.duration_s is None:
             return gap_s <= _MAX_GAP_S
         return done_s + gap_s <= self.duration_s + 1.0
 
