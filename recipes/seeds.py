@@ -134,7 +134,7 @@ def main() -> None:
     parser.add_argument("--only", help="systems, with commas")
     parser.add_argument("--protocols", default=",".join(PROTOCOLS))
     parser.add_argument("settings", nargs="*", metavar="KEY=VALUE", help="changes to every config")
-    options = parser.parse_args()
+    options = parser.parse_intermixed_args()  # settings may follow the options
     claim = CLAIMS[options.claim]
     rows = []
     for corpora in claim.corpora:
