@@ -105,8 +105,8 @@ class _Run:
     out: Outcome = field(default_factory=Outcome)
     events: list[tuple[float, int, str, int]] = field(default_factory=list)
     """(when, number, ``ready`` | ``done`` | ``lost``, worker), a heap."""
-    hands: dict[int, tuple[_Shard, float]] = field(default_factory=dict)
-    """Worker -> its shard, and since when."""
+    hands: dict[int, tuple[_Shard, float, float]] = field(default_factory=dict)
+    """Worker -> its shard, since when, and what was left to do then."""
     idle: list[int] = field(default_factory=list)
     driver_s: float = 0.0
     """When the driver is free."""
@@ -139,7 +139,7 @@ class _Run:
             return
         self.driver_s = begin_s = max(now_s, self.driver_s) + self.cluster.hand_s
         shard.n_hands += 1
-        self.hands[worker] = shard, begin_s
+        self.hands[worker] = shard, begin_s, shard.work_s
         takes_s = shard.work_s / self.speed[worker]
         # A constant rate has no memory: the next loss may be drawn anew for each shard.
         rate = self.cluster.lost_per_s
@@ -147,11 +147,13 @@ class _Run:
         self._at(begin_s + min(takes_s, fails_s), "done" if takes_s <= fails_s else "lost", worker)
 
     def _oldest(self) -> _Shard | None:
-        alone = [(begin_s, worker) for worker, (shard, begin_s) in self.hands.items() if shard.n_hands == 1]
+        alone = [
+            (begin_s, worker) for worker, (shard, begin_s, _) in self.hands.items() if shard.n_hands == 1
+        ]
         return self.hands[min(alone)[1]][0] if alone else None
 
     def _done(self, now_s: float, worker: int) -> None:
-        shard, begin_s = self.hands.pop(worker)
+        shard, begin_s, _ = self.hands.pop(worker)
         self.out.worked_s += now_s - begin_s
         shard.n_hands -= 1
         if shard.is_done:
@@ -164,12 +166,13 @@ class _Run:
         self._next(now_s, worker)
 
     def _lost(self, now_s: float, worker: int) -> None:
-        shard, begin_s = self.hands.pop(worker)
+        shard, begin_s, work_s = self.hands.pop(worker)
         self.out.worked_s += now_s - begin_s
         self.out.n_lost += 1
         shard.n_hands -= 1
         if self.cluster.journal:
-            shard.work_s -= (now_s - begin_s) * self.speed[worker]
+            # Two workers on one shard do the same work: what both did must not be subtracted twice.
+            shard.work_s = min(shard.work_s, work_s - (now_s - begin_s) * self.speed[worker])
         else:
             self.out.lost_s += now_s - begin_s
         self._at(now_s + self.cluster.again_s, "ready", worker)

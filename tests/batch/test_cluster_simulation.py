@@ -103,6 +103,16 @@ def test_every_shard_is_done_once_and_nobody_is_idle_without_need(
         assert found.makespan_s <= found.ideal_s + 3.0 * max(shards) + 1e-9
 
 
+def test_lost_copies_share_their_progress() -> None:
+    cluster = Cluster(
+        8, hand_s=0.0, again_s=2.0, lost_per_s=0.2, slow_share=0.5, slow_factor=3.0, journal=True, copies=True
+    )
+    for seed in range(300):
+        found = simulated([13.0, 2.9, 0.9, 18.0, 1.0, 7.5, 12.0, 3.0, 6.0, 9.0], cluster, seed=seed)
+        assert found.n_done == 10
+        assert found.makespan_s >= found.ideal_s
+
+
 def test_shards_are_drawn_from_the_times() -> None:
     times_s = np.array([0.004, 0.006])
     shards_s = drawn(times_s, 100_250, 500, seed=1)
