@@ -11,7 +11,7 @@ from emovox.cli.data.common import FormOption, show
 from emovox.cli.groups import Group
 from emovox.cli.meter import ProgressMeter, format_count
 from emovox.cli.models import Form
-from emovox.cli.predict import OnOff
+from emovox.cli.options import ModelName, OnOff, Vad
 from emovox.cli.sources import describe_left_out
 from emovox.cli.terminal import say
 from emovox.errors import ConfigError
@@ -66,16 +66,13 @@ Retry = Annotated[bool, typer.Option("--retry-failed", help="Also retry recordin
 NoMerge = Annotated[
     bool, typer.Option("--no-merge", help="Leave the rows in parts; do not write OUT/rows.parquet.")
 ]
-Model = Annotated[
-    str, typer.Option("--model", metavar="BUNDLE", help="A name from `emovox models`, or a folder.")
-]
+Model = ModelName
 Labels = Annotated[
     str | None, typer.Option("--labels", metavar="A,B", help="Choose among these labels only.")
 ]
 ChannelsOption = Annotated[
     str, typer.Option("--channels", metavar="mix|each|N", help="Which channels; N counts from 0.")
 ]
-Vad = Annotated[OnOff, typer.Option("--vad", help="Voice activity detection.")]
 
 _EPILOG = (
     "Exit code: 0 when all recordings succeeded, 1 when some failed (each is a row with its error), 2 when "

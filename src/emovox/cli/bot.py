@@ -14,6 +14,7 @@ from typing import Annotated
 import typer
 
 from emovox.cli.groups import Group
+from emovox.cli.options import ModelName
 from emovox.errors import ConfigError
 
 __all__ = ["TOKEN_VARIABLE", "app", "telegram"]
@@ -38,9 +39,7 @@ def _group() -> None:
 
 @app.command()
 def telegram(
-    model: Annotated[
-        str, typer.Option("--model", metavar="BUNDLE", help="A name from `emovox models`, or a folder.")
-    ] = "default",
+    model: ModelName = "default",
     base_url: Annotated[
         str, typer.Option("--base-url", metavar="URL", help="Another server of the Bot API.")
     ] = "https://api.telegram.org",

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from emovox.cli.options import ModelName, ReplaceOutput
 from emovox.cli.outputs import check_new
 from emovox.cli.sources import find_recordings
 from emovox.cli.terminal import Progress, say
@@ -34,14 +35,12 @@ def enroll(
     output: Annotated[
         Path, typer.Option("--output", "-o", metavar="FILE", help="The profile to write, such as me.json.")
     ],
-    model: Annotated[
-        str, typer.Option("--model", metavar="BUNDLE", help="A name from `emovox models`, or a folder.")
-    ] = "default",
+    model: ModelName = "default",
     emotion: Annotated[
         Emotion | None,
         typer.Option("--emotion", help="When all are neutral, which harms on some sources."),
     ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Let -o replace an existing file.")] = False,
+    force: ReplaceOutput = False,
     recursive: Annotated[
         bool, typer.Option("--recursive", "-r", help="Also read the folders below folders.")
     ] = False,

@@ -11,8 +11,8 @@ import typer
 import emovox
 from emovox.cli.data.common import DropUnknown
 from emovox.cli.models import Form
+from emovox.cli.options import ModelName, OnOff, Vad
 from emovox.cli.outputs import check_writable
-from emovox.cli.predict import OnOff
 from emovox.cli.terminal import clean, progress_bar, say
 from emovox.errors import ConfigError
 
@@ -28,9 +28,7 @@ def evaluate(
             help="A manifest, any table or tree of docs/corpora.md, or a corpus's folder; repeatable.",
         ),
     ],
-    model: Annotated[
-        str, typer.Option("--model", metavar="BUNDLE", help="A name from `emovox models`, or a folder.")
-    ] = "default",
+    model: ModelName = "default",
     corpus: Annotated[
         str | None,
         typer.Option("--corpus", metavar="NAME", help="Which corpus the data is, or to take of it."),
@@ -63,7 +61,7 @@ def evaluate(
     format: Annotated[Form, typer.Option("--format", "-f", help="How the scores are printed.")] = Form.table,
     drop_unknown: DropUnknown = False,
     workers: Annotated[int, typer.Option("--workers", min=1, metavar="N", help="Processes to use.")] = 1,
-    vad: Annotated[OnOff, typer.Option("--vad", help="Voice activity detection.")] = OnOff.on,
+    vad: Vad = OnOff.on,
     robustness: Annotated[
         bool,
         typer.Option(

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from emovox.cli.options import Labels, ModelName, OnOff, Vad
 from emovox.cli.outputs import check_new
-from emovox.cli.predict import OnOff, load_profile
+from emovox.cli.predict import load_profile
 from emovox.cli.terminal import clean, say
 from emovox.errors import ConfigError, EmovoxError
 from emovox.inference.options import PredictOptions
@@ -48,13 +49,9 @@ def listen(
         Path | None, typer.Option("--save", metavar="FILE", help="Record the sound, .wav or .flac.")
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Let --save replace an existing file.")] = False,
-    labels: Annotated[
-        str | None, typer.Option("--labels", metavar="A,B", help="Decide among these labels only.")
-    ] = None,
-    model: Annotated[
-        str, typer.Option("--model", metavar="BUNDLE", help="A name from `emovox models`, or a folder.")
-    ] = "default",
-    vad: Annotated[OnOff, typer.Option("--vad", help="Voice activity detection.")] = OnOff.on,
+    labels: Labels = None,
+    model: ModelName = "default",
+    vad: Vad = OnOff.on,
     window_s: Annotated[
         float | None, typer.Option("--window-s", min=0.1, metavar="S", help="Seconds of a window.")
     ] = None,

@@ -18,6 +18,7 @@ import typer
 from emovox._files import write_json
 from emovox.audio import ReadReport, can_reread, probe
 from emovox.cli.label_files import check_label_output, format_speakers, read_segments
+from emovox.cli.options import Labels, ModelName, OnOff, OutputFile, ProfileFile, ReplaceOutput, Vad
 from emovox.cli.outputs import check_new
 from emovox.cli.sources import STDIN, AudioPath, find_recordings
 from emovox.cli.speech import Diarize, SpeakerModel, diarize_recording, parse_number
@@ -44,7 +45,6 @@ if TYPE_CHECKING:
     from emovox.inference.recognizer import Recognizer
 
 __all__ = [
-    "OnOff",
     "OutputFormat",
     "format_by_suffix",
     "load_profile",
@@ -79,13 +79,6 @@ class OutputFormat(StrEnum):
         return self.value not in ("table", "json", "jsonl", "csv")
 
 
-class OnOff(StrEnum):
-    """On or off."""
-
-    on = "on"
-    off = "off"
-
-
 def predict(
     paths: Annotated[
         list[str],
@@ -95,10 +88,8 @@ def predict(
         OutputFormat | None,
         typer.Option("--format", "-f", help="Default: by the suffix of -o, else table."),
     ] = None,
-    output: Annotated[
-        Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write here, not to stdout.")
-    ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Let -o replace an existing file.")] = False,
+    output: OutputFile = None,
+    force: ReplaceOutput = False,
     timeline: Annotated[
         bool, typer.Option("--timeline", help="One row per stretch of speech, not per recording.")
     ] = False,
@@ -124,21 +115,17 @@ def predict(
         int | None,
         typer.Option("--top", min=1, metavar="N", help="Name the N likeliest labels (table: 3; else all)."),
     ] = None,
-    labels: Annotated[
-        str | None, typer.Option("--labels", metavar="A,B", help="Decide among these labels only.")
-    ] = None,
+    labels: Labels = None,
     channels: Annotated[
         str,
         typer.Option("--channels", metavar="mix|each|N", help="Which channels; N counts from 0."),
     ] = "mix",
-    model: Annotated[
-        str, typer.Option("--model", metavar="BUNDLE", help="A name from `emovox models`, or a folder.")
-    ] = "default",
+    model: ModelName = "default",
     workers: Annotated[int, typer.Option("--workers", min=1, metavar="N", help="Processes to use.")] = 1,
     recursive: Annotated[
         bool, typer.Option("--recursive", "-r", help="Also read the folders below folders.")
     ] = False,
-    vad: Annotated[OnOff, typer.Option("--vad", help="Voice activity detection.")] = OnOff.on,
+    vad: Vad = OnOff.on,
     window_s: Annotated[
         float | None,
         typer.Option("--window-s", min=0.1, metavar="S", help="With --timeline: seconds of a window."),
@@ -147,10 +134,7 @@ def predict(
         float | None,
         typer.Option("--hop-s", min=0.1, metavar="S", help="With --timeline: seconds between windows."),
     ] = None,
-    profile: Annotated[
-        Path | None,
-        typer.Option("--profile", metavar="FILE", help="The speaker or source: a file of `emovox enroll`."),
-    ] = None,
+    profile: ProfileFile = None,
     adapt: Annotated[
         bool,
         typer.Option(

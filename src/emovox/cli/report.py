@@ -15,8 +15,9 @@ import typer
 from emovox._files import write_text
 from emovox.audio import ReadReport
 from emovox.cli.label_files import read_segments
+from emovox.cli.options import Labels, ModelName, OnOff, ProfileFile, ReplaceOutput, Vad
 from emovox.cli.outputs import check_new
-from emovox.cli.predict import OnOff, load_profile
+from emovox.cli.predict import load_profile
 from emovox.cli.sources import find_recordings
 from emovox.cli.speech import (
     Asr,
@@ -71,21 +72,14 @@ def report(
     title: Annotated[
         str | None, typer.Option("--title", metavar="TEXT", help="Default: the name of the recording.")
     ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Let -o replace an existing file.")] = False,
-    labels: Annotated[
-        str | None, typer.Option("--labels", metavar="A,B", help="Decide among these labels only.")
-    ] = None,
+    force: ReplaceOutput = False,
+    labels: Labels = None,
     channels: Annotated[
         str, typer.Option("--channels", metavar="mix|each|N", help="Which channels; N counts from 0.")
     ] = "mix",
-    model: Annotated[
-        str, typer.Option("--model", metavar="BUNDLE", help="A name from `emovox models`, or a folder.")
-    ] = "default",
-    vad: Annotated[OnOff, typer.Option("--vad", help="Voice activity detection.")] = OnOff.on,
-    profile: Annotated[
-        Path | None,
-        typer.Option("--profile", metavar="FILE", help="The speaker or source: a file of `emovox enroll`."),
-    ] = None,
+    model: ModelName = "default",
+    vad: Vad = OnOff.on,
+    profile: ProfileFile = None,
     adapt: Annotated[bool, typer.Option("--adapt", help="Adapt the model to each speaker.")] = False,
 ) -> int:
     """Write the page of a call: player, waveform, a lane for each speaker, transcript with emotions.

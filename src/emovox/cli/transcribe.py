@@ -10,9 +10,9 @@ import typer
 
 from emovox.audio import ReadReport, Source
 from emovox.cli.label_files import check_label_output, format_speakers
+from emovox.cli.options import Labels, ModelName, OnOff, OutputFile, ProfileFile, ReplaceOutput, Vad
 from emovox.cli.outputs import check_new
 from emovox.cli.predict import (
-    OnOff,
     OutputFormat,
     format_by_suffix,
     load_profile,
@@ -48,28 +48,19 @@ def transcribe(
         OutputFormat | None,
         typer.Option("--format", "-f", help="Default: by the suffix of -o, else table."),
     ] = None,
-    output: Annotated[
-        Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write here, not to stdout.")
-    ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Let -o replace an existing file.")] = False,
+    output: OutputFile = None,
+    force: ReplaceOutput = False,
     top: Annotated[
         int | None,
         typer.Option("--top", min=1, metavar="N", help="Name the N likeliest labels (table: 1; else all)."),
     ] = None,
-    labels: Annotated[
-        str | None, typer.Option("--labels", metavar="A,B", help="Decide among these labels only.")
-    ] = None,
+    labels: Labels = None,
     channels: Annotated[
         str, typer.Option("--channels", metavar="mix|N", help="Which channels; N counts from 0.")
     ] = "mix",
-    model: Annotated[
-        str, typer.Option("--model", metavar="BUNDLE", help="A name from `emovox models`, or a folder.")
-    ] = "default",
-    vad: Annotated[OnOff, typer.Option("--vad", help="Voice activity detection.")] = OnOff.on,
-    profile: Annotated[
-        Path | None,
-        typer.Option("--profile", metavar="FILE", help="The speaker or source: a file of `emovox enroll`."),
-    ] = None,
+    model: ModelName = "default",
+    vad: Vad = OnOff.on,
+    profile: ProfileFile = None,
     adapt: Annotated[
         bool, typer.Option("--adapt", help="Adapt the model to each speaker; the recording is read twice.")
     ] = False,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from emovox.cli.options import ModelName
 from emovox.cli.plot.common import Force, Output, check_output, write
 from emovox.errors import ConfigError
 
@@ -20,9 +21,6 @@ if TYPE_CHECKING:
 __all__ = ["radar", "spectrogram", "waveform"]
 
 Clip = Annotated[str, typer.Argument(metavar="CLIP", help="A recording.")]
-ModelName = Annotated[
-    str, typer.Option("--model", metavar="BUNDLE", help="A name from `emovox models`, or a folder.")
-]
 Segments = Annotated[
     bool, typer.Option("--segments/--no-segments", help="Colour segments by their expressed emotion.")
 ]
