@@ -37,3 +37,10 @@ def test_guesses_are_near(
     assert "did you mean" not in capsys.readouterr().err
     assert main(["predict", "othr.wav"]) != 0
     assert "did you mean 'other.wav'" in capsys.readouterr().err
+
+
+def test_choices_without_words_of_a_library(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["predict", "a.wav", "--vad", "maybe"]) == 2
+    printed = capsys.readouterr().err
+    assert "'maybe' is not one of 'on', 'off'" in printed
+    assert "Value error" not in printed

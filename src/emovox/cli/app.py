@@ -118,6 +118,8 @@ def run(argv: Sequence[str] | None = None) -> int:
     except Exception as error:
         if not hasattr(error, "show"):
             raise
+        if isinstance(message := getattr(error, "message", None), str):
+            error.message = message.removeprefix("Value error, ")  # type: ignore[attr-defined]  # pydantic's words
         _add_setting_hint(error, sys.argv[1:] if argv is None else argv)
         error.show()  # a usage error of typer's, which knows its own usage line
         return 2
