@@ -15,7 +15,7 @@ clip thrice: as it is, and played 7 % slower and faster (Ko et al., 2015).
 
 What is chosen for each fold: the shrinkage, and whether copies teach. The five other folds, four actors
 each, take turns as validation; the fold's own actors take no part. The rest (the sets, their weights, the
-bound) was chosen before by the same validation averaged over all folds: see LOG.md, 2026-11-21.
+bound) was chosen before by the same validation averaged over all folds: see docs/experiments, 2026-11-21.
 
 On two free cores: the cache about 5 minutes, `choose` and `folds` about 5 each.
 """

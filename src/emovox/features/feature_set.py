@@ -442,7 +442,7 @@ def trim_silence(x: Floats, top_db: float) -> Floats:
     """Cut the silent ends of a recording, as ``librosa.effects.trim``.
 
     Statistics over a whole recording also describe the silence around the words, that is how it was cut. On
-    RAVDESS trimming gave ComParE_2016 and a linear classifier four points of UAR (LOG.md, 2026-11-21).
+    RAVDESS trimming gave ComParE_2016 and a linear classifier four points of UAR (docs/experiments).
 
     Args:
         x: samples, ``(n,)``.

@@ -288,7 +288,7 @@ def make_adaptation(bundle: Bundle, known: Profile | RunningStatistics) -> Graph
 
     With ``n`` clips the source has the weight ``n / (n + shrinkage)`` in a feature model and after neutral
     clips. For an embedding learnt from varied speech it is ``(n - 1) / (n + shrinkage)``: one clip says more
-    about its own emotion than about its source, and few clips then never cost much (LOG.md, models 3).
+    about its own emotion than about its source, and few clips then never cost much (docs/experiments).
     Without any clip the answer is ``None``.
 
     Raises:

@@ -42,7 +42,7 @@ class RecordingReader:
     """A recording in the parts that are scored: one clip or, longer than ``spec.clip_s``, its windows.
 
     The windows of a whole recording do not overlap: three times as many change its answer no more than by
-    chance (LOG.md), and cost three times the work.
+    chance (docs/experiments), and cost three times the work.
     """
 
     def __init__(self, scorer: Scorer, *, vad: bool) -> None:

@@ -34,7 +34,7 @@ MARGIN_S = 0.3
 
 Silence would enter the mean: with 6 s of zeros before them, 8 of 40 clips of ASED kept their answer, and 33
 when trimmed. The UAR of ASED, of BanglaSER's held-out speakers and of RAVDESS changes by +1.0, +1.4 and -1.2
-points (LOG.md)."""
+points (docs/experiments)."""
 
 NEW_SHARE = 0.25
 """At the end of a stream a last window is scored if it holds this share of a hop of new sound."""

@@ -74,7 +74,7 @@ class ResemblyzerEncoder:
     """
 
     same_speaker = 0.8
-    """Chosen on other speakers than those of the scores (LOG.md, 2026-11-30)."""
+    """Chosen on other speakers than those of the scores (docs/experiments, 2026-11-30)."""
 
     _LEAST = round(1.6 * SAMPLE_RATE)
     """Samples of its own window."""

@@ -63,7 +63,7 @@ _FEW_CLIPS = 20
 
 L2 = 0.3
 """Penalty on the squared weights of standardised columns, beside the mean log-loss per clip; from .1 to 1 it
-hardly matters (LOG.md)."""
+hardly matters (docs/experiments)."""
 
 _STEPS = 400
 
@@ -333,7 +333,7 @@ def fit_head(
     """Fit a head on the embedding and the logits of the base model.
 
     If the base model has all the labels, the head is a correction of its logits, which with few clips stays
-    small: a head of its own was worse than the base model with five clips of a label (LOG.md).
+    small: a head of its own was worse than the base model with five clips of a label (docs/experiments).
 
     Args:
         x: ``(n, d + len(base_labels))``, embeddings and logits.
