@@ -3,12 +3,27 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 
-from emovox.results import Adaptation, Prediction, Quality, Segment, Window
+from emovox.results import Adaptation, Explanation, Prediction, Quality, Segment, Window
 
 SCORES = {"happy": 0.125, "angry": 0.75, "<b>": 0.125}
+EXPLANATION = Explanation(
+    "angry",
+    0.75,
+    SCORES,
+    times_s=(0.5, 0.6, 0.7, 0.8, 0.9, 1.0),
+    time_drops=(-0.5, 0.25, 1.0, 0.25, 0.0),
+    bands_hz=(0.0, 500.0, 8000.0),
+    band_drops=(0.5, 0.5),
+    map_times_s=(0.5, 1.0),
+    map_bands_hz=(0.0, 500.0, 8000.0),
+    map_drops=((0.25, -0.25),),
+    n_runs=10,
+    file="a.wav",
+)
 QUALITY = Quality(level_dbfs=-20.5, peak_dbfs=-3.0, clipped=0.0, speech_s=1.25, warnings=("clipping",))
 
 
@@ -38,8 +53,19 @@ def test_html_escapes_names() -> None:
         Prediction(None, file="a.wav", error="no sound"),
         Segment(0.5, 1.5, "angry", 0.75, SCORES, channel=0, adaptation=Adaptation(3, 0.25)),
         Window(0.5, 1.5, SCORES, 0.5),
+        EXPLANATION,
     ],
 )
-def test_results_return_from_json(result: Prediction | Segment | Window) -> None:
+def test_results_return_from_json(result: Prediction | Segment | Window | Explanation) -> None:
     row = json.loads(json.dumps(result.to_dict()))
     assert type(result).from_dict(row | {"of a newer server": 1}) == result
+
+
+def test_explanation_names_the_main_part() -> None:
+    assert EXPLANATION.main_span_s == (0.7, 0.8)
+    assert EXPLANATION.main_band_hz is None, "no band has a small part of all"
+    assert str(EXPLANATION) == "a.wav: angry 0.75: mostly 0.7-0.8 s, spread over frequency"
+    both = replace(EXPLANATION, bands_hz=(0, 299, 402, 8000), band_drops=(0.1, 0.5, 0.1))
+    assert str(both).endswith("mostly 0.7-0.8 s, 300-400 Hz")
+    neither = replace(EXPLANATION, time_drops=(0.0,) * 5)
+    assert str(neither).endswith("spread over time and frequency")

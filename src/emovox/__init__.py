@@ -23,7 +23,15 @@ if TYPE_CHECKING:
     from emovox.inference.recognizer import Recognizer, load
     from emovox.inference.stream import Stream
     from emovox.labels import EMOTIONS
-    from emovox.results import Prediction, Quality, Segment, SegmentPrediction, TranscriptSegment, Window
+    from emovox.results import (
+        Explanation,
+        Prediction,
+        Quality,
+        Segment,
+        SegmentPrediction,
+        TranscriptSegment,
+        Window,
+    )
     from emovox.training.cross_validation import CrossValidation, cross_validate
     from emovox.training.finetune import finetune
     from emovox.training.run import TrainingRun, train
@@ -36,6 +44,7 @@ __all__ = [
     "Dataset",
     "EmovoxError",
     "Evaluation",
+    "Explanation",
     "Prediction",
     "Profile",
     "Quality",
@@ -62,6 +71,7 @@ _HOME = {
     "Dataset": "datasets.loading",
     "EmovoxError": "errors",
     "Evaluation": "evaluation.evaluate",
+    "Explanation": "results",
     "Prediction": "results",
     "Profile": "inference.adaptation",
     "Quality": "results",

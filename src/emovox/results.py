@@ -16,6 +16,7 @@ from typing import Any, Literal, Self, TypeAlias
 __all__ = [
     "REASONS",
     "Adaptation",
+    "Explanation",
     "Prediction",
     "Quality",
     "Result",
@@ -351,6 +352,123 @@ class SegmentPrediction:
             return {"file": prediction["file"], **segment, "error": prediction["error"]}
         place = {"file": prediction["file"], "channel": prediction["channel"]}
         return {**place, **segment, **{k: v for k, v in prediction.items() if k not in segment}, **words}
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """What in a recording decided for a label: the drop of its score when a part of the sound is removed.
+
+    A drop is that of the label's log-odds, ``log(p / (1 - p))``, in nats. Above 0 the part speaks for the
+    label, below 0 against it. 0: nothing was removed, for the part is as quiet as the noise of the clip.
+    """
+
+    label: str
+    score: float
+    """Probability of the label on the whole sound."""
+    scores: Mapping[str, float]
+    """Probabilities of all labels on the whole sound."""
+    times_s: tuple[float, ...]
+    """Edges of the parts of ``time_drops``, one more than these; the sound outside was not scored."""
+    time_drops: tuple[float, ...]
+    """Each part replaced by the quiet noise of the clip."""
+    bands_hz: tuple[float, ...]
+    """Edges of the bands of ``band_drops``."""
+    band_drops: tuple[float, ...]
+    """Each band removed from the whole clip."""
+    map_times_s: tuple[float, ...]
+    map_bands_hz: tuple[float, ...]
+    map_drops: tuple[tuple[float, ...], ...]
+    """A row per time, a column per band: each band in each part replaced by the quiet noise of the clip."""
+    n_runs: int
+    """How often the model was run."""
+    file: str | None = None
+    channel: int | None = None
+    model: str | None = None
+
+    def __str__(self) -> str:
+        """``angry 0.95: mostly 0.8-1.4 s, 300-800 Hz``."""
+        name = "" if self.file is None else f"{self.file}: "
+        span, band = self.main_span_s, self.main_band_hz
+        seconds = "" if span is None else f"{span[0]:.1f}-{span[1]:.1f} s"
+        hertz = "" if band is None else f"{round(band[0], -1):.0f}-{round(band[1], -1):.0f} Hz"
+        if seconds and hertz:
+            where = f"mostly {seconds}, {hertz}"
+        elif seconds or hertz:
+            where = f"mostly {seconds or hertz}, spread over {'frequency' if seconds else 'time'}"
+        else:
+            where = "spread over time and frequency"
+        return f"{name}{self.label} {self.score:.2f}: {where}"
+
+    @property
+    def main_span_s(self) -> tuple[float, float] | None:
+        """Shortest span with half of the drops above 0; ``None``: it is no small part of the clip."""
+        return _find_main_part(self.times_s, self.time_drops)
+
+    @property
+    def main_band_hz(self) -> tuple[float, float] | None:
+        """Narrowest band with half of the drops above 0; ``None``: it is no small part of all bands."""
+        return _find_main_part(self.bands_hz, self.band_drops)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON types."""
+
+        def short(values: Sequence[float] | None, digits: int) -> list[float] | None:
+            return None if values is None else [round(value, digits) + 0.0 for value in values]
+
+        return {
+            "file": self.file,
+            "channel": self.channel,
+            "model": self.model,
+            "label": self.label,
+            "score": round(self.score, 6),
+            "scores": _round_scores(self.scores),
+            "main_span_s": short(self.main_span_s, 3),
+            "main_band_hz": short(self.main_band_hz, 1),
+            "times_s": short(self.times_s, 3),
+            "time_drops": short(self.time_drops, 6),
+            "bands_hz": short(self.bands_hz, 1),
+            "band_drops": short(self.band_drops, 6),
+            "map_times_s": short(self.map_times_s, 3),
+            "map_bands_hz": short(self.map_bands_hz, 1),
+            "map_drops": [short(row, 6) for row in self.map_drops],
+            "n_runs": self.n_runs,
+        }
+
+    @classmethod
+    def from_dict(cls, row: Mapping[str, Any]) -> Self:
+        """Read what `to_dict` wrote; unknown keys are ignored."""
+        return cls(
+            label=row["label"],
+            score=row["score"],
+            scores=row["scores"],
+            times_s=tuple(row["times_s"]),
+            time_drops=tuple(row["time_drops"]),
+            bands_hz=tuple(row["bands_hz"]),
+            band_drops=tuple(row["band_drops"]),
+            map_times_s=tuple(row["map_times_s"]),
+            map_bands_hz=tuple(row["map_bands_hz"]),
+            map_drops=tuple(tuple(drops) for drops in row["map_drops"]),
+            n_runs=row["n_runs"],
+            file=row.get("file"),
+            channel=row.get("channel"),
+            model=row.get("model"),
+        )
+
+
+_SMALL_PART = 0.4
+"""Largest share of the parts of an explanation that is called the main one."""
+
+
+def _find_main_part(edges: Sequence[float], drops: Sequence[float]) -> tuple[float, float] | None:
+    """Return the edges of the fewest neighbouring parts that hold half of all drops above 0."""
+    sums = [0.0]
+    for drop in drops:
+        sums.append(sums[-1] + max(drop, 0.0))
+    for n in range(1, int(_SMALL_PART * len(drops)) + 1):
+        start = max(range(len(drops) - n + 1), key=lambda i: sums[i + n] - sums[i])
+        if sums[start + n] - sums[start] >= sums[-1] / 2 > 0:
+            return edges[start], edges[start + n]
+    return None
 
 
 Result: TypeAlias = Prediction | Segment | SegmentPrediction

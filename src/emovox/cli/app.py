@@ -30,6 +30,9 @@ class _Commands(Group):
         "report": LazyCommand(
             "emovox.cli.report", "Write the page of a call: player, speakers, transcript.", NOTICE
         ),
+        "explain": LazyCommand(
+            "emovox.cli.explain", "Find which seconds and which frequencies decided.", NOTICE
+        ),
         "listen": LazyCommand("emovox.cli.listen", "Predict from a microphone, live.", NOTICE),
         "enroll": LazyCommand("emovox.cli.enroll", "Save the feature statistics of a speaker or source."),
         "evaluate": LazyCommand("emovox.cli.evaluate", "Score a model on labelled clips, with its protocol."),

@@ -18,7 +18,7 @@ from emovox.inference.segments import MeanPool
 from emovox.inference.windows import MARGIN_S, AudioWindow, Windower
 from emovox.results import Prediction, Quality
 
-__all__ = ["MARGIN_S", "ClipPredictor", "ProfileBuilder", "RecordingReader", "cut_to_speech"]
+__all__ = ["MARGIN_S", "ClipPredictor", "ProfileBuilder", "RecordingReader", "cut_to_speech", "find_reason"]
 
 
 def cut_to_speech(x: Floats, flags: Bools) -> Floats:
@@ -31,11 +31,17 @@ def cut_to_speech(x: Floats, flags: Bools) -> Floats:
     Returns:
         A part of ``x``; all of it when there is no speech.
     """
+    start, end = _find_speech_span(flags, len(x))
+    return x[start:end]
+
+
+def _find_speech_span(flags: Bools, n: int) -> tuple[int, int]:
+    """First sample of what `cut_to_speech` keeps of ``n`` samples, and the one past its last."""
     speech = np.flatnonzero(flags)
     if not len(speech):
-        return x
+        return 0, n
     margin, frame = round(MARGIN_S * SAMPLE_RATE), round(FRAME_S * SAMPLE_RATE)
-    return x[max(0, speech[0] * frame - margin) : (speech[-1] + 1) * frame + margin]
+    return max(0, int(speech[0]) * frame - margin), min(n, (int(speech[-1]) + 1) * frame + margin)
 
 
 class RecordingReader:
@@ -62,12 +68,20 @@ class RecordingReader:
 
         It is whole, or without the silence around the speech where the model has a speech output.
         """
+        if self.clip_span is None:
+            return None
+        start, end = self.clip_span
+        return np.concatenate([np.zeros(0, np.float32), *(x for x, _ in self._blocks)])[start:end]
+
+    @property
+    def clip_span(self) -> tuple[int, int] | None:
+        """First sample of `clip` and the one past its last; ``None`` for a long recording."""
         if self._windower is not None:
             return None
-        x = np.concatenate([np.zeros(0, np.float32), *(x for x, _ in self._blocks)])
         if self._scorer.spec.speech is None:
-            return x
-        return cut_to_speech(x, np.concatenate([*(flags for _, flags in self._blocks), self._last_flags]))
+            return 0, self.n
+        flags = np.concatenate([*(flags for _, flags in self._blocks), self._last_flags])
+        return _find_speech_span(flags, self.n)
 
     def push(self, x: Floats) -> list[AudioWindow]:
         """Take samples ``(n,)``; return the windows of a long recording that ended."""
@@ -99,7 +113,7 @@ class RecordingReader:
         )
 
 
-def _find_reason(quality: Quality) -> str | None:
+def find_reason(quality: Quality) -> str | None:
     """Why there is nothing to predict: the first reason that holds."""
     return next((why for why in ("silence", "too_short", "no_speech") if why in quality.warnings), None)
 
@@ -135,7 +149,7 @@ class ClipPredictor:
         """
         self._score(self._reader.flush())
         spec, quality = self._scorer.spec, self._reader.quality(read_warnings)
-        reason = _find_reason(quality)
+        reason = find_reason(quality)
         scores: Doubles | None = None
         clip = self._reader.clip
         if reason in ("silence", "too_short"):
@@ -199,7 +213,7 @@ class ProfileBuilder:
             ProfileError: there was nothing to learn from.
         """
         self._learn_windows(self._reader.flush())
-        reason = _find_reason(self._reader.quality())
+        reason = find_reason(self._reader.quality())
         clip = self._reader.clip
         if clip is not None and reason is None:
             scored = self._scorer.score(clip)

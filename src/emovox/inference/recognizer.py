@@ -26,7 +26,7 @@ from emovox.inference.clip import ClipPredictor, ProfileBuilder, RecordingReader
 from emovox.inference.options import PredictOptions, VadMode
 from emovox.inference.scorer import Scorer
 from emovox.inference.stream import BLOCK_S, Stream, TimelineStep
-from emovox.results import Prediction, Result, Segment, SegmentPrediction, TranscriptSegment
+from emovox.results import Explanation, Prediction, Result, Segment, SegmentPrediction, TranscriptSegment
 
 if TYPE_CHECKING:
     from emovox._parallel import Outcome
@@ -347,6 +347,59 @@ class Recognizer:
             vad=vad,
             file=_path_of(source),
             channel=audio.channel_numbers(options.channels, 1)[0],
+        )
+
+    # ------------------------------------------------------------------------------ explanation
+
+    def explain(
+        self,
+        source: Source,
+        label: str | None = None,
+        *,
+        sample_rate: int | None = None,
+        start_s: float = 0.0,
+        end_s: float | None = None,
+        channels: Channels = "mix",
+        vad: VadMode | None = None,
+        profile: Profile | None = None,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> Explanation:
+        """Find which seconds and which frequency bands of a recording decided for a label.
+
+        Parts of the sound are removed one by one, and the drop of the label's log-odds is measured:
+        occlusion, after Zeiler and Fergus (2014). The model is run up to 185 times, each time on the span of
+        the recording that `predict` scores.
+
+        Args:
+            source, sample_rate, vad, profile: as in `predict`.
+            label: name or alias; the likeliest label unless given.
+            start_s, end_s: explain this part of the recording, as if it were all of it.
+            channels: ``"mix"`` or the number of one, from 0.
+            progress: called with (runs done, runs in all).
+
+        Raises:
+            AudioTooLongError: it lasts longer than ``spec.clip_s``.
+            AudioError: the sound cannot be read or used, or is silence, or shorter than ``spec.min_s``.
+            LabelError: the label is unknown, or the only one of the model.
+            ConfigError, ProfileError: another argument is wrong.
+        """
+        from emovox.inference.explanation import explain_clip, read_part
+
+        if channels == "each":
+            raise AudioValueError(
+                "explain returns one explanation; name one channel by its number, or the mix"
+            )
+        options = PredictOptions(channels=channels, vad=vad, profile=profile)
+        blocks = (block[0] for block in self._blocks(source, sample_rate, channels))
+        return explain_clip(
+            self._make_scorer(options),
+            read_part(blocks, start_s, end_s, longest_s=self.spec.clip_s),
+            label,
+            vad=self._is_vad_on(options),
+            start_s=start_s,
+            file=_path_of(source),
+            channel=audio.channel_numbers(options.channels, 1)[0],
+            progress=progress,
         )
 
     # ------------------------------------------------------------------------------ over time

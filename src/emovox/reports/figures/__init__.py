@@ -27,6 +27,7 @@ from emovox.reports.figures.curves import (
     draw_search,
     draw_training,
 )
+from emovox.reports.figures.explanation import draw_explanation
 from emovox.reports.figures.features import Projection, draw_importance, draw_projection, project
 from emovox.reports.figures.intervals import ScoreLine, draw_intervals, draw_speakers
 from emovox.reports.figures.radar import draw_radar, radar
@@ -39,6 +40,7 @@ __all__ = [
     "ScoreLine",
     "draw_calibration",
     "draw_confusion",
+    "draw_explanation",
     "draw_histogram",
     "draw_importance",
     "draw_intervals",
