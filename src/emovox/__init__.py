@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from emovox.inference.recognizer import Recognizer, load
     from emovox.inference.stream import Stream
     from emovox.labels import EMOTIONS
+    from emovox.reports.figures.overview import plot
     from emovox.results import (
         Explanation,
         Prediction,
@@ -62,6 +63,7 @@ __all__ = [
     "finetune",
     "load",
     "models",
+    "plot",
     "train",
 ]
 
@@ -88,6 +90,7 @@ _HOME = {
     "finetune": "training.finetune",
     "load": "inference.recognizer",
     "models": "bundles.registry",
+    "plot": "reports.figures.overview",
     "train": "training.run",
 }
 

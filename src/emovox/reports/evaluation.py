@@ -141,6 +141,28 @@ def evaluation_html(document: Document) -> str:
     return page(title, "\n".join(part for part in body if part))
 
 
+def evaluation_summary(document: Document, *, folder: str | None = None) -> str:
+    """Format stamp, scores and recalls as a fragment of HTML, for notebooks.
+
+    Args:
+        document: of `emovox.evaluation.scorecard`.
+        folder: where the run and its whole report are.
+    """
+    scores, data = document["scores"], document["data"]
+    where = f"<p>Bundle, report and predictions: <code>{escape(folder)}</code></p>" if folder else ""
+    reasons = "".join(f"<li>{escape(reason)}</li>" for reason in document["stamp"]["reasons"])
+    summary = (
+        f"<b>UAR {_span(scores['uar'])} %</b> (chance {percent(scores['chance'])}), "
+        f"{data['n_clips']} clips of {speakers(data['n_speakers'])}; "
+        f"stamp <b>{escape(document['stamp']['stamp'])}</b>"
+    )
+    heads, rows = _class_table(document)
+    return (
+        f"<div><h4>{escape(_title(document))}</h4><p>{summary}</p><ul>{reasons}</ul>{where}"
+        f"{table(heads, rows)}</div>"
+    )
+
+
 # --- texts and tables -----------------------------------------------------------------------------
 
 

@@ -49,11 +49,14 @@ class PageSound:
     """Why there is no ``data_url``."""
 
 
-def summarize_sound(source: Source, *, encode: bool = True, max_bytes: int = MAX_BYTES) -> PageSound:
+def summarize_sound(
+    source: Source, *, sample_rate: int | None = None, encode: bool = True, max_bytes: int = MAX_BYTES
+) -> PageSound:
     """Read a recording once, block by block; what is kept is bounded.
 
     Args:
-        source: a path, bytes, or a binary file object.
+        source: a path, bytes, a binary file object, or an array.
+        sample_rate: Hz, for an array.
         encode: whether the mix of its channels is encoded as MP3.
         max_bytes: of the MP3.
 
@@ -62,7 +65,7 @@ def summarize_sound(source: Source, *, encode: bool = True, max_bytes: int = MAX
     """
     import soundfile
 
-    duration_s = audio.probe(source).duration_s or 0.0
+    duration_s = audio.probe(source, sample_rate=sample_rate).duration_s or 0.0
     file, problem = io.BytesIO(), None
     mp3: soundfile.SoundFile | None = None
     if encode:
@@ -72,7 +75,7 @@ def summarize_sound(source: Source, *, encode: bool = True, max_bytes: int = MAX
             problem = f"this build of libsndfile writes no MP3 ({error})"
     peaks: list[np.ndarray] = []
     n = 0
-    for block in audio.blocks(source, block_s=10.0):
+    for block in audio.blocks(source, sample_rate=sample_rate, block_s=10.0):
         x = block[0]
         n += len(x)
         padded = np.pad(np.abs(x), (0, -len(x) % _STEP))

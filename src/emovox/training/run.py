@@ -32,6 +32,7 @@ from emovox.errors import ConfigError, ManifestError
 from emovox.evaluation.evaluate import Evaluation, evaluate_split
 from emovox.inference.recognizer import Recognizer
 from emovox.inference.recognizer import load as load_model
+from emovox.reports import evaluation_summary
 from emovox.training import run_folder, tracking
 from emovox.training.config import Changes, Config, Source, to_yaml
 from emovox.training.inputs import SplitInputs
@@ -70,6 +71,9 @@ class TrainingRun:
     def recognizer(self, **options: Any) -> Recognizer:
         """Load the bundle; ``options`` are those of `emovox.load`."""
         return load_model(self.bundle, **options)
+
+    def _repr_html_(self) -> str:
+        return evaluation_summary(self.evaluation.document, folder=str(self.folder))
 
 
 def train(

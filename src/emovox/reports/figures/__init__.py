@@ -30,6 +30,7 @@ from emovox.reports.figures.curves import (
 from emovox.reports.figures.explanation import draw_explanation
 from emovox.reports.figures.features import Projection, draw_importance, draw_projection, project
 from emovox.reports.figures.intervals import ScoreLine, draw_intervals, draw_speakers
+from emovox.reports.figures.overview import plot
 from emovox.reports.figures.radar import draw_radar, radar
 from emovox.reports.figures.sound import draw_spectrogram, draw_timeline, draw_waveform
 
@@ -57,6 +58,7 @@ __all__ = [
     "figure_html",
     "has_matplotlib",
     "inline_svg",
+    "plot",
     "project",
     "radar",
     "render_figure",

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from emovox._arrays import Doubles
 from emovox.errors import ConfigError
 from emovox.reports.colours import colour
 from emovox.reports.figures.canvas import BLUE, INK, LINE, RED, SOFT, escape_text, make_figure
@@ -17,7 +18,7 @@ from emovox.results import Prediction
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["MOST_CLIPS", "draw_radar", "radar"]
+__all__ = ["MOST_CLIPS", "draw_radar", "paint_radar", "radar"]
 
 MOST_CLIPS = 5
 """More polygons over each other cannot be told apart."""
@@ -71,7 +72,12 @@ def radar(
         title=title,
         caption="Probability of each emotion in per cent: the expressed emotion, not what a person feels.",
     )
-    axes: Any = figure.add_subplot(projection="polar")
+    paint_radar(figure.add_subplot(projection="polar"), table, labels, names)
+    return figure
+
+
+def paint_radar(axes: Any, table: Doubles, labels: Sequence[str], names: Sequence[str] = ()) -> None:
+    """Draw rows ``(n_clips, n_labels)`` of probabilities into polar axes."""
     axes.set_theta_offset(np.pi / 2)
     axes.set_theta_direction(-1)
     angles = np.linspace(0, 2 * np.pi, len(labels), endpoint=False)
@@ -105,7 +111,6 @@ def radar(
         axes.text(angle, top * 1.1, escape_text(name), ha=side, va="center", fontsize=10, color=INK)
     if names:
         axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.09), fontsize=9, frameon=False)
-    return figure
 
 
 def draw_radar(predictions: Sequence[Prediction], *, title: str = "Probabilities") -> Figure:

@@ -19,7 +19,16 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["LONGEST_S", "draw_spectrogram", "draw_timeline", "draw_waveform"]
+__all__ = [
+    "LONGEST_S",
+    "check_sound",
+    "draw_spectrogram",
+    "draw_strip",
+    "draw_timeline",
+    "draw_waveform",
+    "paint_spectrogram",
+    "paint_waveform",
+]
 
 LONGEST_S = 600.0
 """Longest sound of one figure, in seconds: of more, nothing could be seen."""
@@ -59,24 +68,12 @@ def draw_waveform(
         ConfigError: no sound, more than `LONGEST_S` of it, or samples that are nan or infinite.
         MissingExtraError: matplotlib is not installed.
     """
-    sound = _check_sound(x)
+    sound = check_sound(x)
     figure = make_figure(_WIDTH_IN, 3.4, title=title, caption=caption)
     top, axes = _make_panels(figure, len(segments) > 0, high=6)
-    # The minimum and maximum of each column, so that no peak is lost.
-    step = max(1, -(-sound.size // _COLUMNS))
-    columns = np.pad(sound, (0, -sound.size % step), mode="edge").reshape(-1, step)
-    times = start_s + (np.arange(len(columns)) + 0.5) * step / SAMPLE_RATE
-    low, high = columns.min(axis=1), columns.max(axis=1)
-    axes.fill_between(times, low, high, color=INK, linewidth=0.4, alpha=0.85)
-    most = max(float(np.abs(sound).max()), 1e-4) * 1.08
-    axes.set_ylim(-most, most)
-    for one in segments:
-        axes.axvspan(
-            one.start_s + start_s, one.end_s + start_s, color=colour(one.label), alpha=0.16, linewidth=0
-        )
-    axes.set_xlim(start_s, start_s + len(sound) / SAMPLE_RATE)
+    paint_waveform(axes, sound, segments, start_s)
     label_axes(axes, "time, s", "amplitude, full scale = 1")
-    _draw_strip(top, segments, start_s, len(sound) / SAMPLE_RATE)
+    draw_strip(top, segments, start_s, len(sound) / SAMPLE_RATE)
     return figure
 
 
@@ -92,33 +89,16 @@ def draw_spectrogram(
 
     Arguments and errors are those of `draw_waveform`.
     """
-    sound = _check_sound(x)
-    level = stft.log_mel(sound, n_mels=_N_MELS, n_fft=1024, low_hz=_LOW_HZ)
-    # Thinned to what a figure can show: of neighbouring frames, the loudest.
-    step = max(1, -(-len(level) // (2 * _COLUMNS)))
-    level = np.pad(level, ((0, -len(level) % step), (0, 0)), mode="edge")
-    level = level.reshape(-1, step, _N_MELS).max(axis=1)
+    sound = check_sound(x)
     figure = make_figure(_WIDTH_IN, 4.4, title=title, caption=caption)
     top, axes = _make_panels(figure, len(segments) > 0, high=9)
-    seconds = len(sound) / SAMPLE_RATE
-    drawn = axes.imshow(
-        level.T,
-        origin="lower",
-        aspect="auto",
-        extent=(start_s, start_s + seconds, 0, _N_MELS),
-        cmap="Greys",
-        vmin=float(level.max()) - _DYNAMIC_DB,
-        vmax=float(level.max()),
-        interpolation="nearest",
-    )
-    axes.set_yticks([_band_of(hz) for hz in _TICKS_HZ], [f"{hz:,}".replace(",", " ") for hz in _TICKS_HZ])
-    axes.set_xlim(start_s, start_s + seconds)
+    drawn = paint_spectrogram(axes, sound, start_s)
     label_axes(axes, "time, s", "frequency, Hz (mel scale)")
     bar: Any = figure.colorbar(drawn, ax=axes, pad=0.015, fraction=0.035)
     bar.set_label("level, dB re full scale", fontsize=8.5, color=INK)
     bar.ax.tick_params(labelsize=8)
     bar.outline.set_visible(False)
-    _draw_strip(top, segments, start_s, seconds)
+    draw_strip(top, segments, start_s, len(sound) / SAMPLE_RATE)
     return figure
 
 
@@ -165,7 +145,51 @@ def draw_timeline(
     return figure
 
 
-def _check_sound(x: ArrayLike) -> Floats:
+def paint_waveform(axes: Any, sound: Floats, segments: Sequence[Segment], start_s: float) -> None:
+    """Draw checked samples ``(n,)`` into axes, on the colours of the segments."""
+    # The minimum and maximum of each column, so that no peak is lost.
+    step = max(1, -(-sound.size // _COLUMNS))
+    columns = np.pad(sound, (0, -sound.size % step), mode="edge").reshape(-1, step)
+    times = start_s + (np.arange(len(columns)) + 0.5) * step / SAMPLE_RATE
+    low, high = columns.min(axis=1), columns.max(axis=1)
+    axes.fill_between(times, low, high, color=INK, linewidth=0.4, alpha=0.85)
+    most = max(float(np.abs(sound).max()), 1e-4) * 1.08
+    axes.set_ylim(-most, most)
+    for one in segments:
+        axes.axvspan(
+            one.start_s + start_s, one.end_s + start_s, color=colour(one.label), alpha=0.16, linewidth=0
+        )
+    axes.set_xlim(start_s, start_s + len(sound) / SAMPLE_RATE)
+
+
+def paint_spectrogram(axes: Any, sound: Floats, start_s: float) -> Any:
+    """Draw checked samples ``(n,)`` into axes as `draw_spectrogram` does; return the image."""
+    level = stft.log_mel(sound, n_mels=_N_MELS, n_fft=1024, low_hz=_LOW_HZ)
+    # Thinned to what a figure can show: of neighbouring frames, the loudest.
+    step = max(1, -(-len(level) // (2 * _COLUMNS)))
+    level = np.pad(level, ((0, -len(level) % step), (0, 0)), mode="edge")
+    level = level.reshape(-1, step, _N_MELS).max(axis=1)
+    seconds = len(sound) / SAMPLE_RATE
+    loudest = float(level.max())
+    if loudest == level.min():  # digital silence is white
+        loudest += _DYNAMIC_DB
+    drawn = axes.imshow(
+        level.T,
+        origin="lower",
+        aspect="auto",
+        extent=(start_s, start_s + seconds, 0, _N_MELS),
+        cmap="Greys",
+        vmin=loudest - _DYNAMIC_DB,
+        vmax=loudest,
+        interpolation="nearest",
+    )
+    axes.set_yticks([_band_of(hz) for hz in _TICKS_HZ], [f"{hz:,}".replace(",", " ") for hz in _TICKS_HZ])
+    axes.set_xlim(start_s, start_s + seconds)
+    return drawn
+
+
+def check_sound(x: ArrayLike) -> Floats:
+    """Return samples ``(n,)``, or report what cannot be drawn."""
     sound = np.asarray(x, dtype=np.float32)
     if sound.ndim != 1 or not sound.size or not np.isfinite(sound).all():
         raise ConfigError(
@@ -194,7 +218,7 @@ def _make_panels(figure: Figure, two: bool, *, high: int) -> tuple[Axes | None, 
     return above, below
 
 
-def _draw_strip(axes: Axes | None, segments: Sequence[Segment], start_s: float, seconds: float) -> None:
+def draw_strip(axes: Axes | None, segments: Sequence[Segment], start_s: float, seconds: float) -> None:
     """Draw a bar per segment, named where the name fits; other names are in a legend."""
     if axes is None:
         return
