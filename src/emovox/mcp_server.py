@@ -151,7 +151,8 @@ class _Tools:
             spec = self._open(name).spec
             whole = spec.to_dict()
             keys = ("version", "description", "labels", "corpora", "protocol", "licence", "scores")
-            rows.append({"name": name, **{key: whole[key] for key in keys}})
+            targets = {"targets": list(spec.target_names)} if spec.targets else {}
+            rows.append({"name": name, **{key: whole[key] for key in keys}, **targets})
         return {"models": rows, "notice": NOTICE}
 
     def _prepare(self, model: str | None, options: PredictOptions) -> tuple[Recognizer, PredictOptions]:

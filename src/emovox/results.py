@@ -33,27 +33,46 @@ REASONS: tuple[str, ...] = ("silence", "no_speech", "too_short", "uncertain")
 """Why a prediction may have no label."""
 
 
-def _describe_label(label: str | None, reason: str | None, scores: Mapping[str, float]) -> str:
-    """``happy 0.88 (calm 0.04, surprise 0.03)``."""
+def _describe_label(
+    label: str | None,
+    reason: str | None,
+    scores: Mapping[str, float],
+    values: Mapping[str, float] | None = None,
+) -> str:
+    """``happy 0.88 (calm 0.04, surprise 0.03); arousal 0.71``."""
+    measured = ", ".join(f"{name} {value:.2f}" for name, value in (values or {}).items())
+    if label is None and reason is None and measured:  # of a model of values alone
+        return measured
+    if measured:
+        return f"{_describe_label(label, reason, scores)}; {measured}"
     ranked = sorted(scores.items(), key=lambda pair: -pair[1])[:3]
     head = f"no label: {reason}" if label is None else f"{label} {scores[label]:.2f}"
     others = ", ".join(f"{name} {p:.2f}" for name, p in ranked if name != label)
     return f"{head} ({others})" if others else head
 
 
-def _tabulate(title: str, scores: Mapping[str, float]) -> str:
-    """Return the scores as a small HTML table with bars, for notebooks."""
+def _tabulate(title: str, scores: Mapping[str, float], values: Mapping[str, float] | None) -> str:
+    """Return the scores as a small HTML table with bars, and the values below, for notebooks."""
     bar = "height:.7em;background:#1f77b4"
     rows = "".join(
         f"<tr><td>{html.escape(name)}</td><td>{p:.2f}</td>"
         f"<td><div style='width:{100 * p:.0f}px;{bar}'></div></td></tr>"
         for name, p in sorted(scores.items(), key=lambda pair: -pair[1])
     )
+    rows += "".join(
+        f"<tr><td>{html.escape(name)}</td><td>{value:.2f}</td><td></td></tr>"
+        for name, value in (values or {}).items()
+    )
     return f"<div><b>{html.escape(title)}</b><table>{rows}</table></div>"
 
 
 def _round_scores(scores: Mapping[str, float]) -> dict[str, float]:
     return {name: round(float(p), 6) for name, p in scores.items()}
+
+
+def _values_to_dict(values: Mapping[str, float] | None) -> dict[str, Any]:
+    """The key ``values``, only of a model that has targets."""
+    return {} if values is None else {"values": _round_scores(values)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,15 +158,18 @@ class Prediction:
     error: str | None = None
     adaptation: Adaptation | None = None
     """``None``: the model was not adapted."""
+    values: Mapping[str, float] | None = None
+    """Target -> value, such as ``{"arousal": 0.7}``; ``None``: the model has none, or found nothing to
+    predict."""
 
     def __str__(self) -> str:
         name = "" if self.file is None else f"{self.file}: "
         if self.error is not None:
             return f"{name}error: {self.error}"
-        return name + _describe_label(self.label, self.reason, self.scores)
+        return name + _describe_label(self.label, self.reason, self.scores, self.values)
 
     def _repr_html_(self) -> str:
-        return _tabulate(str(self), self.scores)
+        return _tabulate(str(self), self.scores, self.values)
 
     @property
     def top(self) -> tuple[tuple[str, float], ...]:
@@ -171,6 +193,7 @@ class Prediction:
             "reason": self.reason,
             "confidence": None if self.confidence is None else round(self.confidence, 6),
             "scores": _round_scores(self.scores),
+            **_values_to_dict(self.values),
             "quality": None if self.quality is None else self.quality.to_dict(),
             **({} if self.adaptation is None else {"adaptation": self.adaptation.to_dict()}),
         }
@@ -191,6 +214,7 @@ class Prediction:
             file=row.get("file"),
             channel=row["channel"],
             adaptation=None if adaptation is None else Adaptation.from_dict(adaptation),
+            values=row.get("values"),
         )
 
 
@@ -204,6 +228,8 @@ class Window:
     """Empty when the window holds too little speech."""
     speech: float
     """Share of the window that is speech, 0 to 1."""
+    values: Mapping[str, float] | None = None
+    """As of `Prediction`."""
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON types."""
@@ -212,12 +238,13 @@ class Window:
             "end_s": round(self.end_s, 3),
             "speech": round(self.speech, 4),
             "scores": _round_scores(self.scores),
+            **_values_to_dict(self.values),
         }
 
     @classmethod
     def from_dict(cls, row: Mapping[str, Any]) -> Self:
         """Read what `to_dict` wrote; unknown keys are ignored."""
-        return cls(row["start_s"], row["end_s"], row["scores"], row["speech"])
+        return cls(row["start_s"], row["end_s"], row["scores"], row["speech"], row.get("values"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,20 +255,23 @@ class Segment:
     end_s: float
     label: str | None
     """``None`` when the recognizer abstains on this stretch."""
-    confidence: float
+    confidence: float | None
+    """``None``: the model has no labels."""
     scores: Mapping[str, float]
     """Mean of the smoothed scores over the segment."""
     reason: str | None = None
     file: str | None = None
     channel: int | None = None
     adaptation: Adaptation | None = None
+    values: Mapping[str, float] | None = None
+    """Target -> mean of the smoothed values over the segment; ``None``: the model has none."""
 
     def __str__(self) -> str:
         times = f"{self.start_s:.2f} to {self.end_s:.2f} s: "
-        return times + _describe_label(self.label, self.reason, self.scores)
+        return times + _describe_label(self.label, self.reason, self.scores, self.values)
 
     def _repr_html_(self) -> str:
-        return _tabulate(str(self), self.scores)
+        return _tabulate(str(self), self.scores, self.values)
 
     @property
     def duration_s(self) -> float:
@@ -261,8 +291,9 @@ class Segment:
             "end_s": round(self.end_s, 3),
             "label": self.label,
             "reason": self.reason,
-            "confidence": round(self.confidence, 6),
+            "confidence": None if self.confidence is None else round(self.confidence, 6),
             "scores": _round_scores(self.scores),
+            **_values_to_dict(self.values),
             **({} if self.adaptation is None else {"adaptation": self.adaptation.to_dict()}),
         }
 
@@ -275,6 +306,7 @@ class Segment:
             **{name: row[name] for name in names},
             file=row.get("file"),
             adaptation=None if adaptation is None else Adaptation.from_dict(adaptation),
+            values=row.get("values"),
         )
 
 
@@ -475,28 +507,33 @@ Result: TypeAlias = Prediction | Segment | SegmentPrediction
 """What becomes a row."""
 
 
-def csv_header(labels: Sequence[str], *, transcript: bool = False) -> str:
+def csv_header(labels: Sequence[str], targets: Sequence[str] = (), *, transcript: bool = False) -> str:
     """The first line of the CSV form for a model that answers ``labels``.
 
     Args:
         labels: of the columns of probabilities.
+        targets: of the columns of values, ``<target>_value``.
         transcript: whether rows have a speaker and a text.
     """
-    return _csv(_columns(labels, transcript))
+    return _csv(_columns(labels, targets, transcript))
 
 
-def csv_line(row: Mapping[str, Any], labels: Sequence[str], *, transcript: bool = False) -> str:
+def csv_line(
+    row: Mapping[str, Any], labels: Sequence[str], targets: Sequence[str] = (), *, transcript: bool = False
+) -> str:
     """One line of CSV for the ``to_dict()`` of a prediction or a segment; an unknown cell is empty."""
     cells = {**row, **{f"{label}_prob": p for label, p in (row.get("scores") or {}).items()}}
-    names = _columns(labels, transcript)
+    cells |= {f"{target}_value": value for target, value in (row.get("values") or {}).items()}
+    names = _columns(labels, targets, transcript)
     return _csv(["" if cells.get(name) is None else str(cells[name]) for name in names])
 
 
-def _columns(labels: Sequence[str], transcript: bool) -> list[str]:
+def _columns(labels: Sequence[str], targets: Sequence[str], transcript: bool) -> list[str]:
     said = ["speaker", "text"] if transcript else []
     probabilities = [f"{label}_prob" for label in labels]
     times = ["file", "channel", "start_s", "end_s"]
-    return [*times, *said, "label", "reason", "confidence", *probabilities, "error"]
+    values = [f"{target}_value" for target in targets]
+    return [*times, *said, "label", "reason", "confidence", *probabilities, *values, "error"]
 
 
 def _csv(cells: Sequence[str]) -> str:

@@ -691,7 +691,7 @@ def _score_lines(scores: Mapping[str, float]) -> list[str]:
 
 def _segment_line(one: Segment) -> str:
     times = f"{format_clock(one.start_s)}-{format_clock(one.end_s)}"
-    return f"{times}  {emoji(one.label)} {one.label or 'uncertain'} {100 * one.confidence:.0f} %"
+    return f"{times}  {emoji(one.label)} {one.label or 'uncertain'} {100 * (one.confidence or 0):.0f} %"
 
 
 def format_clock(seconds: float) -> str:

@@ -77,13 +77,17 @@ class PredictionTask:
     labels: tuple[str, ...]
     segments: str | None = None
     """Suffix of the label file beside each recording whose segments are predicted; ``None``: none."""
+    targets: tuple[str, ...] = ()
+    """Of which the model gives values."""
 
     @property
     def fields(self) -> Fields:
         """What the ``to_dict`` of a result gives; of a segment also why it has no prediction."""
         times = {"file": "text", "channel": "int", "start_s": "float", "end_s": "float"}
         said = {"label": "text", "reason": "text", "confidence": "float"}
-        scores = {"scores": dict.fromkeys(self.labels, "float")}
+        scores = {"scores": dict.fromkeys(self.labels, "float")} if self.labels else {}
+        if self.targets:
+            scores["values"] = dict.fromkeys(self.targets, "float")
         levels = dict.fromkeys(("level_dbfs", "peak_dbfs", "clipped", "speech_s"), "float")
         quality = {} if self.options.timeline else {"quality": {**levels, "warnings": "texts"}}
         if self.segments is None:
@@ -151,7 +155,9 @@ def make_prediction_task(
     spec = loaded.spec
     by_name = found.parent == registry.EMBEDDED or model.startswith("hf://")
     where = model if by_name else str(found.absolute())
-    return PredictionTask(options, where, f"{spec.name} {spec.version}", spec.sha256, labels, segments)
+    return PredictionTask(
+        options, where, f"{spec.name} {spec.version}", spec.sha256, labels, segments, spec.target_names
+    )
 
 
 def _predict_item(

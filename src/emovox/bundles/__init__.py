@@ -1,7 +1,7 @@
 """Read, verify and write a model bundle: a folder with ``model.onnx`` and ``spec.json``.
 
 The graph takes what ``spec.input.kind`` says, and returns ``logits`` ``(b, n_labels)`` float32, before the
-temperature:
+temperature, or ``values`` ``(b, n_targets)`` float32, or both:
 
 - ``waveform``: ``waveform`` ``(b, n)`` float32 (mono, 16 kHz, zero-padded at the end) and ``lengths``
   ``(b,)`` int64 (samples);
@@ -46,6 +46,7 @@ from emovox.bundles.spec import (
     SpeakerNormalization,
     Spec,
     SpeechOutput,
+    Target,
 )
 
 __all__ = [
@@ -67,6 +68,7 @@ __all__ = [
     "SpeakerNormalization",
     "Spec",
     "SpeechOutput",
+    "Target",
     "load_bundle",
     "read_spec",
     "write_bundle",

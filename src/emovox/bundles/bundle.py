@@ -94,6 +94,7 @@ class Bundle:
             model,
             name=spec.name,
             n_labels=len(spec.labels),
+            n_values=len(spec.targets),
             kind=cast("Kind", spec.input.kind),
             n_columns=None if self._front_end is None else len(self._front_end.columns),
             threads=threads,

@@ -65,6 +65,9 @@ def make_card(spec: Spec, repo: str) -> str:
         head |= {"license_name": slug, "license_link": "LICENSE"}
     yaml = "\n".join(f"{key}: {json.dumps(value)}" for key, value in head.items())
     scores = "No score was measured."
+    means = "UAR is the mean recall of the emotions. " if spec.labels else ""
+    if spec.targets:
+        means += "CCC is the concordance of true and predicted values, 1 at best. "
     if spec.scores:
         rows = "\n".join(
             f"| {_one_line(s.corpus)} | {_one_line(s.protocol)} | {s.metric} | {_score_text(s)} |"
@@ -73,7 +76,7 @@ def make_card(spec: Spec, repo: str) -> str:
         scores = (
             "| corpus | protocol | metric | value [95 % interval] |\n|---|---|---|---|\n"
             f"{rows}\n\n"
-            "UAR is the mean recall of the emotions. A score holds for its protocol and no other: strict is "
+            f"{means}A score holds for its protocol and no other: strict is "
             "speakers and sentences never trained on; one that is speaker-dependent or contaminated says "
             "nothing about new speakers."
         )
@@ -90,7 +93,7 @@ def make_card(spec: Spec, repo: str) -> str:
 {_one_line(spec.description)}
 
 It names the **expressed emotion** of a voice: what speech sounds like to listeners, not what a person \
-feels. Labels: {", ".join(spec.labels)}.
+feels. {_describe_output(spec)}
 
 ## Use
 
@@ -155,6 +158,17 @@ def make_licence_notice(spec: Spec) -> str:
         "No recording of any corpus is part of this repository.",
     ]
     return "\n".join(lines) + "\n"
+
+
+def _describe_output(spec: Spec) -> str:
+    """Labels and targets, each target with its range in the training."""
+    labels = f"Labels: {', '.join(spec.labels)}." if spec.labels else ""
+    ranges = [
+        f"{target.name} ({target.low:g} to {target.high:g}{f' {target.unit}' if target.unit else ''})"
+        for target in spec.targets
+    ]
+    values = f"Values, in their range in the training: {', '.join(ranges)}." if ranges else ""
+    return f"{labels} {values}".strip()
 
 
 def _score_text(score: Score) -> str:

@@ -7,8 +7,9 @@ By the kind of its input a graph takes
 - ``vector``: ``features`` ``(b, d)`` float32, nan where one is missing;
 - ``frames``: ``features`` ``(b, t, d)`` float32 and ``lengths`` ``(b,)`` int64;
 
-and returns ``logits`` ``(b, n_labels)`` float32, and optionally ``embedding`` ``(b, d)`` float32 (before the
-offset) and ``speech`` ``(b,)`` float32, the logit of the probability that the sound is speech.
+and returns ``logits`` ``(b, n_labels)`` float32 or ``values`` ``(b, n_values)`` float32 or both, and
+optionally ``embedding`` ``(b, d)`` float32 (before the offset) and ``speech`` ``(b,)`` float32, the logit of
+the probability that the sound is speech.
 """
 
 from __future__ import annotations
@@ -37,6 +38,8 @@ class ModelOutput:
 
     logits: Floats
     """``(b, n_labels)``."""
+    values: Floats
+    """``(b, n_values)``."""
     embedding: Floats | None = None
     """``(b, d)``, before the offset; ``None``: the graph has none."""
     speech: Floats | None = None
@@ -60,6 +63,7 @@ class OnnxModel:
         model: the bytes of an ONNX file, complete in itself.
         name: of the bundle, for messages.
         n_labels: how many logits it must return.
+        n_values: how many values it must return.
         kind: of its input.
         n_columns: how many features it takes, unless it takes the waveform.
         threads: threads that one run may use.
@@ -74,19 +78,20 @@ class OnnxModel:
         *,
         name: str,
         n_labels: int,
+        n_values: int = 0,
         kind: Kind = "waveform",
         n_columns: int | None = None,
         threads: int = 1,
     ) -> None:
         self._name = f"the graph of bundle {name!r}"
-        self._n_labels = n_labels
+        self._widths = {"logits": n_labels, "values": n_values}
         self._kind = kind
         try:
             refuse_external_data(model)
             self.session = _open(model, threads)
             self.offset_size = _check_inputs(self.session, kind, n_columns)
             """Columns of the input ``offset``; ``None``: the graph has none."""
-            self._outputs = _check_outputs(self.session, n_labels, self.offset_size)
+            self._outputs = _check_outputs(self.session, self._widths, self.offset_size)
             # Its 8-bit scales are taken over the whole batch: an item would depend on its neighbours.
             self._one_by_one = b"DynamicQuantizeLinear" in model
         except Exception as error:  # onnxruntime's exceptions share no base class
@@ -118,7 +123,7 @@ class OnnxModel:
             BundleCorruptError: the graph failed, or returned another shape or something not finite.
         """
         if not items:
-            return ModelOutput(np.zeros((0, self._n_labels), np.float32))
+            return ModelOutput(*(np.zeros((0, width), np.float32) for width in self._widths.values()))
         if self._one_by_one and len(items) > 1:
             return _stack([self.run([item], offset) for item in items])
         feed = make_feed(self._kind, items)
@@ -131,14 +136,14 @@ class OnnxModel:
             )
         except Exception as error:  # as above
             raise BundleCorruptError(f"{self._name} failed: {_first_line(error)}") from error
-        output = ModelOutput(found["logits"], found.get("embedding"), found.get("speech"))
-        expected = (len(items), self._n_labels)
-        if output.logits.shape != expected:
-            raise BundleCorruptError(f"{self._name} answers shape {output.logits.shape}, expected {expected}")
+        for output, width in self._widths.items():
+            values = found.setdefault(output, np.zeros((len(items), width), np.float32))
+            if values.shape != (expected := (len(items), width)):
+                raise BundleCorruptError(f"{self._name} answers shape {values.shape}, expected {expected}")
         for values in found.values():
             if len(values) != len(items) or not np.isfinite(values).all():
                 raise BundleCorruptError(f"{self._name} answers numbers that are not finite")
-        return output
+        return ModelOutput(found["logits"], found["values"], found.get("embedding"), found.get("speech"))
 
 
 def _stack(outputs: Sequence[ModelOutput]) -> ModelOutput:
@@ -146,6 +151,7 @@ def _stack(outputs: Sequence[ModelOutput]) -> ModelOutput:
     speech = [output.speech for output in outputs if output.speech is not None]
     return ModelOutput(
         np.concatenate([output.logits for output in outputs]),
+        np.concatenate([output.values for output in outputs]),
         np.concatenate(embeddings) if embeddings else None,
         np.concatenate(speech) if speech else None,
     )
@@ -208,15 +214,19 @@ def _check_inputs(session: Any, kind: Kind, n_columns: int | None) -> int | None
     return offset_size
 
 
-def _check_outputs(session: Any, n_labels: int, offset_size: int | None) -> list[str]:
-    """Check the outputs: as many logits as labels, an embedding as wide as the offset. Names to ask for."""
+def _check_outputs(session: Any, widths: dict[str, int], offset_size: int | None) -> list[str]:
+    """Check the outputs: logits and values, an embedding as wide as the offset. Names to ask for."""
     outputs = {port.name: (port.type, port.shape) for port in session.get_outputs()}
-    kind, shape = outputs.get("logits", ("nothing", []))
-    if kind != "tensor(float)" or len(shape) != 2:
-        raise BundleCorruptError(f"it has no output logits (b, n_labels) of float32, but {sorted(outputs)}")
-    if shape[1] != n_labels:
-        raise BundleCorruptError(f"it answers {shape[1]} logits, spec.json names {n_labels} labels")
-    names = ["logits"]
+    names = [name for name, width in widths.items() if width]
+    for name in names:
+        kind, shape = outputs.get(name, ("nothing", []))
+        what = {"logits": "labels", "values": "targets"}[name]
+        if kind != "tensor(float)" or len(shape) != 2:
+            raise BundleCorruptError(
+                f"it has no output {name} (b, n_{what}) of float32, but {sorted(outputs)}"
+            )
+        if shape[1] != widths[name]:
+            raise BundleCorruptError(f"it answers {shape[1]} {name}, spec.json names {widths[name]} {what}")
     kind, shape = outputs.get("embedding", ("nothing", []))
     if kind == "tensor(float)" and len(shape) == 2 and isinstance(shape[1], int):
         names.append("embedding")

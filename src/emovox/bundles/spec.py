@@ -25,10 +25,11 @@ __all__ = [
     "SpeakerNormalization",
     "Spec",
     "SpeechOutput",
+    "Target",
 ]
 
-SCHEMA = 1
-"""Version of ``spec.json`` that this code writes and reads."""
+SCHEMA = 2
+"""The newest version of ``spec.json`` that this code reads: 2 for models with values, else 1."""
 
 _MAX_TIME_S = 3600.0
 LARGEST = 1e18
@@ -144,6 +145,29 @@ class SpeechOutput(Record):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Target(Record):
+    """A continuous target, such as arousal, whose value the graph returns."""
+
+    name: str
+    low: float
+    """Least value in the training. Predicted values may be outside of ``low`` and ``high``."""
+    high: float
+    unit: str = ""
+    """Such as ``years``; empty for a scale without a unit."""
+    words: dict[str, Any] = field(default_factory=dict)
+    """Words that stood for numbers in the data of the training, such as ``normal``: 0."""
+
+    def _check(self) -> None:
+        if not re.fullmatch(r"[^\W_][\w .-]{0,63}", self.name):
+            raise ValueError(f"name: {self.name!r}; expected letters, digits, '_', '.', '-' and blanks")
+        if not self.low < self.high:
+            raise ValueError(f"high: {self.high:g}; expected more than low, {self.low:g}")
+        for word, value in self.words.items():
+            if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= LARGEST:
+                raise ValueError(f"words.{word}: expected a number, got {value!r}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Abstain(Record):
     """When the recognizer returns no label."""
 
@@ -187,12 +211,15 @@ class Spec(Record):
         ValueError: a value has another type than named here, or contradicts another; the message names it.
     """
 
-    schema: int = SCHEMA
+    schema: int = 1
+    """2 with ``targets``, which older versions of emovox cannot read; else 1."""
     name: str
     version: str
     description: str
     labels: tuple[str, ...]
-    """Canonical names, in the order of the logits."""
+    """Canonical names, in the order of the logits; empty in a model of values alone."""
+    targets: tuple[Target, ...] = ()
+    """What the values are of, in the order of the graph's output ``values``."""
     sample_rate: int = SAMPLE_RATE
     input: Input
     window_s: float
@@ -224,8 +251,8 @@ class Spec(Record):
     def _check(self) -> None:
         self._check_labels()
         self._check_times()
-        if self.schema != SCHEMA:
-            raise ValueError(f"schema: {self.schema}, expected {SCHEMA}")
+        if self.schema != (expected := 2 if self.targets else 1):
+            raise ValueError(f"schema: {self.schema}, expected {expected}")
         if not re.fullmatch(r"[a-z0-9][a-z0-9._-]{0,63}", self.name):
             raise ValueError(f"name: {self.name!r}; expected small letters, digits, '.', '_' and '-'")
         if not re.fullmatch(r"([A-Za-z0-9+/]{8})*", self.taught):
@@ -237,6 +264,11 @@ class Spec(Record):
         if not self.temperature > 0:
             raise ValueError(f"temperature: {self.temperature}; expected more than 0")
         self._check_input()
+
+    @property
+    def target_names(self) -> tuple[str, ...]:
+        """Names of the targets, in the order of the values."""
+        return tuple(target.name for target in self.targets)
 
     def _check_input(self) -> None:
         kind, features = self.input.kind, self.input.features
@@ -257,8 +289,11 @@ class Spec(Record):
             )
 
     def _check_labels(self) -> None:
-        if not self.labels:
+        if not self.labels and not self.targets:
             raise ValueError("labels: there is none")
+        names = [target.name for target in self.targets]
+        if twice := [name for name in names if names.count(name) > 1]:
+            raise ValueError(f"targets: {twice[0]!r} is named twice")
         for label in self.labels:
             if not is_label(label):
                 raise ValueError(
@@ -304,6 +339,7 @@ class Spec(Record):
             name: value
             for name, value in values.items()
             if value is not None or name not in ("adaptation", "speech")
+            if name != "targets" or value
         }
 
     def to_json(self) -> str:

@@ -60,7 +60,7 @@ def telegram(
     The token is read from the environment variable EMOVOX_TELEGRAM_TOKEN. Recordings are not kept. Ctrl-C or
     SIGTERM ends the bot once the recordings it accepted are answered.
     """
-    from emovox.bundles import registry
+    from emovox.bundles import read_spec, registry
     from emovox.inference.recognizer import load as load_model
     from emovox.telegram import BotSettings, TelegramBot, hide_token
 
@@ -70,7 +70,8 @@ def telegram(
     settings = BotSettings(
         max_mb=max_mb, max_seconds=max_seconds, rate=rate, threads=threads or os.cpu_count() or 1
     )
-    registry.find(model)
+    if not read_spec(registry.find(model)).labels:
+        raise ConfigError(f"the model {model!r} gives values alone; the bot answers with labels")
     logging.basicConfig(
         level=logging.DEBUG if verbose else logging.WARNING,
         format="%(asctime)s %(levelname)s %(name)s: %(message)s",

@@ -95,6 +95,8 @@ def export(
         return 0
     if not data:
         raise ConfigError("--int8 is calibrated and measured on clips; name them with --data")
+    if bundle.spec.targets:
+        raise ConfigError("--int8 is measured by the UAR of labels; expected a model without values")
     clips = _load_clips(bundle.spec, data, corpus, protocol, calibration_clips)
     smaller = _quantize(content, bundle, clips.calibration)
     before = _predict(source, clips.test)

@@ -78,6 +78,7 @@ def format_speakers(summaries: Iterable[SpeakerSummary]) -> Iterator[str]:
     for name, one in zip(names, found, strict=True):
         reasons = {f"({reason.replace('_', ' ')})": share for reason, share in one.unlabelled.items()}
         shares = "  ".join(f"{label} {share:.0%}" for label, share in {**one.shares, **reasons}.items())
+        shares += "  ".join(f"{target} {value:.2f}" for target, value in (one.values or {}).items())
         failed = f"  {one.n_failed} failed" if one.n_failed else ""
         numbers = f"{one.n_segments:>8}  {one.duration_s:>7.1f} s"
         yield f"{pad(name, columns)}  {numbers}  {shares}{failed}".rstrip()

@@ -111,7 +111,8 @@ def listen(
         microphone = stack.enter_context(Microphone(device))
         if sys.stdout is None:
             raise EmovoxError("standard output is closed; there is nowhere to write results")
-        view: View = JsonView(sys.stdout) if json else TableView(sys.stdout, tuple(options.labels or ()))
+        names = tuple(options.labels or ()), recognizer.targets
+        view: View = JsonView(sys.stdout) if json else TableView(sys.stdout, *names)
         stack.callback(view.end)
         say(f"listening to {microphone.name}, {microphone.sample_rate} Hz")
         stream = recognizer.open_stream(options, sample_rate=microphone.sample_rate)

@@ -66,8 +66,10 @@ class JsonView:
 class TableView:
     """Rows of a table as segments become final, and below them, on a terminal, bars."""
 
-    def __init__(self, stream: TextIO, labels: Sequence[str]) -> None:
-        self._table = ResultTableWriter(stream, files=["microphone"], labels=labels, spans=True)
+    def __init__(self, stream: TextIO, labels: Sequence[str], targets: Sequence[str] = ()) -> None:
+        self._table = ResultTableWriter(
+            stream, files=["microphone"], labels=labels, targets=targets, spans=True
+        )
         self._bars = Bars(labels)
 
     def show(self, result: Window | Segment) -> None:

@@ -52,7 +52,8 @@ def _describe(entry: BundleEntry) -> str:
     lines = [
         f"{entry.name}  ({spec.name} {spec.version})",
         f"  {spec.description}",
-        f"  labels      {' '.join(spec.labels)}",
+        *([f"  labels      {' '.join(spec.labels)}"] if spec.labels else []),
+        *([f"  values      {', '.join(spec.target_names)}"] if spec.targets else []),
         f"  trained on  {', '.join(spec.corpora)}",
         f"  weights     {spec.licence.weights}: {terms}",
     ]

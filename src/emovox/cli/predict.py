@@ -207,6 +207,7 @@ def predict(
             output,
             recordings,
             tuple(options.labels or ()),
+            recognizer.targets,
             top=top or 3,
             channels=options.channels != "mix",
             spans=timeline or transcript is not None,
@@ -236,6 +237,7 @@ def make_writer(
     output: Path | None,
     recordings: Sequence[AudioPath],
     labels: Sequence[str],
+    targets: Sequence[str] = (),
     *,
     top: int,
     channels: bool,
@@ -248,7 +250,7 @@ def make_writer(
     if form is OutputFormat.jsonl:
         return JsonLinesWriter(stream)
     if form is OutputFormat.csv:
-        return CsvWriter(stream, labels, transcript=speakers is not None)
+        return CsvWriter(stream, labels, targets, transcript=speakers is not None)
     if form is OutputFormat.audformat and output is not None:
         return AudformatWriter(output, labels)
     if form.is_label_format:
@@ -257,6 +259,7 @@ def make_writer(
         stream,
         files=[one.name for one in recordings],
         labels=labels,
+        targets=targets,
         top=top,
         channels=channels,
         spans=spans,

@@ -84,6 +84,8 @@ def _compare(
             raise ConfigError(
                 f"{str(run.folder)!r} is no model that was trained, but {run.kind or 'nothing'}"
             )
+        if not run.record["scores"]:
+            raise ConfigError(f"{str(run.folder)!r} is a model of values alone; expected models with labels")
     against = [None, *(difference(run, found[0]) for run in found[1:])]
     for run, one in zip(found[1:], against[1:], strict=True):
         if one is None:

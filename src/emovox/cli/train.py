@@ -45,6 +45,14 @@ def train(
     model: ModelName = None,
     data: Data = None,
     labels: Labels = None,
+    targets: Annotated[
+        str | None,
+        typer.Option(
+            "--targets",
+            metavar="A,B",
+            help="Columns of numbers to predict, such as arousal,valence; with --labels none they alone.",
+        ),
+    ] = None,
     drop_unknown: DropUnknown = False,
     protocol: Protocol = None,
     force: Force = False,
@@ -83,6 +91,7 @@ def train(
             "features": features,
             "model": model,
             "labels": labels,
+            "targets": targets,
             "drop_unknown": drop_unknown,
             "protocol": protocol,
             "seed": seed,
@@ -101,8 +110,9 @@ def train(
             return _print_curve(run.learning_curve(path, sizes=_read_sizes(train_sizes), **options), output)
         done = run.train(path, **options)
     print_scores(done.evaluation.document, form=format)
-    accuracy, loss = done.metrics["scores"]["wa"]["value"], done.metrics["scores"]["log_loss"]
-    say(f"test: accuracy {accuracy:.1%}" + ("" if loss is None else f", loss {loss:.3f}"))
+    if scores := done.metrics["scores"]:  # a model of values alone has none
+        accuracy, loss = scores["wa"]["value"], scores["log_loss"]
+        say(f"test: accuracy {accuracy:.1%}" + ("" if loss is None else f", loss {loss:.3f}"))
     say(f"written: {done.folder}; to use it:  emovox predict --model {done.folder} FILE")
     return 1 if done.n_unread else 0
 
@@ -120,7 +130,17 @@ def _print_curve(runs: list[TrainingRun], output: Path) -> int:
     """Print the scores by number of training clips, and draw them."""
     from emovox.cli.plot.results import learning
 
-    rows = []
+    rows: list[tuple[object, ...]] = []
+    if not runs[0].metrics["scores"]:  # of values alone; the figure is of UAR
+        for one in runs:
+            for row in one.metrics["values"]:
+                ccc = row["ccc"]
+                interval = MISSING if ccc["low"] is None else f"[{ccc['low']:.3f}, {ccc['high']:.3f}]"
+                value = MISSING if ccc["value"] is None else f"{ccc['value']:.3f}"
+                rows.append((one.metrics["split"]["n_train"], row["target"], value, interval))
+        for line in table(("training clips", "target", "CCC", "interval"), rows):
+            typer.echo(line)
+        return 1 if any(one.n_unread for one in runs) else 0
     for one in runs:
         uar, n = one.metrics["scores"]["uar"], one.metrics["split"]["n_train"]
         interval = MISSING if uar["low"] is None else f"[{percent(uar['low'])}, {percent(uar['high'])}]"

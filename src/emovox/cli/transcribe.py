@@ -110,6 +110,7 @@ def transcribe(
             output,
             recordings,
             tuple(options.labels or ()),
+            recognizer.targets,
             top=top or 1,
             channels=options.channels != "mix",
             spans=True,

@@ -89,15 +89,24 @@ class CsvWriter:
     Args:
         stream: where the lines go.
         labels: of the columns of probabilities.
+        targets: of the columns of values.
         transcript: whether there are columns for speaker and text.
     """
 
-    def __init__(self, stream: TextIO, labels: Sequence[str], *, transcript: bool = False) -> None:
-        self._stream, self._labels, self._transcript = stream, labels, transcript
-        self._write(csv_header(labels, transcript=transcript))
+    def __init__(
+        self,
+        stream: TextIO,
+        labels: Sequence[str],
+        targets: Sequence[str] = (),
+        *,
+        transcript: bool = False,
+    ) -> None:
+        self._stream, self._labels, self._targets = stream, labels, targets
+        self._transcript = transcript
+        self._write(csv_header(labels, targets, transcript=transcript))
 
     def row(self, row: ResultRow) -> None:
-        self._write(csv_line(row, self._labels, transcript=self._transcript))
+        self._write(csv_line(row, self._labels, self._targets, transcript=self._transcript))
 
     def _write(self, line: str) -> None:
         self._stream.write(line)
@@ -152,7 +161,8 @@ class ResultTableWriter:
     Args:
         stream: where the table goes; colours and the footer only when it is a terminal.
         files: the names that rows may have (a column for them is left out when ``None``).
-        labels: the labels that rows may have.
+        labels: the labels that rows may have; without any there are only values.
+        targets: the targets whose values rows have.
         top: how many labels a row names, the likeliest included.
         channels: whether there is a column for the channel.
         spans: whether rows are stretches of a recording rather than whole ones.
@@ -162,6 +172,7 @@ class ResultTableWriter:
     FILE_COLUMNS = 44
     SPEAKER_COLUMNS = 20
     BAR_COLUMNS = 10
+    VALUE_COLUMNS = 9
 
     def __init__(
         self,
@@ -169,6 +180,7 @@ class ResultTableWriter:
         *,
         files: Sequence[str],
         labels: Sequence[str],
+        targets: Sequence[str] = (),
         top: int = 3,
         channels: bool = False,
         spans: bool = False,
@@ -183,6 +195,7 @@ class ResultTableWriter:
         if speakers is not None:
             longest = max((width(clean(name)) for name in speakers), default=0)
             self._speaker_columns = max(len("speaker"), min(longest, self.SPEAKER_COLUMNS))
+        self._has_labels, self._targets = bool(labels), tuple(targets)
         self._label_columns = max(map(len, (*labels, "(no speech)")))
         self._line(self._heads())
 
@@ -191,8 +204,9 @@ class ResultTableWriter:
         if "error" in row:
             self._line([file, paint("error", "1;31", colours=self._colours), clean(row["error"])])
             return
-        label = self._label_and_confidence(row)
-        self._line([file, *self._time(row), *self._speaker(row), *label, *self._notes(row), *self._text(row)])
+        label = self._label_and_confidence(row) if self._has_labels else []
+        cells = [*self._time(row), *self._speaker(row), *label, *self._values(row)]
+        self._line([file, *cells, *self._notes(row), *self._text(row)])
 
     def end(self) -> None:
         if self._stream.isatty():
@@ -203,8 +217,10 @@ class ResultTableWriter:
         heads += ["channel"] if self._channels else []
         heads += ["   start", "     end"] if self._spans else ["  length"]
         heads += [] if self._speaker_columns is None else [pad("speaker", self._speaker_columns)]
-        heads += [pad("expressed", self._label_columns), pad("confidence", self.BAR_COLUMNS + 5)]
-        heads += ["then"] if self._top > 1 else []
+        if self._has_labels:
+            heads += [pad("expressed", self._label_columns), pad("confidence", self.BAR_COLUMNS + 5)]
+        heads += [" " * (self.VALUE_COLUMNS - width(name)) + name for name in self._targets]
+        heads += ["then"] if self._top > 1 and self._has_labels else []
         return [paint("  ".join(heads), "1", colours=self._colours)]
 
     def _time(self, row: ResultRow) -> list[str]:
@@ -230,13 +246,27 @@ class ResultTableWriter:
         gauge = paint(bar(confidence, self.BAR_COLUMNS, self._stream), code, colours=self._colours)
         return [*cells, f"{gauge} {confidence:.2f}"]
 
+    def _values(self, row: ResultRow) -> list[str]:
+        values = row.get("values") or {}
+        return [
+            f"{values[name]:.3f}".rjust(max(self.VALUE_COLUMNS, width(name)))
+            if name in values
+            else " " * max(self.VALUE_COLUMNS, width(name))
+            for name in self._targets
+        ]
+
     def _notes(self, row: ResultRow) -> list[str]:
+        if not self._has_labels:
+            why = f"({str(row['reason']).replace('_', ' ')})" if row["reason"] else ""
+            return [why, *self._warnings(row)]
         ranked = _rank(row["scores"])[: self._top]
         rest = [pair for pair in ranked if pair[0] != row["label"]]
-        notes = ["  ".join(f"{label} {p:.2f}" for label, p in rest)]
+        return ["  ".join(f"{label} {p:.2f}" for label, p in rest), *self._warnings(row)]
+
+    def _warnings(self, row: ResultRow) -> list[str]:
         warnings = (row.get("quality") or {}).get("warnings", ())
         shown = [w.replace("_", " ") for w in warnings if w != row["reason"]]
-        return notes + ([paint(f"[{', '.join(shown)}]", "33", colours=self._colours)] if shown else [])
+        return [paint(f"[{', '.join(shown)}]", "33", colours=self._colours)] if shown else []
 
     def _line(self, cells: Sequence[str]) -> None:
         self._stream.write("  ".join(cells).rstrip() + "\n")

@@ -58,7 +58,7 @@ class Dataset:
             corpus: of a folder, the corpus that it holds, if its name does not say so; of a table, the corpus
                 to keep, or the one it describes, if its format names none.
             labels: ``all``, ``common`` to all corpora, the name of a label map, or emotions separated by
-                commas.
+                commas; ``none`` keeps clips without an emotion too, where only their values are used.
             drop_unknown: leave out rows of tables and files of trees that have no label, or that cannot be
                 used for another reason; each is in ``notes``.
 
@@ -71,7 +71,8 @@ class Dataset:
         sources = [paths] if isinstance(paths, str | os.PathLike) else list(paths)
         if not sources:
             raise ConfigError("no data are named; expected a manifest, a tree or a corpus: --data PATH")
-        parts = [_load_source(Path(source), corpus, drop_unknown) for source in sources]
+        unlabelled = labels == "none"
+        parts = [_load_source(Path(source), corpus, drop_unknown, unlabelled) for source in sources]
         data = cls(
             Manifest.merged(part.manifest for part in parts),
             tuple(note for part in parts for note in part.notes),
@@ -128,12 +129,12 @@ class Dataset:
 
 
 def resolve_labels(manifest: Manifest, labels: str) -> LabelMap | None:
-    """The map that ``labels`` means for these clips; ``None`` for ``all``, which changes nothing.
+    """The map that ``labels`` means for these clips; ``None`` for ``all`` and ``none``, which change nothing.
 
     Raises:
         LabelError: an unknown emotion, or fewer than two labels would be left.
     """
-    if labels == "all":
+    if labels in ("all", "none"):
         return None
     if labels in LABEL_MAPS:
         return label_map(labels)
@@ -196,11 +197,12 @@ def read_source(
         ) from error
 
 
-def _load_source(place: Path, corpus: str | None, drop_unknown: bool) -> Dataset:
+def _load_source(place: Path, corpus: str | None, drop_unknown: bool, unlabelled: bool) -> Dataset:
     """One source; of a table, the clips of ``corpus``."""
     # A table that names corpora is filtered; of any other one, the corpus says how to read file names.
     names_corpora = place.is_file() and "corpus" in formats.FORMATS[formats.guess(place)].holds
-    manifest, report = read_source(place, formats.ReadOptions(corpus=None if names_corpora else corpus))
+    options = formats.ReadOptions(corpus=None if names_corpora else corpus, unlabelled=unlabelled)
+    manifest, report = read_source(place, options)
     if isinstance(report, ScanReport):
         lost = (*report.missing, *report.unread, *report.empty, *report.outside)
         return Dataset(manifest, () if report.ok else tuple(report.lines()), n_unread=len(lost))

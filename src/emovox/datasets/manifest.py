@@ -21,10 +21,10 @@ import numpy as np
 from emovox import audio
 from emovox._arrays import Floats
 from emovox._files import find_file, nfc, open_atomic_text
-from emovox.errors import LabelError, ManifestError
+from emovox.errors import LabelError, ManifestError, nearest
 from emovox.labels import normalize_label
 
-__all__ = ["REQUIRED_COLUMNS", "SEXES", "UNKNOWN_SPEAKER", "Manifest", "Utterance", "root_of"]
+__all__ = ["REQUIRED_COLUMNS", "SEXES", "UNKNOWN_SPEAKER", "UNLABELLED", "Manifest", "Utterance", "root_of"]
 
 SEXES: tuple[str, ...] = ("female", "male", "other")
 """Values of ``Utterance.sex``; ``None`` = not known."""
@@ -32,6 +32,9 @@ SEXES: tuple[str, ...] = ("female", "male", "other")
 UNKNOWN_SPEAKER = "unknown"
 """Speaker of clips that name none. They count as one person, so that no split of them passes for
 speaker-independent."""
+
+UNLABELLED = "unlabelled"
+"""Emotion of clips that name none, where only their values are used (``labels: none``)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -280,6 +283,8 @@ class Manifest:
     def read_csv(cls, path: str | Path, *, root: str | Path | None = None) -> Manifest:
         """Read a file of ``write_csv``; ``root`` is ``root_of(path)`` unless given.
 
+        Further columns may hold numbers, such as ``arousal``: they go to ``extra``.
+
         Raises:
             ManifestError: no such file, not UTF-8, an unknown or missing column, an impossible value.
         """
@@ -339,10 +344,12 @@ def _check_columns(source: Path, names: Collection[str]) -> None:
         raise ManifestError(
             f"{str(source)!r} has no column {missing[0]!r}; it has {list(names)}; see Manifest.write_csv"
         )
-    if unknown := [name for name in names if name not in _COLUMNS]:
-        raise ManifestError(
-            f"{str(source)!r} has the unknown column {unknown[0]!r}; known: {', '.join(_COLUMNS)}"
-        )
+    for name in names:
+        if name not in _COLUMNS and (near := nearest(name, _COLUMNS, cutoff=0.75)):
+            raise ManifestError(
+                f"{str(source)!r} has the unknown column {name!r}; did you mean {near!r}? A column of "
+                "numbers of its own needs another name"
+            )
 
 
 def _from_row(row: Mapping[str, str], where: str) -> Utterance:
@@ -351,8 +358,19 @@ def _from_row(row: Mapping[str, str], where: str) -> Utterance:
         raise ManifestError(
             f"{where}: got more or fewer cells than the header has columns; quote commas in cells"
         )
+    numbers = {name: cells.pop(name).strip() for name in [*cells] if name not in _COLUMNS}
+    for name, text in numbers.items():
+        try:
+            float(text)
+        except ValueError:
+            raise ManifestError(
+                f"{where}: {text!r} in the unknown column {name!r} is no number; expected numbers in columns "
+                f"other than {', '.join(_COLUMNS)}"
+            ) from None
     try:
         values: dict[str, object] = {name: _PARSERS.get(name, str)(value) for name, value in cells.items()}
+        if numbers:
+            values["extra"] = {**values.get("extra", {}), **numbers}  # type: ignore[dict-item]
     except (TypeError, ValueError, RecursionError) as error:
         raise ManifestError(
             f"{where}: {error}; expected numbers in start, end and age, JSON in extra"

@@ -117,18 +117,23 @@ def plan_splits(
 
 
 def make_split(
-    manifest: Manifest, protocol: str | None = None, *, warn: Callable[[str], None] | None = None
+    manifest: Manifest,
+    protocol: str | None = None,
+    *,
+    need_labels: bool = True,
+    warn: Callable[[str], None] | None = None,
 ) -> SplitPlan:
     """Plan the one split of ``protocol``; of `default_protocol` unless given.
 
     Args:
+        need_labels: whether labels are predicted, so that there must be two.
         warn: called with a line when no protocol is given and clips are drawn at random.
 
     Raises:
         ProtocolError: there is no such protocol, or it has several splits; the message names the first.
         ConfigError: all clips have the same label.
     """
-    if len(manifest.emotions) < 2:
+    if need_labels and len(manifest.emotions) < 2:
         raise ConfigError(
             f"all {len(manifest)} clips express {', '.join(manifest.emotions)}; expected at least two "
             "emotions to tell apart"

@@ -18,7 +18,7 @@ from emovox.datasets.loading import Dataset
 from emovox.datasets.manifest import Manifest
 from emovox.datasets.protocols import make_splits
 from emovox.datasets.splits import Split
-from emovox.errors import ManifestError
+from emovox.errors import ConfigError, ManifestError
 from emovox.evaluation.leakage import find_stamp
 from emovox.evaluation.predictions import Predictions, predict_manifest
 from emovox.evaluation.robustness import measure_robustness, sample_clips
@@ -102,12 +102,19 @@ def evaluate(
         ManifestError: no clip is left, or the data have emotions that the model cannot predict.
         ProtocolError: the protocol is unknown, or not possible with this data.
         LabelError: a label or map is unknown.
+        ConfigError: labels or robustness are asked of a model of values alone.
     """
     notify = notify or (lambda _: None)
     recognizer = model if isinstance(model, Recognizer) else load_model(model, vad=vad)
-    dataset = (
-        data if isinstance(data, Dataset) else Dataset.load(data, corpus=corpus, drop_unknown=drop_unknown)
-    )
+    if not recognizer.labels and (labels is not None or mapping):
+        raise ConfigError(
+            f"the model {recognizer.name!r} predicts values alone; expected neither labels nor a map of them"
+        )
+    if isinstance(data, Dataset):
+        dataset = data
+    else:
+        kept = "all" if recognizer.labels else "none"
+        dataset = Dataset.load(data, corpus=corpus, labels=kept, drop_unknown=drop_unknown)
     for line in dataset.notes:
         notify(line)
     whole = dataset.manifest
@@ -122,7 +129,7 @@ def evaluate(
     tested = {key for split in splits for key in split.test} if splits else set(whole.ids)
     asked = dataset.select(tested).relabel(mapping=fold, labels=names)
     known = names or recognizer.labels
-    if unknown := [name for name in asked.manifest.emotions if name not in known]:
+    if known and (unknown := [name for name in asked.manifest.emotions if name not in known]):
         shared = [name for name in known if name in asked.manifest.emotions]
         raise ManifestError(
             f"the data has {', '.join(unknown)}, which this model cannot predict; to leave those clips out "
@@ -185,13 +192,18 @@ def evaluate_split(
         ManifestError: no clip is tested, or one has an emotion that cannot be predicted.
     """
     notify = notify or (lambda _: None)
+    if robustness is not False and not recognizer.labels:
+        raise ConfigError("robustness is measured by the UAR of labels, which this model does not have")
     predictions = predict_manifest(recognizer, tested, labels=labels, workers=workers, progress=progress)
+    if predictions.values is not None:
+        for target in recognizer.spec.targets:
+            if target.name not in predictions.values.targets:
+                notify(f"no clip has a value of {target.name!r}, which is not scored")
     for key, error in predictions.errors:
         notify(f"{key}: {error}")
     if predictions.errors:
-        notify(
-            f"{len(predictions.errors)} of {len(predictions)} clips could not be read; they count as wrong"
-        )
+        outcome = "they count as wrong" if predictions.labels else "they are not scored"
+        notify(f"{len(predictions.errors)} of {len(predictions)} clips could not be read; {outcome}")
     changed = None
     if robustness is not False:
         some = tested if robustness is True else sample_clips(tested, robustness)

@@ -17,8 +17,10 @@ import numpy as np
 from emovox._arrays import Bools, Doubles
 from emovox.audio import SAMPLE_RATE
 from emovox.datasets.manifest import Manifest
+from emovox.datasets.targets import has_values
 from emovox.errors import AudioError, ManifestError
 from emovox.evaluation import metrics
+from emovox.evaluation.values import ValueTable, tabulate_values
 from emovox.inference.recognizer import Recognizer
 from emovox.labels import canonical_all
 from emovox.results import Prediction
@@ -44,6 +46,8 @@ class Predictions:
     """``(n_clips, n_labels)``; a row is nan as a whole where there are no scores."""
     abstained: Bools
     """``(n_clips,)``: whether the recogniser gave no label, for any reason."""
+    values: ValueTable | None = None
+    """Of a model with targets, where the data have some of them."""
     errors: tuple[tuple[str, str], ...] = ()
     """Pairs (id, error) of the clips that could not be read; they count as wrong."""
 
@@ -92,17 +96,19 @@ class Predictions:
         """Return a table with one row per clip: id, speaker, truth, prediction, abstention, probabilities."""
         stream = io.StringIO()
         table = csv.writer(stream, lineterminator="\n")
-        table.writerow(
-            ["id", "speaker", "corpus", "true", "answer", "abstained", *(f"{n}_prob" for n in self.labels)]
-        )
+        said = ["true", "answer", "abstained", *(f"{n}_prob" for n in self.labels)] if self.labels else []
+        targets = () if self.values is None else self.values.targets
+        pairs = [f"{name}_{part}" for name in targets for part in ("true", "value")]
+        table.writerow(["id", "speaker", "corpus", *said, *pairs])
         for i, key in enumerate(self.ids):
-            table.writerow(
-                [
-                    *(key, self.speakers[i], self.corpora[i], self.y_true[i], self.y_pred[i]),
-                    str(bool(self.abstained[i])).lower(),
-                    *("" if np.isnan(p) else f"{p:.6f}" for p in self.probabilities[i]),
-                ]
-            )
+            row = [key, self.speakers[i], self.corpora[i]]
+            if self.labels:
+                row += [self.y_true[i], self.y_pred[i], str(bool(self.abstained[i])).lower()]
+                row += ["" if np.isnan(p) else f"{p:.6f}" for p in self.probabilities[i]]
+            if self.values is not None:
+                both = np.stack([self.values.true[i], self.values.predicted[i]], axis=1).ravel()
+                row += ["" if np.isnan(value) else f"{value:.6g}" for value in both]
+            table.writerow(row)
         return stream.getvalue()
 
     def where(self, keep: Callable[[int], bool]) -> Predictions:
@@ -118,6 +124,7 @@ class Predictions:
             corpora=tuple(self.corpora[i] for i in rows),
             probabilities=self.probabilities[rows],
             abstained=self.abstained[rows],
+            values=None if self.values is None else self.values.select(rows),
             errors=tuple(pair for pair in self.errors if pair[0] in set(ids)),
         )
 
@@ -140,6 +147,9 @@ class Predictions:
             corpora=tuple(x for p in parts for x in p.corpora),
             probabilities=np.concatenate([p.probabilities for p in parts]),
             abstained=np.concatenate([p.abstained for p in parts]),
+            values=ValueTable.concatenate([p.values for p in parts if p.values is not None])
+            if all(p.values is not None for p in parts)
+            else None,
             errors=tuple(x for p in parts for x in p.errors),
         )
 
@@ -163,12 +173,17 @@ def predict_manifest(
         ManifestError: the manifest is empty, or has an emotion that cannot be predicted.
     """
     names = check_labels(recognizer, manifest, labels)
+    # A model with labels too is evaluated on data without values, one of values alone is not.
+    scored = any(has_values(manifest, target.name) for target in recognizer.spec.targets) or not names
+    if scored:  # what is wrong with the data is reported before the work
+        tabulate_values(recognizer.spec.targets, manifest, [Prediction(None)] * len(manifest))
     found: list[Prediction] = []
     for prediction in _predict_clips(recognizer, manifest, names, workers):
         found.append(prediction)
         if progress is not None:
             progress(len(found), len(manifest))
-    return tabulate(manifest, names, found)
+    targets = recognizer.spec.targets
+    return tabulate(manifest, names, found, tabulate_values(targets, manifest, found) if scored else None)
 
 
 def check_labels(recognizer: Recognizer, manifest: Manifest, labels: Sequence[str] | None) -> tuple[str, ...]:
@@ -177,9 +192,11 @@ def check_labels(recognizer: Recognizer, manifest: Manifest, labels: Sequence[st
     Raises:
         ManifestError: the manifest is empty, or has an emotion that is not among them.
     """
-    names = canonical_all(labels, recognizer.labels) if labels is not None else recognizer.labels
     if not len(manifest):
         raise ManifestError("nothing to evaluate: the manifest is empty")
+    if not recognizer.labels:
+        return ()
+    names = canonical_all(labels, recognizer.labels) if labels is not None else recognizer.labels
     if unknown := [name for name in manifest.emotions if name not in names]:
         raise ManifestError(
             f"the manifest has {unknown[0]!r}, which is not among the labels to predict: {', '.join(names)}; "
@@ -201,7 +218,12 @@ def _predict_clips(
             yield Prediction(None, file=str(manifest.file(u)), error=str(error))
 
 
-def tabulate(manifest: Manifest, names: tuple[str, ...], predictions: Sequence[Prediction]) -> Predictions:
+def tabulate(
+    manifest: Manifest,
+    names: tuple[str, ...],
+    predictions: Sequence[Prediction],
+    values: ValueTable | None = None,
+) -> Predictions:
     """Return predictions on the clips of ``manifest``, one for each in their order, as a table."""
     probabilities = np.full((len(predictions), len(names)), np.nan)
     for row, prediction in zip(probabilities, predictions, strict=True):
@@ -216,6 +238,7 @@ def tabulate(manifest: Manifest, names: tuple[str, ...], predictions: Sequence[P
         corpora=tuple(u.corpus for u in manifest),
         probabilities=probabilities,
         abstained=np.array([p.label is None for p in predictions]),
+        values=values,
         errors=tuple(
             (u.id, p.error) for u, p in zip(manifest, predictions, strict=True) if p.error is not None
         ),

@@ -9,6 +9,8 @@ Keys of the document; scores are fractions rounded to six digits, ``None`` where
 - ``classes``, ``confusion``, ``groups``, ``speakers``, ``splits``: tables. Unknown speakers are ``None``.
 - ``reliability``, ``risk_coverage``: curves.
 - ``errors``: clips that could not be read; they count as wrong.
+- ``values``, of a model with targets: CCC, PCC and MAE of each (`emovox.evaluation.values`). A model of
+  values alone has no ``scores``, ``classes``, ``confusion``, ``groups``, ``speakers``, ``splits``, curves.
 - ``robustness``, on request: UAR, its loss and the share of changed labels under each condition.
 
 Macro F1 and AUC are means over the emotions that occur in the data: a label that never occurs is no class of
@@ -32,6 +34,7 @@ from emovox.evaluation import metrics
 from emovox.evaluation.leakage import Stamp
 from emovox.evaluation.predictions import NO_LABEL, Predictions
 from emovox.evaluation.robustness import Robustness
+from emovox.evaluation.values import make_value_scores
 
 __all__ = ["AGE_BANDS", "CURVE_POINTS", "GROUPS", "N_BINS", "SCHEMA", "make_scorecard"]
 
@@ -88,8 +91,7 @@ def make_scorecard(
         robustness: predictions on the same clips under other conditions.
     """
     clips = manifest.select(predictions.ids)
-    uar = predictions.uar()
-    document = {
+    document: dict[str, Any] = {
         "schema": SCHEMA,
         "kind": "evaluation",
         "emovox": emovox.__version__,
@@ -113,16 +115,23 @@ def make_scorecard(
         "protocol": {"name": protocol, "splits": [{"name": s.name, "digest": s.digest} for s in splits]},
         "settings": {"labels": list(predictions.labels), **(settings or {})},
         "stamp": stamp.to_dict(),
-        "scores": _scores(predictions, uar, clips),
-        "classes": _classes(predictions),
-        "confusion": _confusion(predictions),
-        "groups": _groups(predictions, clips),
-        "speakers": _speakers(predictions, clips, uar),
-        "splits": _splits(predictions, splits),
-        "reliability": _reliability(predictions),
-        "risk_coverage": _risk_coverage(predictions),
-        "errors": [{"id": key, "error": error} for key, error in predictions.errors],
     }
+    if predictions.labels:
+        uar = predictions.uar()
+        document |= {
+            "scores": _scores(predictions, uar, clips),
+            "classes": _classes(predictions),
+            "confusion": _confusion(predictions),
+            "groups": _groups(predictions, clips),
+            "speakers": _speakers(predictions, clips, uar),
+            "splits": _splits(predictions, splits),
+            "reliability": _reliability(predictions),
+            "risk_coverage": _risk_coverage(predictions),
+        }
+    if predictions.values is not None:
+        document["model"]["targets"] = [target.to_dict() for target in spec.targets]
+        document["values"] = make_value_scores(predictions.values, clips, spec, splits)
+    document["errors"] = [{"id": key, "error": error} for key, error in predictions.errors]
     if robustness is not None:
         document["robustness"] = robustness.to_dict()
     plain: dict[str, Any] = _to_plain(document)

@@ -136,7 +136,10 @@ class ClipPredictor:
     def _score(self, windows: list[AudioWindow]) -> None:
         for window in windows:
             scored = self._scorer.score_window(window)
-            self._pool.push(window, None if scored is None else scored.scores)
+            if scored is None:
+                self._pool.push(window, None)
+            else:
+                self._pool.push(window, scored.scores, scored.values)
 
     def finish(
         self, *, file: str | None = None, channel: int | None = None, read_warnings: Iterable[str] = ()
@@ -151,23 +154,28 @@ class ClipPredictor:
         spec, quality = self._scorer.spec, self._reader.quality(read_warnings)
         reason = find_reason(quality)
         scores: Doubles | None = None
+        values: Doubles | None = None
         clip = self._reader.clip
         if reason in ("silence", "too_short"):
             pass
         elif clip is None:
-            scores = self._pool.scores
+            scores, values = self._pool.scores, self._pool.values
         else:
             scored = self._scorer.score(clip)
-            scores = scored.scores
+            scores, values = scored.scores, scored.values
             reason = reason or (None if scored.is_speech else "no_speech")
-        confidence = None if scores is None else float(scores.max())
-        if reason is None and confidence is None:
+        # A model of values alone has no scores to be uncertain of.
+        confidence = float(scores.max()) if scores is not None and len(scores) else None
+        if reason is None and scores is None:
             reason = "no_speech"  # there was some, but too little in every window
         if reason is None and confidence is not None and confidence < spec.abstain.confidence:
             reason = "uncertain"
         return Prediction(
-            label=self._scorer.names[int(scores.argmax())] if scores is not None and reason is None else None,
+            label=None
+            if scores is None or reason or confidence is None
+            else self._scorer.names[int(scores.argmax())],
             scores=self._scorer.label_scores(scores),
+            values=self._scorer.name_values(values),
             confidence=confidence,
             duration_s=self._reader.n / SAMPLE_RATE,
             quality=quality,

@@ -92,8 +92,13 @@ class Recognizer:
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """The emotions it can predict, in the order of its scores."""
+        """The emotions it can predict, in the order of its scores; none in a model of values alone."""
         return self.spec.labels
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """What it predicts values of, such as ``arousal``; empty in most models."""
+        return self.spec.target_names
 
     @property
     def name(self) -> str:

@@ -15,7 +15,7 @@ from emovox import audio
 from emovox._arrays import Doubles, Floats
 from emovox.audio import SAMPLE_RATE
 from emovox.bundles import Bundle
-from emovox.errors import ConfigError
+from emovox.errors import ConfigError, LabelError
 from emovox.inference.adaptation import Profile, RunningStatistics, make_adaptation, make_statistics
 from emovox.inference.windows import MARGIN_S, AudioWindow, Windower
 from emovox.labels import canonical_all
@@ -42,7 +42,9 @@ class ScoredSound:
     logits: Floats
     """``(n_labels,)`` of all labels of the model, before the temperature."""
     scores: Doubles
-    """Probabilities ``(n_labels,)``, summing to 1."""
+    """Probabilities ``(n_labels,)``, summing to 1; empty in a model of values alone."""
+    values: Doubles
+    """``(n_targets,)``, in the order of ``spec.targets``."""
     is_speech: bool
     """False when the model itself says that the sound is not speech."""
     embedding: Floats | None
@@ -76,7 +78,13 @@ class Scorer:
     ) -> None:
         self.spec = bundle.spec
         known = bundle.spec.labels
-        self.names = known if labels is None else canonical_all(labels, known)
+        labels = labels if labels is None or isinstance(labels, str) else tuple(labels)
+        if labels and not known:
+            raise LabelError(
+                f"the model {self.spec.name!r} has no labels to choose from; it gives values of "
+                f"{', '.join(self.spec.target_names)}"
+            )
+        self.names = canonical_all(labels, known) if labels is not None and known else known
         """Labels in the order of the scores."""
         self.min_samples = math.ceil(self.spec.min_s * SAMPLE_RATE)
         self._bundle = bundle
@@ -96,6 +104,8 @@ class Scorer:
         """Logits ``(..., n_labels)`` -> ``(..., len(names))`` float64, summing to 1 over the last axis."""
         # In float64, so that scores sum to 1 to the last printed digit.
         z = logits[..., self._columns].astype(np.float64) / self.spec.temperature
+        if not self._columns:
+            return z
         e = np.exp(z - z.max(axis=-1, keepdims=True))
         return np.asarray(e / e.sum(axis=-1, keepdims=True))
 
@@ -110,6 +120,7 @@ class Scorer:
         return ScoredSound(
             logits=output.logits[0],
             scores=self.probabilities(output.logits[0]),
+            values=output.values[0].astype(np.float64),
             is_speech=output.speech_probability(0) >= threshold,
             embedding=embedding,
             row=embedding if self._bundle.normalizer is None else model_input,
@@ -149,6 +160,12 @@ class Scorer:
     def label_scores(self, scores: Doubles | None) -> dict[str, float]:
         """Scores under their labels; empty for ``None``."""
         return {} if scores is None else dict(zip(self.names, scores.tolist(), strict=True))
+
+    def name_values(self, values: Doubles | None) -> dict[str, float] | None:
+        """Values under the names of their targets; ``None`` for ``None``, and of a model without targets."""
+        if values is None or not self.spec.targets:
+            return None
+        return dict(zip(self.spec.target_names, values.tolist(), strict=True))
 
     def make_windower(self, window_s: float | None = None, hop_s: float | None = None) -> Windower:
         """Open a windower for this model; its own window and hop unless given.

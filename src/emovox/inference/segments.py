@@ -38,6 +38,9 @@ MIN_SEGMENT_S = 0.25
 """A change of label needs this much speech, about a syllable; shorter pieces stay with their neighbour."""
 
 
+_NO_VALUES: Doubles = np.zeros(0)
+
+
 class Smoother:
     """Exponential smoothing of the scores of windows ``hop_s`` apart; causal.
 
@@ -61,6 +64,8 @@ def choose_label(before: int | None, scores: Doubles, threshold: float) -> int |
 
     A label stays while none exceeds it by ``HYSTERESIS`` and it is not that far below ``threshold``.
     """
+    if not len(scores):  # of a model of values alone
+        return None
     top = int(scores.argmax())
     if before is not None and scores[before] >= max(scores[top], threshold) - HYSTERESIS:
         return before
@@ -77,19 +82,30 @@ class MeanPool:
 
     def __init__(self) -> None:
         self._sum: Doubles | None = None
+        self._values: Doubles | None = None
+        self._n_speech = 0
         self._last: Doubles | None = None
+        self._last_values = _NO_VALUES
 
-    def push(self, window: AudioWindow, scores: Doubles | None) -> None:
-        """Take a window and its scores ``(n_labels,)``, or ``None`` if it was not scored."""
+    def push(self, window: AudioWindow, scores: Doubles | None, values: Doubles | None = None) -> None:
+        """Take a window, its scores ``(n_labels,)``, or ``None`` if it was not scored, and its values."""
         if window.sound is not None:
-            self._last = scores
+            self._last, self._last_values = scores, _NO_VALUES if values is None else values
         if self._last is not None and window.n_speech:
-            self._sum = window.n_speech * self._last + (0.0 if self._sum is None else self._sum)
+            n = window.n_speech
+            self._n_speech += n
+            self._sum = n * self._last + (0.0 if self._sum is None else self._sum)
+            self._values = n * self._last_values + (0.0 if self._values is None else self._values)
 
     @property
     def scores(self) -> Doubles | None:
         """``(n_labels,)``, summing to 1; ``None`` when nothing was scored."""
         return None if self._sum is None else self._sum / self._sum.sum()
+
+    @property
+    def values(self) -> Doubles | None:
+        """``(n_targets,)``; ``None`` when nothing was scored."""
+        return None if self._values is None else self._values / self._n_speech
 
 
 @dataclass(slots=True)
@@ -101,11 +117,13 @@ class _Span:
     label: int | None
     n_speech: int
     total: Doubles
+    values: Doubles
 
     def append(self, later: _Span) -> None:
         self.end = later.end
         self.n_speech += later.n_speech
         self.total = self.total + later.total
+        self.values = self.values + later.values
 
     @property
     def is_short(self) -> bool:
@@ -120,6 +138,7 @@ class SegmentBuilder:
 
     Args:
         labels: names of the scores.
+        targets: names of the values.
         hop_s: seconds from window to window.
         threshold: below this confidence a segment has no label (``uncertain``).
         file, channel: what the segments say about their source.
@@ -128,43 +147,55 @@ class SegmentBuilder:
     def __init__(
         self,
         labels: Sequence[str],
+        targets: Sequence[str] = (),
         *,
         hop_s: float,
         threshold: float = 0.0,
         file: str | None = None,
         channel: int | None = None,
     ) -> None:
-        self._labels = tuple(labels)
+        self._labels, self._targets = tuple(labels), tuple(targets)
         self._threshold = threshold
         self._file, self._channel = file, channel
-        self._smoother = Smoother(hop_s)
+        self._smoother, self._value_smoother = Smoother(hop_s), Smoother(hop_s)
         self._scores: Doubles | None = None
+        self._values: Doubles | None = None
         self._label: int | None = None
         self._open: _Span | None = None
         self._next: _Span | None = None
         """After ``_open``, with another label, and still short."""
 
-    def push(self, window: AudioWindow, scores: Doubles | None) -> list[Segment]:
-        """Take a window and its scores ``(n_labels,)``, ``None`` if not scored; return what is final."""
+    def push(
+        self, window: AudioWindow, scores: Doubles | None, values: Doubles | None = None
+    ) -> list[Segment]:
+        """Take a window, its scores ``(n_labels,)``, ``None`` if not scored, and its values.
+
+        Returns:
+            The segments that are final.
+        """
         if window.sound is not None:
             self._scores = self._smoother.push(scores)
+            known = _NO_VALUES if values is None else values
+            self._values = self._value_smoother.push(None if scores is None else known)
             self._label = (
                 None if self._scores is None else choose_label(self._label, self._scores, self._threshold)
             )
         final: list[Segment] = []
-        if self._scores is not None:
+        if self._scores is not None and self._values is not None:
+            first = window.first_frame
             for start, end in _runs(window.flags):
-                final += self._add_speech(window.first_frame + start, window.first_frame + end, self._scores)
+                final += self._add_speech(first + start, first + end, self._scores, self._values)
         return final + self._close_after_pause(window.first_frame + len(window.flags))
 
     def flush(self, n: int) -> list[Segment]:
         """End the timeline, after ``n`` samples in all."""
         return self._close(n)
 
-    def _add_speech(self, start: int, end: int, scores: Doubles) -> list[Segment]:
+    def _add_speech(self, start: int, end: int, scores: Doubles, values: Doubles) -> list[Segment]:
         """Add the speech in the frames ``start`` to ``end``, with the current label."""
         final = self._close_after_pause(start)
-        span = _Span(start, end, self._label, end - start, (end - start) * scores)
+        n = end - start
+        span = _Span(start, end, self._label, n, n * scores, n * values)
         if self._open is None:
             self._open = span
         elif span.label == self._open.label:
@@ -205,15 +236,19 @@ class SegmentBuilder:
             return []
         scores = span.total / span.total.sum()
         end = span.end * FRAME if n is None else min(span.end * FRAME, n)
-        confidence = scores.max() if span.label is None else scores[span.label]
+        confidence = None
+        if self._labels:
+            confidence = float(scores.max() if span.label is None else scores[span.label])
+        values = (span.values / span.n_speech).tolist()
         return [
             Segment(
                 start_s=span.start * FRAME / SAMPLE_RATE,
                 end_s=end / SAMPLE_RATE,
                 label=None if span.label is None else self._labels[span.label],
-                confidence=float(confidence),
+                confidence=confidence,
                 scores=dict(zip(self._labels, scores.tolist(), strict=True)),
-                reason="uncertain" if span.label is None else None,
+                reason="uncertain" if self._labels and span.label is None else None,
+                values=dict(zip(self._targets, values, strict=True)) if self._targets else None,
                 file=self._file,
                 channel=self._channel,
             )

@@ -73,6 +73,7 @@ class Stream:
         self._rate = sample_rate
         self._builder = SegmentBuilder(
             scorer.names,
+            scorer.spec.target_names,
             hop_s=self._windower.hop / SAMPLE_RATE,
             threshold=scorer.spec.abstain.confidence,
             file=file,
@@ -132,11 +133,12 @@ class Stream:
         results: list[Window | Segment] = []
         for window in windows:
             scored = self._scorer.score_window(window)
-            scores = None if scored is None else scored.scores
+            scores, values = (None, None) if scored is None else (scored.scores, scored.values)
             if window.sound is not None:
                 start_s, end_s = window.start / SAMPLE_RATE, window.end / SAMPLE_RATE
-                results.append(Window(start_s, end_s, self._scorer.label_scores(scores), window.speech))
-            results += self._with_adaptation(self._builder.push(window, scores))
+                named = self._scorer.label_scores(scores), window.speech, self._scorer.name_values(values)
+                results.append(Window(start_s, end_s, *named))
+            results += self._with_adaptation(self._builder.push(window, scores, values))
             # Score first, learn afterwards: a window never influences its own scores.
             if scored is not None:
                 self._learn(window, scored)

@@ -33,8 +33,8 @@ def predict_table(
     """Predict the recordings of a table; return a copy of it with more columns.
 
     They are those of ``emovox predict --format csv``: ``label``, ``reason``, ``confidence``,
-    ``<label>_prob`` for each label, and ``error``. A file that cannot be read is a row with its error; a
-    missing path, too.
+    ``<label>_prob`` for each label, ``<target>_value`` for each target, and ``error``. A file that cannot be
+    read is a row with its error; a missing path, too.
 
     Args:
         frame: a row for each recording; its index is kept.
@@ -53,8 +53,8 @@ def predict_table(
         raise ConfigError(f"the table has no column {column!r}; it has {', '.join(map(str, frame.columns))}")
     recognizer = load(model)
     known = recognizer.check(PredictOptions(labels=labels)).labels
-    names = tuple(known or ())
-    new = [f"{prefix}{name}" for name in _column_names(names)]
+    names, targets = tuple(known or ()), recognizer.targets
+    new = [f"{prefix}{name}" for name in _column_names(names, targets)]
     if taken := [name for name in new if name in frame.columns]:
         raise ConfigError(f"the table has a column {taken[0]!r} already; choose a prefix for the new ones")
     folder = Path() if root is None else Path(root)
@@ -63,9 +63,9 @@ def predict_table(
         [path for path in paths if path is not None], labels=names, workers=workers
     )
     rows = [_missing(column) if path is None else next(predictions) for path in paths]
-    cells = [_to_cells(row, names) for row in rows]
+    cells = [_to_cells(row, names, targets) for row in rows]
     found = frame.copy()
-    for key, name in zip(_column_names(names), new, strict=True):
+    for key, name in zip(_column_names(names, targets), new, strict=True):
         found[name] = [row[key] for row in cells]
     return found
 
@@ -97,6 +97,7 @@ class EmotionMap:
         self._recognizer = load(model)
         self.column, self.prefix = column, prefix
         self.labels = tuple(self._recognizer.check(PredictOptions(labels=labels)).labels or ())
+        self.targets = self._recognizer.targets
 
     def __call__(self, example: Mapping[str, Any]) -> dict[str, Any]:
         """Return the new columns of an example, or of a batch: then each is a list."""
@@ -104,9 +105,10 @@ class EmotionMap:
             raise ConfigError(f"there is no column {self.column!r}; there are {', '.join(map(str, example))}")
         sound = example[self.column]
         if not isinstance(sound, list):
-            return self._rename(_to_cells(self._predict(sound), self.labels))
-        rows = [_to_cells(self._predict(one), self.labels) for one in sound]
-        return self._rename({name: [row[name] for row in rows] for name in _column_names(self.labels)})
+            return self._rename(_to_cells(self._predict(sound), self.labels, self.targets))
+        rows = [_to_cells(self._predict(one), self.labels, self.targets) for one in sound]
+        names = _column_names(self.labels, self.targets)
+        return self._rename({name: [row[name] for row in rows] for name in names})
 
     def _rename(self, cells: dict[str, Any]) -> dict[str, Any]:
         return {f"{self.prefix}{name}": value for name, value in cells.items()}
@@ -134,16 +136,18 @@ def _missing(column: str) -> Prediction:
     return Prediction(None, error=f"no recording: the cell of {column!r} is empty")
 
 
-def _column_names(labels: tuple[str, ...]) -> list[str]:
-    return ["label", "reason", "confidence", *(f"{label}_prob" for label in labels), "error"]
+def _column_names(labels: tuple[str, ...], targets: tuple[str, ...]) -> list[str]:
+    probabilities = [f"{label}_prob" for label in labels]
+    return ["label", "reason", "confidence", *probabilities, *(f"{name}_value" for name in targets), "error"]
 
 
-def _to_cells(row: Prediction, labels: tuple[str, ...]) -> dict[str, Any]:
+def _to_cells(row: Prediction, labels: tuple[str, ...], targets: tuple[str, ...]) -> dict[str, Any]:
     scores = {f"{label}_prob": row.scores.get(label) for label in labels}
     return {
         "label": row.label,
         "reason": row.reason,
         "confidence": row.confidence,
         **scores,
+        **{f"{name}_value": (row.values or {}).get(name) for name in targets},
         "error": row.error,
     }

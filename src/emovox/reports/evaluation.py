@@ -20,6 +20,7 @@ from emovox.reports.figures import (
 )
 from emovox.reports.html import Bar, badge, bar_table, escape, heat_table, page, section, table
 from emovox.reports.text import MISSING, bounds, figure, markdown_table, percent, signed, span, speakers
+from emovox.reports.values import value_facts, value_lines, value_markdown, value_sections
 
 __all__ = ["NO_FIGURES", "evaluation_html", "evaluation_lines", "evaluation_markdown"]
 
@@ -34,10 +35,17 @@ _FEW = "There is no interval under ten speakers; the value of each speaker is li
 
 def evaluation_lines(document: Document) -> Iterator[str]:
     """Yield a few lines for a terminal."""
-    scores, stamp = document["scores"], document["stamp"]
+    stamp = document["stamp"]
     yield _title(document)
     yield f"  stamp     {stamp['stamp']}"
     yield from (f"            {reason}" for reason in stamp["reasons"])
+    if "scores" in document:
+        yield from _label_lines(document)
+    yield from value_lines(document)
+
+
+def _label_lines(document: Document) -> Iterator[str]:
+    scores = document["scores"]
     yield f"  UAR       {_span(scores['uar'])}   (chance {percent(scores['chance'])})"
     yield f"  WA        {_span(scores['wa'])}"
     yield f"  macro F1  {percent(scores['macro_f1'])}"
@@ -71,7 +79,21 @@ def evaluation_markdown(document: Document) -> str:
     """Format the report as Markdown."""
     lines = [f"# {_title(document)}", "", f"**Stamp: {document['stamp']['stamp']}**", ""]
     lines += [f"- {reason}" for reason in document["stamp"]["reasons"]]
-    lines += ["", *_block("Scores", _score_table(document))]
+    lines += [""]
+    if "scores" in document:
+        lines += _label_markdown(document)
+    lines += value_markdown(document)
+    if "training" in document:
+        lines += ["## Training", "", _describe_training(document["training"]), ""]
+    lines += _block("Model and data", (["", ""], _facts(document)))
+    if document["errors"]:
+        outcome = "counted as wrong" if "scores" in document else "not scored"
+        lines += _block(f"Clips that could not be read ({outcome})", _error_table(document))
+    return "\n".join(lines).rstrip() + f"\n\n{_FOOT} {document['emovox']}.\n"
+
+
+def _label_markdown(document: Document) -> list[str]:
+    lines = _block("Scores", _score_table(document))
     if document["scores"]["uar"]["low"] is None:
         lines += [_describe_no_interval(document), ""]
     lines += _block("Classes", _class_table(document))
@@ -88,29 +110,46 @@ def evaluation_markdown(document: Document) -> str:
         part = document["robustness"]
         lines += _block("Robustness", _robustness_table(part))
         lines += [f"{_describe_robustness(part)}.", *part["notes"], ""]
-    if "training" in document:
-        lines += ["## Training", "", _describe_training(document["training"]), ""]
-    lines += _block("Model and data", (["", ""], _facts(document)))
-    if document["errors"]:
-        lines += _block("Clips that could not be read (counted as wrong)", _error_table(document))
-    return "\n".join(lines).rstrip() + f"\n\n{_FOOT} {document['emovox']}.\n"
+    return lines
 
 
 def evaluation_html(document: Document) -> str:
     """Format the report as an HTML page that needs no other file."""
     title, data = _title(document), document["data"]
+    has_labels = "scores" in document
+    targets = [row["target"] for row in document.get("values", ())]
+    predicted = [f"{len(data['emotions'])} emotions"] if has_labels else []
+    predicted += [f"values of {', '.join(targets)}"] if targets else []
     summary = (
-        f"{data['n_clips']} clips of {speakers(data['n_speakers'])}, {len(data['emotions'])} emotions. "
-        "Scores in per cent; intervals (95 %) are over speakers."
+        f"{data['n_clips']} clips of {speakers(data['n_speakers'])}, {', '.join(predicted)}. "
+        f"{'Scores in per cent; intervals' if has_labels else 'Intervals'} (95 %) are over speakers."
     )
-    confusion = document["confusion"]
-    matrix = confusion["true"], confusion["answered"], confusion["counts"]
-    groups = [table(*_group_table(one), foot=_describe_gap(one)) for one in _divisions(document)]
     facts = "".join(f"<dt>{escape(a)}</dt><dd>{escape(b)}</dd>" for a, b in _facts(document))
     body = [
         f'<header><h1>{escape(title)}</h1>\n<p class="soft">{escape(summary)}</p></header>',
         "" if has_matplotlib() else f'<p class="soft">{escape(NO_FIGURES)}</p>',
         badge(document["stamp"]["stamp"], document["stamp"]["reasons"]),
+        *(_label_sections(document) if has_labels else ()),
+        *value_sections(document),
+        section("Training", *_training_html(document["training"])) if "training" in document else "",
+        section("Model and data", f"<dl>{facts}</dl>"),
+        section(
+            "Clips that could not be read",
+            f"<p>{'They count as wrong.' if has_labels else 'They are not scored.'}</p>",
+            table(*_error_table(document), words=True),
+        )
+        if document["errors"]
+        else "",
+        f"<footer>{escape(_FOOT)} {escape(document['emovox'])}.</footer>",
+    ]
+    return page(title, "\n".join(part for part in body if part))
+
+
+def _label_sections(document: Document) -> list[str]:
+    confusion = document["confusion"]
+    matrix = confusion["true"], confusion["answered"], confusion["counts"]
+    groups = [table(*_group_table(one), foot=_describe_gap(one)) for one in _divisions(document)]
+    return [
         _score_tiles(document),
         section("Speakers", *_speakers_html(document)),
         section("Recall of each emotion", *_recalls_html(document), table(*_class_table(document))),
@@ -127,18 +166,7 @@ def evaluation_html(document: Document) -> str:
         section("Splits", table(*_split_table(document))) if document["splits"] else "",
         section("Calibration", *_calibration_html(document)),
         section("Robustness", *_robustness_html(document["robustness"])) if "robustness" in document else "",
-        section("Training", *_training_html(document["training"])) if "training" in document else "",
-        section("Model and data", f"<dl>{facts}</dl>"),
-        section(
-            "Clips that could not be read",
-            "<p>They count as wrong.</p>",
-            table(*_error_table(document), words=True),
-        )
-        if document["errors"]
-        else "",
-        f"<footer>{escape(_FOOT)} {escape(document['emovox'])}.</footer>",
     ]
-    return page(title, "\n".join(part for part in body if part))
 
 
 def evaluation_summary(document: Document, *, folder: str | None = None) -> str:
@@ -340,10 +368,12 @@ def _facts(document: Document) -> list[list[str]]:
         ["model", f"{model['name']} {model['version']}, sha256 {model['sha256'] or MISSING}"],
         ["trained on", f"{', '.join(model['corpora']) or MISSING}; protocol: {model['protocol']}"],
         ["weights", model["weights"]],
+        *value_facts(document),
         ["clips", counts],
         ["protocol", f"{protocol['name']} ({', '.join(sorted(digests)) or 'all clips'})"],
-        ["labels", ", ".join(document["settings"]["labels"])],
     ]
+    if labels := document["settings"]["labels"]:
+        rows.append(["labels", ", ".join(labels)])
     for name, value in document["settings"].items():
         if name != "labels" and value:
             rows.append([name.replace("_", " "), _format_setting(value)])

@@ -206,7 +206,7 @@ async def _predict_segments(
     _count_audio(request, sum(row["end_s"] - row["start_s"] for row in rows if "error" not in row))
     form = query.format or _negotiate(request, "json")
     if form != "json":
-        return _format_text(form, rows, tuple(options.labels or ()), transcript=True)
+        return _format_text(form, rows, tuple(options.labels or ()), model.targets, transcript=True)
     speakers = [one.to_dict() for one in summarize_speakers(rows)]
     problems = list(transcript.problems[:_MAX_PROBLEMS])
     if len(transcript.problems) > _MAX_PROBLEMS:
@@ -234,14 +234,15 @@ def _format_text(
     form: str,
     rows: Sequence[dict[str, Any]],
     labels: tuple[str, ...],
+    targets: tuple[str, ...] = (),
     *,
     transcript: bool = False,
     duration_s: float | None = None,
 ) -> Response:
     """Return rows in another format than JSON."""
     if form == "csv":
-        lines = (csv_line(row, labels, transcript=transcript) for row in rows)
-        text = csv_header(labels, transcript=transcript) + "".join(lines)
+        lines = (csv_line(row, labels, targets, transcript=transcript) for row in rows)
+        text = csv_header(labels, targets, transcript=transcript) + "".join(lines)
     elif form == "jsonl":
         text = "".join(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n" for row in rows)
     else:
@@ -300,7 +301,8 @@ async def timeline(request: Request, query: Annotated[_TimelineQuery, Query()]) 
         found = [each async for each in events]
     if form != "json":
         segments = _list_segments(found, body.files[0].name)
-        return _format_text(form, segments, tuple(options.labels or ()), duration_s=found[-1].duration_s)
+        duration_s = found[-1].duration_s
+        return _format_text(form, segments, tuple(options.labels or ()), model.targets, duration_s=duration_s)
     rows = [event for step in found for event in step.events]
     answer: dict[str, Any] = {"model": _identify(name, model)}
     answer["segments"] = [row for kind, row in rows if kind == "segment"]

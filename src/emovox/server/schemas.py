@@ -53,6 +53,9 @@ MAX_OVERLAP = 12
 _Scores = Annotated[
     dict[str, float], Field(description="Probability of each expressed emotion; they sum to 1.")
 ]
+_Values = Annotated[
+    dict[str, float] | None, Field(description="Target -> value; only of a model that has targets.")
+]
 _SCORES = {"neutral": 0.08, "happy": 0.71, "sad": 0.03, "angry": 0.18}
 
 
@@ -111,6 +114,7 @@ class SpeakerRow(_Document):
     uncertain: list[list[float]] = Field(
         description="Start and end of segments that are too uncertain for a label.", examples=[[[3.0, 4.5]]]
     )
+    values: _Values = None
 
 
 class PredictionRow(_Document):
@@ -126,6 +130,7 @@ class PredictionRow(_Document):
     reason: str | None = Field(description=f"Why there is no label: {', '.join(REASONS)}.", examples=[None])
     confidence: float | None = Field(examples=[0.71])
     scores: _Scores = Field(examples=[_SCORES])
+    values: _Values = None
     quality: QualityRow | None
     adaptation: AdaptationRow | None = Field(None, description="Present when a voice profile was used.")
     speaker: str | None = Field(None, description="Of a segment.", examples=["Anna"])
@@ -163,8 +168,9 @@ class SegmentRow(_Document):
     end_s: float = Field(examples=[4.4])
     label: str | None = Field(examples=["happy"])
     reason: str | None = Field(examples=[None])
-    confidence: float = Field(examples=[0.71])
+    confidence: float | None = Field(examples=[0.71])
     scores: _Scores = Field(examples=[_SCORES])
+    values: _Values = None
     adaptation: AdaptationRow | None = Field(None, description="Present when a voice profile was used.")
 
 
@@ -176,6 +182,7 @@ class WindowRow(_Document):
     end_s: float = Field(examples=[3.0])
     speech: float = Field(ge=0, le=1, description="Share of the window that is speech.", examples=[0.8])
     scores: _Scores = Field(description="Empty when there is too little speech.", examples=[_SCORES])
+    values: _Values = None
 
 
 class TimelineAnswer(_Document):
@@ -218,6 +225,7 @@ class ModelAnswer(_Document):
     version: str
     description: str
     labels: list[str]
+    targets: list[str] | None = Field(None, description="What it gives values of, if anything.")
     corpora: list[str] = Field(description="What it was trained on.")
     protocol: str
     licence: dict[str, Any]
@@ -324,6 +332,7 @@ def describe_model(name: str, spec: Spec) -> dict[str, Any]:
     return {
         "name": name,
         "labels": list(spec.labels),
+        **({"targets": list(spec.target_names)} if spec.targets else {}),
         **{key: whole[key] for key in (*keys, *times)},
         "takes_profile": spec.normaliser is not None,
     }

@@ -317,6 +317,7 @@ class _LiveRecording:
             "session": self._id,
             "model": {"name": self._model.name, "version": self._model.recognizer.spec.version},
             "labels": list(self._stream.labels),
+            **({"targets": list(targets)} if (targets := self._model.recognizer.targets) else {}),
             "window_s": self._stream.window_s,
             "hop_s": self._stream.hop_s,
         }

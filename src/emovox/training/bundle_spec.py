@@ -5,10 +5,14 @@ from __future__ import annotations
 from collections.abc import Container, Sequence
 from dataclasses import asdict
 
-from emovox.bundles import Abstain, Input, Licence, Spec
+import numpy as np
+
+from emovox._arrays import Doubles
+from emovox.bundles import Abstain, Input, Licence, Spec, Target
 from emovox.datasets import CORPORA
 from emovox.datasets.manifest import Manifest
 from emovox.datasets.splits import Split
+from emovox.datasets.targets import UNITS
 from emovox.errors import ConfigError
 from emovox.evaluation.leakage import pack_hashes
 from emovox.features import FeatureSet, find_feature_set
@@ -16,7 +20,7 @@ from emovox.labels import EMOTIONS
 from emovox.training.calibration import Calibration
 from emovox.training.config import Config
 
-__all__ = ["check_spec", "find_licence", "make_spec"]
+__all__ = ["check_spec", "find_licence", "make_spec", "make_targets"]
 
 _OWN_LICENCE = "Apache-2.0"
 
@@ -27,6 +31,7 @@ def make_spec(
     split: Split,
     *,
     labels: tuple[str, ...],
+    targets: tuple[Target, ...] = (),
     input: Input,
     calibration: Calibration,
     pretrained: str | None = None,
@@ -35,6 +40,7 @@ def make_spec(
     """Describe a model that was trained on a split with the settings of ``config``.
 
     Args:
+        targets: what the values of the graph are of.
         input: what the graph takes.
         pretrained: the checkpoint that the weights started from, if any.
         unread: ids of clips that were not trained on, since they could not be read.
@@ -47,12 +53,17 @@ def make_spec(
     if input.kind != "waveform":
         features = find_feature_set(config.features.set, config.features.overrides)
     source = config.features.set if features else pretrained or "the waveform"
+    predicted = f"{config.model.name} on {source}"
+    if targets:
+        predicted = f"{', '.join(config.targets)} by {predicted}"
     try:
         return Spec(
+            schema=2 if targets else 1,
             name=config.name,
             version="1",
-            description=f"{config.model.name} on {source}, trained on {', '.join(trained_on.corpora)}",
+            description=f"{predicted}, trained on {', '.join(trained_on.corpora)}",
             labels=labels,
+            targets=targets,
             input=input,
             **asdict(config.windows),
             temperature=calibration.temperature,
@@ -73,6 +84,8 @@ def check_spec(config: Config) -> None:
         ConfigError: they are not possible in a bundle.
     """
     try:
+        for name in config.targets:
+            Target(name=name, low=0.0, high=1.0)
         Spec(
             name=config.name,
             version="1",
@@ -88,6 +101,21 @@ def check_spec(config: Config) -> None:
         )
     except ValueError as error:
         raise ConfigError(f"no bundle can be made of this config: {error}") from error
+
+
+def make_targets(config: Config, values: Doubles) -> tuple[Target, ...]:
+    """Describe the targets of a config by their values ``(n, n_targets)`` in the training."""
+    low, high = np.nanmin(values, axis=0), np.nanmax(values, axis=0)
+    return tuple(
+        Target(
+            name=name,
+            low=float(low[k]),
+            high=float(high[k]),
+            unit=UNITS.get(name, ""),
+            words=dict(config.target_words),
+        )
+        for k, name in enumerate(config.targets)
+    )
 
 
 def find_licence(

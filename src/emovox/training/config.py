@@ -208,7 +208,12 @@ class Config:
     data: tuple[str, ...] = ()
     """Manifests, tables, trees or folders of corpora."""
     labels: str = "all"
-    """``all``, ``common`` (to all corpora), a label map (9, 7, 6, 4), or emotions with commas between."""
+    """``all``, ``common`` (to all corpora), a label map (9, 7, 6, 4), or emotions with commas between;
+    ``none`` with ``targets`` for a model of values alone."""
+    targets: tuple[str, ...] = ()
+    """Columns of the data whose values are predicted, such as ``arousal``."""
+    target_words: dict[str, Any] = field(default_factory=dict)
+    """Words in these columns that stand for numbers, such as ``{normal: 0, strong: 1}``."""
     drop_unknown: bool = False
     """Leave out rows of the data without a label, and others that cannot be used; else they stop the run."""
     protocol: str | None = None
@@ -228,6 +233,16 @@ class Config:
         if not 0 < self.coverage <= 1:
             raise ConfigError(f"coverage is {self.coverage}; expected a share over 0, at most 1")
         _check_seed(self.seed)
+        self._check_targets()
+
+    def _check_targets(self) -> None:
+        if len({*self.targets}) != len(self.targets):
+            raise ConfigError(f"targets is {', '.join(self.targets)}; expected each once")
+        if self.labels == "none" and not self.targets:
+            raise ConfigError("labels is none; expected targets then, such as targets=[arousal]")
+        for word, value in self.target_words.items():
+            if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+                raise ConfigError(f"target_words.{word} is {value!r}; expected a number")
 
     def augmentation(self) -> ClipAugmentation | None:
         """Return how training clips are augmented, or ``None``.
@@ -274,6 +289,9 @@ def _check_seed(seed: int) -> None:
         raise ConfigError(f"seed is {seed}; expected 0 to {2**32 - 1}")
 
 
+_OPTIONAL = ("targets", "target_words")
+"""Settings that are written only where they are given, so that other configs are as older versions wrote."""
+
 MODELS: Mapping[str, type] = {"classical": ClassicalModel, "net": NetModel}
 """``model.kind`` -> the section that describes such a model."""
 
@@ -306,7 +324,9 @@ def read_comparison(source: Source | ComparisonConfig = None, changes: Changes =
 
 def to_yaml(config: Config | ComparisonConfig) -> str:
     """Write a config as text that `read_config` or `read_comparison` reads back to the same."""
-    text: str = _yaml().dump(to_plain(asdict(config)), Dumper=_dumper(), sort_keys=False, allow_unicode=True)
+    values = asdict(config)
+    values = {name: value for name, value in values.items() if name not in _OPTIONAL or value}
+    text: str = _yaml().dump(to_plain(values), Dumper=_dumper(), sort_keys=False, allow_unicode=True)
     return text
 
 

@@ -130,6 +130,11 @@ def finetune(
             f"the model {str(model)!r} gives no embedding to fine-tune on; expected one that does; "
             "a model of its own learns from features:  emovox train"
         )
+    if base.spec.targets:
+        raise ConfigError(
+            f"the model {str(model)!r} gives values of {', '.join(base.spec.target_names)}; expected a model of "
+            "labels alone"
+        )
     dataset = _load(data, labels, drop_unknown)
     for note in dataset.notes:
         notify(note)

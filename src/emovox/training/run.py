@@ -16,7 +16,7 @@ import shutil
 import tempfile
 import time
 import weakref
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,7 @@ from emovox.datasets.overlap import fingerprint_clips
 from emovox.datasets.protocols import write_splits
 from emovox.datasets.split_plan import SplitPlan, make_split, plan_splits
 from emovox.datasets.splits import shrink_training
+from emovox.datasets.targets import check_targets
 from emovox.errors import ConfigError, ManifestError
 from emovox.evaluation.evaluate import Evaluation, evaluate_split
 from emovox.inference.recognizer import Recognizer
@@ -36,6 +37,7 @@ from emovox.reports import evaluation_summary
 from emovox.training import run_folder, tracking
 from emovox.training.config import Changes, Config, Source, to_yaml
 from emovox.training.inputs import SplitInputs
+from emovox.training.regressor_trainer import read_part
 from emovox.training.trainers import ExportedModel, make_config, make_trainer
 
 __all__ = ["TrainingRun", "learning_curve", "train"]
@@ -83,6 +85,7 @@ def train(
     features: str | None = None,
     model: str | None = None,
     labels: str | None = None,
+    targets: str | Sequence[str] | None = None,
     drop_unknown: bool = False,
     protocol: str | None = None,
     seed: int | None = None,
@@ -105,7 +108,9 @@ def train(
         data: manifests, tables, trees or folders of corpora (docs/corpora.md).
         features: a feature set (``emovox features --list``).
         model: an estimator or a net (docs/training.md).
-        labels: ``all``, ``common`` (to all corpora), ``9``, ``7``, ``6``, ``4``, or emotions with commas.
+        labels: ``all``, ``common`` (to all corpora), ``9``, ``7``, ``6``, ``4``, or emotions with commas;
+            ``none`` with targets, for values alone.
+        targets: columns whose values are predicted, such as ``arousal,valence`` (docs/values.md).
         drop_unknown: leave out rows of the data without a label; otherwise they stop the run.
         protocol: one split (docs/evaluation.md), such as ``emobox/ravdess/1``.
         seed: of all that is random.
@@ -133,6 +138,7 @@ def train(
     options = {
         "data": [str(data)] if isinstance(data, Path) else data,
         "labels": labels,
+        "targets": split_targets(targets) if isinstance(targets, str) else targets,
         "drop_unknown": drop_unknown or None,
         "protocol": protocol,
     }
@@ -142,7 +148,8 @@ def train(
     dataset = Dataset.load(settled.data, labels=settled.labels, drop_unknown=settled.drop_unknown)
     for note in dataset.notes:
         notify(note)
-    plan = make_split(dataset.manifest, settled.protocol, warn=notify)
+    need_labels = settled.labels != "none"
+    plan = make_split(dataset.manifest, settled.protocol, need_labels=need_labels, warn=notify)
     if compare_sound:
         notify(f"comparing {len(dataset.manifest)} clips by sound")
         prints, _ = fingerprint_clips(dataset.manifest)  # clips that fail are reported with their features
@@ -152,13 +159,15 @@ def train(
         fewer = shrink_training(dataset.manifest, plan.splits[0], train_share, settled.seed)
         plan = replace(plan, splits=(fewer,))
     split = plan.splits[0]
+    if settled.targets:  # what is wrong with the cells is reported before the work
+        check_targets(read_part(settled, dataset.manifest, split.train), settled.targets, "training")
     notify(
         f"{split.name}: {len(split.train)} clips train, {len(split.validation)} validate, "
         f"{len(split.test)} are tested"
     )
     trained_labels = set(dataset.manifest.select(split.train).emotions)
     tested = dataset.manifest.select(split.test)
-    if unknown := [name for name in tested.emotions if name not in trained_labels]:
+    if need_labels and (unknown := [name for name in tested.emotions if name not in trained_labels]):
         raise ManifestError(
             f"the test has the labels {', '.join(unknown)}, which no training clip has; to leave those clips "
             f"out:  --labels {','.join(sorted(trained_labels))}"
@@ -216,7 +225,7 @@ def train(
     evaluation.write(folder)
     notify(f"written: {folder / 'evaluation.html'} and evaluation.json, evaluation.md, answers.csv beside it")
     # The score is known only now, so the spec is written a second time.
-    scored = replace(spec, scores=(_make_score(evaluation.document, tested),))
+    scored = replace(spec, scores=tuple(_make_scores(evaluation.document, tested)))
     write_bundle(bundle, exported.model, scored, replace=True)
     record = _make_record(settled, dataset.manifest, plan, inputs, exported, evaluation.document)
     record["seconds"] = round(time.monotonic() - started, 1)
@@ -228,6 +237,11 @@ def train(
     else:
         tracking.track_run(run, mlflow, notify)
     return done
+
+
+def split_targets(text: str) -> list[str]:
+    """Split names of targets at commas."""
+    return [name.strip() for name in text.split(",") if name.strip()]
 
 
 def learning_curve(
@@ -273,19 +287,25 @@ def _start(folder: Path, config: str, *, force: bool, resume: bool) -> Path:
     return run_folder.start(folder, config, force=force or resume)
 
 
-def _make_score(document: Mapping[str, Any], tested: Manifest) -> Score:
-    """The score of an evaluation as a spec holds it; the number of speakers only where all are known."""
-    uar = document["scores"]["uar"]
-    return Score(
-        corpus="+".join(document["data"]["corpora"]),
-        protocol=f"{document['protocol']['name']} ({document['stamp']['stamp']})",
-        metric="uar",
-        value=uar["value"],
-        low=uar["low"],
-        high=uar["high"],
-        n_speakers=uar["n_speakers"] if all(u.known_speaker is not None for u in tested) else None,
-        n_clips=document["data"]["n_clips"],
-    )
+def _make_scores(document: Mapping[str, Any], tested: Manifest) -> Iterator[Score]:
+    """The scores of an evaluation as a spec holds them; the number of speakers only where all are known."""
+    found = []
+    if "scores" in document:
+        found.append(("uar", document["scores"]["uar"], document["data"]["n_clips"]))
+    for row in document.get("values", ()):
+        if row["ccc"] is not None and row["ccc"]["value"] is not None:
+            found.append((f"ccc {row['target']}", row["ccc"], row["n_clips"]))
+    for metric, interval, n_clips in found:
+        yield Score(
+            corpus="+".join(document["data"]["corpora"]),
+            protocol=f"{document['protocol']['name']} ({document['stamp']['stamp']})",
+            metric=metric,
+            value=interval["value"],
+            low=interval["low"],
+            high=interval["high"],
+            n_speakers=interval["n_speakers"] if all(u.known_speaker is not None for u in tested) else None,
+            n_clips=n_clips,
+        )
 
 
 def _make_record(
@@ -298,6 +318,15 @@ def _make_record(
 ) -> dict[str, Any]:
     """What ``metrics.json`` says of a training."""
     split, uar = plan.splits[0], exported.validation_uar
+    of_values: dict[str, Any] = {}
+    if config.targets:
+        of_values = {
+            "validation_ccc": dict(exported.validation_ccc),
+            "values": [
+                {key: value for key, value in row.items() if key not in ("points", "speakers")}
+                for row in document.get("values", ())
+            ],
+        }
     return {
         "kind": "train",
         "name": config.name,
@@ -324,7 +353,8 @@ def _make_record(
         "stamp": document["stamp"],
         "validation_uar": None if uar is None else round(uar, 6),
         "temperature": round(exported.spec.temperature, 6),
-        "scores": document["scores"],
+        "scores": document.get("scores", {}),
+        **of_values,
         "model_sha256": document["model"]["sha256"],
         "notes": list(exported.notes),
     }

@@ -8,8 +8,7 @@
     exported = trainer.export(fitted, inputs)
     write_bundle(folder, exported.model, exported.spec)
 
-Models learn from the training part alone. The validation part sets temperature and abstention, and of a net
-the epoch that is kept. The test part is not used here: ``emovox.evaluation`` predicts it from the bundle.
+The models are those of `emovox.training.trainer`.
 """
 
 from __future__ import annotations
@@ -18,13 +17,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from emovox._arrays import Floats
 from emovox.audio import SAMPLE_RATE
-from emovox.bundles import Features, Input, Spec
+from emovox.bundles import Features, Input
 from emovox.datasets.manifest import Manifest
 from emovox.datasets.splits import Split
 from emovox.errors import ConfigError, MissingExtraError, did_you_mean, install_command
@@ -32,9 +31,11 @@ from emovox.evaluation import metrics
 from emovox.features import find_feature_set
 from emovox.labels import sort_labels
 from emovox.training.bundle_spec import check_spec, make_spec
-from emovox.training.calibration import Calibration, calibrated
+from emovox.training.calibration import calibrated
 from emovox.training.config import Changes, Config, NetModel, Source, read_config, to_plain, to_yaml
 from emovox.training.inputs import SplitInputs, load_inputs
+from emovox.training.regressor_trainer import RegressorTrainer
+from emovox.training.trainer import ExportedModel, FittedModel, Trainer
 
 if TYPE_CHECKING:
     from torch import nn
@@ -48,6 +49,7 @@ __all__ = [
     "ExportedModel",
     "FittedModel",
     "NetTrainer",
+    "RegressorTrainer",
     "Trainer",
     "make_config",
     "make_trainer",
@@ -70,95 +72,11 @@ def _ignore(line: str) -> None:
     """Drop a line that is not wanted."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class FittedModel:
-    """A fitted estimator or net, with its calibration."""
-
-    model: Any
-    """`emovox.training.classical.Fitted`, or a net in evaluation mode."""
-    labels: tuple[str, ...]
-    calibration: Calibration
-    validation_uar: float | None
-    """``None`` without validation clips."""
-    validation: Mapping[str, str]
-    """id -> predicted label, of the validation clips."""
-    notes: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class ExportedModel:
-    """A model as `emovox.bundles.write_bundle` takes it, and facts about its training."""
-
-    model: bytes
-    """ONNX."""
-    spec: Spec
-    validation_uar: float | None
-    selected: tuple[str, ...] | None
-    """The selected columns, if there was a selection."""
-    n_parameters: int
-    """Weights of a net; all numbers in the graph of an estimator."""
-    notes: tuple[str, ...] = ()
-
-
-class Trainer(Protocol):
-    """Trains models with the settings of one config."""
-
-    @property
-    def config(self) -> Config:
-        """The settings."""
-
-    def identify(self) -> list[str]:
-        """Name all that a fit depends on beside the clips: settings, resolved defaults, versions."""
-
-    def check(self) -> None:
-        """Check, before the work, that the settings are possible.
-
-        Raises:
-            ConfigError: a name is unknown or a value out of its range.
-            MissingExtraError: the model needs an extra that is not installed.
-        """
-
-    def load(self, manifest: Manifest, split: Split, **options: Any) -> SplitInputs:
-        """Load the clips of a split as the model takes them: see `emovox.training.inputs.load_inputs`."""
-
-    def fit(
-        self, inputs: SplitInputs, *, folder: Path | None = None, notify: Callable[[str], None] = ...
-    ) -> FittedModel:
-        """Fit on the training part, and calibrate on the validation part.
-
-        Args:
-            folder: for checkpoints; a training that was stopped there is resumed.
-            notify: called with a line after each epoch.
-
-        Raises:
-            ConfigError: a setting is impossible, or there are too few clips.
-            KeyboardInterrupt: the finished epochs are saved in ``folder``.
-        """
-
-    def export(self, fitted: FittedModel, inputs: SplitInputs) -> ExportedModel:
-        """Write the model as ONNX, with its spec.
-
-        Raises:
-            BundleError: the model and the graph disagree.
-        """
-
-    def search(
-        self, inputs: SplitInputs, *, study: Path | None = None, tell: Callable[[Trial], None] = ...
-    ) -> SearchResult[Config]:
-        """Search the settings of ``config.tune`` inside the training part.
-
-        Args:
-            study: where ``optuna`` keeps its trials, to resume from.
-            tell: called after each trial.
-
-        Raises:
-            ConfigError: a setting is impossible, or there are too few speakers.
-        """
-
-
 def make_trainer(config: Config) -> Trainer:
     """Make the trainer of the model that ``config`` names."""
-    return NetTrainer(config) if isinstance(config.model, NetModel) else EstimatorTrainer(config)
+    if isinstance(config.model, NetModel):
+        return NetTrainer(config)
+    return RegressorTrainer(config) if config.targets else EstimatorTrainer(config)
 
 
 def make_config(source: Source | Config = None, changes: Changes = (), **options: Any) -> Config:
@@ -187,8 +105,9 @@ def make_config(source: Source | Config = None, changes: Changes = (), **options
 def _find_kind(model: str) -> str:
     """Find ``model.kind`` of a name; a name that both tables have is the estimator."""
     from emovox.training.classical.estimators import ESTIMATORS
+    from emovox.training.classical.regression import REGRESSORS
 
-    if model in ESTIMATORS:
+    if model in ESTIMATORS or model in REGRESSORS:
         return "classical"
     nets: tuple[str, ...] = ()
     missing = ""

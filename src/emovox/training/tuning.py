@@ -84,6 +84,8 @@ def tune(
     tracking.check_location(mlflow)
     searched = {"tune.method": method, "tune.draws": draws}
     trainer = make_trainer(make_config(config, settings, **options, **searched))
+    if trainer.config.targets:
+        raise ConfigError("settings are searched by the UAR of labels; expected a config without targets")
     trainer.check()
     dataset = Dataset.load(
         trainer.config.data, labels=trainer.config.labels, drop_unknown=trainer.config.drop_unknown

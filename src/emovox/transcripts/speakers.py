@@ -31,6 +31,8 @@ class SpeakerSummary:
     """Mean probabilities over the segments that have them; empty when none has."""
     uncertain: tuple[tuple[float, float], ...] = ()
     """Start and end, in seconds, of the segments that are too uncertain for a label."""
+    values: Mapping[str, float] | None = None
+    """Target -> mean over the segments that have it; ``None``: none has."""
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON types."""
@@ -43,6 +45,11 @@ class SpeakerSummary:
             "unlabelled": {name: round(share, 6) for name, share in self.unlabelled.items()},
             "scores": {name: round(p, 6) for name, p in self.scores.items()},
             "uncertain": [[round(start_s, 3), round(end_s, 3)] for start_s, end_s in self.uncertain],
+            **(
+                {}
+                if self.values is None
+                else {"values": {name: round(value, 6) for name, value in self.values.items()}}
+            ),
         }
 
 
@@ -82,6 +89,9 @@ class _Totals:
         self._unlabelled_s: Counter[str] = Counter()
         self._scores: Counter[str] = Counter()
         self._uncertain: list[tuple[float, float]] = []
+        self._values: dict[str, float] = {}
+        self._valued_s = self._unnamed_s = 0.0
+        """Seconds with values, and without a label or a reason for having none."""
 
     def add(self, row: Mapping[str, Any]) -> None:
         self._n_segments += 1
@@ -91,15 +101,21 @@ class _Totals:
         length_s = row["end_s"] - row["start_s"]
         if row["label"] is not None:
             self._labelled_s[row["label"]] += length_s
+        elif row["reason"] is None:  # of a model of values alone
+            self._unnamed_s += length_s
         else:
             self._unlabelled_s[str(row["reason"])] += length_s
             if row["reason"] == "uncertain":
                 self._uncertain.append((row["start_s"], row["end_s"]))
         for name, p in row["scores"].items():
             self._scores[name] += p * length_s
+        if row.get("values"):
+            self._valued_s += length_s
+            for name, value in row["values"].items():
+                self._values[name] = self._values.get(name, 0.0) + value * length_s
 
     def summarize(self, speaker: str | None) -> SpeakerSummary:
-        duration_s = float(self._labelled_s.total() + self._unlabelled_s.total())
+        duration_s = float(self._labelled_s.total() + self._unlabelled_s.total() + self._unnamed_s)
         weight = self._scores.total()  # the probabilities of a segment sum to 1
         return SpeakerSummary(
             speaker=speaker,
@@ -110,4 +126,7 @@ class _Totals:
             unlabelled={name: s / (duration_s or 1) for name, s in self._unlabelled_s.most_common()},
             scores={name: p / (weight or 1) for name, p in self._scores.items()},
             uncertain=tuple(self._uncertain),
+            values={name: total / self._valued_s for name, total in self._values.items()}
+            if self._valued_s
+            else None,
         )

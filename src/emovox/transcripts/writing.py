@@ -73,8 +73,12 @@ def _lane_name(row: Mapping[str, Any]) -> str:
 
 
 def _describe_label(row: Mapping[str, Any]) -> str:
-    """``happy 0.71``, ``no label: uncertain 0.31``, ``no label: silence``."""
+    """``happy 0.71``, ``no label: uncertain 0.31``, ``no label: silence``, ``happy 0.71; arousal 0.43``."""
     label = clean_text(row.get("label"))
+    if row.get("values"):
+        values = ", ".join(f"{clean_text(name)} {value:.2f}" for name, value in row["values"].items())
+        of_label = label or row.get("reason")
+        return f"{_describe_label({**row, 'values': None})}; {values}" if of_label else values
     said = label or f"no label: {str(row.get('reason') or 'none').replace('_', ' ')}"
     confidence = row.get("confidence")
     return said if confidence is None else f"{said} {confidence:.2f}"

@@ -102,6 +102,8 @@ def _read_runs(folders: list[Path]) -> list[Run]:
     for run in found:
         if run.kind != "train":
             raise ConfigError(f"{str(run.folder)!r} holds {run.kind or 'nothing'}; expected a trained model")
+        if not run.record["scores"]:
+            raise ConfigError(f"{str(run.folder)!r} is a model of values alone; expected models with labels")
         if difference(run, found[0]) is None:
             raise ConfigError(
                 f"{run.name} was tested on other clips than {found[0].name}; expected runs with the same test"

@@ -17,7 +17,7 @@ from emovox._files import find_file, nfc
 from emovox.datasets.corpora import CORPORA
 from emovox.datasets.formats.base import FIELDS, ImportReport, RawRow, ReadOptions
 from emovox.datasets.formats.columns import parse_seconds
-from emovox.datasets.manifest import SEXES, UNKNOWN_SPEAKER, Manifest, Utterance
+from emovox.datasets.manifest import SEXES, UNKNOWN_SPEAKER, UNLABELLED, Manifest, Utterance
 from emovox.datasets.splits import part_of
 from emovox.errors import LabelError, ManifestError
 from emovox.labels import is_known, normalize_label
@@ -82,7 +82,7 @@ def assemble(
     rows = list(rows)
     start = Path(os.path.abspath(options.root or base))  # noqa: PTH100 - `resolve` would follow links
     paths = [_absolute_path(row.path, start) for row in rows]
-    usable = [not row.trouble and bool(row.cells.get("emotion")) for row in rows]
+    usable = [not row.trouble and (options.unlabelled or bool(row.cells.get("emotion"))) for row in rows]
     root = _find_root(
         start, [path for path, good in zip(paths, usable, strict=True) if path is not None and good]
     )
@@ -94,7 +94,7 @@ def assemble(
         unique = path is not None and stems[os.path.splitext(path)[0]] == 1  # noqa: PTH122
         builder.add(row, path, unique_stem=unique)
     kept = tuple(builder.kept.values())
-    own = Counter(u.emotion for u in kept if not is_known(u.emotion))
+    own = Counter(u.emotion for u in kept if not is_known(u.emotion) and u.emotion != UNLABELLED)
     return Manifest(root, kept), ImportReport(
         format=format,
         source=str(source),
@@ -257,6 +257,8 @@ class _ManifestBuilder:
     def _emotion(self, row: RawRow, known: Utterance | None, notes: list[str]) -> str:
         text = _cell(row, "emotion")
         emotion = translate_label(text, self.options.labels) if text else None
+        if known is None and self.options.unlabelled:
+            return emotion or UNLABELLED
         if known is None:
             if not text:
                 raise _RefusedError("it names no emotion")

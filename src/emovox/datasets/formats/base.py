@@ -41,6 +41,8 @@ class ReadOptions:
     """The table's own name of an emotion -> its label here."""
     speaker: Pattern[str] | None = None
     """Finds the speaker in the path: its first group, or the whole match."""
+    unlabelled: bool = False
+    """Keep rows that name no emotion, with the label ``unlabelled``: their values are used."""
     audio: Path | None = None
     """Folder that sound which is embedded in the table is written to."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -150,7 +151,8 @@ def make_row(where: str, cells: Mapping[str, Any]) -> RawRow:
     path = _find(plain, "path")
     if texts.keys() >= _WHOLE:
         own = {name: text for name, text in texts.items() if name in FIELDS}
-        return RawRow(where, texts[path] if path else "", own, _own_extra(texts), whole=True)
+        numbers = {name: text for name, text in texts.items() if name not in FIELDS and _is_number(text)}
+        return RawRow(where, texts[path] if path else "", own, {**_own_extra(texts), **numbers}, whole=True)
     spans = span_columns(texts)
     found = {field: _find(plain, field) for field in COLUMN_NAMES}
     taken = {name for field, name in found.items() if field not in ("start", "end", "offset", "duration")}
@@ -178,6 +180,13 @@ def _text(value: Any) -> str:
     if isinstance(value, Mapping):  # Hugging Face's form of a sound
         return str(value["path"]) if value.get("path") else json.dumps(value, ensure_ascii=False, default=str)
     return json.dumps(value) if isinstance(value, list | bool) else str(value)
+
+
+def _is_number(text: str) -> bool:
+    try:
+        return bool(text) and math.isfinite(float(text))
+    except ValueError:
+        return False
 
 
 def _own_extra(texts: Mapping[str, str]) -> dict[str, str]:

@@ -141,7 +141,7 @@ def _exist_as_bytes(source: Path, header: Sequence[str], body: Sequence[tuple[in
 
 
 def _read_csv(source: Path, options: ReadOptions, name: str = "csv") -> tuple[Manifest, ImportReport]:
-    rows = read_csv_rows(source, need_emotion=options.corpus not in CORPORA)
+    rows = read_csv_rows(source, need_emotion=not options.unlabelled and options.corpus not in CORPORA)
     return assemble(rows, format=name, source=source, base=root_of(source), options=options)
 
 

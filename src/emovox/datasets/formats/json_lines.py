@@ -163,7 +163,11 @@ def _read_audiofolder(source: Path, options: ReadOptions) -> tuple[Manifest, Imp
     rows: list[RawRow] = []
     for table in tables:
         inner = table.parent.relative_to(folder).as_posix()
-        found = read_csv_rows(table) if table.suffix.lower() == ".csv" else _raw_rows(table)
+        found = (
+            read_csv_rows(table, need_emotion=not options.unlabelled)
+            if table.suffix.lower() == ".csv"
+            else _raw_rows(table)
+        )
         rows.extend(_move_row(row, inner) for row in found)
     return assemble(rows, format="audiofolder", source=folder, base=folder, options=options)
 

@@ -18,6 +18,10 @@ Conventions
   classes of squared errors, averaged over clips: 0 to 2. *ECE* has bins of equal width over the confidence,
   the highest probability of a clip. *AUC* is one class against the rest, ``nan`` where a class has no clips
   or no rest.
+- *Values* (arousal ...) are finite numbers ``(n,)``: leave out clips without one. CCC is Lin's (1989) with
+  the moments of the sample (divisor ``n``). CCC and PCC are ``nan``, never 0, where truth or prediction is
+  constant: a speaker's own age correlates with nothing. *Soft labels* are distributions ``(n, n_classes)``,
+  scored by cross entropy in nats and Jensen-Shannon divergence in bits.
 - Intervals come from resampling *speakers*, not clips: clips of one speaker are not independent. With few
   speakers plain percentiles are too narrow; they are widened as by Student's t (Hesterberg 2015, "What
   Teachers Should Know About the Bootstrap", expanded percentile). Under ten speakers there is no interval,
@@ -57,29 +61,45 @@ from emovox.evaluation.metrics.speakers import (
     recall_intervals,
     speaker_interval,
 )
+from emovox.evaluation.metrics.values import (
+    VALUE_METRICS,
+    ccc,
+    jensen_shannon,
+    mae,
+    pcc,
+    soft_cross_entropy,
+    value_interval,
+)
 
 __all__ = [
     "METRICS",
+    "VALUE_METRICS",
     "Difference",
     "Interval",
     "RiskCoverage",
     "accuracy_at",
     "auc",
     "brier",
+    "ccc",
     "confusion_matrix",
     "ece",
     "f1_scores",
     "group_intervals",
+    "jensen_shannon",
     "log_loss",
     "macro_f1",
+    "mae",
     "paired_difference",
+    "pcc",
     "precisions",
     "recall_intervals",
     "recalls",
     "reliability",
     "risk_coverage",
+    "soft_cross_entropy",
     "speaker_interval",
     "uar",
+    "value_interval",
     "wa",
     "weighted_f1",
 ]

@@ -26,6 +26,9 @@ __all__ = [
     "MIN_SPEAKERS",
     "Difference",
     "Interval",
+    "check_bootstrap",
+    "draw_speakers",
+    "expanded_percentiles",
     "group_intervals",
     "paired_difference",
     "recall_intervals",
@@ -102,11 +105,11 @@ def speaker_interval(
     """
     true, pred = pair(y_true, y_pred)
     names, score = _make_scorer(true, [pred], speakers, metric, labels)
-    _check_bootstrap(n, level)
+    check_bootstrap(n, level)
     n_speakers = len(names)
     low = high = None
     if n_speakers >= max(2, min_speakers):
-        low, high = _expanded_percentiles(score(_draw_speakers(n_speakers, n, seed))[0], n_speakers, level)
+        low, high = expanded_percentiles(score(draw_speakers(n_speakers, n, seed))[0], n_speakers, level)
     alone = score(np.eye(n_speakers))[0]
     value = float(score(np.ones((1, n_speakers)))[0, 0])
     per_speaker = {str(name): float(x) for name, x in zip(names, alone, strict=True)}
@@ -189,9 +192,9 @@ def group_intervals(
         for k, group in enumerate((best, worst)):
             t, p, s = parts[group]
             names, score = _make_scorer(t, [p], s, metric, None)
-            resampled.append(score(_draw_speakers(len(names), n, seed + k))[0])
+            resampled.append(score(draw_speakers(len(names), n, seed + k))[0])
         gaps = resampled[0] - resampled[1]
-        low, high = _expanded_percentiles(gaps, n_speakers, level)
+        low, high = expanded_percentiles(gaps, n_speakers, level)
         tail = min((gaps <= 0).sum(), (gaps >= 0).sum())
         p_value = _two_sided_p(min(0.5, (tail + 1) / (n + 1)), n_speakers)
     gap = found[best].value - found[worst].value
@@ -219,20 +222,21 @@ def paired_difference(
     true, pred_a = pair(y_true, y_pred_a)
     _, pred_b = pair(y_true, y_pred_b)
     names, score = _make_scorer(true, [pred_a, pred_b], speakers, metric, labels)
-    _check_bootstrap(n, level)
+    check_bootstrap(n, level)
     n_speakers = len(names)
     a, b = score(np.ones((1, n_speakers)))[:, 0]
     low = high = p_value = None
     if n_speakers >= max(2, min_speakers):
-        resampled = np.subtract(*score(_draw_speakers(n_speakers, n, seed)))
-        low, high = _expanded_percentiles(resampled, n_speakers, level)
+        resampled = np.subtract(*score(draw_speakers(n_speakers, n, seed)))
+        low, high = expanded_percentiles(resampled, n_speakers, level)
         # The observed sample counts as one of the resamples, so that p is never 0.
         tail = min((resampled <= 0).sum(), (resampled >= 0).sum())
         p_value = _two_sided_p(min(0.5, (tail + 1) / (n + 1)), n_speakers)
     return Difference(float(a - b), low, high, p_value, n_speakers, len(true), level)
 
 
-def _check_bootstrap(n: int, level: float) -> None:
+def check_bootstrap(n: int, level: float) -> None:
+    """Raise ValueError where number or level of resamples are impossible."""
     if n < 100 or not 0 < level < 1:
         raise ValueError(
             f"n is {n!r} and level {level!r}; expected 100 resamples or more and a level such as 0.95"
@@ -306,13 +310,13 @@ def _score_by_calls(
     return score
 
 
-def _draw_speakers(n_speakers: int, n: int, seed: int) -> Doubles:
+def draw_speakers(n_speakers: int, n: int, seed: int) -> Doubles:
     """Return how often each speaker is drawn in each of ``n`` resamples: ``(n, n_speakers)``."""
     rng = np.random.default_rng(seed)
     return rng.multinomial(n_speakers, np.full(n_speakers, 1 / n_speakers), size=n).astype(np.float64)
 
 
-def _expanded_percentiles(resampled: Doubles, n_speakers: int, level: float) -> tuple[float, float]:
+def expanded_percentiles(resampled: Doubles, n_speakers: int, level: float) -> tuple[float, float]:
     """Return percentiles, widened by Student's t and the divisor ``n - 1``."""
     reach = _student_t((1 + level) / 2, n_speakers - 1) * math.sqrt(n_speakers / (n_speakers - 1))
     tail = NormalDist().cdf(-reach)
@@ -321,7 +325,7 @@ def _expanded_percentiles(resampled: Doubles, n_speakers: int, level: float) -> 
 
 
 def _two_sided_p(tail: float, n_speakers: int) -> float:
-    """Return the ``1 - level`` whose `_expanded_percentiles` cut off ``tail`` of the resamples."""
+    """Return the ``1 - level`` whose `expanded_percentiles` cut off ``tail`` of the resamples."""
     t = -NormalDist().inv_cdf(tail) / math.sqrt(n_speakers / (n_speakers - 1))
     return min(1.0, 2 * (0.5 - _above_median(t, n_speakers - 1)))
 

@@ -102,7 +102,7 @@ def write_web_page(source: Path, folder: Path, runtime: Path) -> int:
         The number of bytes.
 
     Raises:
-        ConfigError: the model takes features, which the page cannot compute; or a file of the runtime is
+        ConfigError: the model takes features, which the page cannot compute, or gives values; or a file of the runtime is
             missing or another version.
         BundleError: the bundle cannot be used.
     """
@@ -112,6 +112,11 @@ def write_web_page(source: Path, folder: Path, runtime: Path) -> int:
         raise ConfigError(
             f"the model {spec.name!r} takes features, which a browser cannot compute; expected a model whose "
             "graph takes the waveform, as the models that come with emovox"
+        )
+    if spec.targets:
+        raise ConfigError(
+            f"the model {spec.name!r} gives values of {', '.join(spec.target_names)}, which the page does not "
+            "show; expected a model of labels alone"
         )
     files = {name: _read_verified(runtime / name) for name in RUNTIME}
     target = folder / "runtime"

@@ -33,6 +33,7 @@ from emovox.reports.figures.intervals import ScoreLine, draw_intervals, draw_spe
 from emovox.reports.figures.overview import plot
 from emovox.reports.figures.radar import draw_radar, radar
 from emovox.reports.figures.sound import draw_spectrogram, draw_timeline, draw_waveform
+from emovox.reports.figures.values import draw_values
 
 __all__ = [
     "SUFFIXES",
@@ -54,6 +55,7 @@ __all__ = [
     "draw_system_confusions",
     "draw_timeline",
     "draw_training",
+    "draw_values",
     "draw_waveform",
     "figure_html",
     "has_matplotlib",

@@ -135,7 +135,7 @@ def draw_timeline(
             left=one.start_s / unit_s,
             height=0.8,
             color=colour(one.label) if one.label else NONE,
-            alpha=0.35 + 0.65 * min(one.confidence, 1.0),
+            alpha=0.35 + 0.65 * min(1.0 if one.confidence is None else one.confidence, 1.0),
             linewidth=0,
         )
     axes.set_yticks(range(len(lanes)), [escape_text(name) for name in lanes])

@@ -31,7 +31,7 @@ from emovox.training.classical.config import ClassicalConfig
 from emovox.training.classical.preprocessing import Clipper, Imputer, RankScaler, Scaler
 from emovox.training.classical.selection import Selector
 
-__all__ = ["FittedClassifier", "Fold", "fit", "make_speaker_folds", "number_speakers"]
+__all__ = ["FittedClassifier", "Fold", "fit", "make_preprocessing", "make_speaker_folds", "number_speakers"]
 
 Fold = tuple[NDArray[np.int64], NDArray[np.int64]]
 """Rows of the training part, and rows held out."""
@@ -194,13 +194,19 @@ def _resample(truth: NDArray[np.int64], config: ClassicalConfig) -> NDArray[np.i
     return np.sort(np.concatenate(chosen))
 
 
-def _make_pipeline(config: ClassicalConfig, truth: NDArray[np.int64], groups: NDArray[np.int64]) -> Pipeline:
+def make_preprocessing(scaling: str, clip: float | None) -> list[tuple[str, Any]]:
+    """Return the steps before selection and estimator: impute, scale and clip columns."""
     steps: list[tuple[str, Any]] = [("impute", Imputer())]
-    if config.scaling == "quantile":
+    if scaling == "quantile":
         steps.append(("scale", RankScaler()))
-    elif config.scaling != "none":
-        steps.append(("scale", Scaler(robust=config.scaling == "robust")))
-        steps += [("clip", Clipper(config.clip))] if config.clip is not None else []
+    elif scaling != "none":
+        steps.append(("scale", Scaler(robust=scaling == "robust")))
+        steps += [("clip", Clipper(clip))] if clip is not None else []
+    return steps
+
+
+def _make_pipeline(config: ClassicalConfig, truth: NDArray[np.int64], groups: NDArray[np.int64]) -> Pipeline:
+    steps = make_preprocessing(config.scaling, config.clip)
     if config.select:
         steps.append(("select", Selector(config.select, config.seed)))
     classifier = config.estimator.make(config.seed, config.n_jobs, **config.params)

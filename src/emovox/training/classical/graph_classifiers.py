@@ -27,14 +27,14 @@ from sklearn.ensemble import (
 )
 from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import KNeighborsClassifier
-from sklearn.neural_network import MLPClassifier
+from sklearn.neural_network import MLPClassifier, MLPRegressor
 
 from emovox.errors import BundleError, MissingExtraError
 from emovox.training.classical.graph_builder import GraphBuilder
 from emovox.training.classical.linear import SpanClassifier, SpanLogisticRegression
 from emovox.training.classical.svm import KernelSVC
 
-__all__ = ["add_probabilities"]
+__all__ = ["add_kernel", "add_layers", "add_probabilities", "add_sklearn_trees"]
 
 
 def add_probabilities(b: GraphBuilder, model: Any, x: str) -> str:
@@ -82,13 +82,18 @@ def _add_two_classes(b: GraphBuilder, second: str) -> str:
     return b.node("Concat", b.node("Sub", b.constant64(1), second), second, axis=1)
 
 
-def _add_perceptron(b: GraphBuilder, model: MLPClassifier, x: str) -> str:
+def add_layers(b: GraphBuilder, model: MLPClassifier | MLPRegressor, x: str) -> str:
+    """Add the layers of a perceptron, without the last function: ``x (b, d)`` -> ``(b, k)`` float64."""
     kinds = {"relu": "Relu", "tanh": "Tanh", "logistic": "Sigmoid", "identity": "Identity"}
     value = b.to_double(x)
     for n, (weight, bias) in enumerate(zip(model.coefs_, model.intercepts_, strict=True)):
         value = b.node(kinds[model.activation], value) if n else value
         value = b.affine(value, weight, bias)
-    return _add_softmax(b, value, len(model.classes_))
+    return value
+
+
+def _add_perceptron(b: GraphBuilder, model: MLPClassifier, x: str) -> str:
+    return _add_softmax(b, add_layers(b, model, x), len(model.classes_))
 
 
 # --- neighbours and support vectors -----------------------------------------------------------------
@@ -127,7 +132,7 @@ def _add_normalization(b: GraphBuilder, amounts: str) -> str:
 
 def _add_support_vectors(b: GraphBuilder, model: KernelSVC, x: str) -> str:
     """One against one, then votes of all pairs plus their confidence, as scikit-learn's ``ovr``."""
-    kernel, n_classes, machine = _add_kernel(b, model, x), len(model.classes_), model.machine_
+    kernel, n_classes, machine = add_kernel(b, model, x), len(model.classes_), model.machine_
     if n_classes == 2:
         return b.affine(kernel, machine.dual_coef_.T, machine.intercept_)
     pairs = list(combinations(range(n_classes), 2))
@@ -151,8 +156,8 @@ def _make_pair_weights(model: Any, pairs: list[tuple[int, int]]) -> Any:
     return weights
 
 
-def _add_kernel(b: GraphBuilder, model: KernelSVC, x: str) -> str:
-    """``(b, n support vectors)`` float64."""
+def add_kernel(b: GraphBuilder, model: Any, x: str) -> str:
+    """Add the kernel of a support vector machine: ``x (b, d)`` -> ``(b, n support vectors)`` float64."""
     if model.kernel == "rbf":
         return b.node(
             "Exp",
@@ -201,8 +206,11 @@ def _add_stacking(b: GraphBuilder, model: StackingClassifier, x: str) -> str:
 # --- trees -------------------------------------------------------------------------------------------
 
 
-def _add_sklearn_trees(b: GraphBuilder, model: Any, x: str) -> str:
-    """Forests, boosting, bagging: ``x (b, d)`` -> ``(b, k)`` float64.
+def add_sklearn_trees(b: GraphBuilder, model: Any, x: str, output: str = "probabilities") -> str:
+    """Add a forest, boosting or bagging: ``x (b, d)`` -> ``(b, k)`` float64.
+
+    Args:
+        output: skl2onnx's name of it; ``variable`` of a regressor.
 
     Raises:
         BundleError: skl2onnx has no translation of its settings.
@@ -211,13 +219,14 @@ def _add_sklearn_trees(b: GraphBuilder, model: Any, x: str) -> str:
     from skl2onnx.common.data_types import FloatTensorType
 
     wanted = [("x", FloatTensorType([None, model.n_features_in_]))]
+    options = {"zipmap": False} if output == "probabilities" else None
     try:
         model_proto = convert_sklearn(
-            model, initial_types=wanted, options={"zipmap": False}, target_opset={"": 17, "ai.onnx.ml": 3}
+            model, initial_types=wanted, options=options, target_opset={"": 17, "ai.onnx.ml": 3}
         )
     except (RuntimeError, NotImplementedError, ValueError) as error:
         raise BundleError(f"a {type(model).__name__} with these settings has no graph: {error}") from error
-    return b.to_double(b.embed(model_proto, x, "probabilities"))
+    return b.to_double(b.embed(model_proto, x, output))
 
 
 def _add_lightgbm(b: GraphBuilder, model: Any, x: str) -> str:
@@ -285,7 +294,7 @@ _TRANSLATIONS: Mapping[type, _Translation] = {
             BaggingClassifier,
             AdaBoostClassifier,
         ),
-        _add_sklearn_trees,
+        add_sklearn_trees,
     ),
 }
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
+from sklearn.pipeline import Pipeline
 
 from emovox._arrays import Doubles, Floats
 from emovox._telemetry import disable_telemetry
@@ -21,7 +22,15 @@ from emovox.training.classical.graph_builder import GraphBuilder
 from emovox.training.classical.graph_classifiers import add_probabilities
 from emovox.training.classical.preprocessing import Clipper, RankScaler, Scaler, rank_slopes
 
-__all__ = ["FLOOR", "TOLERANCE", "check_parity", "count_parameters", "to_onnx_classical"]
+__all__ = [
+    "FLOOR",
+    "TOLERANCE",
+    "add_preprocessing",
+    "check_parity",
+    "count_parameters",
+    "run_graph",
+    "to_onnx_classical",
+]
 
 TOLERANCE = 1e-5
 """Largest difference of probabilities."""
@@ -44,7 +53,7 @@ def to_onnx_classical(fitted: FittedClassifier, rows: ArrayLike, *, name: str = 
         MissingExtraError: the export needs an extra that is not installed.
     """
     b = GraphBuilder()
-    prepared = _add_preprocessing(b, fitted)
+    prepared = add_preprocessing(b, fitted.pipeline, "features")
     chances = add_probabilities(b, fitted.pipeline.named_steps["classify"], prepared)
     logits = b.to_float(b.node("Log", b.node("Max", chances, b.constant64(FLOOR))))
     sizes = len(fitted.selected), len(fitted.classes)
@@ -68,8 +77,8 @@ def check_parity(fitted: FittedClassifier, model: bytes, rows: ArrayLike, *, nam
     expected = fitted.predict_proba(x)
     chosen = np.ascontiguousarray(x[:, fitted.selected])
     try:
-        together = _run(model, [chosen])
-        alone = _run(model, [row[None] for row in chosen[:_ALONE]])
+        together = np.exp(run_graph(model, [chosen], "logits"))
+        alone = np.exp(run_graph(model, [row[None] for row in chosen[:_ALONE]], "logits"))
     except Exception as error:  # onnxruntime's exceptions share no base class
         raise BundleError(
             f"the graph of {name} cannot be used: {' '.join(str(error).split())[:300]}"
@@ -99,27 +108,28 @@ _ALONE = 8
 """Rows that are also computed one by one."""
 
 
-def _run(model: bytes, batches: list[Floats]) -> Doubles:
+def run_graph(model: bytes, batches: list[Floats], output: str) -> Doubles:
+    """Run a graph on batches of rows; return the output of all rows in float64."""
     disable_telemetry()
     import onnxruntime as ort
 
     options = ort.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     session = ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-    answers = [session.run(["logits"], {"features": batch})[0] for batch in batches]
-    return np.asarray(np.exp(np.concatenate(answers).astype(np.float64)))
+    answers = [session.run([output], {"features": batch})[0] for batch in batches]
+    return np.asarray(np.concatenate(answers).astype(np.float64))
 
 
 # --- preprocessing ----------------------------------------------------------------------------------
 
 
-def _add_preprocessing(b: GraphBuilder, fitted: FittedClassifier) -> str:
-    """Add the steps before the classifier, for the selected columns alone."""
-    steps = dict(fitted.pipeline.named_steps)
+def add_preprocessing(b: GraphBuilder, pipeline: Pipeline, x: str) -> str:
+    """Add the steps before the estimator to ``x (b, d)``, for the selected columns alone."""
+    steps = dict(pipeline.named_steps)
     selector = steps.pop("select", None)
     kept = slice(None) if selector is None else np.flatnonzero(selector.support_)
-    missing = b.node("Or", b.node("IsNaN", "features"), b.node("IsInf", "features"))  # as `Imputer` does
-    value = b.node("Where", missing, b.constant(steps["impute"].median_[kept]), "features")
+    missing = b.node("Or", b.node("IsNaN", x), b.node("IsInf", x))  # as `Imputer` does
+    value = b.node("Where", missing, b.constant(steps["impute"].median_[kept]), x)
     for step in steps.values():
         value = _add_step(b, step, kept, value)
     return value
