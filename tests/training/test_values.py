@@ -35,7 +35,7 @@ OPTIONS: dict[str, Any] = {
 
 
 def write_values(root: Path, name: str = "values") -> Path:
-    """A table of the toy corpus without emotions: pitch is arousal, speakers have an age, some are missing."""
+    """A table of the toy corpus without emotions: pitch is arousal, some values are missing."""
     manifest = toy_corpus(root)
     file = root / f"{name}.csv"
     with file.open("w", encoding="utf-8", newline="") as stream:

@@ -132,8 +132,8 @@ def finetune(
         )
     if base.spec.targets:
         raise ConfigError(
-            f"the model {str(model)!r} gives values of {', '.join(base.spec.target_names)}; expected a model of "
-            "labels alone"
+            f"the model {str(model)!r} gives values of {', '.join(base.spec.target_names)}; expected a model "
+            "of labels alone"
         )
     dataset = _load(data, labels, drop_unknown)
     for note in dataset.notes:

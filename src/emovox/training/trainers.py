@@ -302,6 +302,8 @@ class NetTrainer:
 
     def check(self) -> None:
         config = self.config
+        if config.targets:
+            raise ConfigError("nets predict labels alone; with targets expected an estimator such as svr")
         check_spec(config)
         config.augmentation()
         find_feature_set(config.features.set, config.features.overrides)
