@@ -269,3 +269,12 @@ def test_resumed_scores_are_finite_json(run: TrainingRun) -> None:
     text = (run.folder / "metrics.json").read_text()
     assert "NaN" not in text
     assert all(not math.isnan(row["mae"]["value"]) for row in json.loads(text)["values"])
+
+
+def test_labels_are_asked_of_other_models(run: TrainingRun, clip: Path) -> None:
+    with pytest.raises(LabelError, match="values and no labels"):
+        run.recognizer().explain(clip)
+    with pytest.raises(ConfigError, match="no embedding"):
+        emovox.finetune([str(clip.parent)], model=run.folder, output=clip.parent / "tuned")
+    assert main(["export", str(run.folder), "--web", str(clip.parent / "page"), "--runtime", "x"]) == 2
+    assert "CCC" in run._repr_html_()

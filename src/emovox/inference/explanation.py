@@ -102,7 +102,8 @@ def explain_clip(
     """
     names = scorer.names
     if len(names) < 2:
-        raise LabelError(f"the model predicts {names[0]!r} alone; expected two labels to compare")
+        what = f"{names[0]!r} alone" if names else "values and no labels"
+        raise LabelError(f"the model predicts {what}; expected two labels to compare")
     column = None if label is None else names.index(canonical_all([label], names)[0])
     reader = RecordingReader(scorer, vad=vad)
     reader.push(x)

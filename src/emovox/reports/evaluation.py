@@ -20,7 +20,7 @@ from emovox.reports.figures import (
 )
 from emovox.reports.html import Bar, badge, bar_table, escape, heat_table, page, section, table
 from emovox.reports.text import MISSING, bounds, figure, markdown_table, percent, signed, span, speakers
-from emovox.reports.values import value_facts, value_lines, value_markdown, value_sections
+from emovox.reports.values import value_facts, value_lines, value_markdown, value_sections, value_summary
 
 __all__ = ["NO_FIGURES", "evaluation_html", "evaluation_lines", "evaluation_markdown"]
 
@@ -176,18 +176,20 @@ def evaluation_summary(document: Document, *, folder: str | None = None) -> str:
         document: of `emovox.evaluation.scorecard`.
         folder: where the run and its whole report are.
     """
-    scores, data = document["scores"], document["data"]
+    scores, data = document.get("scores"), document["data"]
     where = f"<p>Bundle, report and predictions: <code>{escape(folder)}</code></p>" if folder else ""
     reasons = "".join(f"<li>{escape(reason)}</li>" for reason in document["stamp"]["reasons"])
     summary = (
-        f"<b>UAR {_span(scores['uar'])} %</b> (chance {percent(scores['chance'])}), "
         f"{data['n_clips']} clips of {speakers(data['n_speakers'])}; "
         f"stamp <b>{escape(document['stamp']['stamp'])}</b>"
     )
-    heads, rows = _class_table(document)
+    classes = ""
+    if scores is not None:
+        summary = f"<b>UAR {_span(scores['uar'])} %</b> (chance {percent(scores['chance'])}), {summary}"
+        classes = table(*_class_table(document))
     return (
         f"<div><h4>{escape(_title(document))}</h4><p>{summary}</p><ul>{reasons}</ul>{where}"
-        f"{table(heads, rows)}</div>"
+        f"{classes}{value_summary(document)}</div>"
     )
 
 

@@ -9,7 +9,7 @@ from emovox.reports.figures import draw_values, figure_html
 from emovox.reports.html import escape, section, table
 from emovox.reports.text import MISSING, figure, markdown_table
 
-__all__ = ["value_facts", "value_lines", "value_markdown", "value_sections"]
+__all__ = ["value_facts", "value_lines", "value_markdown", "value_sections", "value_summary"]
 
 Row = Mapping[str, Any]
 Table = tuple[Sequence[str], Sequence[Sequence[object]]]
@@ -66,6 +66,12 @@ def value_sections(document: Row) -> Iterator[str]:
         if row["splits"]:
             parts.insert(1, table(*_split_table(row)))
         yield section(row["target"].capitalize(), *parts)
+
+
+def value_summary(document: Row) -> str:
+    """Return the table of scores as HTML, empty for a document without values."""
+    rows = document.get("values", ())
+    return table(*_score_table(rows)) if rows else ""
 
 
 def value_facts(document: Row) -> Iterator[list[str]]:

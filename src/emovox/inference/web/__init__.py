@@ -102,8 +102,8 @@ def write_web_page(source: Path, folder: Path, runtime: Path) -> int:
         The number of bytes.
 
     Raises:
-        ConfigError: the model takes features, which the page cannot compute, or gives values; or a file of the runtime is
-            missing or another version.
+        ConfigError: the model takes features, which the page cannot compute, or gives values; or a file of
+            the runtime is missing or another version.
         BundleError: the bundle cannot be used.
     """
     bundle = load_bundle(source)
@@ -115,8 +115,8 @@ def write_web_page(source: Path, folder: Path, runtime: Path) -> int:
         )
     if spec.targets:
         raise ConfigError(
-            f"the model {spec.name!r} gives values of {', '.join(spec.target_names)}, which the page does "
-            "not show; expected a model of labels alone"
+            f"the model {spec.name!r} gives values of {', '.join(spec.target_names)}, which the page cannot "
+            "show; expected a model of labels alone"
         )
     files = {name: _read_verified(runtime / name) for name in RUNTIME}
     target = folder / "runtime"
