@@ -21,7 +21,17 @@ ROOT = Path(__file__).parents[1]
 SRC = ROOT / "src"
 
 LEVELS = (
-    {"errors", "labels", "results", "disclaimer", "_arrays", "_files", "_parallel", "_telemetry"},
+    {
+        "errors",
+        "labels",
+        "results",
+        "disclaimer",
+        "_arrays",
+        "_files",
+        "_parallel",
+        "_settings",
+        "_telemetry",
+    },
     {"audio"},
     {"nets"},
     {"features", "datasets"},
@@ -39,7 +49,18 @@ LEVELS = (
 """The packages in the order of docs/architecture.md: a package imports its own level or those above it."""
 
 WITHOUT_FRAMEWORKS = {
-    *("errors", "labels", "results", "disclaimer", "_arrays", "_files", "_parallel", "_telemetry", "audio"),
+    *(
+        "errors",
+        "labels",
+        "results",
+        "disclaimer",
+        "_arrays",
+        "_files",
+        "_parallel",
+        "_settings",
+        "_telemetry",
+    ),
+    "audio",
     *("bundles", "inference", "batch", "server", "client", "telegram", "mcp_server"),
 }
 FRAMEWORKS = {

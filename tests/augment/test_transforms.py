@@ -152,7 +152,7 @@ def test_folder_is_required(folder: str, tmp_path: Path) -> None:
         with pytest.raises(ConfigError, match="does not exist"):
             make_transform(kind, folder=str(tmp_path / "gone"))(speech(), draw(0))
     below = Path(folder, "below", "3.wav")
-    assert noise._list_recordings(folder) == sorted([*Path(folder).glob("*.wav"), below])
+    assert noise.list_recordings(folder) == sorted([*Path(folder).glob("*.wav"), below])
 
 
 # ------------------------------------------------------------------------------------ time and pitch

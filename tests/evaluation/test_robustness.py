@@ -18,12 +18,11 @@ from emovox.cli import main
 from emovox.datasets.manifest import Manifest
 from emovox.errors import ConfigError, ManifestError
 from emovox.evaluation import metrics
+from emovox.evaluation.babble import N_BABBLE_SPEAKERS, POOL_SIZE
 from emovox.evaluation.leakage import find_stamp
 from emovox.evaluation.predictions import NO_LABEL, predict_manifest
 from emovox.evaluation.robustness import (
     CONDITIONS,
-    N_BABBLE_SPEAKERS,
-    POOL_SIZE,
     Condition,
     ConditionResult,
     Robustness,
@@ -95,7 +94,7 @@ def test_row_equals_changed_sound(
 def test_babble_is_of_other_speakers(
     model: Recognizer, manifest: Manifest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from emovox.evaluation import robustness as module
+    from emovox.evaluation import babble as module
 
     heard: list[list[np.ndarray]] = []
     original = module.mix_babble

@@ -30,7 +30,7 @@ from emovox.augment.base import (
 )
 from emovox.errors import ConfigError
 
-__all__ = ["COLOURS", "Babble", "Background", "Noise", "mix_babble"]
+__all__ = ["COLOURS", "Babble", "Background", "Noise", "list_recordings", "mix_babble"]
 
 COLOURS: Mapping[str, float] = MappingProxyType(
     {"white": 0.0, "pink": 1.0, "brown": 2.0, "blue": -1.0, "violet": -2.0}
@@ -75,7 +75,7 @@ class Babble(Transform):
 
     def _apply(self, x: Floats, rng: Rng) -> npt.NDArray[Any]:
         snr_db = draw_amount(self.snr_db, rng)
-        files = _list_recordings(self.folder)
+        files = list_recordings(self.folder)
         chosen = rng.choice(len(files), self.n_voices, replace=len(files) < self.n_voices)
         voices = [audio.read(files[k]) for k in chosen]
         return limit_peak(mix_noise(x, mix_babble(voices, len(x), rng), snr_db))
@@ -96,7 +96,7 @@ class Background(Transform):
 
     def _apply(self, x: Floats, rng: Rng) -> npt.NDArray[Any]:
         snr_db = draw_amount(self.snr_db, rng)
-        files = _list_recordings(self.folder)
+        files = list_recordings(self.folder)
         noise = _random_stretch(audio.read(files[int(rng.integers(len(files)))]), len(x), rng)
         return limit_peak(mix_noise(x, noise, snr_db))
 
@@ -128,11 +128,20 @@ def _check_folder(name: str, folder: object) -> None:
         raise ConfigError(f"folder of {name} is {folder!r}; expected the path of a folder of recordings")
 
 
-def _list_recordings(folder: str) -> list[Path]:
-    if not Path(folder).is_dir():
+def list_recordings(folder: str) -> list[Path]:
+    """List the recordings below a folder, or those that a pattern such as ``noise/*/street-*`` matches.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    if Path(folder).is_dir():
+        paths = Path(folder).rglob("*")
+    elif any(letter in folder for letter in "*?["):
+        paths = Path(Path(folder).anchor).glob(str(Path(folder).relative_to(Path(folder).anchor)))
+    else:
         raise ConfigError(f"folder {folder!r} does not exist; expected a folder of recordings")
-    files = (path for path in Path(folder).rglob("*") if path.suffix.lower() in AUDIO_SUFFIXES)
-    found = sorted(path for path in files if not path.name.startswith("."))
+    found = sorted(path for path in paths if path.suffix.lower() in AUDIO_SUFFIXES)
+    found = [path for path in found if not path.name.startswith(".")]
     if not found:
         raise ConfigError(f"folder {folder!r} has no recording (.wav, .flac, .mp3, ... at any depth)")
     return found

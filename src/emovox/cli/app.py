@@ -36,6 +36,7 @@ class _Commands(Group):
         "listen": LazyCommand("emovox.cli.listen", "Predict from a microphone, live.", NOTICE),
         "enroll": LazyCommand("emovox.cli.enroll", "Save the feature statistics of a speaker or source."),
         "evaluate": LazyCommand("emovox.cli.evaluate", "Score a model on labelled clips, with its protocol."),
+        "check": LazyCommand("emovox.cli.check", "Test how a model behaves, against limits."),
         "bench": LazyCommand("emovox.cli.bench", "Score configs under strict and leaky protocols."),
         "train": LazyCommand("emovox.cli.train", "Train a model, write its bundle, evaluate it."),
         "finetune": LazyCommand("emovox.cli.finetune", "Fit a model to labels of your own."),

@@ -11,7 +11,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 from emovox._files import write_text
 from emovox.datasets.loading import Dataset
@@ -28,7 +28,7 @@ from emovox.inference.recognizer import load as load_model
 from emovox.labels import canonical_all, label_map
 from emovox.reports import evaluation_html, evaluation_markdown
 
-__all__ = ["FILES", "Evaluation", "evaluate", "evaluate_split"]
+__all__ = ["FILES", "Evaluation", "Selection", "evaluate", "evaluate_split", "select_clips"]
 
 FILES = ("evaluation.json", "evaluation.md", "evaluation.html", "answers.csv")
 """Files that `Evaluation.write` makes."""
@@ -117,37 +117,18 @@ def evaluate(
         dataset = Dataset.load(data, corpus=corpus, labels=kept, drop_unknown=drop_unknown)
     for line in dataset.notes:
         notify(line)
-    whole = dataset.manifest
-    fold = label_map(mapping) if mapping else None
-    names: tuple[str, ...] | None = None
-    if labels is not None:
-        names = canonical_all(labels, recognizer.labels)
-    elif fold is not None:
-        names = tuple(name for name in fold.labels if name in recognizer.labels)
-    relabelled = dataset.relabel(mapping=fold, labels=names).manifest
-    splits = () if protocol == "all" else _find_splits(protocol, relabelled, whole, recognizer.spec.protocol)
-    tested = {key for split in splits for key in split.test} if splits else set(whole.ids)
-    asked = dataset.select(tested).relabel(mapping=fold, labels=names)
-    known = names or recognizer.labels
-    if known and (unknown := [name for name in asked.manifest.emotions if name not in known]):
-        shared = [name for name in known if name in asked.manifest.emotions]
-        raise ManifestError(
-            f"the data has {', '.join(unknown)}, which this model cannot predict; to leave those clips out "
-            f"and report it beside the score:  --labels {','.join(shared) or 'A,B'}"
-        )
-    for new, old in asked.merged.items():
-        notify(f"counted as {new}: {', '.join(old)}")
-    if asked.dropped:
-        counts = ", ".join(f"{name} {n}" for name, n in asked.dropped.items())
-        notify(f"left out, for they are not among the labels: {counts} clips")
+    selection = select_clips(
+        recognizer, dataset, protocol=protocol, labels=labels, mapping=mapping, notify=notify
+    )
+    asked = selection.tested
     return evaluate_split(
         recognizer,
         asked.manifest,
-        within=whole,
-        relabelled=relabelled,
-        labels=names,
-        protocol=protocol if len(splits) != 1 else splits[0].name,
-        splits=splits,
+        within=selection.whole,
+        relabelled=selection.relabelled,
+        labels=selection.names,
+        protocol=selection.protocol,
+        splits=selection.splits,
         settings={
             "map": mapping,
             "merged": {new: list(old) for new, old in asked.merged.items()},
@@ -160,6 +141,67 @@ def evaluate(
         notify=notify,
         progress=progress,
     )
+
+
+@dataclass(frozen=True)
+class Selection:
+    """The clips of a test, selected and relabelled."""
+
+    tested: Dataset
+    names: tuple[str, ...] | None
+    """Labels to predict; ``None`` for all of the model."""
+    whole: Manifest
+    """All clips at hand, for the stamp."""
+    relabelled: Manifest
+    """Those that remain after folding and dropping labels."""
+    splits: tuple[Split, ...]
+    protocol: str
+
+
+class _Labelled(Protocol):
+    @property
+    def labels(self) -> tuple[str, ...]: ...
+
+
+def select_clips(
+    model: _Labelled,
+    dataset: Dataset,
+    *,
+    protocol: str = "all",
+    labels: str | Sequence[str] | None = None,
+    mapping: str | None = None,
+    notify: Notify,
+) -> Selection:
+    """Select the tested clips of a protocol, with labels that a model can predict.
+
+    Arguments and errors as in `evaluate`.
+    """
+    whole = dataset.manifest
+    fold = label_map(mapping) if mapping else None
+    names: tuple[str, ...] | None = None
+    if labels is not None:
+        names = canonical_all(labels, model.labels)
+    elif fold is not None:
+        names = tuple(name for name in fold.labels if name in model.labels)
+    relabelled = dataset.relabel(mapping=fold, labels=names).manifest
+    claim = model.spec.protocol if isinstance(model, Recognizer) else ""
+    splits = () if protocol == "all" else _find_splits(protocol, relabelled, whole, claim)
+    tested = {key for split in splits for key in split.test} if splits else set(whole.ids)
+    asked = dataset.select(tested).relabel(mapping=fold, labels=names)
+    known = names or model.labels
+    if known and (unknown := [name for name in asked.manifest.emotions if name not in known]):
+        shared = [name for name in known if name in asked.manifest.emotions]
+        raise ManifestError(
+            f"the data has {', '.join(unknown)}, which this model cannot predict; to leave those clips out "
+            f"and report it beside the score:  --labels {','.join(shared) or 'A,B'}"
+        )
+    for new, old in asked.merged.items():
+        notify(f"counted as {new}: {', '.join(old)}")
+    if asked.dropped:
+        counts = ", ".join(f"{name} {n}" for name, n in asked.dropped.items())
+        notify(f"left out, for they are not among the labels: {counts} clips")
+    name = protocol if len(splits) != 1 else splits[0].name
+    return Selection(asked, names, whole, relabelled, splits, name)
 
 
 def evaluate_split(

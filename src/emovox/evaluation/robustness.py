@@ -10,41 +10,30 @@ for any number of workers, and the three levels of a noise are the same noise at
 
 from __future__ import annotations
 
-import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from itertools import islice
 from typing import Any
-
-import numpy as np
 
 from emovox import _parallel, audio
 from emovox._arrays import Floats
-from emovox.augment import Transform, limit_peak, make_rng, make_transform, mix_babble, mix_noise
+from emovox.augment import Transform, make_rng, make_transform
 from emovox.datasets.manifest import Manifest, Utterance
 from emovox.errors import AudioError, EmovoxError, ManifestError
 from emovox.evaluation import metrics
+from emovox.evaluation.babble import BabblePool, rank_in_groups
 from emovox.evaluation.predictions import Predictions, check_labels, tabulate
 from emovox.inference.recognizer import Recognizer
 from emovox.results import Prediction
 
 __all__ = [
     "CONDITIONS",
-    "N_BABBLE_SPEAKERS",
-    "POOL_SIZE",
     "Condition",
     "ConditionResult",
     "Robustness",
     "measure_robustness",
     "sample_clips",
 ]
-
-N_BABBLE_SPEAKERS = 6
-"""Clips that are mixed into babble."""
-
-POOL_SIZE = 24
-"""Clips of the data from which babble is mixed."""
 
 
 @dataclass(frozen=True)
@@ -184,23 +173,9 @@ def sample_clips(manifest: Manifest, n: int) -> Manifest:
     """
     if n < 1:
         raise ManifestError(f"got {n} clips to draw; expected 1 or more")
-    ranked = _rank_in_groups(manifest, lambda u: (u.speaker, u.emotion))
+    ranked = rank_in_groups(manifest, lambda u: (u.speaker, u.emotion))
     chosen = {u.id for u in ranked[:n]}
     return manifest.keep(lambda u: u.id in chosen)
-
-
-def _rank_in_groups(manifest: Manifest, key: Callable[[Utterance], Any]) -> list[Utterance]:
-    """Order clips so that any first n are spread evenly over groups, by a hash of their ids within each."""
-    count: dict[Any, int] = {}
-    ranked = []
-    for u in sorted(manifest, key=_hash_of_id):
-        place = count[key(u)] = count.get(key(u), 0) + 1
-        ranked.append((place, _hash_of_id(u), u))
-    return [u for _, _, u in sorted(ranked, key=lambda row: row[:2])]
-
-
-def _hash_of_id(u: Utterance) -> tuple[int, str]:
-    return zlib.crc32(u.id.encode()), u.id
 
 
 # --- one clip -------------------------------------------------------------------------------------
@@ -215,7 +190,8 @@ def _make_clip_test(
     recognizer: Recognizer, manifest: Manifest, names: tuple[str, ...], used: Sequence[Condition], seed: int
 ) -> Callable[[Utterance], list[Prediction]]:
     """Make the function that predicts a clip under all conditions; called once in each process."""
-    return _ClipTest(recognizer, manifest, names, [(c, _make_transform(c)) for c in used], seed).predict
+    made = [(c, _make_transform(c)) for c in used]
+    return _ClipTest(recognizer, manifest, names, made, seed, BabblePool(manifest)).predict
 
 
 @dataclass(frozen=True)
@@ -225,8 +201,7 @@ class _ClipTest:
     names: tuple[str, ...]
     conditions: Sequence[tuple[Condition, Transform | None]]
     seed: int
-    babble_clips: dict[str, Floats | None] = field(default_factory=dict)
-    """Decoded clips that babble is mixed from, by id; ``None`` where one cannot be read."""
+    pool: BabblePool
 
     def predict(self, u: Utterance) -> list[Prediction]:
         """Predict the unchanged clip, then the clip under each condition."""
@@ -250,20 +225,4 @@ class _ClipTest:
         rng = make_rng(self.seed, f"{condition.kind}:{u.id}")
         if change is not None:
             return change(x, rng)
-        noise = mix_babble(list(self._other_speakers(u, rng)), len(x), rng)
-        return np.clip(limit_peak(mix_noise(x, noise, condition.settings["snr_db"])), -1, 1)
-
-    def _other_speakers(self, u: Utterance, rng: np.random.Generator) -> Iterator[Floats]:
-        """Draw clips of other speakers; one that cannot be read is replaced by the next."""
-        pool = _rank_in_groups(self.manifest, lambda other: other.speaker)[:POOL_SIZE]
-        others = [other for other in pool if other.speaker != u.speaker]
-        clips = (self._read_once(others[k]) for k in rng.permutation(len(others)))
-        return islice((clip for clip in clips if clip is not None), N_BABBLE_SPEAKERS)
-
-    def _read_once(self, u: Utterance) -> Floats | None:
-        if u.id not in self.babble_clips:
-            try:
-                self.babble_clips[u.id] = self.manifest.read(u)
-            except AudioError:
-                self.babble_clips[u.id] = None
-        return self.babble_clips[u.id]
+        return self.pool.add_babble(x, u, condition.settings["snr_db"], rng)

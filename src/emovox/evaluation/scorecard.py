@@ -36,7 +36,7 @@ from emovox.evaluation.predictions import NO_LABEL, Predictions
 from emovox.evaluation.robustness import Robustness
 from emovox.evaluation.values import make_value_scores
 
-__all__ = ["AGE_BANDS", "CURVE_POINTS", "GROUPS", "N_BINS", "SCHEMA", "make_scorecard"]
+__all__ = ["AGE_BANDS", "CURVE_POINTS", "GROUPS", "N_BINS", "SCHEMA", "make_scorecard", "to_plain"]
 
 SCHEMA = 1
 """Version of the document."""
@@ -134,7 +134,7 @@ def make_scorecard(
     document["errors"] = [{"id": key, "error": error} for key, error in predictions.errors]
     if robustness is not None:
         document["robustness"] = robustness.to_dict()
-    plain: dict[str, Any] = _to_plain(document)
+    plain: dict[str, Any] = to_plain(document)
     return plain
 
 
@@ -312,12 +312,12 @@ def _mean(values: Sequence[float] | Doubles) -> float:
     return sum(known) / len(known) if known else math.nan
 
 
-def _to_plain(value: Any) -> Any:
+def to_plain(value: Any) -> Any:
     """Return JSON types only: floats of six digits, ``None`` for nan and infinity."""
     if isinstance(value, Mapping):
-        return {str(key): _to_plain(item) for key, item in value.items()}
+        return {str(key): to_plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_to_plain(item) for item in value]
+        return [to_plain(item) for item in value]
     if isinstance(value, float | np.floating):
         # Adding 0.0 turns -0.0 into 0.0.
         return round(float(value), 6) + 0.0 if math.isfinite(value) else None

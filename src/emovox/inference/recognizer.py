@@ -106,6 +106,11 @@ class Recognizer:
         return self.spec.name
 
     @property
+    def vad(self) -> VadMode:
+        """Whether a voice activity detector looks for speech, unless a call says otherwise."""
+        return self._vad
+
+    @property
     def can_adapt(self) -> bool:
         """Whether the model adapts to a speaker or source: see `enroll`."""
         return self._bundle.normalizer is not None or self.spec.adaptation is not None

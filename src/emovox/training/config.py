@@ -7,22 +7,20 @@
 Every setting is a field with a type and a default, so a misspelt key is an error that names the nearest one,
 and the config that is saved with a run holds every value that was used.
 
-YAML is read as version 1.2: ``1e-3`` is a number, ``no`` is a text, and a key may occur only once.
+YAML is read as `emovox._settings` says.
 """
 
 from __future__ import annotations
 
 import difflib
 import math
-import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import MISSING, asdict, dataclass, field, fields, is_dataclass
-from functools import cache
+from dataclasses import asdict, dataclass, field, is_dataclass
 from pathlib import Path
-from types import UnionType
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
-from emovox.errors import ConfigError, MissingExtraError, did_you_mean
+from emovox._settings import build_section, dump_yaml, join_key, load_yaml, parse_yaml, section_of
+from emovox.errors import ConfigError
 
 __all__ = [
     "MODELS",
@@ -326,8 +324,7 @@ def to_yaml(config: Config | ComparisonConfig) -> str:
     """Write a config as text that `read_config` or `read_comparison` reads back to the same."""
     values = asdict(config)
     values = {name: value for name, value in values.items() if name not in _OPTIONAL or value}
-    text: str = _yaml().dump(to_plain(values), Dumper=_dumper(), sort_keys=False, allow_unicode=True)
-    return text
+    return dump_yaml(to_plain(values))
 
 
 def to_plain(value: Any) -> Any:
@@ -345,7 +342,7 @@ def _read(cls: type[_Section], source: Any, changes: Changes) -> _Section:
     elif isinstance(source, Mapping):
         values = dict(source)
     else:
-        values = {} if source is None else _load_file(Path(source))
+        values = {} if source is None else load_yaml(Path(source))
     for change in changes.items() if isinstance(changes, Mapping) else changes:
         if isinstance(change, tuple):
             _set(cls, values, *change)
@@ -353,154 +350,8 @@ def _read(cls: type[_Section], source: Any, changes: Changes) -> _Section:
         key, equals, text = change.partition("=")
         if not equals:
             raise ConfigError(f"{change!r} is not a setting; expected key=value, such as seed=1")
-        _set(cls, values, key.strip(), _parse_yaml(text, change))
-    return _build(cls, values, "")
-
-
-def _load_file(path: Path) -> dict[str, Any]:
-    try:
-        values = _parse_yaml(path.read_text(encoding="utf-8"), str(path))
-    except FileNotFoundError:
-        raise ConfigError(f"there is no config {str(path)!r}; expected a YAML file") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"the config {str(path)!r} cannot be read: {error}") from error
-    if values is None:
-        return {}
-    if not isinstance(values, dict):
-        raise ConfigError(f"{str(path)!r} holds {_abbreviate(values)}; expected keys and values")
-    return values
-
-
-def _parse_yaml(text: str, where: str) -> Any:
-    yaml = _yaml()
-    try:
-        return yaml.load(text, _loader())
-    except (yaml.YAMLError, RecursionError, ValueError) as error:
-        raise ConfigError(f"{where}: it is not YAML: {' '.join(str(error).split())}") from None
-
-
-def _yaml() -> Any:
-    try:
-        import yaml
-    except ImportError as error:
-        raise MissingExtraError("reading and writing YAML", "classical") from error
-    return yaml
-
-
-_SCALARS: Mapping[str, str] = {
-    "bool": "true|false",
-    "int": r"[-+]?\d+",
-    "float": r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?|[-+]?\.inf|\.nan",
-}
-"""Plain scalars that YAML 1.2 reads as more than a text. PyYAML reads those of YAML 1.1."""
-
-
-@cache
-def _loader() -> Any:
-    """PyYAML's safe loader with the numbers and booleans of YAML 1.2; a repeated key is an error."""
-    base: Any = _yaml().SafeLoader
-
-    class Loader(base):  # type: ignore[misc]
-        yaml_implicit_resolvers: ClassVar = {
-            first: [pair for pair in pairs if not pair[0].endswith((":bool", ":float", ":int", ":timestamp"))]
-            for first, pairs in base.yaml_implicit_resolvers.items()
-        }
-
-        def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
-            keys = [self.construct_object(key, deep=True) for key, _ in node.value]
-            if twice := [key for key in keys if keys.count(key) > 1]:
-                raise ValueError(f"the key {twice[0]!r} occurs twice")
-            found: dict[Any, Any] = super().construct_mapping(node, deep=deep)
-            return found
-
-    for tag, pattern in _SCALARS.items():
-        Loader.add_implicit_resolver(f"tag:yaml.org,2002:{tag}", re.compile(f"^({pattern})$"), None)
-    Loader.add_constructor("tag:yaml.org,2002:int", lambda loader, node: int(loader.construct_scalar(node)))
-    return Loader
-
-
-@cache
-def _dumper() -> Any:
-    """PyYAML's safe dumper, which also quotes the texts that only YAML 1.2 reads as numbers, such as 1e3."""
-    base: Any = _yaml().SafeDumper
-
-    class Dumper(base):  # type: ignore[misc]
-        pass
-
-    Dumper.add_implicit_resolver(
-        "tag:yaml.org,2002:float-1.2", re.compile(f"^({_SCALARS['float']})$"), list("-+.0123456789")
-    )
-    return Dumper
-
-
-def _build(cls: type[_Section], values: Any, where: str) -> _Section:
-    """Make the dataclass ``cls`` of nested mappings; ``where`` is their dotted key, for messages."""
-    if not isinstance(values, Mapping):
-        raise ConfigError(f"{where or 'the config'}: expected keys and values, got {_abbreviate(values)}")
-    hints = get_type_hints(cls)
-    for key in values:
-        if key not in hints:
-            name, known = _join(where, key), [_join(where, one) for one in hints]
-            raise ConfigError(f"unknown setting {name!r}; {did_you_mean(name, known, listed=hints)}")
-    for one in fields(cls):  # type: ignore[arg-type]
-        if one.default is MISSING and one.default_factory is MISSING and one.name not in values:
-            raise ConfigError(f"the setting {_join(where, one.name)!r} is missing")
-    return cls(**{key: _convert(hints[key], value, _join(where, key)) for key, value in values.items()})
-
-
-def _section_of(hint: Any, values: Any, where: str = "model") -> Any:
-    """The dataclass that ``hint`` means: of several, the one that ``kind`` names."""
-    options = [one for one in get_args(hint) if is_dataclass(one)]
-    if len(options) < 2:
-        return options[0] if options else hint
-    kind = values.get("kind", "classical") if isinstance(values, Mapping) else "classical"
-    if kind not in MODELS:
-        raise ConfigError(f"{where}.kind is {kind!r}; expected one of {', '.join(MODELS)}")
-    return MODELS[kind]
-
-
-def _convert(hint: Any, value: Any, where: str) -> Any:
-    """Check ``value`` against the type ``hint``. Only whole numbers are converted, to floats and to texts."""
-    origin = get_origin(hint)
-    if origin is UnionType:
-        if value is None and type(None) in get_args(hint):
-            return None
-        inner = _section_of(hint, value, where)
-        return _convert(get_args(hint)[0] if inner is hint else inner, value, where)
-    if origin is Literal:
-        known = get_args(hint)
-        if value in known:
-            return str(value)
-        raise ConfigError(f"{where} is {_abbreviate(value)}; {did_you_mean(value, known)}")
-    if is_dataclass(hint):
-        return _build(hint, value, where)  # type: ignore[arg-type]
-    if origin is tuple:
-        items = [value] if isinstance(value, str) else value
-        if isinstance(items, list | tuple):
-            return tuple(_convert(get_args(hint)[0], item, f"{where}[{n}]") for n, item in enumerate(items))
-    elif origin is dict and isinstance(value, Mapping):
-        return {str(key): item for key, item in value.items()}
-    elif hint is bool and isinstance(value, bool):
-        return value
-    elif hint is str and isinstance(value, str | int) and not isinstance(value, bool):
-        return str(value)
-    elif hint is int and isinstance(value, int) and not isinstance(value, bool):
-        return value
-    elif (
-        hint is float and isinstance(value, int | float) and type(value) is not bool and math.isfinite(value)
-    ):
-        return float(value)
-    raise ConfigError(f"{where} is {_abbreviate(value)}; expected {_EXPECTED[origin or hint]}")
-
-
-_EXPECTED: Mapping[Any, str] = {
-    bool: "true or false",
-    dict: "keys and values",
-    float: "a finite number",
-    int: "a whole number",
-    str: "a text",
-    tuple: "a list",
-}
+        _set(cls, values, key.strip(), parse_yaml(text, change))
+    return build_section(cls, values, "")
 
 
 def _set(cls: Any, values: dict[str, Any], key: str, value: Any) -> None:
@@ -516,7 +367,7 @@ def _set(cls: Any, values: dict[str, Any], key: str, value: Any) -> None:
             return
         inside = at.get(name)
         at[name] = inside = dict(inside) if isinstance(inside, Mapping) else {}
-        inner = _section_of(inner, inside)
+        inner = section_of(inner, inside, "model")
         if get_origin(inner) is dict:
             inside[".".join(path[n + 1 :])] = value
             return
@@ -532,10 +383,10 @@ def find_setting(name: str) -> str | None:
 
 def _dotted_keys(cls: Any, where: str = "") -> Iterator[str]:
     for name, hint in get_type_hints(cls).items():
-        yield _join(where, name)
+        yield join_key(where, name)
         for inner in get_args(hint) or (hint,):
             if is_dataclass(inner):
-                yield from _dotted_keys(inner, _join(where, name))
+                yield from _dotted_keys(inner, join_key(where, name))
 
 
 def _suggest(key: str, known: Sequence[str]) -> str:
@@ -546,12 +397,3 @@ def _suggest(key: str, known: Sequence[str]) -> str:
     if best:
         return f"did you mean {best[0]!r}?"
     return f"there are {', '.join(known)}; a parameter of the estimator is typed model.params.{key}"
-
-
-def _join(where: str, key: object) -> str:
-    return f"{where}.{key}" if where else str(key)
-
-
-def _abbreviate(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else f"{text[:60]}..."

@@ -60,6 +60,7 @@ from emovox.evaluation.metrics.speakers import (
     paired_difference,
     recall_intervals,
     speaker_interval,
+    sum_interval,
 )
 from emovox.evaluation.metrics.values import (
     VALUE_METRICS,
@@ -98,6 +99,7 @@ __all__ = [
     "risk_coverage",
     "soft_cross_entropy",
     "speaker_interval",
+    "sum_interval",
     "uar",
     "value_interval",
     "wa",

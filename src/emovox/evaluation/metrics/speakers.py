@@ -33,6 +33,7 @@ __all__ = [
     "paired_difference",
     "recall_intervals",
     "speaker_interval",
+    "sum_interval",
 ]
 
 MIN_SPEAKERS = 10
@@ -114,6 +115,37 @@ def speaker_interval(
     value = float(score(np.ones((1, n_speakers)))[0, 0])
     per_speaker = {str(name): float(x) for name, x in zip(names, alone, strict=True)}
     return Interval(value, low, high, n_speakers, len(true), level, per_speaker)
+
+
+def sum_interval(
+    sums: Doubles,
+    score: Callable[[Doubles], Doubles],
+    n: int = 2000,
+    seed: int = 0,
+    *,
+    level: float = 0.95,
+    min_speakers: int = MIN_SPEAKERS,
+) -> tuple[float, float | None, float | None]:
+    """Compute a score of sums over speakers, with its bootstrap interval over them.
+
+    Args:
+        sums: ``(n_speakers, ...)``: what each speaker contributes, such as a confusion matrix.
+        score: takes sums of resamples ``(n_draws, d)``, one row each, and returns ``(n_draws,)``.
+        n: number of resamples.
+
+    Returns:
+        The score, and the ends of its interval; ``None`` with too few speakers.
+
+    Raises:
+        ValueError: ``n`` below 100 or ``level`` outside of (0, 1).
+    """
+    check_bootstrap(n, level)
+    table = sums.reshape(len(sums), -1)
+    value = float(score(table.sum(axis=0, keepdims=True))[0])
+    if len(table) < max(2, min_speakers):
+        return value, None, None
+    resampled = score(draw_speakers(len(table), n, seed) @ table)
+    return value, *expanded_percentiles(resampled, len(table), level)
 
 
 def recall_intervals(
