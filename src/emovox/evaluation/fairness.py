@@ -59,10 +59,10 @@ PITCH_BANDS: tuple[tuple[float, str], ...] = (
     (190, "145 to 190 Hz"),
     (350, "over 190 Hz"),
 )
-"""Mean F0 of a speaker in Hz below which a group ends, and its name; those of Derington et al."""
+"""F0 of a speaker in Hz below which a group ends, and its name; those of Derington et al."""
 
 CLIPS_PER_SPEAKER = 10
-"""Clips of which the mean F0 of a speaker is measured."""
+"""Clips of which the F0 of a speaker is measured."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,29 +233,30 @@ def group_clips(clips: Manifest, by: str) -> list[str | None]:
 
 
 def group_by_pitch(clips: Manifest) -> list[str | None]:
-    """Return the pitch group of each clip: of the mean F0 of its speaker, or of its own without a speaker.
+    """Return the pitch group of each clip: by the F0 of its speaker, or its own without a speaker.
 
-    Up to `CLIPS_PER_SPEAKER` clips of a speaker are measured, spread evenly over the speaker's clips.
-    ``None``: the mean is below 50 or above 350 Hz, or no frame is voiced.
+    The F0 of a speaker is the mean over up to `CLIPS_PER_SPEAKER` clips, spread evenly over all of them,
+    of the median over their voiced frames: single frames of noise are tracked at several hundred Hz.
+    ``None``: it is below 50 or above 350 Hz, or no frame is voiced.
     """
     of_speaker: dict[str, list[Utterance]] = {}
     for u in clips:
         of_speaker.setdefault(u.known_speaker or u.id, []).append(u)
-    found = {name: _name_pitch(_mean_pitch(clips, own)) for name, own in of_speaker.items()}
+    found = {name: _name_pitch(_measure_pitch(clips, own)) for name, own in of_speaker.items()}
     return [found[u.known_speaker or u.id] for u in clips]
 
 
-def _mean_pitch(clips: Manifest, own: Sequence[Utterance]) -> float | None:
+def _measure_pitch(clips: Manifest, own: Sequence[Utterance]) -> float | None:
     places = np.unique(np.linspace(0, len(own) - 1, min(len(own), CLIPS_PER_SPEAKER)).round().astype(int))
-    means = []
+    medians = []
     for place in places:
         try:
             hz = f0(ShortTime(clips.read(own[place]), 16_000))[:, 0]
         except AudioError:  # the test counts the clip as wrong; here the speaker's other clips do
             continue
         if not np.isnan(hz).all():
-            means.append(float(np.nanmean(hz)))
-    return float(np.mean(means)) if means else None
+            medians.append(float(np.nanmedian(hz)))
+    return float(np.mean(medians)) if medians else None
 
 
 def _name_pitch(hz: float | None) -> str | None:
