@@ -11,6 +11,7 @@ from types import MappingProxyType
 from emovox.audio import AUDIO_SUFFIXES
 from emovox.datasets.manifest import UNKNOWN_SPEAKER, Manifest, Utterance
 from emovox.errors import ManifestError
+from emovox.evaluation.behaviour.fairness import take_sentences
 from emovox.evaluation.behaviour.models import TestedModel
 from emovox.evaluation.behaviour.samples import NotApplicable
 
@@ -45,7 +46,9 @@ def _take_data(setup: Setup) -> Manifest:
     return setup.clips
 
 
-SOURCES: Mapping[str, Callable[[Setup], Manifest]] = MappingProxyType({"data": _take_data})
+SOURCES: Mapping[str, Callable[[Setup], Manifest]] = MappingProxyType(
+    {"data": _take_data, "sentences": lambda _: take_sentences()}
+)
 """Name in a test -> function that returns its clips, or raises `NotApplicable`."""
 
 

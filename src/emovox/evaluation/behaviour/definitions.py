@@ -73,6 +73,8 @@ class BehaviourTest:
             raise ConfigError(f"{wanted} is {limit:g}; expected a share from -1 to 1, such as 0.05 for 5 %")
         if metric.needs_change and not self.change:
             raise ConfigError(f"{self.metric} compares changed clips with unchanged ones; give change")
+        if metric.needs_groups and not self.by:
+            raise ConfigError(f"{self.metric} compares groups of clips; give by, such as sex or language")
         for step in self.change:
             _check_step(step)
 

@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from emovox.evaluation.behaviour.correctness import CORRECTNESS
+from emovox.evaluation.behaviour.fairness import FAIRNESS
 from emovox.evaluation.behaviour.robustness import ROBUSTNESS
 from emovox.evaluation.behaviour.samples import Metric
 
 __all__ = ["METRICS"]
 
-METRICS: Mapping[str, Metric] = MappingProxyType({**CORRECTNESS, **ROBUSTNESS})
+METRICS: Mapping[str, Metric] = MappingProxyType({**CORRECTNESS, **FAIRNESS, **ROBUSTNESS})
 """Name in a test -> metric."""

@@ -285,6 +285,8 @@ def _not_applicable(reason: str) -> dict[str, Any]:
 def _compare(test: BehaviourTest, one: Measurement) -> dict[str, Any]:
     """Compare a measurement with its limit, which it meets when it is equal."""
     limit = one.limit if test.limit is None else test.limit
+    if limit is not None and one.limit is not None:
+        limit = max(limit, one.limit)
     if limit is None:
         return _not_applicable("no limit could be computed for these clips")
     sign = 1 if METRICS[test.metric].better == "higher" else -1

@@ -73,7 +73,8 @@ class Measurement:
     rows: Sequence[Row] = ()
     """What the value is made of."""
     limit: float | None = None
-    """A limit that depends on the data, for tests that state none."""
+    """What chance alone reaches on these clips, of values that are better when lower: the limit is at least
+    this, and is this for tests that state none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,5 +89,6 @@ class Metric:
     description: str
     needs_labels: bool = True
     needs_change: bool = False
+    needs_groups: bool = False
     has_limit: bool = False
     """Whether its measurements bring a limit, so that tests may state none."""
