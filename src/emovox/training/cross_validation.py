@@ -87,6 +87,9 @@ class CrossValidation:
     """Times of a fit and of a prediction: apart, since no two runs take equally long."""
     folder: Path
 
+    def _repr_markdown_(self) -> str:
+        return cross_validation_markdown(self.document, self.times)
+
     @property
     def exit_code(self) -> int:
         """0, or 1 if a system or a clip failed."""

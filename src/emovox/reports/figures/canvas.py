@@ -11,9 +11,10 @@ import re
 import textwrap
 import warnings
 from collections.abc import Callable, Mapping
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from emovox._files import atomic_path
 from emovox.errors import ConfigError, MissingExtraError
@@ -80,6 +81,8 @@ def make_figure(width_in: float, height_in: float, *, title: str = "", caption: 
         raise MissingExtraError("drawing a figure", "plot") from error
     figure = Figure(figsize=(width_in, height_in), dpi=DPI, facecolor="white", layout="constrained")
     FigureCanvasAgg(figure)
+    # Notebooks draw figures of pyplot alone unless they have this method.
+    cast(Any, figure)._repr_png_ = partial(render_figure, figure)
     engine: Any = figure.get_layout_engine()
     engine.set(w_pad=0.07, h_pad=0.09)
     letters = int(width_in * _LETTERS_PER_INCH)
