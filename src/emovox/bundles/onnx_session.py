@@ -177,7 +177,9 @@ def _open(model: bytes, threads: int) -> Any:
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.log_severity_level = 4
-    options.enable_cpu_mem_arena = False
+    # Without the arena, the C library returns the memory of sounds of 6 s and more to the system after every
+    # run, and page faults slow the next one. It keeps what the longest sound needed; clips are bounded.
+    options.enable_cpu_mem_arena = True
     options.enable_mem_pattern = False  # lengths vary from call to call: a plan for each would be kept
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.add_session_config_entry("session.load_model_format", "ONNX")
