@@ -7,9 +7,11 @@
 Inside: trained on RAVDESS without the actors of a fold, tested on them, EmoBox's six folds, eight labels.
 Outside: trained on RAVDESS alone, all of it but the validation speakers, tested on EMO-DB, nEMO (every
 second clip, as in recipes/default.py), BanglaSER and ASED, as they are, on the four labels that all of them
-have. Nothing is chosen by these tests. The model for the outside is written as a bundle, and timed by
-`Recognizer.predict` on 3 s of sound on one thread; so are the embedded models. DIR holds ravdess, emodb,
-nemo, banglaser and ased; CACHE is that of `recipes/default.py cache`.
+have, at most 400 clips of each, drawn evenly over speakers and emotions. Nothing is chosen by these tests.
+The model for the outside is written as a bundle, and timed by `Recognizer.predict` on 3 s of sound on one
+thread; so are the embedded models. With `--parts check` the bundles go through the tests of `emovox check` on
+200 clips of ASED. DIR holds ravdess, emodb, nemo, banglaser and ased; CACHE is that of
+`recipes/default.py cache`.
 
 What was computed is kept in --work: the same command resumes. A table is printed, and one JSON line last.
 """
@@ -39,6 +41,8 @@ from emovox.datasets import Dataset, Manifest, Utterance
 from emovox.datasets.protocols import make_splits
 from emovox.datasets.splits import Split, draw_validation
 from emovox.evaluation import metrics
+from emovox.evaluation.behaviour import check_behaviour
+from emovox.evaluation.robustness import sample_clips
 from emovox.features.cache import FeatureCache
 from emovox.training.inputs import SplitInputs
 from emovox.training.trainers import Trainer, make_config, make_trainer
@@ -46,7 +50,12 @@ from emovox.training.trainers import Trainer, make_config, make_trainer
 INSIDE = "ravdess"
 UNSEEN = ("emodb", "nemo", "banglaser", "ased")
 FOUR = ("neutral", "happy", "sad", "angry")
+N_UNSEEN = 400
+"""Clips of an unseen corpus, at most."""
 N_TIMED = 20
+SHIPPED = ("default", "fast")
+CHECKED, N_CHECKED, N_CHANGED = "ased", 200, 60
+"""Corpus of the behavioural tests, on which no system is trained; its clips, and those that are changed."""
 EXAMPLE = Path(__file__).parents[1] / "examples" / "happy.opus"
 
 
@@ -70,7 +79,7 @@ SYSTEMS: Mapping[str, System] = {
         "seed-svm",
         {
             "features.set": "ComParE_2016",
-            "model": {"kind": "classical", "name": "logistic-regression", "params": {"C": 1e-3}},
+            "model": {"kind": "classical", "name": "logistic-regression", "class_weight": "balanced"},
         },
         _OPENSMILE,
     ),
@@ -92,7 +101,7 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=Path("runs/comparison"))
     parser.add_argument("--only", help="systems, with commas")
     parser.add_argument("--folds", default="1,2,3,4,5,6")
-    parser.add_argument("--parts", default="inside,outside,speed")
+    parser.add_argument("--parts", default="inside,outside,speed", help="also check")
     options = parser.parse_args()
     rows = []
     for name, system in SYSTEMS.items():
@@ -103,10 +112,10 @@ def main() -> None:
             continue
         rows.append(compute_row(name, system, options))
         print_row(rows[-1], header=len(rows) == 1)
-    if "speed" in options.parts and not options.only:
-        for name in ("default", "fast"):
-            rows.append({"system": name, "speed": measure_speed(find(name))})
-            print_row(rows[-1], header=False)
+    for name in SHIPPED:
+        if not options.only or name in options.only.split(","):
+            rows.append({"system": name, **measure_bundle(find(name), options.work / name, options)})
+            print_row(rows[-1], header=len(rows) == 1)
     print(json.dumps({"recipe": "comparison", "rows": rows}))
 
 
@@ -135,9 +144,7 @@ def compute_row(name: str, system: System, options: argparse.Namespace) -> dict[
     if "outside" in parts:
         row["outside"] = run_unseen(source, inside, folder)
     bundle = folder / "bundle"
-    if "speed" in parts and bundle.exists():
-        row["speed"] = measure_speed(bundle)
-    return row
+    return row | (measure_bundle(bundle, folder, options) if bundle.exists() else {})
 
 
 @dataclass(frozen=True)
@@ -201,9 +208,8 @@ def run_unseen(source: Inputs, inside: Manifest, folder: Path) -> dict[str, Any]
     return kept
 
 
-def read_unseen(root: Path, corpus: str) -> Manifest:
-    """List the clips of a corpus that show one of the four labels; of nEMO every second clip."""
-    clips = [clip for clip in clips_of(root, "clean", corpus) if clip.emotion in FOUR]
+def read_unseen(root: Path, corpus: str, n: int = N_UNSEEN) -> Manifest:
+    """Draw ``n`` clips of a corpus that show one of the four labels, evenly over speakers and labels."""
     rows = [
         Utterance(
             id=clip.id,
@@ -213,9 +219,10 @@ def read_unseen(root: Path, corpus: str) -> Manifest:
             emotion=clip.emotion,
             original=clip.emotion,
         )
-        for clip in clips
+        for clip in clips_of(root, "clean", corpus)
+        if clip.emotion in FOUR
     ]
-    return Manifest(root / corpus, tuple(rows))
+    return sample_clips(Manifest(root / corpus, tuple(rows)), n)
 
 
 def score(manifest: Manifest, answers: Iterable[tuple[str, str]]) -> dict[str, Any]:
@@ -231,6 +238,21 @@ def score(manifest: Manifest, answers: Iterable[tuple[str, str]]) -> dict[str, A
         "n_clips": len(true),
         "n_speakers": interval.n_speakers,
     }
+
+
+def measure_bundle(bundle: Path, folder: Path, options: argparse.Namespace) -> dict[str, Any]:
+    """Measure the speed of a bundle, and run the behavioural tests, if they are asked for."""
+    found: dict[str, Any] = {}
+    if "speed" in options.parts:
+        found["speed"] = measure_speed(bundle)
+    if "check" in options.parts:
+        clips = read_unseen(options.corpora, CHECKED, N_CHECKED)
+        report = check_behaviour(
+            bundle, Dataset(clips), labels=FOUR, max_clips=N_CHANGED, output=folder / "check"
+        )
+        report.write(folder / "check")
+        found["check"] = report.document["summary"][0] | {"failed tests": list(report.failed)}
+    return found
 
 
 def measure_speed(bundle: Path) -> dict[str, float]:
@@ -252,16 +274,17 @@ def print_row(row: dict[str, Any], *, header: bool) -> None:
     if header:
         print(
             f"{'system':12} {'inside':>6} {'interval':>14} {'folds':>5} "
-            f"{'outside':>7} {'/'.join(UNSEEN):26} {'ms':>6} {'MiB':>6}"
+            f"{'outside':>7} {'/'.join(UNSEEN):26} {'ms':>6} {'MiB':>6} {'tests':>6}"
         )
-    inside, outside, speed = (row.get(name) or {} for name in ("inside", "outside", "speed"))
+    inside, outside, speed, check = (row.get(part, {}) for part in ("inside", "outside", "speed", "check"))
+    tests = f"{check['passed']}/{check['passed'] + check['failed']}" if check else "-"
     low = inside.get("low")
     interval = "-" if low is None else f"[{100 * low:.1f}, {100 * inside['high']:.1f}]"
     each = " ".join(f"{100 * one['uar']:.1f}" for one in outside.get("corpora", {}).values())
     print(
         f"{row['system']:12} {format_uar(inside.get('uar')):>6} {interval:>14} {inside.get('folds', '-'):>5} "
         f"{format_uar(outside.get('mean')):>7} {each or '-':26} "
-        f"{speed.get('ms', '-'):>6} {speed.get('mib', '-'):>6}",
+        f"{speed.get('ms', '-'):>6} {speed.get('mib', '-'):>6} {tests:>6}",
         flush=True,
     )
 
