@@ -278,3 +278,63 @@ def test_labels_are_asked_of_other_models(run: TrainingRun, clip: Path) -> None:
         emovox.finetune([str(clip.parent)], model=run.folder, output=clip.parent / "tuned")
     assert main(["export", str(run.folder), "--web", str(clip.parent / "page"), "--runtime", "x"]) == 2
     assert "CCC" in run._repr_html_()
+
+
+def cross_validate(table: Path, output: Path, **options: Any) -> Any:
+    settings = {"data": [str(table)], "targets": ["arousal", "age"], "labels": "none"}
+    configs = {
+        name: {**settings, "model": {"name": name}, "features": {"set": "seed-180"}}
+        for name in ("svr", "ridge")
+    }
+    return emovox.cross_validate(
+        configs, protocols=["speaker-kfold/4", "random"], output=output, allow=["contaminated"], **options
+    )
+
+
+def test_cross_validation_of_values(table: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    found = cross_validate(table, tmp_path / "cv")
+    strict, leaky = found.document["protocols"]
+    assert (strict["stamp"], leaky["stamp"]) == ("strict", "speaker-dependent")
+    assert strict["chosen"]["name"] in ("svr", "ridge")
+    chosen = json.loads((tmp_path / "cv" / "chosen.json").read_text())[0]
+    assert set(chosen["validation_ccc"]) == {"svr", "ridge"}
+    assert max(chosen["validation_ccc"], key=chosen["validation_ccc"].get) == chosen["chosen"]["name"]
+    row = next(row for row in strict["systems"] if row["name"] == "svr")
+    arousal, age = row["values"]
+    assert (arousal["target"], age["target"], len(arousal["splits"])) == ("arousal", "age", 4)
+    assert arousal["n_clips"] + arousal["n_missing"] == 64, "every clip is tested once"
+    # The second road: the answers of single trainings on the same splits, pooled.
+    true, predicted = [], []
+    for n in range(1, 5):
+        options = {**OPTIONS, "protocol": f"speaker-kfold/4/0/{n}", "seed": None}
+        run = emovox.train(
+            data=str(table), model="svr", targets="arousal,age", output=tmp_path / f"fold{n}", **options
+        )
+        with (run.folder / "answers.csv").open(newline="") as stream:
+            for one in csv.DictReader(stream):
+                if one["arousal_true"]:
+                    true.append(float(one["arousal_true"]))
+                    predicted.append(float(one["arousal_value"]))
+    assert arousal["ccc"]["value"] == pytest.approx(metrics.ccc(true, predicted), abs=1e-4)
+    found.write("config")
+    assert "MAE of the mean" in (tmp_path / "cv" / "compare.md").read_text()
+    assert "each split" in (tmp_path / "cv" / "compare.html").read_text()
+    lines: list[str] = []
+    again = cross_validate(table, tmp_path / "cv", notify=lines.append)
+    assert again.document == found.document
+    assert any("kept from before" in line for line in lines)
+    assert main(["runs", "list", str(tmp_path)]) == 0
+
+
+def test_mixed_systems_are_refused(table: Path, tmp_path: Path) -> None:
+    one = {"data": [str(table)], "targets": ["arousal"], "labels": "none", "model": {"name": "svr"}}
+    for other, message in (
+        ({**one, "targets": ["age"]}, "differ in targets"),
+        ({**one, "labels": "all"}, "differ in targets or labels"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            emovox.cross_validate({"a": one, "b": other}, output=tmp_path / "cv")
+    with pytest.raises(ConfigError, match="labels or values"):
+        emovox.cross_validate({**one, "labels": "all"}, output=tmp_path / "cv")
+    with pytest.raises(ConfigError, match="export=True"):
+        emovox.cross_validate(one, output=tmp_path / "cv", export=False)

@@ -130,7 +130,7 @@ def make_scorecard(
         }
     if predictions.values is not None:
         document["model"]["targets"] = [target.to_dict() for target in spec.targets]
-        document["values"] = make_value_scores(predictions.values, clips, spec, splits)
+        document["values"] = make_value_scores(predictions.values, clips.utterances, spec.targets, splits)
     document["errors"] = [{"id": key, "error": error} for key, error in predictions.errors]
     if robustness is not None:
         document["robustness"] = robustness.to_dict()

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 
 from emovox._arrays import Doubles
-from emovox.bundles import Spec, Target
-from emovox.datasets.manifest import Manifest
+from emovox.bundles import Target
+from emovox.datasets.manifest import Manifest, Utterance
 from emovox.datasets.splits import Split
 from emovox.datasets.targets import has_values, read_targets
 from emovox.evaluation import metrics
@@ -71,10 +71,16 @@ def tabulate_values(
 
 
 def make_value_scores(
-    table: ValueTable, clips: Manifest, spec: Spec, splits: Sequence[Split] = ()
+    table: ValueTable, clips: Sequence[Utterance], targets: Sequence[Target], splits: Sequence[Split] = ()
 ) -> list[dict[str, Any]]:
-    """Return the scores of each target as plain types, for the key ``values`` of the document."""
-    described = {target.name: target for target in spec.targets}
+    """Return the scores of each target as plain types, for the key ``values`` of the document.
+
+    Args:
+        clips: those of the table's rows.
+        targets: descriptions of its targets.
+        splits: where there are several, each gets a row.
+    """
+    described = {target.name: target for target in targets}
     rows = []
     for k, name in enumerate(table.targets):
         true, predicted = table.true[:, k], table.predicted[:, k]
@@ -89,13 +95,20 @@ def make_value_scores(
                 "n_clips": int(scored.sum()),
                 "n_missing": int((~has_truth).sum()),
                 "n_unpredicted": int((has_truth & ~scored).sum()),
-                **_score(true[scored], predicted[scored], clips.select(np.array(clips.ids)[scored]), splits),
+                **_score(
+                    true[scored],
+                    predicted[scored],
+                    [clips[i] for i in np.flatnonzero(scored).tolist()],
+                    splits,
+                ),
             }
         )
     return rows
 
 
-def _score(true: Doubles, predicted: Doubles, clips: Manifest, splits: Sequence[Split]) -> dict[str, Any]:
+def _score(
+    true: Doubles, predicted: Doubles, clips: Sequence[Utterance], splits: Sequence[Split]
+) -> dict[str, Any]:
     """Return the scores of one target on clips that have both values."""
     if not len(true):
         return dict.fromkeys(("ccc", "pcc", "mae", "mae_of_mean", "true", "predicted")) | {
@@ -108,6 +121,7 @@ def _score(true: Doubles, predicted: Doubles, clips: Manifest, splits: Sequence[
         name: metrics.value_interval(true, predicted, speakers, name) for name in metrics.VALUE_METRICS
     }
     known = {u.speaker: u.known_speaker for u in clips}
+    n_known = len({*known.values()} - {None}) or None
     place = np.array(speakers)
     step = -(-len(true) // MAX_POINTS)
     return {
@@ -116,7 +130,7 @@ def _score(true: Doubles, predicted: Doubles, clips: Manifest, splits: Sequence[
                 "value": one.value,
                 "low": one.low,
                 "high": one.high,
-                "n_speakers": clips.n_known_speakers,
+                "n_speakers": n_known,
                 "level": one.level,
             }
             for name, one in intervals.items()
@@ -140,12 +154,12 @@ def _score(true: Doubles, predicted: Doubles, clips: Manifest, splits: Sequence[
 
 
 def _score_splits(
-    true: Doubles, predicted: Doubles, clips: Manifest, splits: Sequence[Split]
+    true: Doubles, predicted: Doubles, clips: Sequence[Utterance], splits: Sequence[Split]
 ) -> list[dict[str, Any]]:
     rows = []
     for split in splits if len(splits) > 1 else ():
         tested = set(split.test)
-        at = np.array([key in tested for key in clips.ids])
+        at = np.array([u.id in tested for u in clips])
         if at.any():
             scores = {name: score(true[at], predicted[at]) for name, score in metrics.VALUE_METRICS.items()}
             rows.append({"split": split.name, "n_clips": int(at.sum()), **scores})

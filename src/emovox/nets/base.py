@@ -31,6 +31,7 @@ __all__ = [
     "Perceptron",
     "PerceptronConfig",
     "SingleFrameNet",
+    "ValueNet",
     "check_ranges",
 ]
 
@@ -154,6 +155,31 @@ class SingleFrameNet(nn.Module):
         lengths = torch.ones_like(features[:, 0]).long()
         logits: Tensor = self.net(features[:, None], lengths)
         return logits
+
+
+class ValueNet(nn.Module):
+    """A net whose last outputs are standardised values: returns logits and values, or values alone.
+
+    Args:
+        net: any net; its outputs are ``(b, n_labels + n_values)``.
+        n_labels: outputs that are logits; may be 0.
+        mean: of the values in the training, ``(n_values,)``.
+        deviation: likewise.
+    """
+
+    mean: Tensor
+    deviation: Tensor
+
+    def __init__(self, net: nn.Module, n_labels: int, mean: Tensor, deviation: Tensor) -> None:
+        super().__init__()
+        self.net, self.n_labels = net, n_labels
+        self.register_buffer("mean", mean.float())
+        self.register_buffer("deviation", deviation.float())
+
+    def forward(self, x: Tensor, lengths: Tensor | None = None) -> Tensor | tuple[Tensor, Tensor]:
+        outputs = self.net(x) if lengths is None else self.net(x, lengths)
+        values = outputs[:, self.n_labels :] * self.deviation + self.mean
+        return (outputs[:, : self.n_labels], values) if self.n_labels else values
 
 
 @dataclass(frozen=True, kw_only=True)

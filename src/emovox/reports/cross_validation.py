@@ -10,6 +10,7 @@ from emovox.reports.evaluation import NO_FIGURES
 from emovox.reports.figures import ScoreLine, draw_intervals, figure_html, has_matplotlib
 from emovox.reports.html import badge, escape, heat_table, page, section, table
 from emovox.reports.text import MISSING, markdown_table, percent, signed, span, speakers
+from emovox.reports.values import comparison_table, fold_tables
 
 __all__ = ["cross_validation_html", "cross_validation_markdown", "overview_markdown"]
 
@@ -32,9 +33,16 @@ _NOTE = (
     "corrected for the number of systems; times: of the processor, one thread, a search included."
 )
 
+_VALUE_NOTE = (
+    "Scores over all tested clips together, 95 % intervals over speakers. CCC: concordance; MAE: mean "
+    "absolute error, beside that of predicting the mean of the test for every clip."
+)
+
 
 def cross_validation_markdown(document: Document, times: Times = ()) -> str:
     """Format the document of `emovox.training.cross_validation` as Markdown, with times if there are any."""
+    if "targets" in document:
+        return _value_markdown(document)
     lines = [f"# {_title(document)}", ""]
     if len(document["protocols"]) > 1:
         lines += [*markdown_table(*_overview(document, times)), ""]
@@ -52,6 +60,8 @@ def overview_markdown(document: Document, times: Times = ()) -> str:
     The strictest protocol comes first. The gap is the score under the leakiest protocol less that under the
     strictest, in points.
     """
+    if "targets" in document:
+        return _value_markdown(document)
     notes = []
     for one in document["protocols"]:
         n = len(one["splits"])
@@ -66,6 +76,8 @@ def overview_markdown(document: Document, times: Times = ()) -> str:
 
 def cross_validation_html(document: Document, times: Times = ()) -> str:
     """Format the document as a page that needs no other file."""
+    if "targets" in document:
+        return _value_html(document)
     parts = [f"<h1>{escape(_title(document))}</h1>"]
     if not has_matplotlib():
         parts.append(f'<p class="soft">{escape(NO_FIGURES)}</p>')
@@ -88,11 +100,54 @@ def cross_validation_html(document: Document, times: Times = ()) -> str:
     return page(_title(document), "\n".join([*parts, f"<footer>{escape(_NOTE)}</footer>"]))
 
 
+def _value_markdown(document: Document) -> str:
+    """Format the cross-validation of models of values as Markdown."""
+    lines = [f"# {_title(document)}", ""]
+    for one in document["protocols"]:
+        lines += [f"## {one['protocol']}: {one['stamp']}", ""]
+        lines += [*(f"- {reason}" for reason in one["reasons"]), "", _describe_choice(one), ""]
+        lines += [*markdown_table(*comparison_table(one)), ""]
+        lines += [f"- {row['name']}: {row['error']}" for row in _failed(one)]
+    return "\n".join([*lines, _VALUE_NOTE]) + "\n"
+
+
+def _value_html(document: Document) -> str:
+    """Format the cross-validation of models of values as a page."""
+    parts = [f"<h1>{escape(_title(document))}</h1>"]
+    for one in document["protocols"]:
+        failed = [f"{row['name']}: {row['error']}" for row in _failed(one)]
+        folds = [
+            f"<details><summary>{escape(title)}</summary>{table(*content)}</details>"
+            for title, content in fold_tables(one)
+        ]
+        parts.append(
+            section(
+                one["protocol"],
+                badge(one["stamp"], one["reasons"]),
+                f"<p>{escape(_describe_choice(one))}</p>",
+                table(*comparison_table(one)),
+                *folds,
+                "".join(f"<p>{escape(line)}</p>" for line in failed),
+            )
+        )
+    return page(_title(document), "\n".join([*parts, f"<footer>{escape(_VALUE_NOTE)}</footer>"]))
+
+
+def _describe_choice(one: Mapping[str, Any]) -> str:
+    if one["chosen"] is None:
+        return "No part validates, so nothing was chosen."
+    return (
+        f"Chosen by the CCC on the validation parts, before the test was predicted: {one['chosen']['name']}."
+    )
+
+
 def _title(document: Document) -> str:
     data = document["data"]
+    predicted = f"{len(data['emotions'])} emotions"
+    if "targets" in document:
+        predicted = f"values of {', '.join(document['targets'])}"
     return (
-        f"{', '.join(data['corpora'])}: {data['n_clips']} clips, {speakers(data['n_speakers'])}, "
-        f"{len(data['emotions'])} emotions"
+        f"{', '.join(data['corpora'])}: {data['n_clips']} clips, {speakers(data['n_speakers'])}, {predicted}"
     )
 
 

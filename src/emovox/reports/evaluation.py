@@ -357,8 +357,11 @@ def _describe_robustness(part: Mapping[str, Any]) -> str:
 
 
 def _describe_training(part: Mapping[str, Any]) -> str:
-    uar = part["epochs"][part["kept"] - 1]["uar"]
-    reached = "" if uar is None else f", UAR {percent(uar)} % on validation clips"
+    best = part["epochs"][part["kept"] - 1]
+    uar, ccc = best["uar"], best.get("ccc")
+    scores = [] if uar is None else [f"UAR {percent(uar)} %"]
+    scores += [] if ccc is None else [f"CCC {figure(ccc)}"]
+    reached = f", {', '.join(scores)} on validation clips" if scores else ""
     return f"{len(part['epochs'])} epochs; the weights of epoch {part['kept']} are kept{reached}."
 
 
@@ -502,6 +505,7 @@ def _training_html(part: Mapping[str, Any]) -> Iterator[str]:
             "train loss": row["loss"],
             "validation loss": row["validation_loss"],
             "validation uar": row["uar"],
+            **({"validation ccc": row["ccc"]} if "ccc" in row else {}),
         }
         for row in epochs
     ]
@@ -511,9 +515,11 @@ def _training_html(part: Mapping[str, Any]) -> Iterator[str]:
         )
     yield _caption(
         "The training loss is the one that was minimised: smoothed, mixed, masked. The validation loss is "
-        "plain cross entropy on validation clips."
+        "plain cross entropy on validation clips"
+        + (", and for values 1 less their concordance." if "ccc" in epochs[0] else ".")
     )
     heads = ["epoch", "loss", "validation loss", "validation UAR %", "learning rate", "seconds"]
+    heads += ["validation CCC"] if "ccc" in epochs[0] else []
     rows = [
         [
             row["number"],
@@ -522,6 +528,7 @@ def _training_html(part: Mapping[str, Any]) -> Iterator[str]:
             percent(row["uar"]),
             MISSING if row["learning_rate"] is None else f"{row['learning_rate']:.2e}",
             figure(row["seconds"], 1),
+            *([figure(row["ccc"])] if "ccc" in row else []),
         ]
         for row in epochs
     ]

@@ -9,7 +9,15 @@ from emovox.reports.figures import draw_values, figure_html
 from emovox.reports.html import escape, section, table
 from emovox.reports.text import MISSING, figure, markdown_table
 
-__all__ = ["value_facts", "value_lines", "value_markdown", "value_sections", "value_summary"]
+__all__ = [
+    "comparison_table",
+    "fold_tables",
+    "value_facts",
+    "value_lines",
+    "value_markdown",
+    "value_sections",
+    "value_summary",
+]
 
 Row = Mapping[str, Any]
 Table = tuple[Sequence[str], Sequence[Sequence[object]]]
@@ -81,6 +89,35 @@ def value_facts(document: Row) -> Iterator[list[str]]:
         unit = f" {target['unit']}" if target["unit"] else ""
         span = f"{target['low']:g} to {target['high']:g}{unit} in the training"
         yield [f"target {target['name']}", span + (f"; {words}" if words else "")]
+
+
+def comparison_table(one: Row) -> Table:
+    """Return a row for each system and target under one protocol, the best validation first."""
+    fitted = sorted(
+        (row for row in one["systems"] if not row["error"]), key=lambda row: -(row["validation_ccc"] or 0.0)
+    )
+    chosen = (one["chosen"] or {}).get("name")
+    heads = ["system", "validation CCC", "target", "clips", "CCC", "PCC", "MAE", "MAE of the mean"]
+    return heads, [
+        [
+            row["name"] + (" (chosen)" if row["name"] == chosen else ""),
+            figure(row["validation_ccc"]),
+            scored["target"] + _unit(scored).replace(" ", ", "),
+            scored["n_clips"],
+            *(_span(scored[name]) for name in ("ccc", "pcc", "mae")),
+            figure(scored["mae_of_mean"]),
+        ]
+        for row in fitted
+        for scored in row.get("values", ())
+    ]
+
+
+def fold_tables(one: Row) -> Iterator[tuple[str, Table]]:
+    """Yield a title and the scores of each split, for each system and target under one protocol."""
+    for row in one["systems"]:
+        for scored in row.get("values", ()):
+            if scored["splits"]:
+                yield f"{row['name']}, {scored['target']}: each split", _split_table(scored)
 
 
 def _span(interval: Row | None) -> str:

@@ -50,6 +50,11 @@ from emovox.training import run_folder
 from emovox.training.config import ClassicalModel, ComparisonConfig, Config, SelectionConfig, Source, to_yaml
 from emovox.training.folds import Fold, FoldResult, System, run_folds
 from emovox.training.trainers import Trainer, make_config, make_trainer
+from emovox.training.value_cross_validation import (
+    check_systems,
+    describe_value_protocol,
+    score_validation,
+)
 
 __all__ = ["AUGMENTED", "CHOSEN_FILE", "CrossValidation", "cross_validate", "expand_comparison"]
 
@@ -108,13 +113,17 @@ class CrossValidation:
         for name, text in texts.items():
             write_text(self.folder / name, text)
         if has_matplotlib():
-            for one in self.document["protocols"]:
+            for one in () if "targets" in self.document else self.document["protocols"]:
                 if any(not row["error"] for row in one["systems"]):
                     about = one["corpus"], one["protocol"]
                     figure = draw_system_confusions(self.document, corpus=about[0], protocol=about[1])
                     write_figure(figure, self.folder / f"confusion-{_folder_name(*about)}.png")
         first = self.document["protocols"][0]
-        chosen, headline = first["chosen"] or {}, first["headline"] or {}
+        chosen, headline = first["chosen"] or {}, first.get("headline") or {}
+        scores: dict[str, Any] = {"uar": {key: headline.get(name) for key, name in _HEADLINE.items()}}
+        if "targets" in self.document:
+            found = [row for row in first["systems"] if row["name"] == chosen.get("name")]
+            scores = {"values": found[0].get("values", [])} if found else {}
         record = {
             "kind": "compare",
             "seed": self.document["seed"],
@@ -122,7 +131,7 @@ class CrossValidation:
             "features": {"set": chosen.get("features")},
             "split": {"name": first["protocol"]},
             "stamp": {"stamp": first["stamp"], "reasons": first["reasons"]},
-            "scores": {"uar": {key: headline.get(name) for key, name in _HEADLINE.items()}},
+            "scores": scores,
             "n_systems": len(first["systems"]),
         }
         run_folder.finish(self.folder, record)
@@ -196,6 +205,7 @@ def cross_validate(
             )
             for name, source in _name_configs(configs)
         ]
+    of_values = check_systems(systems)
     for system in systems:
         system.trainer.check()
     wanted = [protocols] if isinstance(protocols, str) else list(dict.fromkeys(protocols))
@@ -231,7 +241,7 @@ def cross_validate(
     validation = _by_group(groups, run(first))
     chosen = []
     for (plan, _), results in zip(groups, validation, strict=True):
-        choice = _choose(plan, results, folder)
+        choice = _choose(plan, results, folder, of_values=of_values)
         chosen.append(choice)
         if choice is not None:
             notify(
@@ -253,7 +263,7 @@ def cross_validate(
         ProtocolResult(plan, choice, before, after)
         for (plan, _), choice, before, after in zip(groups, chosen, validation, test, strict=True)
     )
-    document = _make_document(found, systems, configs, seed or 0)
+    document = _make_document(found, systems, configs, seed or 0, of_values=of_values)
     return CrossValidation(found, document, _make_times(found), folder)
 
 
@@ -367,7 +377,8 @@ class _Planner:
                     groups[key] = self._plan(config, manifest, protocol, None), []
                 groups[key][1].append(system)
         if self._compare_sound:
-            prints = {data: self._listen(data) for data in dict.fromkeys(data for data, _ in datasets)}
+            label_sets = dict(key for key in datasets)
+            prints = {data: self._listen(data, labels) for data, labels in label_sets.items()}
             for key, (_, members) in list(groups.items()):
                 config = members[0].trainer.config
                 manifest = datasets[config.data, config.labels]
@@ -406,8 +417,9 @@ class _Planner:
     def _report(self, done: int, total: int) -> None:
         self._progress(done, total)
 
-    def _listen(self, data: tuple[str, ...]) -> dict[str, Fingerprint]:
-        manifest = Dataset.load(data, drop_unknown=True).manifest
+    def _listen(self, data: tuple[str, ...], labels: str) -> dict[str, Fingerprint]:
+        kept = "none" if labels == "none" else "all"
+        manifest = Dataset.load(data, labels=kept, drop_unknown=True).manifest
         corpus = "+".join(manifest.corpora)
         self._notify(f"{corpus}: comparing {len(manifest)} clips by sound")
         prints, failed = fingerprint_clips(manifest)
@@ -468,8 +480,11 @@ def _flatten(validation: Sequence[Results]) -> list[FoldResult]:
     return [one for group in validation for results in group.values() for one in results]
 
 
-def _choose(plan: SplitPlan, results: Results, folder: Path) -> System | None:
-    """Choose the system with the best UAR over the validation parts, and write it down before the tests."""
+def _choose(plan: SplitPlan, results: Results, folder: Path, *, of_values: bool) -> System | None:
+    """Choose the system with the best UAR over the validation parts, and write it down before the tests.
+
+    Of models of values, that with the best CCC, averaged over the targets.
+    """
     fitted = {system: found for system, found in results.items() if not any(one.error for one in found)}
     if not fitted:
         why = sorted({one.error for found in results.values() for one in found if one.error})
@@ -478,13 +493,20 @@ def _choose(plan: SplitPlan, results: Results, folder: Path) -> System | None:
         if len(results) == 1:
             return None
         raise ConfigError(f"{plan.protocol} has no validation part: there is nothing to choose on")
-    scores = {system: _uar(*_tabulate(plan, found, "validation")[:2]) for system, found in fitted.items()}
+    scores = {
+        system: score_validation(system.trainer.config, plan, found)
+        if of_values
+        else _uar(*_tabulate(plan, found, "validation")[:2])
+        for system, found in fitted.items()
+    }
     best = max(scores, key=lambda system: scores[system])
     entry = {
         "protocol": plan.protocol,
         "splits": [split.digest for split in plan.splits],
         "chosen": best.about,
-        "validation_uar": {system.name: uar for system, uar in scores.items()},
+        f"validation_{'ccc' if of_values else 'uar'}": {
+            system.name: score for system, score in scores.items()
+        },
     }
     file = folder / CHOSEN_FILE
     try:
@@ -502,7 +524,12 @@ def _choose(plan: SplitPlan, results: Results, folder: Path) -> System | None:
 
 
 def _make_document(
-    results: Sequence[ProtocolResult], systems: Sequence[System], configs: Any, seed: int
+    results: Sequence[ProtocolResult],
+    systems: Sequence[System],
+    configs: Any,
+    seed: int,
+    *,
+    of_values: bool,
 ) -> dict[str, Any]:
     """All scores as plain JSON types: fractions of six digits."""
     manifests = {one.plan.corpus: one.plan.manifest for one in results}
@@ -523,7 +550,13 @@ def _make_document(
             "emotions": manifest.counts("emotion"),
             "unread": sorted(tested - predicted),
         },
-        "protocols": [_describe_protocol(one) for one in results],
+        **({"targets": list(systems[0].trainer.config.targets)} if of_values else {}),
+        "protocols": [
+            describe_value_protocol(one.plan, one.chosen, one.validation, one.test)
+            if of_values
+            else _describe_protocol(one)
+            for one in results
+        ],
     }
 
 

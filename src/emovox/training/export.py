@@ -12,6 +12,7 @@ import logging
 import tempfile
 import warnings
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,18 +21,46 @@ import onnx
 import torch
 from torch import nn
 
-from emovox._arrays import Floats
+from emovox._arrays import Doubles, Floats
 from emovox.bundles.onnx_session import Kind, OnnxModel
 from emovox.errors import BundleError, ConfigError
+from emovox.nets.base import ValueNet
 from emovox.nets.encoder import EncoderNet
 from emovox.training.onnx_metadata import strip_metadata
 
-__all__ = ["TOLERANCE", "check_parity", "to_onnx"]
+__all__ = ["TOLERANCE", "ValueScale", "check_parity", "to_onnx"]
 
 TOLERANCE = 1e-4
 
 
-def to_onnx(net: nn.Module, items: Sequence[Floats], *, name: str = "net", kind: Kind = "waveform") -> bytes:
+@dataclass(frozen=True, slots=True, eq=False)
+class ValueScale:
+    """How the last outputs of a net become values."""
+
+    n_labels: int
+    """Outputs before them."""
+    mean: Doubles
+    """Of the values in the training, ``(n_values,)``."""
+    deviation: Doubles
+
+    @property
+    def outputs(self) -> list[str]:
+        """Names of the outputs of the graph."""
+        return ["logits", "values"] if self.n_labels else ["values"]
+
+    def wrap(self, net: nn.Module) -> nn.Module:
+        """Return the net with these outputs."""
+        return ValueNet(net, self.n_labels, *map(torch.from_numpy, (self.mean, self.deviation))).eval()
+
+
+def to_onnx(
+    net: nn.Module,
+    items: Sequence[Floats],
+    *,
+    name: str = "net",
+    kind: Kind = "waveform",
+    scale: ValueScale | None = None,
+) -> bytes:
     """Export ``net`` with dynamic batch and length.
 
     Args:
@@ -42,6 +71,7 @@ def to_onnx(net: nn.Module, items: Sequence[Floats], *, name: str = "net", kind:
             what the net returns.
         name: for messages.
         kind: what the net takes.
+        scale: of the values that are the last outputs of the net; the graph returns them as ``values``.
 
     Raises:
         ConfigError: fewer than two items.
@@ -51,6 +81,8 @@ def to_onnx(net: nn.Module, items: Sequence[Floats], *, name: str = "net", kind:
         raise ConfigError(f"to_onnx got {len(items)} {_ITEMS[kind]}; expected at least two to trace on")
     net = net.eval()
     plain = net.merge_adapters() if isinstance(net, EncoderNet) else net
+    if scale is not None:
+        plain = scale.wrap(plain)
     inputs = _pad(items[:2], kind)
     batch = torch.export.Dim("batch")
     # Nets that halve their frames need a minimum length, which the exporter finds: so it is not named.
@@ -65,7 +97,7 @@ def to_onnx(net: nn.Module, items: Sequence[Floats], *, name: str = "net", kind:
             dynamo=True,
             dynamic_shapes=shapes,
             input_names=names,
-            output_names=["logits"],
+            output_names=["logits"] if scale is None else scale.outputs,
             external_data=False,
             verbose=False,
         )
@@ -76,7 +108,7 @@ def to_onnx(net: nn.Module, items: Sequence[Floats], *, name: str = "net", kind:
             proto = onnx.load(file)
     strip_metadata(proto)
     model = bytes(proto.SerializeToString(deterministic=True))
-    check_parity(net, model, items, name=name, kind=kind)
+    check_parity(net, model, items, name=name, kind=kind, scale=scale)
     return model
 
 
@@ -90,8 +122,11 @@ def check_parity(
     *,
     name: str = "net",
     kind: Kind = "waveform",
+    scale: ValueScale | None = None,
 ) -> float:
-    """Largest difference between the net's and the graph's logits, over ``items`` alone and together.
+    """Largest difference between the net's and the graph's outputs, over ``items`` alone and together.
+
+    Values are compared in standard deviations of their target.
 
     Raises:
         BundleError: it is above 1e-4.
@@ -99,9 +134,19 @@ def check_parity(
     with torch.inference_mode():
         expected = np.concatenate([net(*_pad([item], kind)).numpy() for item in items])
     n_columns = None if kind == "waveform" else items[0].shape[-1]
-    graph = OnnxModel(model, name=name, n_labels=expected.shape[1], kind=kind, n_columns=n_columns)
-    alone = np.concatenate([graph([item]) for item in items])
-    worst = max(float(np.abs(alone - expected).max()), float(np.abs(graph(items) - expected).max()))
+    n_values = 0 if scale is None else len(scale.mean)
+    n_labels = expected.shape[1] - n_values
+    graph = OnnxModel(model, name=name, n_labels=n_labels, n_values=n_values, kind=kind, n_columns=n_columns)
+
+    def run(batch: Sequence[Floats]) -> Floats:
+        output = graph.run(batch)
+        if scale is None:
+            return output.logits
+        values = (output.values - scale.mean) / scale.deviation
+        return np.concatenate([output.logits, values.astype(np.float32)], axis=1)
+
+    alone = np.concatenate([run([item]) for item in items])
+    worst = max(float(np.abs(alone - expected).max()), float(np.abs(run(items) - expected).max()))
     if not worst <= TOLERANCE:
         raise BundleError(
             f"{name}: the exported graph differs from the net by {worst:.2g}; expected at most {TOLERANCE:g}"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -22,7 +23,7 @@ from emovox.bundles import load_bundle, write_bundle
 from emovox.datasets.manifest import Manifest
 from emovox.datasets.splits import COPY_OF, Split
 from emovox.errors import EmovoxError
-from emovox.evaluation.predictions import predict_manifest
+from emovox.evaluation.predictions import Predictions, predict_manifest
 from emovox.features.cache import FeatureCache
 from emovox.inference.recognizer import Recognizer
 from emovox.training.config import AugmentConfig, read_config
@@ -101,6 +102,7 @@ class FoldResult:
 
     ids: tuple[str, ...] = ()
     predicted: tuple[str, ...] = ()
+    """Labels; empty of models of values alone."""
     config: Mapping[str, Any] = field(default_factory=dict)
     """As fitted, with what a search found."""
     n_columns: int | None = None
@@ -112,6 +114,8 @@ class FoldResult:
     """Of processor time per clip: of exported models from the file to the label, else from its row."""
     notes: tuple[str, ...] = ()
     error: str | None = None
+    values: tuple[tuple[float | None, ...], ...] = ()
+    """Of each clip, in the order of ``ids`` and of the targets; empty of models of labels."""
 
 
 def run_folds(
@@ -186,7 +190,8 @@ class _FoldFitter:
                     result = self._fit_rows(fold)
         except EmovoxError as error:  # reported as a row of the table, and tried again the next time
             return FoldResult(config=asdict(fold.system.trainer.config), error=str(error))
-        write_json(fold.file, {"key": fold.key, **asdict(result)})
+        kept = {name: value for name, value in asdict(result).items() if name != "values" or value}
+        write_json(fold.file, {"key": fold.key, **kept})
         return result
 
     def _load(self, fold: Fold, trainer: Trainer) -> SplitInputs:
@@ -239,13 +244,14 @@ class _FoldFitter:
         write_bundle(fold.bundle, exported.model, exported.spec, replace=True)
         shutil.rmtree(checkpoints, ignore_errors=True)
         return FoldResult(
-            tuple(fitted.validation),
+            tuple(fitted.validation or fitted.values),
             tuple(fitted.validation.values()),
             asdict(trainer.config),
             len(exported.selected or inputs.columns),
             exported.n_parameters,
             round(fit_s, 3),
             notes=fitted.notes,
+            values=tuple(fitted.values.values()),
         )
 
     def _evaluate(self, fold: Fold) -> FoldResult:
@@ -256,13 +262,30 @@ class _FoldFitter:
         started = time.process_time()
         predict_manifest(recognizer, some)
         predict_ms = 1000 * (time.process_time() - started) / len(some)
+        targets = fold.system.trainer.config.targets
         return FoldResult(
             predictions.ids,
-            predictions.y_pred,
+            predictions.y_pred if predictions.labels else (),
             asdict(fold.system.trainer.config),
             predict_ms=round(predict_ms, 4),
             notes=tuple(f"{key}: {why}" for key, why in predictions.errors),
+            values=_list_values(predictions, targets) if targets else (),
         )
+
+
+def _list_values(predictions: Predictions, targets: Sequence[str]) -> tuple[tuple[float | None, ...], ...]:
+    """Return the predicted values of each clip; ``None`` where there is none."""
+    table = predictions.values
+    assert table is not None  # else the clips have no values, and were refused
+    columns = [
+        table.predicted[:, table.targets.index(name)].tolist()
+        if name in table.targets
+        else [math.nan] * len(predictions)
+        for name in targets
+    ]
+    return tuple(
+        tuple(None if math.isnan(value) else value for value in row) for row in zip(*columns, strict=True)
+    )
 
 
 def _read(fold: Fold) -> FoldResult | None:
@@ -273,6 +296,7 @@ def _read(fold: Fold) -> FoldResult | None:
             return None
         for name in ("ids", "predicted", "notes"):
             kept[name] = tuple(kept[name])
+        kept["values"] = tuple(map(tuple, kept.get("values", ())))
         return FoldResult(**kept)
     except (OSError, ValueError, TypeError, KeyError, AttributeError):
         return None

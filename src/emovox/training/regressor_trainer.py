@@ -50,7 +50,7 @@ def score_values(config: Config, true: Doubles, predicted: Doubles) -> dict[str,
     """Return target -> CCC; ``None`` where it is not defined, as for fewer than two clips."""
     scores: dict[str, float | None] = {}
     for k, name in enumerate(config.targets):
-        known = ~np.isnan(true[:, k])
+        known = ~np.isnan(true[:, k]) & ~np.isnan(predicted[:, k])
         ccc = metrics.ccc(true[known, k], predicted[known, k]) if known.sum() > 1 else math.nan
         scores[name] = None if math.isnan(ccc) else ccc
     return scores

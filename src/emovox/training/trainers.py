@@ -23,24 +23,26 @@ import numpy as np
 
 from emovox._arrays import Floats
 from emovox.audio import SAMPLE_RATE
-from emovox.bundles import Features, Input
+from emovox.bundles import Features, Input, Target
 from emovox.datasets.manifest import Manifest
 from emovox.datasets.splits import Split
+from emovox.datasets.targets import check_targets
 from emovox.errors import ConfigError, MissingExtraError, did_you_mean, install_command
 from emovox.evaluation import metrics
 from emovox.features import find_feature_set
 from emovox.labels import sort_labels
-from emovox.training.bundle_spec import check_spec, make_spec
-from emovox.training.calibration import calibrated
+from emovox.training.bundle_spec import check_spec, make_spec, make_targets
+from emovox.training.calibration import Calibration, calibrated
 from emovox.training.config import Changes, Config, NetModel, Source, read_config, to_plain, to_yaml
 from emovox.training.inputs import SplitInputs, load_inputs
-from emovox.training.regressor_trainer import RegressorTrainer
+from emovox.training.regressor_trainer import RegressorTrainer, read_part, score_values
 from emovox.training.trainer import ExportedModel, FittedModel, Trainer
 
 if TYPE_CHECKING:
     from torch import nn
 
     from emovox.training.classical import ClassicalConfig, FittedClassifier
+    from emovox.training.export import ValueScale
     from emovox.training.neural.clips import ClipSet
     from emovox.training.search import SearchResult, Trial
 
@@ -302,8 +304,6 @@ class NetTrainer:
 
     def check(self) -> None:
         config = self.config
-        if config.targets:
-            raise ConfigError("nets predict labels alone; with targets expected an estimator such as svr")
         check_spec(config)
         config.augmentation()
         find_feature_set(config.features.set, config.features.overrides)
@@ -339,9 +339,11 @@ class NetTrainer:
     ) -> FittedModel:
         from emovox.training.neural.trainer import fit_net, predict_logits
 
-        labels, training, validation = make_clip_sets(inputs)
+        config = self.config
+        labels, training, validation = make_clip_sets(inputs, config)
+        n_outputs = len(labels) + len(config.targets)
         fitted = fit_net(
-            self.make_net(n_in=len(inputs.columns), n_labels=len(labels)),
+            self.make_net(n_in=len(inputs.columns), n_labels=n_outputs),
             training,
             validation,
             self.config.train,
@@ -349,21 +351,30 @@ class NetTrainer:
             folder=folder,
             on_epoch=lambda epoch: notify(epoch.line()),
         )
-        logits, truth, predicted = np.zeros((0, len(labels))), np.zeros(0, np.int64), dict[str, str]()
+        outputs, truth = np.zeros((0, n_outputs)), np.zeros(0, np.int64)
+        predicted: dict[str, str] = {}
+        values: dict[str, tuple[float, ...]] = {}
+        scores: dict[str, float | None] = {}
         if validation is not None:
-            batch_size = self.config.train.batch_size
-            logits = predict_logits(fitted.net, validation, batch_size=batch_size).astype(np.float64)
+            batch_size = config.train.batch_size
+            outputs = predict_logits(fitted.net, validation, batch_size=batch_size).astype(np.float64)
             truth = validation.labels
-            manifest = inputs.manifest
-            read = [
-                k for k in inputs.split.validation if k in inputs.values and manifest[k].emotion in labels
-            ]
-            predicted = {key: labels[n] for key, n in zip(read, logits.argmax(1), strict=True)}
-        calibration = calibrated(logits, truth, self.config.coverage)
+            read = _list_used(inputs, inputs.split.validation, labels)
+            if labels:
+                best = outputs[:, : len(labels)].argmax(1)
+                predicted = {key: labels[n] for key, n in zip(read, best, strict=True)}
+            if config.targets:
+                scale = _find_scale(inputs, config, labels)
+                found = outputs[:, len(labels) :] * scale.deviation + scale.mean
+                values = {key: tuple(row) for key, row in zip(read, found.tolist(), strict=True)}
+                scores = score_values(config, read_part(config, inputs.manifest, read), found)
+        calibration = Calibration()
+        if labels:
+            calibration = calibrated(outputs[:, : len(labels)], truth, config.coverage)
         n_weights = sum(weight.numel() for weight in fitted.net.parameters())
         epoch = f"epoch {fitted.best} of {len(fitted.epochs)}"
         note = f"{self.config.model.name}: {n_weights} parameters, {epoch} is kept"
-        return FittedModel(fitted.net, labels, calibration, fitted.uar, predicted, (note,))
+        return FittedModel(fitted.net, labels, calibration, fitted.uar, predicted, (note,), values, scores)
 
     def export(self, fitted: FittedModel, inputs: SplitInputs) -> ExportedModel:
         from emovox.nets.base import SingleFrameNet
@@ -372,17 +383,24 @@ class NetTrainer:
         net = fitted.model
         clips = [inputs.values[key] for key in inputs.split.train if key in inputs.values]
         some = clips[:: max(1, len(clips) // _N_TRACED)][:_N_TRACED]
+        scale, targets = None, tuple[Target, ...]()
+        if self.config.targets:
+            scale = _find_scale(inputs, self.config, fitted.labels)
+            trained = read_part(self.config, inputs.manifest, inputs.split.train)
+            targets = make_targets(self.config, trained)
         if inputs.kind == "vector":
             model = to_onnx(
                 SingleFrameNet(net),
                 some if len(some) > 1 else some * 2,
                 name=self.config.name,
                 kind=inputs.kind,
+                scale=scale,
             )
         else:
             longest = max(some, key=len)
             double, third = np.concatenate([longest, longest]), longest[: max(1, len(longest) // 3)]
-            model = to_onnx(net, [double, longest, *some, third], name=self.config.name, kind=inputs.kind)
+            traced = [double, longest, *some, third]
+            model = to_onnx(net, traced, name=self.config.name, kind=inputs.kind, scale=scale)
         checkpoint = self.config.model.params.get("checkpoint")
         if checkpoint is not None and Path(checkpoint).is_dir():
             checkpoint = Path(checkpoint).name
@@ -391,6 +409,7 @@ class NetTrainer:
             inputs.manifest,
             inputs.split,
             labels=fitted.labels,
+            targets=targets,
             input=Input(
                 kind=inputs.kind, features=Features(**inputs.reference) if inputs.reference else None
             ),
@@ -399,7 +418,9 @@ class NetTrainer:
             unread=inputs.errors,
         )
         n_weights = sum(weight.numel() for weight in net.parameters())
-        return ExportedModel(model, spec, fitted.validation_uar, None, n_weights, fitted.notes)
+        return ExportedModel(
+            model, spec, fitted.validation_uar, None, n_weights, fitted.notes, fitted.validation_ccc
+        )
 
     def search(
         self,
@@ -430,28 +451,37 @@ class NetTrainer:
         return search_net(self.config, parts, plan, on_trial=tell)
 
 
-def make_clip_sets(inputs: SplitInputs) -> tuple[tuple[str, ...], ClipSet, ClipSet | None]:
+def make_clip_sets(
+    inputs: SplitInputs, config: Config | None = None
+) -> tuple[tuple[str, ...], ClipSet, ClipSet | None]:
     """Make the labels, the training clips and the validation clips of a net, if there are any.
 
     An augmented clip that failed is replaced by its clip.
 
+    Args:
+        config: says which targets the clips have, if any, and whether they have labels.
+
     Raises:
         ConfigError: no training clip could be read, or all have the same label.
+        ManifestError: a target is constant, or no number.
     """
     from emovox.training.neural.clips import ClipSet, label_mask, trim_constant_end
 
     manifest, split = inputs.manifest, inputs.split
-    labels = sort_labels({u.emotion for u in manifest.select(split.train)})
-    if len(labels) < 2:
+    has_labels = config is None or config.labels != "none"
+    labels = sort_labels({u.emotion for u in manifest.select(split.train)}) if has_labels else ()
+    if has_labels and len(labels) < 2:
         raise ConfigError(
             f"{split.name}: the training shows {', '.join(labels) or 'nothing'}; expected two emotions"
         )
 
     def make(ids: Sequence[str], augmented: Sequence[Mapping[str, Floats]]) -> ClipSet | None:
-        kept = [key for key in ids if key in inputs.values and manifest[key].emotion in labels]
+        kept = _list_used(inputs, ids, labels)
         if not kept:
             return None
-        truth = np.array([labels.index(manifest[key].emotion) for key in kept], np.int64)
+        truth = np.zeros(len(kept), np.int64)
+        if labels:
+            truth[:] = [labels.index(manifest[key].emotion) for key in kept]
         corpora = np.array([manifest.corpora.index(manifest[key].corpus) for key in kept], np.int64)
         variants = [
             [clips.get(key, inputs.values[key]) for key in kept] for clips in (inputs.values, *augmented)
@@ -460,9 +490,30 @@ def make_clip_sets(inputs: SplitInputs) -> tuple[tuple[str, ...], ClipSet, ClipS
             variants = [[row[None] for row in variant] for variant in variants]
         elif inputs.kind == "frames":
             variants = [[trim_constant_end(frames) for frames in variant] for variant in variants]
-        return ClipSet(variants, truth, corpora, label_mask(truth, corpora, len(labels)))
+        values = None
+        if config is not None and config.targets:
+            scale = _find_scale(inputs, config, labels)
+            known = read_part(config, manifest, kept)
+            values = ((known - scale.mean) / scale.deviation).astype(np.float32)
+        mask = label_mask(truth, corpora, max(1, len(labels)))
+        return ClipSet(variants, truth, corpora, mask, values, has_labels)
 
     training = make(split.train, inputs.augmented)
     if training is None:
         raise ConfigError(f"{split.name}: none of the {len(split.train)} training clips could be read")
     return labels, training, make(split.validation, ())
+
+
+def _list_used(inputs: SplitInputs, ids: Sequence[str], labels: Sequence[str]) -> list[str]:
+    """List the clips that were read and, where labels are predicted, have one of them."""
+    manifest = inputs.manifest
+    return [key for key in ids if key in inputs.values and (not labels or manifest[key].emotion in labels)]
+
+
+def _find_scale(inputs: SplitInputs, config: Config, labels: Sequence[str]) -> ValueScale:
+    """Return mean and deviation of the targets over the training clips that were read."""
+    from emovox.training.export import ValueScale
+
+    known = read_part(config, inputs.manifest, _list_used(inputs, inputs.split.train, labels))
+    check_targets(known, config.targets, "training")
+    return ValueScale(len(labels), np.nanmean(known, axis=0), np.nanstd(known, axis=0))

@@ -125,8 +125,8 @@ def draw_training(
 
     Args:
         history: a row per epoch: ``epoch`` (or ``step``), and any columns whose name contains ``loss`` or
-            ``uar``, such as ``train_loss``, ``validation_loss``, ``validation_uar`` (a fraction). ``None`` or
-            nan leaves a gap.
+            ``uar`` or ``ccc``, such as ``train_loss``, ``validation_loss``, ``validation_uar`` (a fraction).
+            ``None`` or nan leaves a gap.
         kept: the epoch whose weights are kept; marked by a line.
 
     Raises:
@@ -136,7 +136,7 @@ def draw_training(
     names = list(dict.fromkeys(name for row in history for name in row))
     clock = next((name for name in ("epoch", "step") if name in names), None)
     panels = []
-    for word, scale, unit in (("loss", 1.0, "loss, nats"), ("uar", 100.0, "UAR, %")):
+    for word, scale, unit in (("loss", 1.0, "loss, nats"), ("uar", 100.0, "UAR, %"), ("ccc", 1.0, "CCC")):
         columns = [name for name in names if word in name.lower()]
         lines = _read_lines(history, clock, columns, scale)
         if lines:
@@ -165,7 +165,7 @@ def draw_training(
                 marker="o" if len(points) < 30 else "",
                 markersize=3.5,
                 linewidth=1.8,
-                label=escape_text(name.replace("_", " ").replace("uar", "UAR")),
+                label=escape_text(name.replace("_", " ").replace("uar", "UAR").replace("ccc", "CCC")),
             )
         axes.xaxis.get_major_locator().set_params(integer=True)
         axes.margins(y=0.1)

@@ -13,9 +13,20 @@ from torch import Tensor, nn
 
 from emovox.nets.layers import frame_mask
 
-__all__ = ["MASKED_LOGIT", "Batch", "compute_loss", "mix_clips", "soft_targets", "spec_augment"]
+__all__ = [
+    "MASKED_LOGIT",
+    "Batch",
+    "compute_loss",
+    "concordance_loss",
+    "mix_clips",
+    "soft_targets",
+    "spec_augment",
+]
 
 MASKED_LOGIT = -30.0
+
+_LEAST_SPREAD = 1e-6
+"""Keeps the concordance of constants finite."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,12 +43,39 @@ class Batch:
     """``(b, n_labels)``: labels that the clip's corpus contains."""
     weights: Tensor
     """``(b,)`` in the loss."""
+    values: Tensor | None = None
+    """``(b, n_values)`` standardised; nan is missing."""
 
 
 def soft_targets(labels: Tensor, label_mask: Tensor, smoothing: float) -> Tensor:
     """Return one-hot targets ``(b, n_labels)``, smoothed over the labels of the mask."""
     hard = nn.functional.one_hot(labels, label_mask.shape[1]).float()
     return hard * (1 - smoothing) + smoothing * label_mask.float() / label_mask.sum(1, keepdim=True)
+
+
+def concordance_loss(predicted: Tensor, true: Tensor) -> Tensor:
+    """Return 1 less the concordance (CCC, Lin, 1989) over the batch, averaged over the values.
+
+    A value that fewer than two clips of the batch have counts 0.
+
+    Args:
+        predicted: ``(b, n_values)``.
+        true: ``(b, n_values)``; nan is missing.
+    """
+    known = ~true.isnan()
+    n = known.sum(0).clamp(min=1)
+
+    def mean(x: Tensor) -> Tensor:
+        return torch.where(known, x, 0.0).sum(0) / n
+
+    predicted = predicted.float()
+    true = torch.where(known, true, 0.0)
+    x, y = mean(true), mean(predicted)
+    covariance = mean((true - x) * (predicted - y))
+    spread = mean((true - x).square()) + mean((predicted - y).square()) + (x - y).square()
+    losses = 1 - 2 * covariance / (spread + _LEAST_SPREAD)
+    used = known.sum(0) > 1
+    return torch.where(used, losses, 0.0).sum() / used.sum().clamp(min=1)
 
 
 def compute_loss(logits: Tensor, batch: Batch) -> Tensor:
@@ -64,6 +102,7 @@ def mix_clips(batch: Batch, share: Tensor, other: Tensor) -> Batch:
         column * batch.target + (1 - column) * batch.target[other],
         batch.label_mask | batch.label_mask[other],
         share * batch.weights + (1 - share) * batch.weights[other],
+        None if batch.values is None else column * batch.values + (1 - column) * batch.values[other],
     )
 
 

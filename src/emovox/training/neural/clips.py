@@ -44,6 +44,10 @@ class ClipSet:
     """``(n,)``."""
     corpus_labels: npt.NDArray[np.bool_]
     """``(n_corpora, n_labels)``: labels that a corpus contains; its clips do not train the others."""
+    values: Floats | None = None
+    """``(n, n_values)`` standardised targets; nan is missing."""
+    has_labels: bool = True
+    """Whether labels are predicted; otherwise ``labels`` are all 0."""
 
     def __post_init__(self) -> None:
         n = len(self.labels)
@@ -69,6 +73,9 @@ class ClipSet:
         digest = hashlib.sha256()
         for part in (self.labels, self.corpora, self.corpus_labels):
             digest.update(np.ascontiguousarray(part).tobytes())
+        if self.values is not None:
+            digest.update(self.values.tobytes())
+            digest.update(bytes([self.has_labels]))
         for variant in self.variants:
             digest.update(np.array([len(clip) for clip in variant]).tobytes())
             digest.update(np.array([np.nansum(clip, dtype=np.float64) for clip in variant]).tobytes())
@@ -77,7 +84,14 @@ class ClipSet:
     def select(self, rows: Sequence[int] | npt.NDArray[np.intp]) -> ClipSet:
         """Return the clips of some rows."""
         variants = [[variant[row] for row in rows] for variant in self.variants]
-        return ClipSet(variants, self.labels[rows], self.corpora[rows], self.corpus_labels)
+        values = None if self.values is None else self.values[rows]
+        labels, corpora = self.labels[rows], self.corpora[rows]
+        return ClipSet(variants, labels, corpora, self.corpus_labels, values, self.has_labels)
+
+    @property
+    def n_logits(self) -> int:
+        """Outputs of a net that are logits; the values follow them."""
+        return self.corpus_labels.shape[1] if self.has_labels else 0
 
     def draw_probabilities(self) -> npt.NDArray[np.float64]:
         """Return sampling probabilities ``(n,)`` that balance corpora, and labels within each."""

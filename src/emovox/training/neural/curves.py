@@ -11,7 +11,7 @@ from typing import Any
 
 from emovox._files import atomic_path
 
-__all__ = ["CHECKPOINT", "CURVES", "Epoch", "read_curves", "write_curves"]
+__all__ = ["CHECKPOINT", "CURVES", "Epoch", "find_score", "read_curves", "write_curves"]
 
 CHECKPOINT, CURVES = "last.ckpt", "curves.csv"
 
@@ -33,6 +33,8 @@ class Epoch:
     learning_rate: float
     """At the end of the epoch."""
     seconds: float
+    ccc: float | None = None
+    """Mean over the targets on validation clips; ``None`` without targets or where none is defined."""
 
     @property
     def left_s(self) -> float:
@@ -42,14 +44,25 @@ class Epoch:
     def line(self) -> str:
         """Return a line to print: ``epoch 3/40, loss 1.234, UAR 45.6 % on validation, 1:05 left``."""
         minutes, seconds = divmod(round(self.left_s), 60)
-        uar = "" if self.uar is None else f", UAR {self.uar:.1%} on validation"
-        return f"epoch {self.number}/{self.of}, loss {self.loss:.3f}{uar}, {minutes}:{seconds:02} left"
+        scores = [] if self.uar is None else [f"UAR {self.uar:.1%}"]
+        scores += [] if self.ccc is None else [f"CCC {self.ccc:.3f}"]
+        reached = f", {', '.join(scores)} on validation" if scores else ""
+        return f"epoch {self.number}/{self.of}, loss {self.loss:.3f}{reached}, {minutes}:{seconds:02} left"
+
+
+def find_score(uar: float | None, ccc: float | None) -> float | None:
+    """Return what chooses the epoch: UAR, mean CCC, or with both their mean; ``None`` without validation."""
+    known = [score for score in (uar, ccc) if score is not None]
+    return sum(known) / len(known) if known else None
 
 
 def write_curves(folder: Path, epochs: Sequence[Epoch]) -> None:
     """Write ``curves.csv``, one row per epoch; missing values are empty."""
     with atomic_path(folder / CURVES) as partial, partial.open("w", encoding="utf-8", newline="") as stream:
-        table = csv.DictWriter(stream, [field.name for field in fields(Epoch)])
+        names = [field.name for field in fields(Epoch)]
+        if all(epoch.ccc is None for epoch in epochs):  # as older versions wrote it
+            names.remove("ccc")
+        table = csv.DictWriter(stream, names, extrasaction="ignore")
         table.writeheader()
         table.writerows(asdict(epoch) for epoch in epochs)
 
@@ -61,8 +74,10 @@ def read_curves(folder: Path) -> dict[str, Any]:
     """
     with (folder / CURVES).open(encoding="utf-8", newline="") as stream:
         rows = [_parse_row(row) for row in csv.DictReader(stream)]
-    best = max(rows, key=lambda row: row["uar"] or 0.0)  # the first of equals, as the trainer keeps it
-    kept = rows[-1] if all(row["uar"] is None for row in rows) else best
+    scores = [find_score(row["uar"], row.get("ccc")) for row in rows]
+    known = [score for score in scores if score is not None]
+    # The first of equals, as the trainer keeps it.
+    kept = rows[scores.index(max(known))] if known else rows[-1]
     return {"kept": kept["number"], "epochs": rows}
 
 

@@ -16,14 +16,22 @@ import torch
 from lightning.pytorch.callbacks import Checkpoint
 from torch import Tensor, nn
 
+from emovox._arrays import Floats
 from emovox._files import atomic_path
 from emovox.evaluation import metrics
 from emovox.nets.base import FrameNet
 from emovox.nets.encoder import EncoderNet
 from emovox.training.config import TrainingConfig
-from emovox.training.neural.batches import Batch, compute_loss, mix_clips, soft_targets, spec_augment
+from emovox.training.neural.batches import (
+    Batch,
+    compute_loss,
+    concordance_loss,
+    mix_clips,
+    soft_targets,
+    spec_augment,
+)
 from emovox.training.neural.clips import ClipSet, draw_epoch, pad_clips
-from emovox.training.neural.curves import CHECKPOINT, Epoch, write_curves
+from emovox.training.neural.curves import CHECKPOINT, Epoch, find_score, write_curves
 
 __all__ = ["NetModule", "learning_rate_at", "run_training"]
 
@@ -40,6 +48,17 @@ def learning_rate_at(step: int, n_steps: int, config: TrainingConfig) -> float:
     if config.schedule == "constant":
         return 1.0
     return 0.5 * (1 + math.cos(math.pi * min(1.0, (step - warm_up) / max(1.0, n_steps - warm_up))))
+
+
+def _mean_ccc(true: Floats, predicted: Floats) -> float | None:
+    """Return the mean CCC of the values for which it is defined; ``None``: for none."""
+    scores = []
+    for k in range(true.shape[1]):
+        known = ~np.isnan(true[:, k])
+        if known.sum() > 1:
+            scores.append(metrics.ccc(true[known, k], predicted[known, k]))
+    defined = [score for score in scores if not math.isnan(score)]
+    return sum(defined) / len(defined) if defined else None
 
 
 class NetModule(L.LightningModule):
@@ -78,6 +97,8 @@ class NetModule(L.LightningModule):
         self.epochs: list[Epoch] = []
         self.best_epoch = 0
         self.best_uar: float | None = None
+        self.best_ccc: float | None = None
+        self.best_score: float | None = None
         self.best_state: dict[str, Tensor] = {}
         self._losses: list[Tensor] = []
         self._logits: list[Tensor] = []
@@ -124,10 +145,14 @@ class NetModule(L.LightningModule):
                 z = spec_augment(
                     z, batch.lengths, time_share=config.mask_time, column_share=config.mask_columns
                 )
-            logits = net.classify(z, batch.lengths)
+            outputs = net.classify(z, batch.lengths)
         else:
-            logits = net(batch.x, batch.lengths)
-        loss = compute_loss(logits, batch)
+            outputs = net(batch.x, batch.lengths)
+        n_logits = self.train_set.n_logits
+        losses = [compute_loss(outputs[:, :n_logits], batch)] if n_logits else []
+        if batch.values is not None:
+            losses.append(concordance_loss(outputs[:, n_logits:], batch.values))
+        loss = torch.stack(losses).sum()
         self._losses.append(loss.detach())
         return loss
 
@@ -160,7 +185,9 @@ class NetModule(L.LightningModule):
         target = soft_targets(labels, mask, config.label_smoothing)
         if isinstance(self.net, FrameNet):
             x = self.net.standardize(x, lengths)
-        return Batch(x, lengths, *(part.to(self.device) for part in (target, mask, weights)))
+        values = None if clips.values is None else torch.from_numpy(clips.values[rows]).to(self.device)
+        target, mask, weights = (part.to(self.device) for part in (target, mask, weights))
+        return Batch(x, lengths, target, mask, weights, values)
 
     @torch.no_grad()
     def on_train_batch_end(self, *args: Any) -> None:
@@ -191,13 +218,24 @@ class NetModule(L.LightningModule):
     def finish_epoch(self) -> Epoch:
         """Record the epoch, and its weights if it is the best."""
         loss = float(torch.stack(self._losses).mean())
-        validation_loss = uar = None
+        validation_loss = uar = ccc = None
         if self.validation_set is not None and self._logits:
-            logits, labels = torch.cat(self._logits), self.validation_set.labels
-            validation_loss = float(nn.functional.cross_entropy(logits, torch.from_numpy(labels)))
-            uar = metrics.uar(labels.tolist(), logits.argmax(1).tolist())
-        if uar is None or self.best_uar is None or uar > self.best_uar:
-            self.best_epoch, self.best_uar = self.current_epoch + 1, uar
+            outputs, labels = torch.cat(self._logits), self.validation_set.labels
+            n_logits = self.validation_set.n_logits
+            losses = []
+            if n_logits:
+                logits = outputs[:, :n_logits]
+                losses.append(nn.functional.cross_entropy(logits, torch.from_numpy(labels)))
+                uar = metrics.uar(labels.tolist(), logits.argmax(1).tolist())
+            if self.validation_set.values is not None:
+                true = self.validation_set.values
+                losses.append(concordance_loss(outputs[:, n_logits:], torch.from_numpy(true)))
+                ccc = _mean_ccc(true, outputs[:, n_logits:].numpy())
+            validation_loss = float(torch.stack(losses).sum())
+        score = find_score(uar, ccc)
+        if score is None or self.best_score is None or score > self.best_score:
+            self.best_epoch, self.best_score = self.current_epoch + 1, score
+            self.best_uar, self.best_ccc = uar, ccc
             state = self.evaluated_net.state_dict().items()
             self.best_state = {k: v.detach().cpu().clone() for k, v in state if k not in self.frozen}
         epoch = Epoch(
@@ -208,6 +246,7 @@ class NetModule(L.LightningModule):
             uar,
             float(self.trainer.optimizers[0].param_groups[0]["lr"]),
             time.monotonic() - self._started_s,
+            ccc,
         )
         self.epochs.append(epoch)
         return epoch
@@ -227,11 +266,15 @@ class NetModule(L.LightningModule):
         checkpoint["state_dict"] = {k: v for k, v in state if k.partition(".")[2] not in self.frozen}
         checkpoint["epochs"] = [asdict(epoch) for epoch in self.epochs]
         checkpoint["best"] = {"number": self.best_epoch, "uar": self.best_uar, "state": self.best_state}
+        if self.train_set.values is not None:
+            checkpoint["best"]["ccc"] = self.best_ccc
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self.epochs = [Epoch(**row) for row in checkpoint["epochs"]]
         best = checkpoint["best"]
         self.best_epoch, self.best_uar, self.best_state = best["number"], best["uar"], dict(best["state"])
+        self.best_ccc = best.get("ccc")
+        self.best_score = find_score(self.best_uar, self.best_ccc)
 
 
 class _EpochEnd(Checkpoint):

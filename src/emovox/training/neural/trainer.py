@@ -49,6 +49,8 @@ class FittedNet:
     """Number of the epoch with the best validation UAR; the last one without validation."""
     uar: float | None
     """On validation clips, at that epoch."""
+    ccc: float | None = None
+    """Likewise, the mean over the targets."""
 
 
 def fit_net(
@@ -103,7 +105,9 @@ def fit_net(
         with _quiet_lightning():
             run_training(module, folder, checkpoint)
     net.load_state_dict(module.best_state, strict=not module.frozen)
-    return FittedNet(net.cpu().eval(), tuple(module.epochs), module.best_epoch, module.best_uar)
+    return FittedNet(
+        net.cpu().eval(), tuple(module.epochs), module.best_epoch, module.best_uar, module.best_ccc
+    )
 
 
 def fit_standardizer(net: nn.Module, training: ClipSet) -> None:
@@ -123,7 +127,7 @@ def fit_standardizer(net: nn.Module, training: ClipSet) -> None:
 def predict_logits(
     net: nn.Module, clips: ClipSet, *, batch_size: int = 32
 ) -> np.ndarray[Any, np.dtype[np.float32]]:
-    """Return the net's logits ``(n, n_labels)`` of the clips without augmentation."""
+    """Return the net's outputs ``(n, n_labels + n_values)`` of the clips without augmentation."""
     batches = range(0, len(clips), batch_size)
     return np.concatenate(
         [net(*pad_clips(clips.variants[0][first : first + batch_size])).numpy() for first in batches]
