@@ -48,6 +48,7 @@ from emovox.bundles.spec import (
     SpeechOutput,
     Target,
 )
+from emovox.bundles.standalone import write_standalone
 
 __all__ = [
     "MAX_MODEL_BYTES",
@@ -72,4 +73,5 @@ __all__ = [
     "load_bundle",
     "read_spec",
     "write_bundle",
+    "write_standalone",
 ]

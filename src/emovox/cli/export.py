@@ -36,6 +36,10 @@ def export(
         Path | None,
         typer.Option("--web", metavar="DIR", help="Write a static page that predicts in the browser."),
     ] = None,
+    onnx: Annotated[
+        Path | None,
+        typer.Option("--onnx", metavar="FILE", help="Write one .onnx file for programs without emovox."),
+    ] = None,
     runtime: Annotated[
         Path | None,
         typer.Option(
@@ -63,22 +67,37 @@ def export(
     calibration_clips: Annotated[
         int, typer.Option("--calibration-clips", min=1, metavar="N", help="How many clips calibrate.")
     ] = 200,
-    force: Annotated[bool, typer.Option("--force", help="Let -o replace a bundle.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace what is there.")] = False,
 ) -> int:
     """Write a model as a bundle: a verified copy, or static int8 with its cost in UAR measured.
 
     With --web a folder for any web server: a page and a module that predict on the device.  docs/web.md
+    With --onnx one file that any ONNX runtime runs, its labels inside.  docs/onnx.md
 
     Exit code: 0 when it is written, 2 when not.
     """
-    from emovox.bundles import MODEL_FILE, load_bundle, registry, write_bundle
+    from emovox.bundles import MODEL_FILE, load_bundle, registry, write_bundle, write_standalone
 
-    if (output is None) == (web is None):
-        raise ConfigError("name one folder to write: a bundle with -o, or a page with --web")
+    if [output, web, onnx].count(None) != 2:
+        raise ConfigError(
+            "name one thing to write: a bundle with -o, a page with --web, or a file with --onnx"
+        )
+    if output is None and (int8 or data or protocol or corpus):
+        raise ConfigError("--int8, --data, --corpus and --protocol are for a bundle: name its folder with -o")
+    if runtime is not None and web is None:
+        raise ConfigError("--runtime is for --web; a model alone needs none")
+    if onnx is not None:
+        if onnx.is_dir() or (onnx.exists() and not force):
+            what = "is a folder" if onnx.is_dir() else "exists"
+            raise ConfigError(
+                f"--onnx {str(onnx)!r} {what}; name another file, or add --force to replace one"
+            )
+        check_writable(onnx, option="--onnx")
+        n_bytes = write_standalone(registry.find(model), onnx)
+        typer.echo(f"{onnx}: {n_bytes:,} bytes")
+        return 0
     if output is None:
         return _write_page(registry.find(model), cast("Path", web), runtime, force=force)
-    if runtime is not None:
-        raise ConfigError("--runtime is for --web; a bundle needs none")
     source = registry.find(model)
     bundle = load_bundle(source)
     content = (source / MODEL_FILE).read_bytes()
