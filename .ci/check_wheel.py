@@ -12,7 +12,11 @@ import zipfile
 from pathlib import Path
 
 MODELS = ("default", "fast", "permissive")
-WANTED = {"emovox/py.typed", "emovox/evaluation/behaviour/behaviour.yaml"}
+WANTED = {
+    "emovox/py.typed",
+    "emovox/evaluation/behaviour/behaviour.yaml",
+    "emovox/evaluation/sentences.csv",
+}
 WANTED |= {f"emovox/server/page/{file}" for file in ("index.html", "style.css", "app.js", "worklet.js")}
 WANTED |= {f"emovox/inference/web/{file}" for file in ("index.html", "emovox.js", "service-worker.js")}
 MAX_MIB = 40

@@ -67,5 +67,8 @@ def test_explanation_names_the_main_part() -> None:
     assert str(EXPLANATION) == "a.wav: angry 0.75: mostly 0.7-0.8 s, spread over frequency"
     both = replace(EXPLANATION, bands_hz=(0, 299, 402, 8000), band_drops=(0.1, 0.5, 0.1))
     assert str(both).endswith("mostly 0.7-0.8 s, 300-400 Hz")
+    tenths = tuple(n / 10 for n in range(11))
+    plateau = replace(EXPLANATION, times_s=tenths, time_drops=(0, 0, 0.2, 0.7, 0.3, 0.5, 0.8, 0.2, 0, 0))
+    assert plateau.main_span_s == (0.3, 0.7), "0.4 to 0.7 s hold half; the part before is as high as they are"
     neither = replace(EXPLANATION, time_drops=(0.0,) * 5)
     assert str(neither).endswith("spread over time and frequency")

@@ -433,12 +433,15 @@ class Explanation:
 
     @property
     def main_span_s(self) -> tuple[float, float] | None:
-        """Shortest span with half of the drops above 0; ``None``: it is no small part of the clip."""
+        """Shortest span with half of the drops above 0, and neighbours that are as high as its mean.
+
+        ``None``: it is no small part of the clip.
+        """
         return _find_main_part(self.times_s, self.time_drops)
 
     @property
     def main_band_hz(self) -> tuple[float, float] | None:
-        """Narrowest band with half of the drops above 0; ``None``: it is no small part of all bands."""
+        """Narrowest band, chosen likewise; ``None``: it is no small part of all bands."""
         return _find_main_part(self.bands_hz, self.band_drops)
 
     def to_dict(self) -> dict[str, Any]:
@@ -492,14 +495,24 @@ _SMALL_PART = 0.4
 
 
 def _find_main_part(edges: Sequence[float], drops: Sequence[float]) -> tuple[float, float] | None:
-    """Return the edges of the fewest neighbouring parts that hold half of all drops above 0."""
+    """Return the edges of the fewest neighbouring parts that hold half of all drops above 0.
+
+    Neighbours that are as high as the mean of these parts are added.
+    """
     sums = [0.0]
     for drop in drops:
         sums.append(sums[-1] + max(drop, 0.0))
     for n in range(1, int(_SMALL_PART * len(drops)) + 1):
         start = max(range(len(drops) - n + 1), key=lambda i: sums[i + n] - sums[i])
-        if sums[start + n] - sums[start] >= sums[-1] / 2 > 0:
-            return edges[start], edges[start + n]
+        end = start + n
+        if not sums[end] - sums[start] >= sums[-1] / 2 > 0:
+            continue
+        mean = (sums[end] - sums[start]) / n
+        while start > 0 and drops[start - 1] >= mean:
+            start -= 1
+        while end < len(drops) and drops[end] >= mean:
+            end += 1
+        return edges[start], edges[end]
     return None
 
 
