@@ -20,6 +20,7 @@ from emovox.audio import SAMPLE_RATE
 from emovox.labels import EMOTIONS
 from emovox.nets.adaptive import AdaptiveConfig, AdaptiveNet
 from emovox.nets.whisper import load_encoder
+from emovox.training.quantization import compress_encoder
 
 __all__ = [
     "CHANGED",
@@ -32,6 +33,7 @@ __all__ = [
     "export_graph",
     "make_net",
     "read_cache",
+    "read_examples",
 ]
 
 TRAINING = ("ravdess", "emodb", "nemo", "tess", "banglaser")
@@ -194,7 +196,12 @@ def read_cache(root: Path, cache: Path, name: str, corpus: str) -> Rows | None:
     )
 
 
-def encode_all(root: Path, cache: Path, checkpoint: Path, only: str | None = None) -> None:
+def read_examples(root: Path) -> list[Floats]:
+    """Read the clips on which the ranges of activations are measured for the graph in 8 bits."""
+    return [sounds.make_sound(clip, "clean") for clip in sounds.list_clips(root, "emodb")[::27]]
+
+
+def encode_all(root: Path, cache: Path, checkpoint: Path, bits: int, only: str | None = None) -> None:
     """Encode what the cache lacks: every pass, one (``cut``), or one over one corpus (``cut/emodb``)."""
     disable_telemetry()
     import onnxruntime
@@ -202,6 +209,8 @@ def encode_all(root: Path, cache: Path, checkpoint: Path, only: str | None = Non
     settings = onnxruntime.SessionOptions()
     settings.intra_op_num_threads = 1
     graph = export_graph(Pooler(make_net(checkpoint, range(5), len(EMOTIONS))), int(MAX_S * SAMPLE_RATE))
+    if bits == 8:  # the encoder of the bundles: heads are fitted on the states that they will get
+        graph = compress_encoder(graph, read_examples(root))
     session = onnxruntime.InferenceSession(graph, settings, providers=["CPUExecutionProvider"])
     only_pass, _, only_corpus = (only or "").partition("/")
     for name in [only_pass] if only_pass else PASSES:

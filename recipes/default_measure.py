@@ -37,21 +37,22 @@ class States:
 
     root: Path
     cache: Path
+    test_cache: Path
     train: dict[str, Rows]
     changed: dict[str, Rows]
     test: dict[str, Rows]
 
     @classmethod
-    def read(cls, root: Path, cache: Path, train: str, test: str) -> States:
+    def read(cls, root: Path, cache: Path, test_cache: Path, train: str, test: str) -> States:
         """Read the passes ``clean`` or ``cut``: clips whole, or cut to their speech."""
 
-        def read(name: str, corpora: Sequence[str]) -> dict[str, Rows]:
-            found = {corpus: read_cache(root, cache, name, corpus) for corpus in corpora}
+        def read(folder: Path, name: str, corpora: Sequence[str]) -> dict[str, Rows]:
+            found = {corpus: read_cache(root, folder, name, corpus) for corpus in corpora}
             return {corpus: rows for corpus, rows in found.items() if rows is not None}
 
         every = (*TRAINING, *TESTED_ONLY)
-        changed = read(CHANGED[train], TRAINING)
-        return cls(root, cache, read(train, every), changed, read(test, every))
+        changed = read(cache, CHANGED[train], TRAINING)
+        return cls(root, cache, test_cache, read(cache, train, every), changed, read(test_cache, test, every))
 
     def fit(self, corpora: Sequence[str], without: NDArray[np.str_] | Sequence[str] = ()) -> Head:
         """Train a head on the clips of ``corpora`` and their changed sounds, ``without`` some speakers."""
@@ -76,6 +77,32 @@ class States:
 
 def name_labels(indices: NDArray[np.int64]) -> list[str]:
     return [EMOTIONS[i] for i in indices]
+
+
+# --- folds ---------------------------------------------------------------------------------------------
+
+
+def report_paired(states: States, options: argparse.Namespace) -> dict[str, Any]:
+    """Compare the answers that `folds` left with other answers to the same clips, over speakers."""
+
+    def read(file: Path) -> dict[str, list[str]]:
+        return {row[0]: row[1:] for row in (line.split(",") for line in file.read_text().split()[1:])}
+
+    own, other = read(options.out / "folds-answers.csv"), read(Path(options.which))
+    if own.keys() != other.keys():
+        raise SystemExit(f"{options.which} and {options.out}/folds-answers.csv are not of the same clips")
+    speaker = dict(zip(states.test["ravdess"].ids, states.test["ravdess"].speakers.tolist(), strict=True))
+    true, predicted = zip(*own.values(), strict=True)
+    against = [other[clip][1] for clip in own]
+    found = metrics.paired_difference(true, predicted, against, [speaker[c] for c in own], "uar", n=10_000)
+    changed = np.mean([a != b for a, b in zip(predicted, against, strict=True)])
+    return {
+        "difference": round(100 * found.value, 2),
+        "low": round(100 * found.low, 2),
+        "high": round(100 * found.high, 2),
+        "p": found.p_value,
+        "answers changed": round(100 * float(changed), 1),
+    }
 
 
 # --- corpora left out --------------------------------------------------------------------------------
@@ -228,26 +255,49 @@ def find_offsets(embedded: Floats) -> Floats:
 def report_confidence(states: States, options: argparse.Namespace) -> dict[str, Any]:
     """Measure the confidence on corpora left out, the temperature fitted on the other corpora left out."""
     every = (*TRAINING, *TESTED_ONLY)
-    logits = {c: states.leave_out(c)(states.tested(c)).astype(np.float64) for c in every}
+    logits = {c: draw_logits(states.leave_out(c), states.tested(c)) for c in every}
     labels = {c: states.tested(c).labels for c in every}
     found: dict[str, Any] = {}
     for corpus in every:
-        others = [c for c in TRAINING if c != corpus]
-        weights = np.concatenate([np.full(len(labels[c]), 1 / len(labels[c])) for c in others])
-        temperature = fit_temperature(
-            np.concatenate([logits[c] for c in others]), np.concatenate([labels[c] for c in others]), weights
+        temperature = fit_answers([(logits[c], labels[c]) for c in TRAINING if c != corpus])
+        raw, *adapted = (
+            describe_confidence(labels[corpus], np.exp(log_softmax(each / temperature)))
+            for each in logits[corpus]
         )
-        probabilities = np.exp(log_softmax(logits[corpus] / temperature))
-        found[corpus] = describe_confidence(labels[corpus], probabilities)
+        found[corpus] = {
+            "temperature": round(temperature, 3),
+            **raw,
+            "ece with 20 clips": round(float(np.mean([one["ece"] for one in adapted])), 3),
+        }
         print(corpus, found[corpus], flush=True)
     n_sure = sum(one["sure"] for one in found.values())
     right = sum(one["sure"] * (one["right when sure"] or 0.0) for one in found.values())
-    found["mean"] = {
-        "ece": round(float(np.mean([one["ece"] for one in found.values()])), 3),
-        "sure": n_sure,
-        "right when sure": round(right / max(n_sure, 1), 3),
+    eces = {
+        key: round(float(np.mean([one[key] for one in found.values()])), 3)
+        for key in ("ece", "ece with 20 clips")
     }
+    found["mean"] = {**eces, "sure": n_sure, "right when sure": round(right / max(n_sure, 1), 3)}
     return found
+
+
+def draw_logits(head: Head, rows: Rows, n: int = 20, rounds: int = 4) -> list[Doubles]:
+    """Compute the logits of a corpus left out: raw, and adapted with ``n`` of its clips in each draw."""
+    embedded, rng = head.embed(rows), np.random.default_rng(0)
+    offsets = [0.0] + [
+        weigh_source(n) * embedded[rng.choice(len(embedded), n, replace=False)].mean(0) for _ in range(rounds)
+    ]
+    return [head(rows, offset).astype(np.float64) for offset in offsets]
+
+
+def fit_answers(answers: Sequence[tuple[Sequence[Doubles], NDArray[np.int64]]]) -> float:
+    """Fit one temperature for raw and adapted answers, from `draw_logits` and labels of corpora left out."""
+    parts = [(each, labels) for logits, labels in answers for each in logits[:3]]  # raw, and two draws
+    weights = [np.full(len(labels), 1 / len(labels)) for _, labels in parts]
+    return fit_temperature(
+        np.concatenate([each for each, _ in parts]),
+        np.concatenate([labels for _, labels in parts]),
+        np.concatenate(weights),
+    )
 
 
 def describe_confidence(labels: NDArray[np.int64], probabilities: Doubles) -> dict[str, Any]:
@@ -272,7 +322,7 @@ def report_changes(states: States, options: argparse.Namespace) -> dict[str, Any
     place = {clip: row for row, clip in enumerate(test.ids)}
     found: dict[str, Any] = {}
     for name in ("clipping", "telephone", "babble", "noise"):
-        changed = read_cache(states.root, states.cache, name, "emodb")
+        changed = read_cache(states.root, states.test_cache, name, "emodb")
         assert changed is not None
         plain = test[np.array([place[clip] for clip in changed.ids])]
         four = np.isin(plain.labels, FOUR)

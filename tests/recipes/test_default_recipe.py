@@ -41,7 +41,7 @@ def make_rows(corpus: str, offset: float = 1.0) -> Rows:
 @pytest.fixture(scope="module")
 def states() -> measure.States:
     rows = {corpus: make_rows(corpus) for corpus in EVERY}
-    return measure.States(Path(), Path(), rows, {"emodb": make_rows("emodb")}, rows)
+    return measure.States(Path(), Path(), Path(), rows, {"emodb": make_rows("emodb")}, rows)
 
 
 def options(**values: object) -> argparse.Namespace:
@@ -63,8 +63,8 @@ def test_corpora_left_out(states: measure.States) -> None:
 
 def test_head_left_out_has_not_seen_the_corpus(states: measure.States) -> None:
     changed = {corpus: rows for corpus, rows in states.train.items() if corpus != "nemo"}
-    other = measure.States(Path(), Path(), {**changed, "nemo": make_rows("nemo", 50.0)}, {}, states.test)
-    plain = measure.States(Path(), Path(), states.train, {}, states.test)
+    other = measure.States(Path(), Path(), Path(), {**changed, "nemo": make_rows("nemo", 50.0)}, {}, states.test)
+    plain = measure.States(Path(), Path(), Path(), states.train, {}, states.test)
     np.testing.assert_array_equal(other.leave_out("nemo").weight, plain.leave_out("nemo").weight)
     some = plain.fit(measure.TRAINING, ["nemo-0"])
     rows = join([rows for corpus, rows in plain.train.items() if corpus in measure.TRAINING])
@@ -95,7 +95,7 @@ def test_confidence_of_known_probabilities() -> None:
 def test_own_labels_beat_the_corpus_left_out(states: measure.States) -> None:
     other = make_rows("ased")
     other.labels = (other.labels + 1) % 4  # what a corpus calls happy, the others call sad
-    states = measure.States(Path(), Path(), states.train, {}, {**states.test, "ased": other})
+    states = measure.States(Path(), Path(), Path(), states.train, {}, {**states.test, "ased": other})
     found = measure.report_finetune(states, options(which="ased"))["ased"]
     assert found["20, L2 0.03"][0] > found["5, L2 0.03"][0] > found["raw"][0] + 20
     mean, low, high = found["5, L2 0.03"]
