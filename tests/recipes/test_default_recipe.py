@@ -15,6 +15,7 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "recipes"))
 import default_calls
 import default_measure as measure
 import default_sounds
+import default_speech
 from default_heads import Rows, join
 
 import speech
@@ -63,7 +64,9 @@ def test_corpora_left_out(states: measure.States) -> None:
 
 def test_head_left_out_has_not_seen_the_corpus(states: measure.States) -> None:
     changed = {corpus: rows for corpus, rows in states.train.items() if corpus != "nemo"}
-    other = measure.States(Path(), Path(), Path(), {**changed, "nemo": make_rows("nemo", 50.0)}, {}, states.test)
+    other = measure.States(
+        Path(), Path(), Path(), {**changed, "nemo": make_rows("nemo", 50.0)}, {}, states.test
+    )
     plain = measure.States(Path(), Path(), Path(), states.train, {}, states.test)
     np.testing.assert_array_equal(other.leave_out("nemo").weight, plain.leave_out("nemo").weight)
     some = plain.fit(measure.TRAINING, ["nemo-0"])
@@ -125,7 +128,7 @@ def test_clips_are_cut_as_predict_cuts_them() -> None:
     cut = default_sounds.cut_clip(padded)
     assert 1.5 <= len(cut) / audio.SAMPLE_RATE < 3.0
     silence = np.zeros(16_000, np.float32)
-    assert default_sounds.cut_clip(silence) is silence
+    assert len(default_sounds.cut_clip(silence)) == len(silence)
 
 
 def test_calls_know_their_labels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -140,3 +143,56 @@ def test_calls_know_their_labels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     counts = np.bincount(truth + 1)
     assert counts[0] == 24 * 60
     assert counts[1 + EMOTIONS.index("happy")] == counts[1 + EMOTIONS.index("sad")] == 1200
+
+
+def test_answers_paired(states: measure.States, tmp_path: Path) -> None:
+    rows = states.test["ravdess"]
+    names = measure.name_labels(rows.labels)
+    lines = [f"{i},{name},{name}" for i, name in zip(rows.ids, names, strict=True)]
+    (tmp_path / "folds-answers.csv").write_text("\n".join(["id,true,predicted", *lines]))
+    wrong = [line if n % 4 else line.rpartition(",")[0] + ",boredom" for n, line in enumerate(lines)]
+    (tmp_path / "other.csv").write_text("\n".join(["id,true,predicted", *wrong]))
+    found = measure.report_paired(states, options(out=tmp_path, which=str(tmp_path / "other.csv")))
+    assert found["difference"] == found["answers changed"] == 25.0
+    (tmp_path / "other.csv").write_text("\n".join(["id,true,predicted", *wrong[1:]]))
+    with pytest.raises(SystemExit, match="not of the same clips"):
+        measure.report_paired(states, options(out=tmp_path, which=str(tmp_path / "other.csv")))
+
+
+def test_confidence_of_sources_far_away(states: measure.States) -> None:
+    found = measure.report_confidence(states, options())
+    assert set(found) == {*EVERY, "mean"}
+    assert all(0 <= one["ece"] <= 1 and 0 <= one["ece with 20 clips"] <= 1 for one in found.values())
+    raw, *adapted = measure.draw_logits(states.leave_out("nemo"), states.tested("nemo"))
+    right = [float((each.argmax(1) == states.tested("nemo").labels).mean()) for each in (raw, *adapted)]
+    assert min(right[1:]) > right[0], "the offset of a corpus is what adapting removes"
+
+
+def make_sounds(corpus: str, kinds: int, centre: float) -> Rows:
+    """States around a centre; each kind, place or class lies a little elsewhere."""
+    rng = np.random.default_rng(len(corpus))
+    kind = np.arange(20 * kinds) % kinds
+    pooled = centre + 0.2 * rng.standard_normal((len(kind), 2, 2, 6)) + 0.1 * kind[:, None, None, None]
+    names = {"esc10": "esc10/{k:03d}/{n}", "synthetic": "synthetic/{n:05d}", "emospeech": "emospeech/{k}/{n}"}
+    ids = np.array([names[corpus].format(k=k, n=n) for n, k in enumerate(kind)])
+    speakers = np.array([f"{k:03d}" for k in kind])
+    return Rows(
+        pooled.astype(np.float32), ids, np.full(len(ids), -1), speakers, np.array([corpus] * len(ids))
+    )
+
+
+def test_sounds_of_unseen_kinds(states: measure.States, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = {
+        ("clean", "esc10"): make_sounds("esc10", 4, 6.0),
+        ("synthetic", "synthetic"): make_sounds("synthetic", default_speech.N_KINDS, 9.0),
+        ("clean", "emospeech"): make_sounds("emospeech", 3, 6.0),
+    }
+    monkeypatch.setattr(default_speech, "read_cache", lambda root, cache, name, c: made.get((name, c)))
+    halves = default_speech.split_sounds(made["clean", "esc10"])
+    assert halves.tolist()[:4] == [0, 1, 0, 1]
+    assert set(default_speech.split_sounds(states.test["nemo"])) == {-1}, "in both halves"
+    found = default_speech.report_speech(states, options())
+    assert found["esc10"]["clips"] == 80
+    assert found["esc10"]["rejected"] == 100.0
+    assert found["synthetic"]["passed"] == [0, 0, 0]
+    assert all(found[corpus][0] < 5 for corpus in EVERY)
