@@ -17,9 +17,9 @@
     python recipes/default.py export default|permissive --corpora DIR --checkpoint model.bin   # bundles
 
 DIR holds ravdess, tess, emodb, nemo, banglaser, ased, emospeech and esc10. Each command prints its figures
-and one JSON line last. Heads are fitted and tested on states of the encoder in 8 bits, which the bundles
-hold; `--bits 32` and `--test-bits 32` take the float32 encoder. Clips are tested cut to their speech, as
-`predict` cuts them. Encoding takes about 20 minutes of a core, everything else some minutes.
+and one JSON line last. Heads are fitted on states of the float32 encoder and tested on those of the encoder
+in 8 bits that the bundles hold (`--bits 8`, `--test-bits 32`: the other ones). Clips are tested cut to
+their speech, as `predict` cuts them. Encoding takes about two hours of a core, everything else some minutes.
 """
 
 from __future__ import annotations
@@ -114,8 +114,8 @@ def main() -> None:
     parser.add_argument("--checkpoint", type=Path)
     parser.add_argument("--cache", type=Path, default=Path(".cache/default"))
     parser.add_argument("--out", type=Path, default=Path("runs/default"))
-    parser.add_argument("--bits", type=int, choices=(8, 32), default=8, help="of the encoder")
-    parser.add_argument("--test-bits", type=int, choices=(8, 32), help="the same, of the clips tested")
+    parser.add_argument("--bits", type=int, choices=(8, 32), default=32, help="of the encoder, in training")
+    parser.add_argument("--test-bits", type=int, choices=(8, 32), default=8, help="the same, in tests")
     parser.add_argument("--train", choices=CHANGED, default="cut", help="clips whole or cut to their speech")
     parser.add_argument("--test", choices=CHANGED, default="cut", help="the same, of the clips tested")
     parser.add_argument("--l2", type=float, nargs="+", default=[L2], help="penalties of finetune")
@@ -123,10 +123,11 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)  # the same sums in the same order, to the digit
     options.out.mkdir(parents=True, exist_ok=True)
-    cache = options.cache / f"{options.bits}-bit"
-    test_cache = options.cache / f"{options.test_bits or options.bits}-bit"
+    cache, test_cache = (options.cache / f"{n}-bit" for n in (options.bits, options.test_bits))
     if options.what == "cache":
         encode_all(options.corpora, cache, options.checkpoint, options.bits, options.which)
+        if test_cache != cache:
+            encode_all(options.corpora, test_cache, options.checkpoint, options.test_bits, options.which)
         return
     states = States.read(options.corpora, cache, test_cache, options.train, options.test)
     text = json.dumps(REPORTS[options.what](states, options))

@@ -209,7 +209,7 @@ def encode_all(root: Path, cache: Path, checkpoint: Path, bits: int, only: str |
     settings = onnxruntime.SessionOptions()
     settings.intra_op_num_threads = 1
     graph = export_graph(Pooler(make_net(checkpoint, range(5), len(EMOTIONS))), int(MAX_S * SAMPLE_RATE))
-    if bits == 8:  # the encoder of the bundles: heads are fitted on the states that they will get
+    if bits == 8:  # the encoder of the bundles
         graph = compress_encoder(graph, read_examples(root))
     session = onnxruntime.InferenceSession(graph, settings, providers=["CPUExecutionProvider"])
     only_pass, _, only_corpus = (only or "").partition("/")

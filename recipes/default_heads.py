@@ -35,7 +35,7 @@ class Rows:
     speakers: NDArray[np.str_]
     corpora: NDArray[np.str_]
 
-    def __getitem__(self, chosen: NDArray[Any] | slice) -> Rows:
+    def __getitem__(self, chosen: NDArray[Any]) -> Rows:
         return Rows(*(value[chosen] for value in self.__dict__.values()))
 
     @property

@@ -259,7 +259,10 @@ def report_confidence(states: States, options: argparse.Namespace) -> dict[str, 
     labels = {c: states.tested(c).labels for c in every}
     found: dict[str, Any] = {}
     for corpus in every:
-        temperature = fit_answers([(logits[c], labels[c]) for c in TRAINING if c != corpus])
+        others = [c for c in TRAINING if c != corpus]
+        weights = np.concatenate([np.full(len(labels[c]), 1 / len(labels[c])) for c in others])
+        raw_logits = np.concatenate([logits[c][0] for c in others])
+        temperature = fit_temperature(raw_logits, np.concatenate([labels[c] for c in others]), weights)
         raw, *adapted = (
             describe_confidence(labels[corpus], np.exp(log_softmax(each / temperature)))
             for each in logits[corpus]
@@ -287,17 +290,6 @@ def draw_logits(head: Head, rows: Rows, n: int = 20, rounds: int = 4) -> list[Do
         weigh_source(n) * embedded[rng.choice(len(embedded), n, replace=False)].mean(0) for _ in range(rounds)
     ]
     return [head(rows, offset).astype(np.float64) for offset in offsets]
-
-
-def fit_answers(answers: Sequence[tuple[Sequence[Doubles], NDArray[np.int64]]]) -> float:
-    """Fit one temperature for raw and adapted answers, from `draw_logits` and labels of corpora left out."""
-    parts = [(each, labels) for logits, labels in answers for each in logits[:3]]  # raw, and two draws
-    weights = [np.full(len(labels), 1 / len(labels)) for _, labels in parts]
-    return fit_temperature(
-        np.concatenate([each for each, _ in parts]),
-        np.concatenate([labels for _, labels in parts]),
-        np.concatenate(weights),
-    )
 
 
 def describe_confidence(labels: NDArray[np.int64], probabilities: Doubles) -> dict[str, Any]:

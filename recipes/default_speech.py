@@ -29,8 +29,7 @@ def read_speech(states: States, corpora: Sequence[str]) -> tuple[Rows, Rows]:
         return read_cache(states.root, states.cache, name, corpus)
 
     speech = [states.train[c][states.train[c].labels >= 0] for c in corpora]
-    speech += [states.changed[c] for c in corpora if c in states.changed]
-    speech += [r for c in corpora if (r := read("crop", c)) is not None]
+    speech += [r for c in corpora for name in ("changed", "crop") if (r := read(name, c)) is not None]
     sources = [("clean", "esc10"), ("crop-none", "esc10"), ("synthetic", "synthetic")]
     if "emospeech" in corpora:
         sources += [("clean", "emospeech"), ("crop-none", "emospeech")]
