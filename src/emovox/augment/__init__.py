@@ -14,14 +14,17 @@ from emovox.augment.base import Amount, Rng, Transform, limit_peak, mix_noise
 from emovox.augment.channel import (
     BandPass,
     Clipping,
+    Compressor,
     Gain,
     MicrophoneResponse,
+    PacketLoss,
     Room,
     TelephoneBand,
+    Tilt,
     impulse_response,
 )
-from emovox.augment.codecs import G711, Mp3, Opus
-from emovox.augment.noise import COLOURS, Babble, Background, Noise, mix_babble
+from emovox.augment.codecs import G711, AmrNb, Mp3, Opus
+from emovox.augment.noise import COLOURS, Babble, Background, Music, Noise, Tone, mix_babble
 from emovox.augment.pipeline import (
     TRANSFORMS,
     Pipeline,
@@ -30,33 +33,42 @@ from emovox.augment.pipeline import (
     make_rng,
     make_transform,
 )
-from emovox.augment.speech import Crop, Pitch, Shift, Speed, Stretch, VocalTract
+from emovox.augment.speech import Crop, Length, Pitch, Shift, Silence, Speed, Stretch, Trim, VocalTract
 
 __all__ = [
     "COLOURS",
     "G711",
     "TRANSFORMS",
     "Amount",
+    "AmrNb",
     "Babble",
     "Background",
     "BandPass",
     "Clipping",
+    "Compressor",
     "Crop",
     "Gain",
+    "Length",
     "MicrophoneResponse",
     "Mp3",
+    "Music",
     "Noise",
     "Opus",
+    "PacketLoss",
     "Pipeline",
     "PipelineStep",
     "Pitch",
     "Rng",
     "Room",
     "Shift",
+    "Silence",
     "Speed",
     "Stretch",
     "TelephoneBand",
+    "Tilt",
+    "Tone",
     "Transform",
+    "Trim",
     "VocalTract",
     "default_settings",
     "impulse_response",

@@ -19,6 +19,7 @@ __all__ = [
     "Transform",
     "apply_response",
     "draw_amount",
+    "find_loudest",
     "fit_length",
     "limit_peak",
     "match_level",
@@ -127,6 +128,14 @@ def match_level(y: npt.NDArray[Any], x: Floats) -> npt.NDArray[Any]:
 def fit_length(x: npt.NDArray[Any], n: int) -> npt.NDArray[Any]:
     """Cut ``x`` to ``n`` samples, or append zeros."""
     return np.pad(x, (0, max(0, n - len(x))))[:n]
+
+
+def find_loudest(x: Floats, n: int) -> int:
+    """Return the start of the ``n`` samples of ``x`` with the most energy; 0 where ``x`` is not longer."""
+    if n >= len(x):
+        return 0
+    energy = np.concatenate([[0.0], np.cumsum(x.astype(np.float64) ** 2)])
+    return int((energy[n:] - energy[:-n]).argmax())
 
 
 # --- filters -----------------------------------------------------------------------------------------

@@ -27,10 +27,13 @@ from emovox.augment.base import (
 __all__ = [
     "BandPass",
     "Clipping",
+    "Compressor",
     "Gain",
     "MicrophoneResponse",
+    "PacketLoss",
     "Room",
     "TelephoneBand",
+    "Tilt",
     "impulse_response",
     "resample_through_8_khz",
 ]
@@ -112,6 +115,78 @@ class MicrophoneResponse(Transform):
             response_db += rng.uniform(-depth_db, depth_db) * bump
         y = apply_response(x, 10 ** (response_db / 20))
         return limit_peak(match_level(y, x).astype(np.float32))
+
+
+@dataclass(frozen=True)
+class Tilt(Transform):
+    """Raise (below 0: lower) the spectrum by ``db_per_octave`` around 1 kHz, at the level of the input."""
+
+    db_per_octave: Amount = (-3.0, 3.0)
+
+    LIMITS: ClassVar[Mapping[str, tuple[float, float]]] = {"db_per_octave": (-12.0, 12.0)}
+
+    def _apply(self, x: Floats, rng: Rng) -> npt.NDArray[Any]:
+        octave = np.log2(np.maximum(response_hz(len(x)), 50.0) / 1000.0)
+        y = apply_response(x, 10 ** (draw_amount(self.db_per_octave, rng) * octave / 20))
+        return limit_peak(match_level(y, x).astype(np.float32))
+
+
+_BLOCK = 16
+"""Samples, 1 ms, over which a compressor takes the level."""
+
+
+@dataclass(frozen=True)
+class Compressor(Transform):
+    """Compress the dynamic range: above ``threshold_dbfs`` a level rises by ``slope`` dB for each dB.
+
+    The level of blocks of 1 ms is followed with one time constant when it rises, ``attack_s``, and another
+    when it falls, ``release_s``. The result has the level of the input.
+    """
+
+    threshold_dbfs: Amount = -20.0
+    slope: Amount = 0.25
+    attack_s: float = 0.01
+    release_s: float = 0.02
+
+    LIMITS: ClassVar[Mapping[str, tuple[float, float]]] = {
+        "threshold_dbfs": (-80.0, 0.0),
+        "slope": (0.0, 1.0),
+        "attack_s": (0.0005, 1.0),
+        "release_s": (0.0005, 5.0),
+    }
+
+    def _apply(self, x: Floats, rng: Rng) -> npt.NDArray[Any]:
+        threshold, slope = draw_amount(self.threshold_dbfs, rng), draw_amount(self.slope, rng)
+        blocks = fit_length(np.abs(x), -(-len(x) // _BLOCK) * _BLOCK).reshape(-1, _BLOCK).max(axis=1)
+        above = np.maximum(20 * np.log10(blocks + 1e-9) - threshold, 0.0)
+        seconds = _BLOCK / SAMPLE_RATE
+        rise, fall = (1 - np.exp(-seconds / s) for s in (self.attack_s, self.release_s))
+        level, gains_db = 0.0, np.empty(len(above))
+        for k, one in enumerate(above):
+            level += (rise if one > level else fall) * (one - level)
+            gains_db[k] = (slope - 1) * level
+        centres = (np.arange(len(above)) + 0.5) * _BLOCK
+        y = x * 10 ** (np.interp(np.arange(len(x)), centres, gains_db) / 20)
+        return limit_peak(match_level(y, x).astype(np.float32))
+
+
+@dataclass(frozen=True)
+class PacketLoss(Transform):
+    """Lose ``percent`` of the packets of ``packet_ms``; each is replaced by the one before, 6 dB lower."""
+
+    percent: Amount = (1.0, 10.0)
+    packet_ms: float = 20.0
+
+    LIMITS: ClassVar[Mapping[str, tuple[float, float]]] = {"percent": (0.0, 100.0), "packet_ms": (1.0, 200.0)}
+
+    def _apply(self, x: Floats, rng: Rng) -> npt.NDArray[Any]:
+        size = round(self.packet_ms / 1000 * SAMPLE_RATE)
+        packets = fit_length(x, -(-len(x) // size) * size).reshape(-1, size).copy()
+        percent = draw_amount(self.percent, rng)
+        n_lost = max(1 if percent else 0, round(percent / 100 * len(packets)))
+        for k in sorted(rng.choice(len(packets), n_lost, replace=False)):
+            packets[k] = 0.5 * packets[k - 1] if k else 0.0
+        return packets.reshape(-1)[: len(x)]
 
 
 @dataclass(frozen=True)

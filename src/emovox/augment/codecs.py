@@ -1,4 +1,4 @@
-"""Lossy codecs: G.711 in numpy, MP3 (LAME) and Opus through libsndfile."""
+"""Lossy codecs: G.711 in numpy, MP3 (LAME) and Opus through libsndfile, AMR-NB through PyAV."""
 
 from __future__ import annotations
 
@@ -16,12 +16,14 @@ import soxr
 from emovox._arrays import Floats
 from emovox.audio import SAMPLE_RATE
 from emovox.augment.base import Amount, Rng, Transform, draw_amount, fit_length
-from emovox.errors import AudioDecodeError, ConfigError
+from emovox.errors import AudioDecodeError, ConfigError, MissingExtraError
 
 __all__ = [
     "G711",
+    "AmrNb",
     "Mp3",
     "Opus",
+    "code_amr_nb",
     "decode_a_law",
     "decode_mu_law",
     "encode_a_law",
@@ -98,6 +100,73 @@ def _segment(size: npt.NDArray[np.int32]) -> npt.NDArray[np.int32]:
 _LAWS: Mapping[str, tuple[Callable[[Pcm], Codes], Callable[[Codes], Pcm]]] = MappingProxyType(
     {"mu": (encode_mu_law, decode_mu_law), "a": (encode_a_law, decode_a_law)}
 )
+
+# --- AMR-NB (3GPP TS 26.071) ---------------------------------------------------------------------------
+
+_AMR_KBPS = (4.75, 5.15, 5.9, 6.7, 7.4, 7.95, 10.2, 12.2)
+_AMR_FRAME = 160
+# Samples at 8 kHz by which the codec delays the sound.
+_AMR_DELAY = 40
+
+
+@dataclass(frozen=True)
+class AmrNb(Transform):
+    """Send the sound over a mobile line: 8 kHz and back, AMR narrow band at the nearest rate of the codec.
+
+    Raises:
+        MissingExtraError: at construction, if PyAV is not installed.
+        ConfigError: at construction, if its FFmpeg cannot encode AMR.
+    """
+
+    kbps: Amount = (4.75, 12.2)
+
+    LIMITS: ClassVar[Mapping[str, tuple[float, float]]] = {"kbps": (4.75, 12.2)}
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _open_amr(12.2)
+
+    def _apply(self, x: Floats, rng: Rng) -> npt.NDArray[Any]:
+        low = soxr.resample(x, SAMPLE_RATE, 8000, quality="HQ")
+        coded = code_amr_nb(low, draw_amount(self.kbps, rng))
+        return fit_length(soxr.resample(coded, 8000, SAMPLE_RATE, quality="HQ"), len(x))
+
+
+def code_amr_nb(x: Floats, kbps: float) -> Floats:
+    """Encode and decode ``x`` ``(n,)`` at 8 kHz; the codec's delay is taken away."""
+    import av
+
+    encoder, decoder = _open_amr(kbps)
+    padded = fit_length(x, (-(-(len(x) + _AMR_DELAY) // _AMR_FRAME) + 1) * _AMR_FRAME)
+    pcm = np.clip(np.rint(padded * 32_768), -32_768, 32_767).astype(np.int16)
+    parts = []
+    for start in range(0, len(pcm), _AMR_FRAME):
+        frame = av.AudioFrame.from_ndarray(pcm[None, start : start + _AMR_FRAME], format="s16", layout="mono")
+        frame.sample_rate = 8000
+        for packet in encoder.encode(frame):
+            parts += [one.to_ndarray().ravel() for one in decoder.decode(packet)]
+    decoded = np.concatenate(parts).astype(np.float32)
+    return np.asarray(fit_length(decoded[_AMR_DELAY:], len(x)), np.float32)
+
+
+def _open_amr(kbps: float) -> tuple[Any, Any]:
+    try:
+        import av
+    except ImportError as error:
+        raise MissingExtraError("coding AMR", "media") from error
+    try:
+        encoder: Any = av.CodecContext.create("libopencore_amrnb", "w")
+        decoder: Any = av.CodecContext.create("amrnb", "r")
+    except ValueError as error:  # PyAV's errors of unknown codecs are ValueErrors
+        raise ConfigError(
+            f"PyAV {av.__version__} cannot code AMR: {error}; install PyAV's own wheel"
+        ) from None
+    for context in (encoder, decoder):
+        context.sample_rate, context.layout = 8000, "mono"
+    encoder.format = "s16"
+    encoder.bit_rate = round(1000 * min(_AMR_KBPS, key=lambda rate: abs(rate - kbps)))
+    return encoder, decoder
+
 
 # --- MP3 and Opus ------------------------------------------------------------------------------------
 

@@ -17,20 +17,31 @@ import numpy.typing as npt
 
 from emovox import audio
 from emovox._arrays import Doubles, Floats
-from emovox.audio import AUDIO_SUFFIXES
+from emovox.audio import AUDIO_SUFFIXES, SAMPLE_RATE
 from emovox.augment.base import (
     Amount,
     Rng,
     Transform,
     apply_response,
     draw_amount,
+    find_loudest,
     limit_peak,
     mix_noise,
     response_hz,
 )
 from emovox.errors import ConfigError
 
-__all__ = ["COLOURS", "Babble", "Background", "Noise", "list_recordings", "mix_babble"]
+__all__ = [
+    "COLOURS",
+    "Babble",
+    "Background",
+    "Music",
+    "Noise",
+    "Tone",
+    "list_recordings",
+    "make_music",
+    "mix_babble",
+]
 
 COLOURS: Mapping[str, float] = MappingProxyType(
     {"white": 0.0, "pink": 1.0, "brown": 2.0, "blue": -1.0, "violet": -2.0}
@@ -83,10 +94,15 @@ class Babble(Transform):
 
 @dataclass(frozen=True)
 class Background(Transform):
-    """Add a random stretch of a noise recording from a folder, at a ratio; a short recording is repeated."""
+    """Add a random stretch of a noise recording from a folder, at a ratio; a short recording is repeated.
+
+    ``loudest`` takes the loudest stretch instead, for recordings of one event such as a sneeze. ``folder``
+    may be a pattern of files such as ``noise/*/street-*``.
+    """
 
     snr_db: Amount = (5.0, 30.0)
     folder: str = ""
+    loudest: bool = False
 
     LIMITS: ClassVar[Mapping[str, tuple[float, float]]] = {"snr_db": (-40.0, 100.0)}
 
@@ -97,8 +113,63 @@ class Background(Transform):
     def _apply(self, x: Floats, rng: Rng) -> npt.NDArray[Any]:
         snr_db = draw_amount(self.snr_db, rng)
         files = list_recordings(self.folder)
-        noise = _random_stretch(audio.read(files[int(rng.integers(len(files)))]), len(x), rng)
+        recording = audio.read(files[int(rng.integers(len(files)))])
+        if self.loudest:
+            recording = recording[find_loudest(recording, len(x)) :][: len(x)]
+        noise = _random_stretch(recording, len(x), rng)
         return limit_peak(mix_noise(x, noise, snr_db))
+
+
+@dataclass(frozen=True)
+class Tone(Transform):
+    """Add a sine of ``hz`` at a ratio."""
+
+    hz: Amount = (5000.0, 7000.0)
+    snr_db: Amount = (10.0, 50.0)
+
+    LIMITS: ClassVar[Mapping[str, tuple[float, float]]] = {"hz": (1.0, 8000.0), "snr_db": (-40.0, 100.0)}
+
+    def _apply(self, x: Floats, rng: Rng) -> npt.NDArray[Any]:
+        hz, snr_db = draw_amount(self.hz, rng), draw_amount(self.snr_db, rng)
+        phase = 2 * np.pi * (hz * np.arange(len(x)) / SAMPLE_RATE + rng.random())
+        return limit_peak(mix_noise(x, np.sin(phase), snr_db))
+
+
+@dataclass(frozen=True)
+class Music(Transform):
+    """Add synthetic music at a ratio: random chords of decaying harmonics, a bass and a beat of noise."""
+
+    snr_db: Amount = (5.0, 30.0)
+
+    LIMITS: ClassVar[Mapping[str, tuple[float, float]]] = {"snr_db": (-40.0, 100.0)}
+
+    def _apply(self, x: Floats, rng: Rng) -> npt.NDArray[Any]:
+        snr_db = draw_amount(self.snr_db, rng)
+        return limit_peak(mix_noise(x, make_music(len(x), rng), snr_db))
+
+
+# Semitones of the degrees that a major scale's chords are built on: I, IV, V and vi.
+_DEGREES = (0, 5, 7, 9)
+
+
+def make_music(n: int, rng: Rng) -> Doubles:
+    """Make ``(n,)`` samples of music: four to the bar, a chord for each beat, all drawn from ``rng``."""
+    beat = round(60 / rng.uniform(80, 140) * SAMPLE_RATE)
+    root_hz = 110 * 2 ** (rng.integers(12) / 12)
+    t = np.arange(beat) / SAMPLE_RATE
+    y = np.zeros(-(-n // beat) * beat)
+    for start in range(0, n, beat):
+        degree = int(rng.choice(_DEGREES))
+        third = 3 if degree == 9 else 4
+        notes = [degree - 12, degree, degree + third, degree + 7]
+        part = 0.3 * rng.standard_normal(beat) * np.exp(-t / 0.02)
+        for note in notes:
+            hz = root_hz * 2 ** (note / 12)
+            for k in range(1, 7):
+                phase = 2 * np.pi * (k * hz * t + rng.random())
+                part += np.sin(phase) * np.exp(-t * k / 0.4) / k
+        y[start : start + beat] = part
+    return y[:n]
 
 
 def mix_babble(voices: Sequence[Floats], n: int, rng: Rng) -> Doubles:

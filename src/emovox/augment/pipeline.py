@@ -12,10 +12,20 @@ import numpy as np
 
 from emovox._arrays import Floats
 from emovox.augment.base import Rng, Transform
-from emovox.augment.channel import BandPass, Clipping, Gain, MicrophoneResponse, Room, TelephoneBand
-from emovox.augment.codecs import G711, Mp3, Opus
-from emovox.augment.noise import Babble, Background, Noise
-from emovox.augment.speech import Crop, Pitch, Shift, Speed, Stretch, VocalTract
+from emovox.augment.channel import (
+    BandPass,
+    Clipping,
+    Compressor,
+    Gain,
+    MicrophoneResponse,
+    PacketLoss,
+    Room,
+    TelephoneBand,
+    Tilt,
+)
+from emovox.augment.codecs import G711, AmrNb, Mp3, Opus
+from emovox.augment.noise import Babble, Background, Music, Noise, Tone
+from emovox.augment.speech import Crop, Length, Pitch, Shift, Silence, Speed, Stretch, Trim, VocalTract
 from emovox.errors import ConfigError, did_you_mean
 
 __all__ = ["TRANSFORMS", "Pipeline", "PipelineStep", "default_settings", "make_rng", "make_transform"]
@@ -25,6 +35,8 @@ TRANSFORMS: Mapping[str, type[Transform]] = MappingProxyType(
         "noise": Noise,
         "babble": Babble,
         "background": Background,
+        "music": Music,
+        "tone": Tone,
         "stretch": Stretch,
         "shift": Shift,
         "pitch": Pitch,
@@ -32,6 +44,11 @@ TRANSFORMS: Mapping[str, type[Transform]] = MappingProxyType(
         "gain": Gain,
         "clipping": Clipping,
         "crop": Crop,
+        "trim": Trim,
+        "silence": Silence,
+        "length": Length,
+        "compressor": Compressor,
+        "tilt": Tilt,
         "room": Room,
         "microphone": MicrophoneResponse,
         "band": BandPass,
@@ -39,6 +56,8 @@ TRANSFORMS: Mapping[str, type[Transform]] = MappingProxyType(
         "g711": G711,
         "mp3": Mp3,
         "opus": Opus,
+        "amr": AmrNb,
+        "packet-loss": PacketLoss,
         "vocal-tract": VocalTract,
     }
 )

@@ -22,12 +22,24 @@ from emovox.augment.base import (
     Rng,
     Transform,
     draw_amount,
+    find_loudest,
     fit_length,
     limit_peak,
     match_level,
 )
 
-__all__ = ["Crop", "Pitch", "Shift", "Speed", "Stretch", "VocalTract", "change_tempo"]
+__all__ = [
+    "Crop",
+    "Length",
+    "Pitch",
+    "Shift",
+    "Silence",
+    "Speed",
+    "Stretch",
+    "Trim",
+    "VocalTract",
+    "change_tempo",
+]
 
 
 # --- position ----------------------------------------------------------------------------------------
@@ -71,6 +83,48 @@ class Crop(Transform):
         n = int(rng.integers(low, len(x) + 1))
         start = int(rng.integers(0, len(x) - n + 1))
         return x[start : start + n]
+
+
+@dataclass(frozen=True)
+class Trim(Transform):
+    """Remove ``start_s`` from the beginning and ``end_s`` from the end; a shorter sound stays as it is."""
+
+    start_s: Amount = (0.0, 0.05)
+    end_s: Amount = (0.0, 0.05)
+
+    LIMITS: ClassVar[Mapping[str, tuple[float, float]]] = {"start_s": (0.0, 3600.0), "end_s": (0.0, 3600.0)}
+
+    def _apply(self, x: Floats, rng: Rng) -> npt.NDArray[Any]:
+        start, end = (round(draw_amount(s, rng) * SAMPLE_RATE) for s in (self.start_s, self.end_s))
+        return x[start : len(x) - end] if start + end < len(x) else x
+
+
+@dataclass(frozen=True)
+class Silence(Transform):
+    """Add zeros before and after the sound."""
+
+    before_s: Amount = (0.0, 0.1)
+    after_s: Amount = (0.0, 0.1)
+
+    LIMITS: ClassVar[Mapping[str, tuple[float, float]]] = {"before_s": (0.0, 60.0), "after_s": (0.0, 60.0)}
+
+    def _apply(self, x: Floats, rng: Rng) -> npt.NDArray[Any]:
+        before, after = (round(draw_amount(s, rng) * SAMPLE_RATE) for s in (self.before_s, self.after_s))
+        return np.pad(x, (before, after))
+
+
+@dataclass(frozen=True)
+class Length(Transform):
+    """Keep the stretch of ``length_s`` with the most energy; a shorter sound is repeated to this length."""
+
+    length_s: Amount = (1.0, 4.0)
+
+    LIMITS: ClassVar[Mapping[str, tuple[float, float]]] = {"length_s": (0.01, 3600.0)}
+
+    def _apply(self, x: Floats, rng: Rng) -> npt.NDArray[Any]:
+        n = max(1, round(draw_amount(self.length_s, rng) * SAMPLE_RATE))
+        start = find_loudest(x, n)
+        return x[start : start + n] if n < len(x) else np.resize(x, n)
 
 
 # --- tempo and pitch ---------------------------------------------------------------------------------
