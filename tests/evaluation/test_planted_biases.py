@@ -11,7 +11,7 @@ import soundfile
 from emovox.audio import SAMPLE_RATE
 from emovox.datasets.loading import Dataset
 from emovox.datasets.manifest import Manifest, Utterance
-from emovox.evaluation.behaviour import OtherModel, check_behaviour
+from emovox.evaluation.behaviour import OtherModel, check_behaviour, read_tests
 
 RATES_HZ = {"angry": 14.0, "happy": 8.5, "neutral": 5.0, "sad": 3.0}
 """How often a second the level of an emotion swings: no change of the channel hides it."""
@@ -21,6 +21,10 @@ CORPUS_HZ = {"studio": 1000, "phone": 1500}
 """Resonances by which a biased model may tell groups apart. They are independent of each other and of F0."""
 
 LEVEL_DB = -20.0
+
+KEPT = ("gain", "noise", "babble", "tone")
+"""Changes that move neither the resonances nor the swings that these models read. Rooms, lines, tempo and
+lengths do: under those a model with a bias is rightly less stable than one without."""
 
 Scores = dict[str, float]
 
@@ -117,7 +121,8 @@ def make_model(add: Callable[[np.ndarray], Scores]) -> OtherModel:
 
 def find_failed(add: Callable[[np.ndarray], Scores], clips: Manifest) -> tuple[set[str], set[str]]:
     """Names of the tests that a model passes, and of those that it fails."""
-    rows = check_behaviour(make_model(add), Dataset(clips), max_clips=48).document["tests"]
+    tests = [test for test in read_tests() if all(step["kind"] in KEPT for step in test.change)]
+    rows = check_behaviour(make_model(add), Dataset(clips), tests=tests, max_clips=48).document["tests"]
     passed, failed = ({row["name"] for row in rows if row["status"] == s} for s in ("passed", "failed"))
     return passed, failed
 
