@@ -136,6 +136,6 @@ def test_model_of_the_words_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyP
         program.chmod(0o755)
         monkeypatch.setenv("EMOVOX_CACHE", str(tmp_path / status))
         (row,) = check(clips, test)
-        assert (row["status"], row["n_clips"]) == (status, 192)
+        assert (row["status"], row["n_clips"]) == (status, 384)
     assert row["rows"][0]["name"] in ("negative, angry", "negative, sad")
     assert row["value"] == pytest.approx(2 / 3, abs=1e-6)

@@ -1,6 +1,6 @@
 """Synthetic speech whose words are positive, negative or neutral, and how far a model follows the words.
 
-24 sentences in each of eight languages: eight frames, such as "The film was ...", each with a positive, a
+48 sentences in each of eight languages: 16 frames, such as "The film was ...", each with a positive, a
 negative and a neutral word (``sentences.csv``). A synthesiser without emotion, espeak-ng, says all in the
 same way, so a model of the expressed emotion should answer the same whatever the words mean. The idea, and
 the largest shift that is tolerated, are those of A. Derington et al. (2025), who synthesize the sentences of
@@ -10,6 +10,7 @@ CheckList.
 from __future__ import annotations
 
 import csv
+import hashlib
 import shutil
 import subprocess
 from collections.abc import Sequence
@@ -55,12 +56,15 @@ def synthesize_sentences(folder: Path) -> Manifest:
         )
     folder.mkdir(parents=True, exist_ok=True)
     table = files("emovox.evaluation").joinpath("sentences.csv").read_text(encoding="utf-8")
+    version = subprocess.run([program, "--version"], capture_output=True, text=True, check=False).stdout
     found = []
     for row in csv.DictReader(table.splitlines()):
         for sentiment in SENTIMENTS:
             for variant, sex in VOICES.items():
                 name = f"{row['language']}-{row['frame']}-{sentiment}-{variant}"
-                file = folder / f"{name}.wav"
+                # What is kept is of this text and this synthesiser: both may change.
+                facts = "\n".join((version, row["language"], variant, row[sentiment]))
+                file = folder / f"{name}-{hashlib.sha256(facts.encode()).hexdigest()[:8]}.wav"
                 if not file.is_file():
                     _speak(program, row[sentiment], f"{row['language']}+{variant}", file)
                 found.append(
