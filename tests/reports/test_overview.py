@@ -5,11 +5,13 @@ from __future__ import annotations
 import base64
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import soundfile
 
 from emovox import audio
 from emovox.errors import AudioError, ConfigError
@@ -55,6 +57,20 @@ def test_prediction_without_sound() -> None:
     assert [axes.name for axes in figure.axes] == ["polar"]
     two = plot(Prediction("happy", {"happy": 0.7, "sad": 0.3}, 0.7, 3.0)).axes[0]
     assert [bar.get_width() for bar in two.patches] == [0.7, 0.3]
+
+
+def test_explanation_with_its_file(tiny_bundle: Path, tmp_path: Path) -> None:
+    from emovox.inference.recognizer import load
+
+    soundfile.write(tmp_path / "long.wav", np.tile(SOUND, 200), RATE)
+    found = load(tiny_bundle).explain(tmp_path / "long.wav", start_s=1000.5, end_s=1001.5)
+    figure = plot(found)
+    assert figure.get_suptitle() == str(replace(found, file="long.wav"))
+    assert panel(figure, "frequency, Hz (mel scale)").get_xlim() == (1000.5, 1001.5)
+    again = load(tiny_bundle).explain(SOUND[:RATE], sample_rate=RATE)
+    assert plot(again, SOUND, sample_rate=RATE, title="why").get_suptitle() == "why"
+    with pytest.raises(ConfigError, match="names no file"):
+        plot(again)
 
 
 def test_segments_over_time() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -14,9 +14,6 @@ from emovox.cli.predict import load_profile
 from emovox.cli.sources import find_recordings
 from emovox.cli.terminal import clean, progress_bar
 from emovox.errors import EmovoxError, MissingExtraError
-
-if TYPE_CHECKING:
-    from emovox._arrays import Floats
 
 __all__ = ["explain"]
 
@@ -83,16 +80,7 @@ def explain(
         typer.echo(clean(str(found)))
     if output is None:
         return 0
-    from emovox.reports.figures import draw_explanation
+    from emovox.reports.figures.explanation import draw_explanation, read_explained
 
-    x = _read_explained(recording.name, channels, found.times_s[0], found.times_s[-1])
-    return write(draw_explanation(found, x), output, clean(str(found)))
-
-
-def _read_explained(file: str, channels: str, start_s: float, end_s: float) -> Floats:
-    """Read the sound ``(n,)`` that was scored."""
-    from emovox import audio
-    from emovox.inference.explanation import read_part
-
-    blocks = (block[0] for block in audio.blocks(file, channels=audio.parse_channels(channels)))
-    return read_part(blocks, start_s, end_s, longest_s=end_s)
+    figure = draw_explanation(found, read_explained(found, recording.name))
+    return write(figure, output, clean(str(found)))

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from emovox._arrays import Doubles
-from emovox.audio import SAMPLE_RATE, stft
+from emovox import audio
+from emovox._arrays import Doubles, Floats
+from emovox.audio import SAMPLE_RATE, Source, stft
 from emovox.errors import ConfigError
+from emovox.inference.explanation import read_part
 from emovox.reports.figures.canvas import BLUE, INK, LINE, RED, SOFT, label_axes, make_axes, make_figure
 from emovox.results import Explanation
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["draw_explanation"]
+__all__ = ["draw_explanation", "read_explained"]
 
 _CAPTION = (
     "Red: the label's log-odds drop when this part is removed, so it speaks for the label; blue: it speaks "
@@ -24,12 +28,13 @@ _CAPTION = (
 )
 
 
-def draw_explanation(explanation: Explanation, x: ArrayLike) -> Figure:
+def draw_explanation(explanation: Explanation, x: ArrayLike, *, title: str = "") -> Figure:
     """Draw the drops over time below the waveform, over frequency, and as a map of both.
 
     Args:
         explanation: of `Recognizer.explain`.
         x: the sound ``(n,)`` at 16 kHz between the first and the last of its ``times_s``.
+        title: unless given, the explanation in one line.
 
     Raises:
         ConfigError: the sound does not last as long as the explanation.
@@ -41,7 +46,8 @@ def draw_explanation(explanation: Explanation, x: ArrayLike) -> Figure:
         raise ConfigError(
             f"the sound has the shape {sound.shape}; the explanation is of {end_s - start_s:.2f} s at 16 kHz"
         )
-    figure = make_figure(9.0, 5.6, title=str(explanation), caption=_CAPTION)
+    named = replace(explanation, file=explanation.file and PurePath(explanation.file).name)
+    figure = make_figure(9.0, 5.6, title=title or str(named), caption=_CAPTION)
     grid = figure.add_gridspec(3, 2, height_ratios=(2, 1.4, 4), width_ratios=(6, 1))
     below: Any = make_axes(figure, grid[2, 0])
     wave: Any = make_axes(figure, grid[0, 0], sharex=below)
@@ -87,6 +93,28 @@ def draw_explanation(explanation: Explanation, x: ArrayLike) -> Figure:
     bar.ax.tick_params(labelsize=8)
     bar.outline.set_visible(False)
     return figure
+
+
+def read_explained(
+    explanation: Explanation, source: Source | None = None, *, sample_rate: int | None = None
+) -> Floats:
+    """Read the sound ``(n,)`` at 16 kHz that an explanation is of, for `draw_explanation`.
+
+    Args:
+        source: the recording; unless given, the file that the explanation names.
+        sample_rate: Hz, for an array.
+
+    Raises:
+        ConfigError: there is no source.
+        AudioError: the recording cannot be read.
+    """
+    source = explanation.file if source is None else source
+    if source is None:
+        raise ConfigError("the explanation names no file; give the recording as source")
+    which = "mix" if explanation.channel is None else explanation.channel
+    blocks = (block[0] for block in audio.blocks(source, sample_rate=sample_rate, channels=which))
+    start_s, end_s = explanation.times_s[0], explanation.times_s[-1]
+    return read_part(blocks, start_s, end_s, longest_s=end_s)
 
 
 def _tones(drops: Doubles) -> list[str]:

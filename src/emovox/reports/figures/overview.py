@@ -15,6 +15,7 @@ from emovox.audio import SAMPLE_RATE, Source
 from emovox.errors import ConfigError
 from emovox.reports.colours import colour
 from emovox.reports.figures.canvas import INK, SOFT, escape_text, label_axes, make_axes, make_figure
+from emovox.reports.figures.explanation import draw_explanation, read_explained
 from emovox.reports.figures.radar import paint_radar
 from emovox.reports.figures.sound import (
     LONGEST_S,
@@ -23,7 +24,7 @@ from emovox.reports.figures.sound import (
     paint_spectrogram,
     paint_waveform,
 )
-from emovox.results import Prediction, Segment, Window
+from emovox.results import Explanation, Prediction, Segment, Window
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -35,7 +36,7 @@ _BLANK = " Blank: no speech was scored."
 
 
 def plot(
-    result: Prediction | Iterable[Segment | Window],
+    result: Prediction | Explanation | Iterable[Segment | Window],
     source: Source | None = None,
     *,
     sample_rate: int | None = None,
@@ -45,7 +46,8 @@ def plot(
 
     Args:
         result: a prediction, the segments of `Recognizer.timeline`, or windows and segments of one
-            `Stream`: then the probabilities are those of the windows. Results of one channel.
+            `Stream`: then the probabilities are those of the windows. Results of one channel. An explanation
+            is drawn by `draw_explanation` in a figure of its own.
         source: the recording; unless given, the file that the result names.
         sample_rate: Hz, for an array.
         title: unless given, the name of the file and the likeliest emotion.
@@ -64,6 +66,9 @@ def plot(
     >>> model = emovox.load()  # doctest: +SKIP
     >>> emovox.plot(model.timeline("call.wav")).savefig("call.png")  # doctest: +SKIP
     """
+    if isinstance(result, Explanation):
+        x = read_explained(result, source, sample_rate=sample_rate)
+        return draw_explanation(result, x, title=title)
     parts: Sequence[Prediction | Segment | Window] = (
         [result] if isinstance(result, Prediction) else list(result)
     )
