@@ -267,7 +267,9 @@ def test_readme_has_two_commands_and_ci_runs_them() -> None:
     assert any(line.startswith(commands[1]) for line in lines)
 
 
-DOCUMENTS = [f"docs/tutorials/{name}.md" for name in ("first-steps", "own-labels", "evaluate")]
+DOCUMENTS = [
+    f"docs/tutorials/{name}.md" for name in ("first-steps", "own-labels", "evaluate", "transcripts", "live")
+]
 
 
 def test_first_use_takes_three_lines() -> None:
@@ -282,7 +284,7 @@ def test_commands_of_documents_exist(document: str, capsys: pytest.CaptureFixtur
         r"\bemovox (\w+)([^#|`\n]*)",
         "\n".join(re.findall(r"^\$ .*", text, re.M) + re.findall(r"^\| `(emovox [^`]+)`", text, re.M)),
     )
-    assert "predict" in {name for name, _ in typed}
+    assert {"predict", "listen"} & {name for name, _ in typed}
     for name, rest in typed:
         group = rest.split()[:1] if name in ("data", "batch") else []
         assert main([name, *group, "--help"]) == 0

@@ -32,6 +32,8 @@ def test_prediction_in_one_line() -> None:
     assert str(Prediction(None, SCORES, reason="uncertain")).startswith("no label: uncertain (angry 0.75")
     assert str(Prediction(None, reason="silence")) == "no label: silence"
     assert str(Prediction(None, file="a.wav", error="no sound")) == "a.wav: error: no sound"
+    assert str(Window(0.5, 3.5, SCORES, 1.0)) == "0.50 to 3.50 s: angry 0.75 (happy 0.12, <b> 0.12)"
+    assert str(Window(0.5, 3.5, {}, 0.0)) == "0.50 to 3.50 s: no speech"
     assert str(Segment(0.5, 12.34, "angry", 0.75, SCORES)).startswith("0.50 to 12.34 s: angry 0.75")
 
 

@@ -231,6 +231,11 @@ class Window:
     values: Mapping[str, float] | None = None
     """As of `Prediction`."""
 
+    def __str__(self) -> str:
+        likeliest = max(self.scores, key=lambda name: self.scores[name], default=None)
+        text = "no speech" if likeliest is None else _describe_label(likeliest, None, self.scores)
+        return f"{self.start_s:.2f} to {self.end_s:.2f} s: {text}"
+
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON types."""
         return {
