@@ -403,3 +403,12 @@ def test_overrides_fuzz(overrides: dict[str, Any], columns: list[str] | None) ->
 
 def test_synthetic_voices_differ() -> None:
     assert not np.array_equal(voice(1.0, formants_hz=BRIGHT), voice(1.0, formants_hz=DARK))
+
+
+def test_explanation_of_a_model_on_features(model: Recognizer) -> None:
+    x = np.concatenate([voice(0.6), pause(0.4)])
+    found = model.explain(x, sample_rate=16_000)
+    assert found.scores == model.predict(x, sample_rate=16_000).scores
+    assert np.isfinite([*found.time_drops, *found.band_drops, *np.ravel(found.map_drops)]).all()
+    assert found.time_drops[0] != 0
+    assert found.time_drops[-2:] == (0, 0), "silence"
