@@ -1,12 +1,16 @@
-"""The documentation as a whole: its index of experiments, its tutorials from top to bottom."""
+"""The documentation as a whole: experiments, tutorials from top to bottom, length of pages, words."""
 
 from __future__ import annotations
 
+import ast
+import io
 import os
 import re
 import runpy
 import subprocess
 import sys
+import tokenize
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -74,3 +78,57 @@ def test_experiments_index_is_current() -> None:
     index = (DOCS / "experiments" / "index.md").read_text(encoding="utf-8")
     assert index == script["make_index"](), "run scripts/index_experiments"
     assert index.count("\n- 2026-") >= 46
+
+
+# A picture or a turn of spoken language -> the field's word, or the plain one.
+WORDS = {
+    r"judg(e|es|ed|ing|ements?)": "predict, classify, score, test",
+    r"hears?": "process, read, find",
+    r"(?<!that was )heard": "processed, played",
+    r"never met": "not trained on",
+    r"nobody|whoever": "the passive",
+    r"(is|are|was|unless) told(?! to stop)": "reported, printed, asked (people must be told: Art. 50(3))",
+    r"says so": "a warning is printed",
+    r"goes on": "continues",
+    r"workshops?(?! \d)|zoo|crew|streets?|houses?": "training, registry, workers",
+    r"wants the": "requires the",
+    r"along (its|the) time": "over time",
+    r"lies? (at|below|above|in|outside)": "is",
+}
+
+
+def prose() -> Iterator[tuple[str, str]]:
+    """Paragraphs of documents without code, and docstrings and comments of the package, with their place."""
+    root = DOCS.parent
+    names = ("README.md", "SECURITY.md", "CONTRIBUTING.md")
+    for page in [*(root / name for name in names), *DOCS.glob("*.md"), *DOCS.glob("tutorials/*.md")]:
+        text = page.read_text(encoding="utf-8")
+        text = re.sub(r"^### Glossary.*?^## ", "", text, flags=re.M | re.S)  # names the words to avoid
+        yield page.name, re.sub(r"^```.*?^```|`[^`]*`|^    .*$", "", text, flags=re.M | re.S)
+    for module in sorted((root / "src" / "emovox").rglob("*.py")):
+        code = module.read_text(encoding="utf-8")
+        for node in ast.walk(ast.parse(code)):
+            if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
+                text = str(node.value.value)
+                yield f"{module.name}:{node.lineno}", re.sub(r"``.*?``|`[^`]*`", "", text)
+        for token in tokenize.generate_tokens(io.StringIO(code).readline):
+            if token.type == tokenize.COMMENT:
+                yield f"{module.name}:{token.start[0]}", token.string
+
+
+def test_word_list() -> None:
+    found = [
+        f"{place}: {match[0]!r} -> {better}"
+        for place, text in prose()
+        for word, better in WORDS.items()
+        for match in re.finditer(rf"\b({word})\b", text)
+    ]
+    assert found == []
+
+
+def test_pages_are_short() -> None:
+    # Reference: read where it is needed, not from top to bottom.
+    reference = {"features", "serve", "transcripts", "scale", "seeds", "onnx", "architecture"}
+    for page in [*DOCS.glob("*.md"), *DOCS.glob("tutorials/*.md")]:
+        n_words = len(re.sub(r"^```.*?^```", "", page.read_text(encoding="utf-8"), flags=re.M | re.S).split())
+        assert n_words <= 1500 or page.stem in reference, f"{page.name} has {n_words} words"

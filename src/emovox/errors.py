@@ -160,7 +160,7 @@ class ServerError(EmovoxError):
     Args:
         code: the server's error code.
         message: a sentence for users.
-        retry_after_s: when to try again, if the server says so.
+        retry_after_s: when to try again, if the server names a time.
     """
 
     def __init__(self, code: str, message: str, *, retry_after_s: float | None = None) -> None:

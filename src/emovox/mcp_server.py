@@ -195,7 +195,7 @@ def open_allowed(path: str, folders: Sequence[Path], *, max_bytes: int) -> Itera
         max_bytes: of the largest file.
 
     Raises:
-        ToolError: the file is refused, or there is none. What is outside cannot be told from what is absent.
+        ToolError: the file is refused, or there is none. What is outside looks the same as what is absent.
     """
     real, folder = _find_allowed(path, folders)
     try:

@@ -202,7 +202,7 @@ def _is_sphere_truncated(reader: Reader) -> bool:
 
 
 def mp3_continues(reader: Reader) -> bool:
-    """Whether an MP3 goes on after the end that its Xing header states, as joined files do.
+    """Whether an MP3 continues after the end that its Xing header states, as joined files do.
 
     libsndfile reads up to that end.
     """

@@ -49,7 +49,7 @@ _MIN_FOR_MEAN = 16
 class LevelMeter:
     """Measures samples as they pass; any chunking gives the same readings.
 
-    Levels are without the offset (DC) of a sound card, which nobody hears.
+    Levels are without the offset (DC) of a sound card, which is not audible.
     """
 
     def __init__(self) -> None:
@@ -113,7 +113,7 @@ class LevelMeter:
 
 
 def is_silent(x: Floats) -> bool:
-    """Whether nothing in samples ``(n,)`` at 16 kHz can be heard: the one guard for clips and windows."""
+    """Whether nothing in samples ``(n,)`` at 16 kHz is audible: the one guard for clips and windows."""
     meter = LevelMeter()
     meter.push(x)
     return below_silence(meter.loudest_dbfs)

@@ -40,7 +40,7 @@ __all__ = [
 ]
 
 ItemFunction: TypeAlias = Callable[[BatchItem, str], tuple[list[BatchRow], float]]
-"""Of an item and the place it lies at: its rows, and how many seconds of sound they are about."""
+"""Of an item and where it is: its rows, and how many seconds of sound they are about."""
 
 
 class BatchTask(Protocol):
@@ -211,7 +211,7 @@ def _predict_segments(
 
 
 def _sound(item: BatchItem, place: str) -> tuple[AudioSource, float]:
-    """What is to be judged, and where in the recording it begins."""
+    """The sound to predict, and where in the recording it begins."""
     if item.start_s is None and item.end_s is None:
         return storage.audio_source(place), 0.0
     from emovox.features.extraction import read_clips
@@ -285,7 +285,7 @@ def make_feature_task(sets: Sequence[FeatureSet]) -> FeatureTask:
     for one in sets:
         if one.kind != "vector":
             raise ConfigError(f"the set {one.name!r} gives frames; a row a recording needs a set of vectors")
-        one.columns  # noqa: B018 - an extra that is missing is told now
+        one.columns  # noqa: B018 - a missing extra is reported now
     return FeatureTask(tuple(sets))
 
 

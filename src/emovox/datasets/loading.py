@@ -174,7 +174,7 @@ def read_source(
         format: a name in `emovox.datasets.formats.FORMATS`; guessed unless given.
 
     Raises:
-        ManifestError: it cannot be read, or what it is cannot be told.
+        ManifestError: it cannot be read, or its kind is not known.
     """
     place = Path(source)
     if str(source) in CORPORA and options.root is not None and not place.exists():

@@ -102,7 +102,7 @@ class SplitAudit:
     heard: bool = True
     """Whether the sound was compared; if not, copies are not known."""
     named: tuple[tuple[str, str], ...] = ()
-    """As ``copies``, where the manifest says so (`emovox.datasets.splits.COPY_OF`)."""
+    """As ``copies``, where the manifest names them (`emovox.datasets.splits.COPY_OF`)."""
     doubt: str | None = None
     """Why the names of speakers do not show who speaks, if they do not."""
 

@@ -461,7 +461,7 @@ def _speakers_by_corpus(utterances: Iterable[Utterance]) -> list[list[str]]:
 def _shuffle_speakers(speakers: Sequence[str], utterances: Iterable[Utterance], seed: int) -> list[str]:
     """The speakers in a pseudo-random order that alternates between the sexes."""
     sex = {u.speaker: u.sex or "" for u in sorted(utterances, key=lambda u: (u.speaker, u.sex or ""))}
-    # A hash of seed and name, unlike a generator, gives a speaker the same place whoever else takes part.
+    # A hash of seed and name, unlike a generator, gives a speaker the same place with any other speakers.
     order = sorted(
         speakers, key=lambda s: hashlib.sha256(f"{seed}:{s}".encode("utf-8", "surrogateescape")).digest()
     )

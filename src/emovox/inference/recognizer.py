@@ -234,7 +234,7 @@ class Recognizer:
         """The rows of one recording, each with the share of the recording that is done then, 0 to 1.
 
         They are predictions, one per channel, or with ``options.timeline`` segments; a channel of a timeline
-        without speech has a prediction that says so. With ``options.segments`` they are theirs.
+        without speech has a prediction with the reason. With ``options.segments`` they are theirs.
 
         Args:
             source, sample_rate: as in `predict`.

@@ -329,7 +329,7 @@ async def _iterate(
 
 
 def _list_segments(steps: list[TimelineEvents], file: str | None) -> list[dict[str, Any]]:
-    """As ``emovox predict --timeline``; a channel without speech has a row that says so."""
+    """As ``emovox predict --timeline``; a channel without speech has a row with the reason."""
     rows = [row for step in steps for kind, row in step.events if kind == "segment"]
     with_speech = {row["channel"] for row in rows}
     duration_s = steps[-1].duration_s

@@ -33,7 +33,7 @@ class ServerSettings:
     queue: int = 32
     """Predictions that may wait in a process; further ones are answered 503."""
     max_open: int = 128
-    """Requests being read_body, judged or answered at a time in a process."""
+    """Requests being read, processed or answered at a time in a process."""
     api_key: str | None = field(default=None, repr=False)
     max_upload_mb: float = 25.0
     """Of a whole request, all its files together; 1 MB is 1 000 000 bytes."""
@@ -83,7 +83,7 @@ class ServerSettings:
         _check("rate", self.rate, self.rate is None or 0 < self.rate < float("inf"), "more than 0 a minute")
         _check("models", self.models, bool(self.models), "at least one name")
         _check("models", self.models, len(set(self.models)) == len(self.models), "each name once")
-        if self.api_key is not None and not self.api_key.strip():  # would admit everybody, or nobody
+        if self.api_key is not None and not self.api_key.strip():  # would admit everybody, or no client
             raise ConfigError("the API key is empty; make it long and random, or leave it out")
         if self.profiles is not None and not self.profiles.is_dir():
             raise ConfigError(f"profiles is {os.fspath(self.profiles)!r}; expected a folder that exists")

@@ -116,7 +116,7 @@ def train(
         seed: of all that is random.
         settings: further settings, such as ``{"train.epochs": 3}`` or ``["train.epochs=3"]``.
         compare_sound: also search by sound for changed copies of training clips in the test; otherwise the
-            stamp says that nobody did.
+            stamp says that this was not done.
         train_share: share of the training clips of each label that is used; the test does not change.
         output: folder of the run; unless given a temporary one, which is removed with the `TrainingRun`.
         force: replace a run that is there.

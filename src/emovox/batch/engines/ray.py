@@ -39,13 +39,13 @@ _STORE_BYTES = 80 << 20
 """Shared memory of a cluster of our own, about the least that Ray takes. Rows go to files, not through it."""
 
 _SETTINGS = {
-    "RAY_USAGE_STATS_ENABLED": "0",  # nothing is told to anybody
+    "RAY_USAGE_STATS_ENABLED": "0",  # no usage reports
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # what will be the default; without it Ray warns
     "RAY_DEDUP_LOGS_SKIP_REGEX": ".",  # it prints what became of workers among our own output
     "OPENBLAS_NUM_THREADS": "1",  # as in a process of the engine 'local'
 }
 _LOOPBACK = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
-"""A cluster of this machine alone. Without it Ray listens on every address of the machine, to whoever asks it
+"""A cluster of this machine alone. Without it Ray listens on every address of the machine, to anybody who asks it
 to run something; so it does still where it was loaded before by somebody else."""
 
 
@@ -258,7 +258,7 @@ def _connect(ray: Any, address: str | None, workers: int, own: str) -> None:
     with _environment(address):
         try:
             ray.init(**where, **quiet)
-        except Exception as error:  # of many kinds: nobody answers, another version, no room
+        except Exception as error:  # of many kinds: no answer, another version, no memory
             raise _nobody(address, str(error).strip().partition("\n")[0]) from error
 
 
@@ -271,7 +271,7 @@ def _nobody(address: str | None, why: str) -> EmovoxError:
 
 
 def _knock(address: str) -> None:
-    """Ray itself asks for two minutes where nobody answers."""
+    """Ray itself asks for two minutes where there is no answer."""
     host, _, port = address.rpartition(":")
     if host and port.isdecimal() and "://" not in address:
         try:

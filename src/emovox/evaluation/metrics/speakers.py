@@ -76,7 +76,7 @@ class Difference:
     high: float | None
     p_value: float | None
     """Two-sided, from the share of resamples that change the sign, with the interval's correction for few
-    speakers: under ``1 - level`` where 0 lies outside of it. ``None`` with too few speakers."""
+    speakers: under ``1 - level`` where 0 is outside of it. ``None`` with too few speakers."""
     n_speakers: int
     n_clips: int
     level: float = 0.95

@@ -41,7 +41,7 @@ __all__ = [
 ]
 
 MOST_GROUPS = 12
-"""Groups that can be told apart; the largest are drawn, the others as one."""
+"""Groups that can be distinguished; the largest are drawn, the others as one."""
 
 CLIP = 5.0
 """Units of its scale at which a value is cut, either way. Without it a column with a long tail would press

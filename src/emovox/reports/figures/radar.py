@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["MOST_CLIPS", "draw_radar", "paint_radar", "radar"]
 
 MOST_CLIPS = 5
-"""More polygons over each other cannot be told apart."""
+"""More polygons over each other cannot be distinguished."""
 
 _STYLES: tuple[tuple[str, Any, str], ...] = (
     (INK, "-", "o"),
