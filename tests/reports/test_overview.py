@@ -117,6 +117,12 @@ def test_results_that_cannot_be_drawn(result: Any, says: str) -> None:
         plot(result, SOUND, sample_rate=RATE)
 
 
+@pytest.mark.parametrize("swapped", ["clip.wav", Path("clip.wav"), SOUND, b"RIFF", None, 3])
+def test_arguments_in_the_wrong_order(swapped: Any) -> None:
+    with pytest.raises(ConfigError, match=r"expected a prediction.* emovox\.plot\("):
+        plot(swapped, Prediction("happy", SCORES, 0.7, 3.0))
+
+
 def test_recordings_that_cannot_be_drawn() -> None:
     with pytest.raises(ConfigError, match="at most 600 s"):
         plot(SEGMENTS, np.zeros(700 * RATE, np.float32), sample_rate=RATE)
@@ -137,6 +143,8 @@ def test_player_embeds_sound_and_segments() -> None:
 def test_player_needs_one_recording() -> None:
     with pytest.raises(ConfigError, match="names 0 files"):
         embed_player(SEGMENTS)
+    with pytest.raises(ConfigError, match="recording second"):
+        embed_player("clip.wav", SEGMENTS)  # type: ignore[arg-type]
     html = embed_player(Prediction("<b>", {"<b>": 1.0}, file="<i>"), CLIP).html
     assert "<i>" not in html
     assert "&lt;b&gt;" in html

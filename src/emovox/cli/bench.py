@@ -49,7 +49,7 @@ def bench(
     trainer: Annotated[
         str | None,
         typer.Option(
-            "--trainer", metavar="MODULE:NAME", help="For corpora: your own Trainer (docs/training.md)."
+            "--trainer", metavar="MODULE:NAME", help="For corpora: your own Trainer (docs/comparing.md)."
         ),
     ] = None,
     protocol: Annotated[
@@ -57,7 +57,7 @@ def bench(
         typer.Option(
             "--protocol",
             metavar="P,P",
-            help="What to compare (docs/evaluation.md); also augmented/P: augment first, then split by P.",
+            help="What to compare (docs/protocols.md); also augmented/P: augment first, then split by P.",
         ),
     ] = "emobox,random",
     allow: Annotated[

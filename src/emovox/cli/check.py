@@ -65,7 +65,7 @@ def check(
         typer.Option("--corpus", metavar="NAME", help="Which corpus the data is, or to take of it."),
     ] = None,
     protocol: Annotated[
-        str, typer.Option("--protocol", metavar="P", help="Whose clips are tested (see docs/evaluation.md).")
+        str, typer.Option("--protocol", metavar="P", help="Whose clips are tested (see docs/protocols.md).")
     ] = "all",
     labels: Annotated[
         str | None,

@@ -45,7 +45,7 @@ def compare(
     labels: Labels = None,
     drop_unknown: DropUnknown = False,
     protocol: Annotated[
-        str | None, typer.Option("--protocol", metavar="P,P", help="See docs/evaluation.md.")
+        str | None, typer.Option("--protocol", metavar="P,P", help="See docs/protocols.md.")
     ] = None,
     search: Annotated[
         str | None,

@@ -38,7 +38,7 @@ def evaluate(
         typer.Option(
             "--protocol",
             metavar="P",
-            help="Whose clips are tested: all, emobox, loso, given, FILE.csv, ... (see docs/evaluation.md).",
+            help="Whose clips are tested: all, emobox, loso, given, FILE.csv, ... (see docs/protocols.md).",
         ),
     ] = "all",
     labels: Annotated[

@@ -52,7 +52,7 @@ def tune(
     """Search the settings of an estimator or a net on speakers that are not tested.
 
     An estimator is scored on speakers of the training part, held out in turn; a net on the validation part.
-    The search space is the model's own (docs/training.md), or tune.space.NAME=[A,B] and
+    The search space is the model's own (docs/comparing.md), or tune.space.NAME=[A,B] and
     tune.space.NAME={low: A, high: B}. Writes the best settings as a config, DIR/best.yaml, for
     `emovox train`. With the method optuna every trial is kept, and the same command resumes a search that was
     stopped.

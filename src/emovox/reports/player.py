@@ -45,6 +45,11 @@ def embed_player(
     >>> embed_player(model.timeline("call.wav"))  # doctest: +SKIP
     """
     parts = [result] if isinstance(result, Prediction) else list(result)
+    if isinstance(result, str) or not all(isinstance(one, Prediction | Segment) for one in parts):
+        raise ConfigError(
+            f"the first argument is a {type(result).__name__}; expected a prediction or segments, and the "
+            "recording second: embed_player(model.predict('clip.wav'), 'clip.wav')"
+        )
     files = sorted({one.file for one in parts if one.file})
     if source is None:
         if len(files) != 1:

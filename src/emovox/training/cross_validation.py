@@ -168,7 +168,7 @@ def cross_validate(
             trainers (`emovox.training.trainers.Trainer`) in the place of configs; or a `ComparisonConfig`,
             which names data, protocols, feature sets and estimators itself.
         data: manifests, tables, trees or folders of corpora; those of the configs unless given.
-        protocols: see docs/evaluation.md; also ``augmented/P``: the clips are augmented before P splits them.
+        protocols: see docs/protocols.md; also ``augmented/P``: the clips are augmented before P splits them.
         labels: as in `emovox.train`; those of the configs unless given.
         output: folder of the run.
         settings: ``key=value`` texts that change every config.

@@ -112,7 +112,7 @@ def train(
             ``none`` with targets, for values alone.
         targets: columns whose values are predicted, such as ``arousal,valence`` (docs/values.md).
         drop_unknown: leave out rows of the data without a label; otherwise they stop the run.
-        protocol: one split (docs/evaluation.md), such as ``emobox/ravdess/1``.
+        protocol: one split (docs/protocols.md), such as ``emobox/ravdess/1``.
         seed: of all that is random.
         settings: further settings, such as ``{"train.epochs": 3}`` or ``["train.epochs=3"]``.
         compare_sound: also search by sound for changed copies of training clips in the test; otherwise the

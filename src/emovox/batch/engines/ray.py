@@ -45,8 +45,8 @@ _SETTINGS = {
     "OPENBLAS_NUM_THREADS": "1",  # as in a process of the engine 'local'
 }
 _LOOPBACK = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
-"""A cluster of this machine alone. Without it Ray listens on every address of the machine, to anybody who asks it
-to run something; so it does still where it was loaded before by somebody else."""
+"""A cluster of this machine alone. Without it Ray listens on every address of the machine, and runs what
+others send; so it does still where it was loaded before by somebody else."""
 
 
 class RayEngine:

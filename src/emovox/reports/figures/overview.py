@@ -70,8 +70,14 @@ def plot(
         x = read_explained(result, source, sample_rate=sample_rate)
         return draw_explanation(result, x, title=title)
     parts: Sequence[Prediction | Segment | Window] = (
-        [result] if isinstance(result, Prediction) else list(result)
+        [result] if isinstance(result, Prediction) or not isinstance(result, Iterable) else list(result)
     )
+    if wrong := [one for one in parts if not isinstance(one, Prediction | Segment | Window)]:
+        got = type(result if isinstance(result, str | bytes) else wrong[0]).__name__
+        raise ConfigError(
+            f"the first argument holds {got}; expected a prediction, or segments and windows, and the "
+            "recording second: emovox.plot(model.predict('clip.wav'), 'clip.wav')"
+        )
     file, channel = _find_recording(parts)
     sound = None
     if source is not None or file is not None:
