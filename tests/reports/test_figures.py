@@ -42,6 +42,7 @@ from emovox.reports.figures import (
     draw_system_confusions,
     draw_timeline,
     draw_training,
+    draw_values,
     draw_waveform,
     figure_html,
     inline_svg,
@@ -625,3 +626,29 @@ def test_matplotlib_is_imported_late() -> None:
         [sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
+
+
+def test_timeline_of_values() -> None:
+    segments = [
+        Segment(0.0, 1.5, None, None, {}, values={"arousal": 0.2, "age": 40.0}),
+        Segment(2.0, 4.0, None, None, {}, values={"arousal": 0.7, "age": 41.0}),
+    ]
+    figure = draw_timeline(segments, duration_s=4.5)
+    assert [axes.get_ylabel() for axes in figure.axes] == ["arousal", "age"]
+    lines = figure.axes[0].get_lines()
+    assert [list(line.get_ydata()) for line in lines] == [[0.2, 0.2], [0.7, 0.7]]
+    both = [Segment(0.0, 1.5, "happy", 0.8, {"happy": 0.8, "sad": 0.2}, values={"arousal": 0.2})]
+    names = [axes.get_ylabel() for axes in draw_timeline(both, duration_s=2).axes]
+    assert sorted(names) == ["", "arousal"], "lanes of labels, and a panel for the target"
+
+
+@pytest.mark.parametrize("levels", [2, 40])
+def test_values_as_boxes_or_points(levels: int) -> None:
+    rng = np.random.default_rng(0)
+    true = rng.integers(0, levels, 200) / (levels - 1)
+    row = {"target": "arousal", "unit": "", "points": np.stack([true, true + 0.1], axis=1).tolist()}
+    figure = draw_values(row)
+    (axes,) = figure.axes
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("true arousal", "predicted arousal")
+    assert len(axes.get_xticks()) == 2 if levels == 2 else len(axes.get_lines()) == 2
+    assert render_figure(figure)[:4] == b"\x89PNG"

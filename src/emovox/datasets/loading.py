@@ -17,6 +17,7 @@ from emovox.datasets.corpora import CORPORA
 from emovox.datasets.manifest import Manifest
 from emovox.datasets.protocols import make_splits
 from emovox.datasets.scan import ScanReport, scan
+from emovox.datasets.soft_labels import map_shares
 from emovox.datasets.splits import Split, default_protocol
 from emovox.errors import ConfigError, LabelError, ManifestError
 from emovox.labels import EMOTIONS, EXTRAS, LABEL_MAPS, LabelMap, canonical_all, label_map, sort_labels
@@ -98,12 +99,13 @@ class Dataset:
         if mapping is not None:
             report = mapping.report(u.emotion for u in manifest)
             merged |= report.merged
-            _count(dropped, report.dropped)
-            rows = ((u, mapping(u.emotion)) for u in manifest)
-            manifest = Manifest(manifest.root, tuple(replace(u, emotion=new) for u, new in rows if new))
+            rows = [(u, map_shares(u, mapping)) for u in manifest]
+            _count(dropped, Counter(u.emotion for u, new in rows if new is None))
+            manifest = Manifest(manifest.root, tuple(new for _, new in rows if new is not None))
         if labels is not None:
-            _count(dropped, Counter(u.emotion for u in manifest if u.emotion not in labels))
-            manifest = manifest.where(emotion=tuple(labels))
+            rows = [(u, map_shares(u, lambda name: name if name in labels else None)) for u in manifest]
+            _count(dropped, Counter(u.emotion for u, new in rows if new is None))
+            manifest = Manifest(manifest.root, tuple(new for _, new in rows if new is not None))
         if not len(manifest):
             raise ManifestError(f"no clip is left: their labels are {', '.join(dropped) or 'none'}")
         return replace(self, manifest=manifest, merged=merged, dropped=dict(sorted(dropped.items())))

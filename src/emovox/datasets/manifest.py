@@ -21,6 +21,14 @@ import numpy as np
 from emovox import audio
 from emovox._arrays import Floats
 from emovox._files import find_file, nfc, open_atomic_text
+from emovox.datasets.cells import (
+    KEY,
+    find_top_label,
+    format_shares,
+    is_soft,
+    parse_shares,
+    parse_value,
+)
 from emovox.errors import LabelError, ManifestError, nearest
 from emovox.labels import normalize_label
 
@@ -361,7 +369,7 @@ def _from_row(row: Mapping[str, str], where: str) -> Utterance:
     numbers = {name: cells.pop(name).strip() for name in [*cells] if name not in _COLUMNS}
     for name, text in numbers.items():
         try:
-            float(text)
+            parse_value(text)
         except ValueError:
             raise ManifestError(
                 f"{where}: {text!r} in the unknown column {name!r} is no number; expected numbers in columns "
@@ -375,6 +383,14 @@ def _from_row(row: Mapping[str, str], where: str) -> Utterance:
         raise ManifestError(
             f"{where}: {error}; expected numbers in start, end and age, JSON in extra"
         ) from error
+    if is_soft(cells.get("emotion", "")):
+        try:
+            shares = parse_shares(cells["emotion"], normalize_label)
+        except ValueError as error:
+            raise ManifestError(f"{where}: {error}") from error
+        values["emotion"] = find_top_label(shares)
+        if len(shares) > 1:
+            values["extra"] = {**values.get("extra", {}), KEY: format_shares(shares)}  # type: ignore[dict-item]
     if missing := [name for name in REQUIRED_COLUMNS if name not in values]:
         raise ManifestError(f"{where}: the cell {missing[0]!r} is empty; fill it in")
     try:

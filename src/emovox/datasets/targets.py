@@ -13,39 +13,14 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from emovox._arrays import Doubles
+from emovox.datasets.cells import MISSING, parse_value
 from emovox.datasets.manifest import Manifest, Utterance
 from emovox.errors import ManifestError, did_you_mean
 
-__all__ = ["LARGEST", "MISSING", "UNITS", "check_targets", "has_values", "parse_value", "read_targets"]
-
-MISSING = frozenset({"", "nan", "na", "n/a", "none", "null", "<na>"})
-"""Cells that hold no value, in small letters."""
-
-LARGEST = 1e9
-"""No value is larger."""
+__all__ = ["UNITS", "check_targets", "has_values", "read_targets"]
 
 UNITS: Mapping[str, str] = {"age": "years"}
 """Units of the fields of an utterance."""
-
-
-def parse_value(text: str, words: Mapping[str, float] | None = None) -> float:
-    """Return the number in a cell; nan where it is missing.
-
-    Args:
-        words: words that stand for numbers.
-
-    Raises:
-        ValueError: it is no number, or is not finite, or larger than `LARGEST`.
-    """
-    cell = text.strip()
-    if words and cell in words:
-        return float(words[cell])
-    if cell.lower() in MISSING:
-        return math.nan
-    value = float(cell) if "_" not in cell else math.inf  # Python reads 1_0 as 10
-    if not abs(value) <= LARGEST:
-        raise ValueError(f"{text!r} is no number up to {LARGEST:g}")
-    return value
 
 
 def has_values(manifest: Manifest, name: str) -> bool:

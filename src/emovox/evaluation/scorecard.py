@@ -29,6 +29,7 @@ import emovox
 from emovox._arrays import Doubles
 from emovox.bundles import Spec
 from emovox.datasets.manifest import Manifest, Utterance
+from emovox.datasets.soft_labels import has_shares, read_shares
 from emovox.datasets.splits import Split
 from emovox.evaluation import metrics
 from emovox.evaluation.leakage import Stamp
@@ -163,8 +164,27 @@ def _scores(predictions: Predictions, uar: metrics.Interval, clips: Manifest) ->
         },
         "coverage": predictions.coverage(),
         "answered_uar": predictions.answered_uar(),
+        **({"soft": soft_scores} if (soft_scores := _score_soft_labels(predictions, clips)) else {}),
         "n_unanswered": len(predictions) - len(scored_true),
         "most_frequent_answer": dict(zip(("label", "share"), predictions.largest_share(), strict=True)),
+    }
+
+
+def _score_soft_labels(predictions: Predictions, clips: Manifest) -> dict[str, Any] | None:
+    """Score the probabilities against the shares of labels; ``None`` where each clip has one label."""
+    if not has_shares(clips):
+        return None
+    shares = read_shares(clips.utterances, predictions.labels)
+    scored = np.isfinite(predictions.probabilities).all(axis=1) & (shares.sum(axis=1) > 0)
+    if not scored.any():
+        return None
+    true, given = shares[scored], predictions.probabilities[scored]
+    return {
+        "n_clips": int(scored.sum()),
+        "n_soft": int((true.max(axis=1) < 1).sum()),
+        "cross_entropy": metrics.soft_cross_entropy(true, given),
+        "entropy": metrics.soft_cross_entropy(true, true),
+        "jensen_shannon": metrics.jensen_shannon(true, given),
     }
 
 

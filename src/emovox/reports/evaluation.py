@@ -50,6 +50,12 @@ def _label_lines(document: Document) -> Iterator[str]:
     yield f"  WA        {_span(scores['wa'])}"
     yield f"  macro F1  {percent(scores['macro_f1'])}"
     yield f"  ECE       {figure(scores['ece'])}"
+    if soft := scores.get("soft"):
+        yield (
+            f"  soft      cross entropy {figure(soft['cross_entropy'])} nats (of the labels themselves "
+            f"{figure(soft['entropy'])}), Jensen-Shannon {figure(soft['jensen_shannon'])} bits; "
+            f"{soft['n_soft']} of {soft['n_clips']} clips have several labels"
+        )
     yield (
         f"  answers   {percent(scores['coverage'])} % of the clips; "
         f"UAR of those {percent(scores['answered_uar'])}"
@@ -240,10 +246,22 @@ def _score_table(document: Document) -> Table:
         ["log-loss, nats", figure(scores["log_loss"]), ""],
         ["Brier, 0 to 2", figure(scores["brier"]), ""],
         ["ECE", figure(scores["ece"]), ""],
+        *_soft_rows(scores.get("soft")),
         ["labelled (the model may abstain), %", percent(scores["coverage"]), ""],
         ["UAR of labelled clips, %", percent(scores["answered_uar"]), ""],
         ["clips without scores", str(scores["n_unanswered"]), ""],
         [f"most frequent label, {frequent['label']}, %", percent(frequent["share"]), ""],
+    ]
+
+
+def _soft_rows(soft: Mapping[str, Any] | None) -> list[list[object]]:
+    if soft is None:
+        return []
+    return [
+        ["cross entropy under the soft labels, nats", figure(soft["cross_entropy"]), ""],
+        ["entropy of the soft labels, the least possible, nats", figure(soft["entropy"]), ""],
+        ["Jensen-Shannon divergence from the soft labels, bits", figure(soft["jensen_shannon"]), ""],
+        ["clips with several labels", soft["n_soft"], ""],
     ]
 
 

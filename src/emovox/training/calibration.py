@@ -36,6 +36,7 @@ def fit_temperature(
     logits: Doubles,
     labels: npt.NDArray[np.int64],
     weights: Doubles | None = None,
+    shares: Doubles | None = None,
 ) -> float:
     """Find the temperature in 0.02 to 50 that minimises the log-loss (Guo et al., 2017).
 
@@ -43,6 +44,7 @@ def fit_temperature(
         logits: ``(n, n_labels)``.
         labels: ``(n,)`` indices.
         weights: ``(n,)``, how much each clip counts; evenly when ``None``.
+        shares: soft labels ``(n, n_labels)``, whose cross entropy is minimised in the place of the log-loss.
 
     Raises:
         ConfigError: there are no clips.
@@ -53,10 +55,13 @@ def fit_temperature(
 
     def best(steps: npt.NDArray[np.int64]) -> int:
         """The step of the lowest loss."""
-        losses = [
-            -np.average(log_softmax(logits / np.exp(_STEP * (step + 0.5)))[rows, labels], weights=weights)
-            for step in steps
-        ]
+
+        def loss(step: int) -> float:
+            scores = log_softmax(logits / np.exp(_STEP * (step + 0.5)))
+            of_clips = scores[rows, labels] if shares is None else (shares * scores).sum(1)
+            return float(-np.average(of_clips, weights=weights))
+
+        losses = [loss(step) for step in steps]
         return int(steps[int(np.argmin(losses))])
 
     near = best(np.arange(-480, 481, 20))  # the loss is convex in 1 / temperature: it has one valley
@@ -93,16 +98,19 @@ class Calibration:
     """For people, if there were too few clips."""
 
 
-def calibrated(logits: Doubles, labels: npt.NDArray[np.int64], coverage: float = 0.9) -> Calibration:
+def calibrated(
+    logits: Doubles, labels: npt.NDArray[np.int64], coverage: float = 0.9, shares: Doubles | None = None
+) -> Calibration:
     """Set temperature and threshold on logits ``(n, n_labels)``; neither with fewer than `FEWEST` clips.
 
     Args:
         labels: ``(n,)`` indices.
         coverage: share of the clips that get a label.
+        shares: soft labels ``(n, n_labels)``, if the clips have some.
     """
     if len(labels) < FEWEST:
         few = f"{len(labels)} validation clips are too few for calibration (expected {FEWEST} or more)"
         return Calibration(notes=(f"{few}: probabilities stay as they are, and it never abstains",))
-    temperature = fit_temperature(logits, labels)
+    temperature = fit_temperature(logits, labels, shares=shares)
     confidence = np.exp(log_softmax(logits / temperature)).max(1)
     return Calibration(temperature, abstention(confidence, coverage))

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from emovox.bundles import Score, write_bundle
+from emovox.datasets.cells import KEY
 from emovox.datasets.loading import Dataset
 from emovox.datasets.manifest import Manifest
 from emovox.datasets.overlap import fingerprint_clips
@@ -172,6 +173,8 @@ def train(
             f"the test has the labels {', '.join(unknown)}, which no training clip has; to leave those clips "
             f"out:  --labels {','.join(sorted(trained_labels))}"
         )
+    if need_labels and (n_soft := sum(KEY in dataset.manifest[key].extra for key in split.train)):
+        notify(f"{n_soft} of the {len(split.train)} training clips have soft labels, which are trained on")
     trainer = make_trainer(replace(settled, protocol=plan.protocol))
     settled = trainer.config
     is_temporary = output is None

@@ -21,10 +21,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from emovox._arrays import Floats
+from emovox._arrays import Doubles, Floats
 from emovox.audio import SAMPLE_RATE
 from emovox.bundles import Features, Input, Target
+from emovox.datasets.cells import KEY
 from emovox.datasets.manifest import Manifest
+from emovox.datasets.soft_labels import read_shares
 from emovox.datasets.splits import Split
 from emovox.datasets.targets import check_targets
 from emovox.errors import ConfigError, MissingExtraError, did_you_mean, install_command
@@ -198,7 +200,24 @@ class EstimatorTrainer:
             # A clip of an unknown speaker stays in one group with its augmented clips.
             groups = [who or f"clip {key}" for who, key in zip(rows.speakers, rows.ids, strict=True)]
             speakers = (*groups, *(groups[n] for n in of))
-        return fit(x, labels, speakers, self.classical_config, inputs.columns)
+        names = sort_labels(rows.y)
+        shares = _find_shares(inputs.manifest, rows.ids, names)
+        if shares is None:
+            return fit(x, labels, speakers, self.classical_config, inputs.columns)
+        # A clip of several labels is a row for each, weighted by its share.
+        if inputs.augmented:
+            shares = np.concatenate([shares, shares[of]])
+        else:
+            speakers = tuple(who or f"clip {key}" for who, key in zip(speakers, rows.ids, strict=True))
+        at, column = np.nonzero(shares)
+        return fit(
+            x[at],
+            [names[k] for k in column],
+            [speakers[n] for n in at],
+            self.classical_config,
+            inputs.columns,
+            shares[at, column],
+        )
 
     def fit(
         self, inputs: SplitInputs, *, folder: Path | None = None, notify: Callable[[str], None] = _ignore
@@ -212,7 +231,8 @@ class EstimatorTrainer:
             predicted = [fitted.classes[n] for n in logits.argmax(1)]
             uar = metrics.uar(held.y, predicted, labels=list(fitted.classes))
         truth = np.array([fitted.classes.index(name) for name in held.y], np.int64)
-        calibration = calibrated(logits, truth, self.config.coverage)
+        shares = _find_shares(manifest, held.ids, fitted.classes)
+        calibration = calibrated(logits, truth, self.config.coverage, shares)
         validation = dict(zip(held.ids, predicted, strict=True))
         notes = (*fitted.notes, *calibration.notes)
         return FittedModel(fitted, fitted.classes, calibration, uar, validation, notes)
@@ -351,7 +371,7 @@ class NetTrainer:
             folder=folder,
             on_epoch=lambda epoch: notify(epoch.line()),
         )
-        outputs, truth = np.zeros((0, n_outputs)), np.zeros(0, np.int64)
+        outputs, truth, read = np.zeros((0, n_outputs)), np.zeros(0, np.int64), list[str]()
         predicted: dict[str, str] = {}
         values: dict[str, tuple[float, ...]] = {}
         scores: dict[str, float | None] = {}
@@ -370,7 +390,8 @@ class NetTrainer:
                 scores = score_values(config, read_part(config, inputs.manifest, read), found)
         calibration = Calibration()
         if labels:
-            calibration = calibrated(outputs[:, : len(labels)], truth, config.coverage)
+            shares = _find_shares(inputs.manifest, read, labels)
+            calibration = calibrated(outputs[:, : len(labels)], truth, config.coverage, shares)
         n_weights = sum(weight.numel() for weight in fitted.net.parameters())
         epoch = f"epoch {fitted.best} of {len(fitted.epochs)}"
         note = f"{self.config.model.name}: {n_weights} parameters, {epoch} is kept"
@@ -496,7 +517,12 @@ def make_clip_sets(
             known = read_part(config, manifest, kept)
             values = ((known - scale.mean) / scale.deviation).astype(np.float32)
         mask = label_mask(truth, corpora, max(1, len(labels)))
-        return ClipSet(variants, truth, corpora, mask, values, has_labels)
+        shares = None
+        if labels and (found := _find_shares(manifest, kept, labels)) is not None:
+            shares = found.astype(np.float32)
+            for corpus in np.unique(corpora):  # a label that is never the likeliest is trained on, too
+                mask[corpus] |= (shares[corpora == corpus] > 0).any(0)
+        return ClipSet(variants, truth, corpora, mask, values, has_labels, shares)
 
     training = make(split.train, inputs.augmented)
     if training is None:
@@ -508,6 +534,12 @@ def _list_used(inputs: SplitInputs, ids: Sequence[str], labels: Sequence[str]) -
     """List the clips that were read and, where labels are predicted, have one of them."""
     manifest = inputs.manifest
     return [key for key in ids if key in inputs.values and (not labels or manifest[key].emotion in labels)]
+
+
+def _find_shares(manifest: Manifest, ids: Sequence[str], labels: Sequence[str]) -> Doubles | None:
+    """Return the shares of labels ``(n, n_labels)`` of clips; ``None`` where each has one label."""
+    clips = [manifest[key] for key in ids]
+    return read_shares(clips, labels) if any(KEY in u.extra for u in clips) else None
 
 
 def _find_scale(inputs: SplitInputs, config: Config, labels: Sequence[str]) -> ValueScale:

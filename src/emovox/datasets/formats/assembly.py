@@ -6,6 +6,7 @@ reports why others are not in it. Nothing is dropped silently.
 
 from __future__ import annotations
 
+import math
 import os
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -14,10 +15,21 @@ from pathlib import Path
 from typing import Any
 
 from emovox._files import find_file, nfc
+from emovox.datasets.cells import (
+    KEY,
+    average_shares,
+    find_top_label,
+    format_shares,
+    is_soft,
+    normalize_shares,
+    parse_shares,
+    parse_value,
+)
 from emovox.datasets.corpora import CORPORA
 from emovox.datasets.formats.base import FIELDS, ImportReport, RawRow, ReadOptions
 from emovox.datasets.formats.columns import parse_seconds
 from emovox.datasets.manifest import SEXES, UNKNOWN_SPEAKER, UNLABELLED, Manifest, Utterance
+from emovox.datasets.soft_labels import set_shares, shares_of
 from emovox.datasets.splits import part_of
 from emovox.errors import LabelError, ManifestError
 from emovox.labels import is_known, normalize_label
@@ -82,7 +94,11 @@ def assemble(
     rows = list(rows)
     start = Path(os.path.abspath(options.root or base))  # noqa: PTH100 - `resolve` would follow links
     paths = [_absolute_path(row.path, start) for row in rows]
-    usable = [not row.trouble and (options.unlabelled or bool(row.cells.get("emotion"))) for row in rows]
+    usable = [
+        not row.trouble
+        and (options.unlabelled or bool(row.cells.get("emotion")) or len(_list_label_columns(row)) > 1)
+        for row in rows
+    ]
     root = _find_root(
         start, [path for path, good in zip(paths, usable, strict=True) if path is not None and good]
     )
@@ -162,22 +178,28 @@ class _ManifestBuilder:
     unknown: list[tuple[str, str]] = field(default_factory=list)
     refused: list[tuple[str, str]] = field(default_factory=list)
     noted: list[tuple[str, str]] = field(default_factory=list)
+    ratings: dict[str, dict[str, Utterance]] = field(default_factory=dict)
+    """Id -> annotator -> the clip as this annotator labelled it."""
 
     def add(self, row: RawRow, path: str | None, *, unique_stem: bool) -> None:
         """Add one row, or report it; ``unique_stem``: no other file has its name less the suffix."""
         notes: list[str] = []
+        annotator = None if row.whole else _cell(row, "annotator")
         try:
             if row.trouble is not None:
                 raise _RefusedError(row.trouble)
             made = self._own(row, path) if row.whole else self._foreign(row, path, notes, unique_stem)
-            if made.id in self.kept:
+            if annotator is not None and annotator not in self.ratings.get(made.id, {}):
+                self.ratings.setdefault(made.id, {})[annotator] = made
+            elif made.id in self.kept:
                 raise _RefusedError(f"the id {made.id!r} is that of an earlier row, {self.places[made.id]}")
         except _UnknownError as error:
             self.unknown.append((row.where, str(error)))
         except (_RefusedError, ManifestError) as error:
             self.refused.append((row.where, str(error)))
         else:
-            self.kept[made.id] = made
+            ratings = list(self.ratings.get(made.id, {}).values())
+            self.kept[made.id] = _average_ratings(ratings) if len(ratings) > 1 else made
             self.places[made.id] = row.where
             self.noted.extend((row.where, note) for note in notes)
 
@@ -227,7 +249,10 @@ class _ManifestBuilder:
             "text": _cell(row, "text"),
             "intensity": _cell(row, "intensity"),
         }
+        shares = self._shares(row, _cell(row, "emotion"))
         extra = {name: text for name, text in row.extra.items() if text.strip()}
+        if len(shares) > 1:
+            extra[KEY] = format_shares(shares)
         if part := _cell(row, "part"):
             extra["part"] = part_of(part) or part
         if known is not None:
@@ -257,6 +282,8 @@ class _ManifestBuilder:
     def _emotion(self, row: RawRow, known: Utterance | None, notes: list[str]) -> str:
         text = _cell(row, "emotion")
         emotion = translate_label(text, self.options.labels) if text else None
+        if shares := self._shares(row, text):
+            return find_top_label(shares)
         if known is None and self.options.unlabelled:
             return emotion or UNLABELLED
         if known is None:
@@ -272,6 +299,31 @@ class _ManifestBuilder:
             notes.append(f"{text!r} here, but the name of the file means {known.emotion!r}")
         return emotion
 
+    def _shares(self, row: RawRow, text: str | None) -> dict[str, float]:
+        """The shares of soft labels in a cell, or without one in columns of known emotions; else empty."""
+        try:
+            if text is not None and is_soft(text):
+                return parse_shares(text, lambda word: translate_label(word, self.options.labels))
+            columns = {} if text is not None else _list_label_columns(row)
+            if len(columns) < 2:
+                return {}
+            weights: dict[str, float] = {}
+            for name, (label, cell) in columns.items():
+                try:
+                    weight = parse_value(cell)
+                except ValueError:
+                    raise ValueError(
+                        f"column {name!r}: {cell!r} is not a number; expected a weight"
+                    ) from None
+                weights[label] = weights.get(label, 0.0) + (0.0 if math.isnan(weight) else weight)
+            if not any(weights.values()) and self.options.unlabelled:
+                return {}
+            return normalize_shares(
+                weights, ", ".join(f"{name} {cell}" for name, (_, cell) in columns.items())
+            )
+        except ValueError as error:
+            raise _RefusedError(str(error)) from error
+
     def _speaker(self, row: RawRow, corpus: str, place: str) -> str:
         name = _cell(row, "speaker")
         if name is None and self.options.speaker is not None:
@@ -281,6 +333,34 @@ class _ManifestBuilder:
         if name is None:
             return f"{corpus}-{UNKNOWN_SPEAKER}"
         return name if self.own_speakers else f"{corpus}-{name}"
+
+
+def _list_label_columns(row: RawRow) -> dict[str, tuple[str, str]]:
+    """Columns that are named by a known emotion -> its label, and the cell."""
+    found = {}
+    for name, cell in row.extra.items():
+        label = known_emotion(name, {})
+        if label is not None:
+            found[name] = label, cell
+    return found
+
+
+def _average_ratings(ratings: Sequence[Utterance]) -> Utterance:
+    """One clip as its annotators labelled it on average: shares of labels, and means of numbers."""
+    first = ratings[0]
+    extra = dict(first.extra)
+    for name in dict.fromkeys(name for one in ratings for name in one.extra if name != KEY):
+        try:
+            values = [parse_value(one.extra.get(name, "")) for one in ratings]
+        except ValueError:  # words: those of the first annotator
+            continue
+        known = [value for value in values if not math.isnan(value)]
+        if known:
+            extra[name] = f"{sum(known) / len(known):.9g}"
+    # An annotator who gave no label, only values, has no share.
+    labelled = [one for one in ratings if one.emotion != UNLABELLED]
+    made = replace(first, extra=extra)
+    return set_shares(made, average_shares([shares_of(one) for one in labelled])) if labelled else made
 
 
 def _translate(row: RawRow, name: str, words: Mapping[str, str], notes: list[str] | None) -> str | None:

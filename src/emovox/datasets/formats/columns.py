@@ -38,6 +38,7 @@ COLUMN_NAMES: Mapping[str, tuple[str, ...]] = {
     "offset": ("offset", "offset_s", "offset_ms"),
     "duration": ("duration", "dur", "duration_s", "dur_s", "length", "len", "length_s", "duration_ms"),
     "corpus": ("corpus", "dataset", "database"),
+    "annotator": ("annotator", "annotator_id", "rater", "rater_id", "evaluator", "evaluator_id"),
     "part": ("part", "split", "set", "subset", "partition", "split_set"),
 }
 """Field -> the usual names of its column, in the order in which they are looked for."""

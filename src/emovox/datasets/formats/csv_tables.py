@@ -28,6 +28,7 @@ from emovox.datasets.formats.base import CorpusFormat, ImportReport, RawRow, Rea
 from emovox.datasets.formats.columns import COLUMN_NAMES, find_column, make_row
 from emovox.datasets.manifest import Manifest, Utterance, root_of
 from emovox.errors import ManifestError
+from emovox.labels import is_known
 
 __all__ = ["CSV", "NKULULEKO", "decode_table", "read_csv_rows", "split_table"]
 
@@ -122,7 +123,8 @@ def read_csv_rows(source: Path, *, need_emotion: bool = True) -> list[RawRow]:
         header, body = split_table(text)
         if _undecoded(text) and not _exist_as_bytes(source, header, body):
             header, body = split_table(text.encode("utf-8", "surrogateescape").decode("cp1252", "replace"))
-        if need_emotion and find_column(header, "emotion") is None and find_column(header, "corpus") is None:
+        has_labels = find_column(header, "emotion") or sum(map(is_known, header)) > 1
+        if need_emotion and not has_labels and find_column(header, "corpus") is None:
             raise ManifestError(
                 f"it has no column for the emotion among {header[:12]}; expected one named "
                 f"{', '.join(COLUMN_NAMES['emotion'][:6])}, ..."

@@ -90,7 +90,7 @@ def plot(
     segments = [one for one in parts if isinstance(one, Segment)]
     windows = [one for one in parts if isinstance(one, Window)]
     spans: Sequence[Segment | Window] = windows or segments
-    over_time = any(one.scores for one in spans)
+    over_time = any(one.scores or one.values for one in spans)
     figure = make_figure(
         12.0 if sound is not None else 6.4,
         6.4 if over_time and sound is not None else 4.8,
@@ -117,7 +117,10 @@ def plot(
     if over_time:
         below.tick_params(labelbottom=False)
         axes: Any = make_axes(figure, grid[3, 0], sharex=below)
-        _draw_probabilities(axes, spans)
+        if means:
+            _draw_probabilities(axes, spans)
+        else:
+            _draw_values(axes, spans)
     _draw_means(figure, grid[:, 1], means, parts)
     return figure
 
@@ -175,7 +178,9 @@ def _make_title(
         one = parts[0]
         return f"{name}: {str(one.with_file(None)).partition(' (')[0]}"
     if not means:
-        return f"{name}: no speech"
+        values = _mean_values(parts)
+        measured = ", ".join(f"{target} {value:.2f}" for target, value in values.items())
+        return f"{name}: on average {measured}" if values else f"{name}: no speech"
     best = max(means, key=lambda label: means[label])
     return f"{name}: on average most likely {best}, {means[best]:.2f}"
 
@@ -200,6 +205,30 @@ def _draw_probabilities(axes: Any, spans: Sequence[Segment | Window]) -> None:
     label_axes(axes, "time, s", "probability")
 
 
+def _mean_values(parts: Sequence[Prediction | Segment | Window]) -> dict[str, float]:
+    """Return the mean values, segments before windows, each weighted by its length."""
+    valued = [one for one in parts if one.values]
+    if any(isinstance(one, Segment) for one in valued):
+        valued = [one for one in valued if not isinstance(one, Window)]
+    if not valued:
+        return {}
+    lengths = [1.0 if isinstance(one, Prediction) else max(one.end_s - one.start_s, 1e-6) for one in valued]
+    return {
+        name: float(np.average([(one.values or {})[name] for one in valued], weights=lengths))
+        for name in valued[0].values or ()
+    }
+
+
+def _draw_values(axes: Any, spans: Sequence[Segment | Window]) -> None:
+    """Draw the values of each window or segment over time, a line for each target."""
+    valued = [one for one in spans if one.values]
+    for name in valued[0].values or ():
+        middles = [(one.start_s + one.end_s) / 2 for one in valued]
+        axes.plot(middles, [(one.values or {})[name] for one in valued], marker="o", markersize=3, label=name)
+    axes.legend(fontsize=8.5, frameon=False, loc="best", labelcolor=INK)
+    label_axes(axes, "time, s", "value")
+
+
 def _draw_means(
     figure: Figure, place: Any, means: dict[str, float], parts: Sequence[Prediction | Segment | Window]
 ) -> None:
@@ -220,7 +249,9 @@ def _draw_means(
         label_axes(bars, "probability", "")
     else:
         reasons = {one.reason for one in parts if not isinstance(one, Window) and one.reason}
-        text = f"no label: {', '.join(sorted(reasons))}" if reasons else "no speech"
+        values = _mean_values(parts)
+        text = "\n".join(f"{target} {value:.2f}" for target, value in values.items())
+        text = text or (f"no label: {', '.join(sorted(reasons))}" if reasons else "no speech")
         empty: Any = figure.add_subplot(*places)
         empty.axis("off")
         empty.text(0.5, 0.5, text, ha="center", color=SOFT if reasons else INK, transform=empty.transAxes)

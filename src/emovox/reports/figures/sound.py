@@ -12,7 +12,7 @@ from emovox._arrays import Floats
 from emovox.audio import SAMPLE_RATE, stft
 from emovox.errors import ConfigError
 from emovox.reports.colours import NONE, colour
-from emovox.reports.figures.canvas import INK, escape_text, label_axes, make_axes, make_figure
+from emovox.reports.figures.canvas import BLUE, INK, escape_text, label_axes, make_axes, make_figure
 from emovox.results import Segment
 
 if TYPE_CHECKING:
@@ -107,6 +107,8 @@ def draw_timeline(
 ) -> Figure:
     """Draw the segments as bars over time, one lane per emotion; the paler, the less confident.
 
+    Values, of a model that gives some, are lines below, in a panel for each target.
+
     Args:
         segments: of `Recognizer.timeline`, of one channel.
         duration_s: of the recording.
@@ -122,13 +124,29 @@ def draw_timeline(
         if one.label is not None:
             seconds[one.label] = seconds.get(one.label, 0.0) + one.duration_s
     lanes = sorted(seconds, key=lambda name: -seconds[name])
-    if any(one.label is None for one in segments):
+    # A segment of a model of values alone has neither a label nor a reason for having none.
+    labelled = [one for one in segments if one.label is not None or one.reason is not None or not one.values]
+    if any(one.label is None for one in labelled):
         lanes.append(_UNSURE)
-    figure = make_figure(_WIDTH_IN, 1.5 + 0.34 * len(lanes), title=title, caption=caption)
-    axes: Any = make_axes(figure, grid="x")
     unit_s, unit = (1.0, "s") if duration_s < 120 else (60.0, "min")
+    targets = list(dict.fromkeys(name for one in segments for name in one.values or ()))
+    heights = [0.4 + 0.34 * len(lanes)] * bool(lanes) + [1.3] * len(targets)
+    figure = make_figure(_WIDTH_IN, 1.1 + sum(heights), title=title, caption=caption)
+    for place, name in enumerate(targets, start=len(heights) - len(targets)):
+        panel: Any = make_axes(figure, figure.add_gridspec(len(heights), 1, height_ratios=heights)[place])
+        for one in segments:
+            if one.values and name in one.values:
+                ends = [one.start_s / unit_s, one.end_s / unit_s]
+                panel.plot(ends, [one.values[name]] * 2, color=BLUE, linewidth=2.6, solid_capstyle="butt")
+        panel.set_xlim(0, duration_s / unit_s)
+        panel.margins(y=0.2)
+        label_axes(panel, f"time, {unit}" if place == len(heights) - 1 else "", name)
+    if not lanes:
+        return figure
+    place_of_lanes = (figure.add_gridspec(len(heights), 1, height_ratios=heights)[0],) if targets else ()
+    axes: Any = make_axes(figure, *place_of_lanes, grid="x")
     min_s = _MIN_SHARE * duration_s
-    for one in segments:
+    for one in labelled:
         axes.barh(
             lanes.index(one.label or _UNSURE),
             max(one.duration_s, min_s) / unit_s,
@@ -141,7 +159,7 @@ def draw_timeline(
     axes.set_yticks(range(len(lanes)), [escape_text(name) for name in lanes])
     axes.set_ylim(len(lanes) - 0.5, -0.5)
     axes.set_xlim(0, duration_s / unit_s)
-    label_axes(axes, f"time, {unit}", "")
+    label_axes(axes, "" if targets else f"time, {unit}", "")
     return figure
 
 

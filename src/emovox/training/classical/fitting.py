@@ -94,6 +94,7 @@ def fit(
     speakers: Sequence[str | None],
     config: ClassicalConfig,
     columns: Sequence[str] | None = None,
+    weights: ArrayLike | None = None,
 ) -> FittedClassifier:
     """Fit a model on training rows.
 
@@ -103,10 +104,11 @@ def fit(
         speakers: ``(n,)``; calibration and stacking part the clips by them. ``None``: unknown.
         config: the model and its preprocessing.
         columns: names ``(d,)``; by default ``0``, ``1`` ...
+        weights: ``(n,)``, over 0, how much each row counts, as rows of soft labels do; evenly when ``None``.
 
     Raises:
-        ConfigError: the lengths differ, there are fewer than two classes or too few speakers to calibrate, or
-            the library refuses a parameter.
+        ConfigError: the lengths differ, the model does not support weights, there are fewer than two classes
+            or too few speakers to calibrate, or the library refuses a parameter.
     """
     rows = np.asarray(x, np.float32)
     names = tuple(columns) if columns is not None else tuple(str(j) for j in range(rows.shape[-1]))
@@ -122,16 +124,28 @@ def fit(
     classes = (*canonical, *sorted(present - set(canonical)))
     truth = np.array([classes.index(label) for label in y])
     groups = number_speakers(speakers)
+    if weights is not None and (config.resample or not config.estimator.supports_weights):
+        what = "resample" if config.resample else f"the model {config.model!r}"
+        raise ConfigError(
+            f"soft labels are trained on as weights of clips, which {what} does not allow; expected another "
+            "model or setting, such as logistic-regression"
+        )
     kept = _resample(truth, config)
     rows, truth, groups = rows[kept], truth[kept], groups[kept]
     pipeline = _make_pipeline(config, truth, groups)
-    weights = {}
-    if config.class_weight:
-        weights["classify__sample_weight"] = compute_sample_weight("balanced", truth)
+    options = {}
+    if weights is not None:
+        counts = np.asarray(weights, np.float64)
+        if config.class_weight:
+            totals = np.bincount(truth, counts, len(classes))
+            counts = counts * counts.sum() / (len(classes) * totals[truth])
+        options["classify__sample_weight"] = counts
+    elif config.class_weight:
+        options["classify__sample_weight"] = compute_sample_weight("balanced", truth)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         try:
-            pipeline.fit(rows, truth, **weights)
+            pipeline.fit(rows, truth, **options)
         except EmovoxError:
             raise
         except Exception as error:  # the exceptions of the libraries share no base class

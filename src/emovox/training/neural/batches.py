@@ -47,9 +47,11 @@ class Batch:
     """``(b, n_values)`` standardised; nan is missing."""
 
 
-def soft_targets(labels: Tensor, label_mask: Tensor, smoothing: float) -> Tensor:
-    """Return one-hot targets ``(b, n_labels)``, smoothed over the labels of the mask."""
-    hard = nn.functional.one_hot(labels, label_mask.shape[1]).float()
+def soft_targets(
+    labels: Tensor, label_mask: Tensor, smoothing: float, shares: Tensor | None = None
+) -> Tensor:
+    """Return one-hot targets, or ``shares``, ``(b, n_labels)``, smoothed over the labels of the mask."""
+    hard = nn.functional.one_hot(labels, label_mask.shape[1]).float() if shares is None else shares
     return hard * (1 - smoothing) + smoothing * label_mask.float() / label_mask.sum(1, keepdim=True)
 
 

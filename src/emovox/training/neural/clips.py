@@ -48,6 +48,8 @@ class ClipSet:
     """``(n, n_values)`` standardised targets; nan is missing."""
     has_labels: bool = True
     """Whether labels are predicted; otherwise ``labels`` are all 0."""
+    shares: Floats | None = None
+    """``(n, n_labels)`` soft labels, rows summing to 1; ``None``: each clip has one label."""
 
     def __post_init__(self) -> None:
         n = len(self.labels)
@@ -76,6 +78,8 @@ class ClipSet:
         if self.values is not None:
             digest.update(self.values.tobytes())
             digest.update(bytes([self.has_labels]))
+        if self.shares is not None:
+            digest.update(self.shares.tobytes())
         for variant in self.variants:
             digest.update(np.array([len(clip) for clip in variant]).tobytes())
             digest.update(np.array([np.nansum(clip, dtype=np.float64) for clip in variant]).tobytes())
@@ -86,7 +90,8 @@ class ClipSet:
         variants = [[variant[row] for row in rows] for variant in self.variants]
         values = None if self.values is None else self.values[rows]
         labels, corpora = self.labels[rows], self.corpora[rows]
-        return ClipSet(variants, labels, corpora, self.corpus_labels, values, self.has_labels)
+        shares = None if self.shares is None else self.shares[rows]
+        return ClipSet(variants, labels, corpora, self.corpus_labels, values, self.has_labels, shares)
 
     @property
     def n_logits(self) -> int:

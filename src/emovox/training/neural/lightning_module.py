@@ -182,7 +182,8 @@ class NetModule(L.LightningModule):
         labels = torch.from_numpy(clips.labels[rows])
         mask = torch.from_numpy(clips.corpus_labels[clips.corpora[rows]])
         weights = torch.ones(len(rows)) if self.class_weights is None else self.class_weights[labels]
-        target = soft_targets(labels, mask, config.label_smoothing)
+        shares = None if clips.shares is None else torch.from_numpy(clips.shares[rows])
+        target = soft_targets(labels, mask, config.label_smoothing, shares)
         if isinstance(self.net, FrameNet):
             x = self.net.standardize(x, lengths)
         values = None if clips.values is None else torch.from_numpy(clips.values[rows]).to(self.device)
