@@ -65,6 +65,11 @@ def test_snippets_print_what_they_show(document: str, heading: str) -> None:
         assert numbers[0] == pytest.approx(numbers[1], abs=0.1)
 
 
+def test_behaviour_snippet_runs() -> None:
+    pytest.importorskip("yaml")
+    assert run_snippets("docs/behaviour.md")[0].startswith("{'category': 'all', 'passed': 2,")
+
+
 def test_coming_from_snippets_run() -> None:
     pytest.importorskip("opensmile")
     lines = run_snippets("docs/coming-from.md")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -360,3 +361,13 @@ def test_recordings_are_listed_once(tmp_path: Path) -> None:
 
     found = list_unlabelled([tmp_path, tmp_path / "c.wav"])
     assert sorted(u.path for u in found) == ["a/b.wav", "c.wav"]
+
+
+def test_tests_of_the_document_are_read(tmp_path: Path) -> None:
+    text = (Path(__file__).parents[2] / "docs" / "behaviour.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"^```yaml\n(.*?)^```", text, re.M | re.S)
+    (tmp_path / "ours.yaml").write_text(block, encoding="utf-8")
+    tests = {test.name: test for test in read_tests([tmp_path / "ours.yaml"])}
+    assert tests["our hold music"].limit == 0.85
+    assert tests["UAR"].limit == 0.7
+    assert all(f"`{name}`" in text for name in METRICS if not name.startswith(("group", "sentiment")))

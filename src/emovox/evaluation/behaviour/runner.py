@@ -260,7 +260,12 @@ def _measure(
 ) -> dict[str, Any]:
     """Return the row of a test in the document."""
     test, clips = plan.test, sources[plan.test.clips]
-    row = {**test.to_dict(), "limit": test.limit, "better": METRICS[test.metric].better}
+    row = {
+        **test.to_dict(),
+        "limit": test.limit,
+        "better": METRICS[test.metric].better,
+        "measures": METRICS[test.metric].description,
+    }
     if plan.reason is not None or not isinstance(clips, Manifest):
         return {**row, **_not_applicable(str(plan.reason))}
     plain, changed = found[test.clips][PLAIN.key], found[test.clips][plan.change.key]
