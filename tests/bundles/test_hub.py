@@ -32,6 +32,7 @@ from emovox.errors import (
     MissingExtraError,
     UploadError,
 )
+from emovox.reports.behaviour import card_section
 
 pytest.importorskip("huggingface_hub")
 
@@ -461,6 +462,30 @@ def test_a_run_is_pushed_to_a_branch(
     assert Spec.from_json(sent["spec.json"]).licence.weights == "MIT"
     assert b'license: "mit"' in sent["README.md"]
     assert emovox.load("hf://someone/new@v2").spec.licence.weights == "MIT"
+
+
+def test_card_has_behaviour_of_this_model(
+    writer: Hub, tiny_bundle: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    from emovox.evaluation.behaviour import check_behaviour, read_tests, select_tests
+
+    push = ["push", str(tiny_bundle), "someone/new", "--check", str(tmp_path)]
+    assert main(push) == 2
+    assert "expected a folder of emovox check" in capfd.readouterr().err
+    tests = select_tests(read_tests(), ["labelled clips", "gain -12 dB"])
+    found = check_behaviour(tiny_bundle, recordings=[Path(__file__).parents[2] / "examples"], tests=tests)
+    found.write(tmp_path)
+    assert main(push) == 0
+    card = writer.repos["someone/new"].revisions["main"][1]["README.md"].decode()
+    assert f"## Behaviour\n\n{card_section(found.document)}\n" in card
+    document = (tmp_path / "behaviour.json").read_text().replace(found.document["model"]["sha256"], "0" * 64)
+    (tmp_path / "behaviour.json").write_text(document)
+    assert main(push) == 2
+    assert "is of another model" in capfd.readouterr().err
+    for broken in ("{", "[]", '{"model": {}}'):
+        (tmp_path / "behaviour.json").write_text(broken)
+        assert main(push) == 2
+        assert "is no result of emovox check" in capfd.readouterr().err
 
 
 def test_private_is_not_pushed_in_public(writer: Hub, tiny_bundle: Path) -> None:

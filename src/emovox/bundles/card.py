@@ -51,8 +51,12 @@ def find_licence_id(licence: str) -> str | None:
     return name if name in _KNOWN else None
 
 
-def make_card(spec: Spec, repo: str) -> str:
-    """Write the model card in Markdown, the ``README.md`` of the repository ``owner/name``."""
+def make_card(spec: Spec, repo: str, *, behaviour: str = "") -> str:
+    """Write the model card in Markdown, the ``README.md`` of the repository ``owner/name``.
+
+    Args:
+        behaviour: results of behavioural tests, in Markdown, for a section of their own.
+    """
     licence = find_licence_id(spec.licence.weights)
     head: dict[str, object] = {
         "library_name": "emovox",
@@ -84,6 +88,7 @@ def make_card(spec: Spec, repo: str) -> str:
     if spec.abstain.confidence:
         abstains = f" It gives no label below a confidence of {spec.abstain.confidence:.2f}."
     use = "allowed" if spec.licence.commercial else "not allowed"
+    section = f"\n## Behaviour\n\n{behaviour}\n" if behaviour else ""
     return f"""---
 {yaml}
 ---
@@ -111,7 +116,7 @@ emovox.load("hf://{repo}").predict("clip.wav").label
 ## Scores
 
 {scores}
-
+{section}
 ## Training
 
 Corpora: {", ".join(spec.corpora) or "not stated"}. Protocol: `{_one_line(spec.protocol)}`.

@@ -121,6 +121,7 @@ def push(
     private: bool = False,
     licence: str | None = None,
     force: bool = False,
+    behaviour: str = "",
 ) -> str:
     """Upload a bundle to the Hub with its card and licence notice, as one commit.
 
@@ -131,6 +132,7 @@ def push(
         private: create a private repository; an existing public one is refused.
         licence: of the weights, where the spec's is to be replaced.
         force: upload in spite of `card.find_objections`.
+        behaviour: a section of the card, in Markdown: see `emovox.reports.behaviour.card_section`.
 
     Returns:
         The address of the commit.
@@ -155,7 +157,7 @@ def push(
     if not _token():
         raise UploadError(f"{where}: HF_TOKEN is not set; expected a token of the Hub that may write")
     files = {
-        "README.md": make_card(spec, where.repo).encode(),
+        "README.md": make_card(spec, where.repo, behaviour=behaviour).encode(),
         "LICENSE": make_licence_notice(spec).encode(),
         MODEL_FILE: (Path(folder) / MODEL_FILE).read_bytes(),
         SPEC_FILE: spec.to_json().encode(),
