@@ -22,14 +22,15 @@ CORPUS_HZ = {"studio": 1000, "phone": 1500}
 
 LEVEL_DB = -20.0
 
-KEPT = ("gain", "noise", "babble", "tone")
-"""Changes that move neither the resonances nor the swings that these models read. Rooms, lines, tempo and
-lengths do: under those a model with a bias is rightly less stable than one without."""
+DEPTHS = (0.3, 0.9, 0.9)
+"""How far the level swings in each take: a bias changes the label of the first take alone, and surely."""
 
 Scores = dict[str, float]
 
 
-def speak(emotion: str, sex: str, corpus: str, pitch_hz: float, rng: np.random.Generator) -> np.ndarray:
+def speak(
+    emotion: str, sex: str, corpus: str, pitch_hz: float, depth: float, rng: np.random.Generator
+) -> np.ndarray:
     t = np.arange(round(1.2 * SAMPLE_RATE)) / SAMPLE_RATE
     x = np.zeros_like(t)
     for k in range(1, int(3600 / pitch_hz)):
@@ -38,7 +39,6 @@ def speak(emotion: str, sex: str, corpus: str, pitch_hz: float, rng: np.random.G
         x += sum(a / (1 + ((hz - peak) / 120) ** 2) for peak, a in peaks) * np.sin(
             k * 2 * np.pi * pitch_hz * t
         )
-    depth = rng.uniform(0.35, 0.9)
     x *= 1 - depth / 2 + depth / 2 * np.sin(2 * np.pi * RATES_HZ[emotion] * t + rng.uniform(0, 6))
     x += 0.01 * x.std() * rng.standard_normal(len(t))
     return (10 ** (LEVEL_DB / 20) * x / x.std()).astype(np.float32)
@@ -52,10 +52,11 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> Manifest:
         for corpus in CORPUS_HZ:
             for number, pitch_hz in enumerate((110, 112, 165, 167, 230, 233)):
                 for emotion in RATES_HZ:
-                    for take in range(3):
+                    for take, depth in enumerate(DEPTHS):
                         key = f"{sex}{number}-{emotion}-{take}"
                         path = f"{corpus}-{key}.wav"
-                        soundfile.write(root / path, speak(emotion, sex, corpus, pitch_hz, rng), SAMPLE_RATE)
+                        x = speak(emotion, sex, corpus, pitch_hz, depth, rng)
+                        soundfile.write(root / path, x, SAMPLE_RATE)
                         rows.append(
                             Utterance(
                                 id=f"{corpus}/{key}",
@@ -77,11 +78,17 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> Manifest:
 def log_scores(x: np.ndarray) -> Scores:
     """Logarithms of the scores of a fair model: how strongly the level swings at each rate."""
     frames = x[: len(x) // 160 * 160].reshape(-1, 160)
-    level = np.log(frames.astype(np.float64).var(axis=1) + 1e-7)
-    level -= level.mean()
-    t = np.arange(len(level)) / 100
+    level = np.log(frames.astype(np.float64).var(axis=1) + 1e-12)
+    loud = np.flatnonzero(level > level.max() - 7)
+    level = np.maximum(level, level.max() - 7)[loud[0] : loud[-1] + 1]
+    # The mean over windows, so that a recording may be repeated.
+    size = min(len(level), 80)
+    windows = np.lib.stride_tricks.sliding_window_view(level, size)[::20]
+    windows = windows - windows.mean(axis=1, keepdims=True)
+    t = np.arange(size) / 100
     return {
-        name: 12 * float(abs((level * np.exp(2j * np.pi * hz * t)).mean())) for name, hz in RATES_HZ.items()
+        name: 10 * float(np.abs((windows * np.exp(2j * np.pi * hz * t)).mean(axis=1)).mean())
+        for name, hz in RATES_HZ.items()
     }
 
 
@@ -102,7 +109,7 @@ def add_by_sex(x: np.ndarray) -> Scores:
 
 
 def add_by_corpus(x: np.ndarray) -> Scores:
-    return {"neutral": 4.7} if resonates_at(x, CORPUS_HZ["phone"], CORPUS_HZ["studio"]) else {}
+    return {"neutral": 4.4} if resonates_at(x, CORPUS_HZ["phone"], CORPUS_HZ["studio"]) else {}
 
 
 def add_by_gain(x: np.ndarray) -> Scores:
@@ -121,7 +128,7 @@ def make_model(add: Callable[[np.ndarray], Scores]) -> OtherModel:
 
 def find_failed(add: Callable[[np.ndarray], Scores], clips: Manifest) -> tuple[set[str], set[str]]:
     """Names of the tests that a model passes, and of those that it fails."""
-    tests = [test for test in read_tests() if all(step["kind"] in KEPT for step in test.change)]
+    tests = [test for test in read_tests() if test.clips == "data"]
     rows = check_behaviour(make_model(add), Dataset(clips), tests=tests, max_clips=48).document["tests"]
     passed, failed = ({row["name"] for row in rows if row["status"] == s} for s in ("passed", "failed"))
     return passed, failed
@@ -129,23 +136,27 @@ def find_failed(add: Callable[[np.ndarray], Scores], clips: Manifest) -> tuple[s
 
 @pytest.fixture(scope="module")
 def passed_by_fair(clips: Manifest) -> set[str]:
-    return find_failed(add_nothing, clips)[0]
+    """Its scores are too low for what it knows: a bias costs accuracy, so calibration would find each one."""
+    passed, failed = find_failed(add_nothing, clips)
+    assert failed == {"calibration"}
+    return passed
 
 
-def test_fair_model_passes_the_tests_of_groups(passed_by_fair: set[str]) -> None:
-    assert {"sex: UAR", "sex: recall", "age: UAR", "pitch: UAR", "corpus: share of labels"} <= passed_by_fair
-    assert {"gain up to 2 dB", "gain -12 dB", "UAR"} <= passed_by_fair
+def test_fair_model_passes_the_tests_that_apply(passed_by_fair: set[str]) -> None:
+    groups = {"sex: UAR", "sex: recall", "age: UAR", "pitch: UAR", "corpus: share of labels"}
+    assert {"gain -12 dB", "distant microphone", *groups} <= passed_by_fair
+    assert len(passed_by_fair) > 45
 
 
 @pytest.mark.parametrize(
     ("add", "expected"),
     [
-        (add_by_sex, {"sex: UAR", "sex: recall"}),
-        (add_by_corpus, {"corpus: share of labels"}),
-        (add_by_gain, {"gain -12 dB"}),
+        (add_by_sex, "sex: UAR"),
+        (add_by_corpus, "corpus: share of labels"),
+        (add_by_gain, "gain -12 dB"),
     ],
 )
-def test_planted_bias_is_found(
-    add: Callable[[np.ndarray], Scores], expected: set[str], clips: Manifest, passed_by_fair: set[str]
+def test_planted_bias_is_found_by_its_test_alone(
+    add: Callable[[np.ndarray], Scores], expected: str, clips: Manifest, passed_by_fair: set[str]
 ) -> None:
-    assert find_failed(add, clips)[1] & passed_by_fair == expected
+    assert find_failed(add, clips)[1] & passed_by_fair == {expected}
