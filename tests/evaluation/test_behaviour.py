@@ -276,6 +276,15 @@ def test_resumed_equals_uninterrupted(manifest: Manifest, tmp_path: Path) -> Non
     assert (len(calls), found.document) == (n, whole.document)
 
 
+def test_two_workers_equal_one(tiny_bundle: Path, manifest: Manifest) -> None:
+    tests = select_tests(read_tests(), ["UAR", "babble, 10 dB: UAR", "gain +12 dB, clipped"])
+    one, two = (
+        check_behaviour(tiny_bundle, Dataset(manifest), tests=tests, max_clips=8, workers=n).document
+        for n in (1, 2)
+    )
+    assert one == two
+
+
 def test_store_skips_damaged_lines(tmp_path: Path) -> None:
     file = tmp_path / STORE
     file.write_bytes(

@@ -18,9 +18,8 @@ __all__ = ["check"]
 
 
 def check(
-    model: Annotated[
-        str, typer.Argument(metavar="[MODEL]", help="A name from `emovox models`, or a folder.")
-    ] = "default",
+    model: Annotated[str, typer.Argument(help="A name from `emovox models`, or a folder.")] = "default",
+    model_option: Annotated[str | None, typer.Option("--model", hidden=True)] = None,
     data: Annotated[
         list[str] | None,
         typer.Option(
@@ -103,7 +102,7 @@ def check(
     try:
         with progress_bar() as progress:
             found = check_behaviour(
-                model,
+                model_option or model,  # as --model in other commands
                 data or None,
                 recordings=recordings or [],
                 tests=chosen,
