@@ -16,7 +16,16 @@ import pytest
 from hypothesis import settings
 
 from emovox._telemetry import disable_telemetry
-from emovox.bundles import Abstain, EmbeddingAdaptation, Input, Licence, Spec, SpeechOutput, write_bundle
+from emovox.bundles import (
+    Abstain,
+    EmbeddingAdaptation,
+    Input,
+    Licence,
+    Spec,
+    SpeechOutput,
+    Target,
+    write_bundle,
+)
 
 disable_telemetry()  # tests of foreign libraries load them first
 
@@ -85,6 +94,26 @@ def tiny_onnx(n_labels: int = len(LABELS), *, seed: int = 0) -> bytes:
         [numpy_helper.from_array(np.asarray(x), name) for name, x in numbers.items()],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    checker.check_model(model)
+    return bytes(model.SerializeToString())
+
+
+def tiny_value_onnx(n_labels: int, n_values: int, *, seed: int = 0) -> bytes:
+    """`tiny_onnx` whose last outputs are the values; without labels there are only values."""
+    import onnx
+    from onnx import TensorProto, checker, helper, numpy_helper
+
+    model = onnx.load_from_string(tiny_onnx(n_labels + n_values, seed=seed))
+    graph, node, info = model.graph, helper.make_node, helper.make_tensor_value_info
+    graph.node[-1].output[0] = "all"
+    graph.initializer.append(numpy_helper.from_array(np.array([n_labels, n_values]), "sizes"))
+    graph.node.append(node("Split", ["all", "sizes"], ["logits", "values"], axis=1))
+    del graph.output[:]
+    graph.output.extend(
+        info(name, TensorProto.FLOAT, ["b", width])
+        for name, width in (("logits", n_labels), ("values", n_values))
+        if width
+    )
     checker.check_model(model)
     return bytes(model.SerializeToString())
 
@@ -200,6 +229,23 @@ def make_bundle(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]
     def make(labels: Sequence[str] = LABELS, *, seed: int = 0, **changes: Any) -> Path:
         folder = tmp_path_factory.mktemp("bundle") / "tiny"
         write_bundle(folder, tiny_onnx(len(labels), seed=seed), tiny_spec(labels, **changes))
+        return folder
+
+    return make
+
+
+TARGETS = (Target(name="arousal", low=0.0, high=1.0), Target(name="age", low=18.0, high=70.0, unit="years"))
+
+
+@pytest.fixture(scope="session")
+def make_value_bundle(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """``make_value_bundle(labels=...)`` writes a tiny bundle that gives values of ``TARGETS`` too."""
+    pytest.importorskip("onnx")
+
+    def make(labels: Sequence[str] = LABELS, **changes: Any) -> Path:
+        folder = tmp_path_factory.mktemp("bundle") / "valued"
+        spec = tiny_spec(labels, schema=2, targets=TARGETS, name="valued", **changes)
+        write_bundle(folder, tiny_value_onnx(len(labels), len(TARGETS)), spec)
         return folder
 
     return make

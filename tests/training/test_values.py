@@ -241,6 +241,8 @@ def test_words_stand_for_numbers(table: Path, tmp_path: Path) -> None:
         ({"targets": "arousal", "features": "seed-lstm"}, "vector"),
         ({"targets": "a=b"}, "expected letters, digits"),
         ({}, "labels is none; expected targets"),
+        ({"labels": "all"}, "the model 'svr' predicts values; expected the columns"),
+        ({"targets": "arousal", "labels": "all", "model": "logistic-regression"}, "predicts labels"),
     ],
 )
 def test_impossible_settings_are_refused(

@@ -61,7 +61,7 @@ def value_sections(document: Row) -> Iterator[str]:
         table(*_score_table(rows)),
         f'<p class="soft">{escape(_FEW)}</p>' if few else "",
         '<p class="soft">CCC: concordance, 1 where every value is right, 0 for values that say nothing. A '
-        "bias or a wrong spread lowers it, other than the correlation PCC. MAE: mean absolute error; of the "
+        "bias or a wrong spread lowers it, but not the correlation PCC. MAE: mean absolute error; of the "
         "mean: that of predicting the mean of the test for every clip.</p>",
     )
     for row in rows:
@@ -69,6 +69,8 @@ def value_sections(document: Row) -> Iterator[str]:
             continue
         parts = [
             figure_html(draw_values, row, description=f"True and predicted {row['target']} of the clips"),
+            '<p class="soft">On the broken line prediction and truth are equal. Boxes, where there are few '
+            "different true values: quartiles and median; whiskers: 5th and 95th percentile.</p>",
             f"<details><summary>Each speaker</summary>{table(*_speaker_table(row))}</details>",
         ]
         if row["splits"]:

@@ -71,6 +71,7 @@ class RegressorTrainer:
         from emovox.training.classical.regression import find_regressor
 
         config, model = self.config, self._model
+        regressor = find_regressor(model.name)
         if config.labels != "none":
             raise ConfigError(
                 f"labels is {config.labels!r}: with targets the model {model.name!r} predicts values alone; "
@@ -81,7 +82,7 @@ class RegressorTrainer:
                 raise ConfigError(f"model.{name} is for labels; leave it out with targets")
         if config.tune.space:
             raise ConfigError("tune.space is for models of labels; leave it out with targets")
-        find_regressor(model.name).make(**model.params)
+        regressor.make(**model.params)
         check_spec(config)
         config.augmentation()
         features = find_feature_set(config.features.set, config.features.overrides)

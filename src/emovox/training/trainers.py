@@ -149,11 +149,19 @@ class EstimatorTrainer:
         return ClassicalConfig.from_dict({"model": name, "seed": self.config.seed, **values})
 
     def check(self) -> None:
+        from emovox.training.classical.estimators import ESTIMATORS
+        from emovox.training.classical.regression import REGRESSORS
         from emovox.training.classical.spaces import endpoints, read_space
 
         check_spec(self.config)
         self.config.augmentation()
         features = find_feature_set(self.config.features.set, self.config.features.overrides)
+        name = self.config.model.name
+        if name in REGRESSORS and name not in ESTIMATORS:
+            raise ConfigError(
+                f"the model {name!r} predicts values; expected the columns that hold them, such as "
+                "targets=[arousal]"
+            )
         _ = self.classical_config
         if features.kind != "vector":
             raise ConfigError(
