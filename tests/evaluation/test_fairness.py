@@ -116,6 +116,10 @@ def test_small_groups_are_left_out() -> None:
     assert found.largest == found.chance == 0, "a model without errors"
     assert compare_groups(y_true, y_true, y_true, ["a"] * 80 + ["b"] * 20, "uar") is None
     assert MIN_CLIPS == 30
+    rare = compare(
+        [*y_true, *["fear"] * 9], [*y_true, *["sad"] * 9], [*["a", "a", "b", "b"] * 25, *["a"] * 9], "uar"
+    )
+    assert rare.largest == 0, "9 clips of a label do not count"
     few = ["angry"] * 9 + ["sad"] * 9 + ["happy"] * 9 + ["neutral"] * 9
     recalls = compare([*few, *y_true], [*few, *y_true], ["few"] * 36 + ["a", "a", "b", "b"] * 25, "recall")
     assert recalls.left_out == {"few": 36}

@@ -42,13 +42,16 @@ __all__ = [
 ]
 
 Measure: TypeAlias = Literal["uar", "recall", "share"]
-"""What is compared: UAR, the recall of each label, or the share of each label among the predictions."""
+"""What is compared: UAR, the recall of each label, or the share of each label among the predictions.
+
+The UAR of a group is over the labels of which it has `MIN_CLIPS_OF_LABEL` clips: one clip of a label would
+weigh as much as all clips of another."""
 
 MIN_CLIPS = 30
 """A smaller group is left out."""
 
 MIN_CLIPS_OF_LABEL = 10
-"""The recall of a label is compared in groups that have so many clips of it."""
+"""The recall of a label is compared, alone or in the UAR, in groups that have so many clips of it."""
 
 N_SIMULATIONS = 1000
 CHANCE_QUANTILE = 0.99
@@ -148,7 +151,7 @@ def compare_groups(
     found = []
     for g, group in enumerate(names):
         gaps = np.abs(values[g] - expected[g])
-        if np.isnan(gaps).all():  # recalls: the group has too few clips of each label
+        if np.isnan(gaps).all():  # the group has too few clips of each label
             left_out[group] = sizes[group]
             continue
         k = int(np.nanargmax(gaps))
@@ -167,8 +170,9 @@ def _describe(
 ) -> GroupDifference:
     """Add the interval over the speakers of the group; ``columns`` are its true labels, answers, speakers."""
     true, pred, who = columns
-    if measure == "recall":
-        at = [i for i, name in enumerate(true) if name == label]
+    if measure != "share":
+        compared = {name for name in true if true.count(name) >= MIN_CLIPS_OF_LABEL}
+        at = [i for i, name in enumerate(true) if name in (compared if label is None else {label})]
         true, pred, who = ([column[i] for i in at] for column in columns)
     if measure == "share":  # the accuracy that the group would have if all its clips were of this label
         true = [label] * len(pred)
@@ -181,21 +185,20 @@ def _describe(
 # --- measures of counts (..., n_groups, n_labels, n_labels): values and expected values, (..., n_groups, m)
 
 
-def _count_recalls(counts: NDArray[np.int64], least: int) -> tuple[Doubles, Doubles]:
+def _recalls(counts: NDArray[np.int64]) -> tuple[Doubles, Doubles]:
     own, right = counts.sum(axis=-1), np.diagonal(counts, axis1=-2, axis2=-1)
     total = np.maximum(own.sum(axis=-2, keepdims=True), 1)
-    known = own >= least
+    known = own >= MIN_CLIPS_OF_LABEL
     values = np.where(known, right / np.maximum(own, 1), np.nan)
     return values, np.where(known, right.sum(axis=-2, keepdims=True) / total, np.nan)
 
 
-def _recalls(counts: NDArray[np.int64]) -> tuple[Doubles, Doubles]:
-    return _count_recalls(counts, MIN_CLIPS_OF_LABEL)
-
-
 def _uars(counts: NDArray[np.int64]) -> tuple[Doubles, Doubles]:
-    values, expected = _count_recalls(counts, 1)
-    return np.nanmean(values, axis=-1, keepdims=True), np.nanmean(expected, axis=-1, keepdims=True)
+    values, expected = _recalls(counts)
+    n = (~np.isnan(values)).sum(axis=-1, keepdims=True)
+    sums = (np.nansum(recalls, axis=-1, keepdims=True) for recalls in (values, expected))
+    value, of_all = (np.where(n > 0, one / np.maximum(n, 1), np.nan) for one in sums)
+    return value, of_all
 
 
 def _shares(counts: NDArray[np.int64]) -> tuple[Doubles, Doubles]:
