@@ -175,10 +175,10 @@ def test_cost_is_bounded(model: Recognizer) -> None:
 
 
 def test_part_of_a_recording(model: Recognizer, tmp_path: Path) -> None:
-    x = np.concatenate([voice(3), voice(4, pitch_hz=190), voice(3)])
+    x = np.concatenate([voice(3), voice(4, pitch_hz=190), voice(25)])
     file = tmp_path / "long.wav"
     file.write_bytes(wav(x))
-    with pytest.raises(AudioTooLongError, match=r"more than 6 s .* start_s and end_s"):
+    with pytest.raises(AudioTooLongError, match=r"more than 30 s .* start_s and end_s"):
         model.explain(file)
     part = model.explain(file, start_s=3.5, end_s=5.0)
     alone = model.explain(x[56_000:80_000], sample_rate=SAMPLE_RATE)
@@ -188,7 +188,50 @@ def test_part_of_a_recording(model: Recognizer, tmp_path: Path) -> None:
         alone.map_drops,
     )
     np.testing.assert_allclose(part.times_s, np.add(alone.times_s, 3.5))
-    assert model.explain(file, start_s=9.0).times_s[-1] == pytest.approx(10.0)
+    assert model.explain(file, start_s=31.0).times_s[-1] == pytest.approx(32.0)
+
+
+def test_long_recording_is_explained_by_its_windows() -> None:
+    """The tone is in one window of five, whose share of the mean probability it decides."""
+    from conftest import tiny_spec
+
+    labels, hz = ("angry", "neutral"), 1250.0
+    long = Recognizer(Bundle(tiny_spec(labels, temperature=1.0, clip_s=4.0), tone_onnx(hz)), vad="off")
+    x, burst = speech(14.0), tone(hz, 0.3)
+    x[16_000 * 7 : 16_000 * 7 + len(burst)] += burst
+    found = long.explain(x, "angry", sample_rate=SAMPLE_RATE)
+    predicted = long.predict(x, sample_rate=SAMPLE_RATE)
+    np.testing.assert_allclose(list(found.scores.values()), list(predicted.scores.values()), rtol=1e-9)
+    assert len(found.time_drops) == 40
+    assert found.times_s[-1] == 14.0
+    assert abs(int(np.argmax(found.time_drops)) - cell_of(found.times_s, 7.15)) <= 1
+    assert abs(int(np.argmax(found.band_drops)) - cell_of(found.bands_hz, hz)) <= 1
+    # Five windows for the whole and for each band, at most two for each part of the time.
+    assert found.n_runs <= 5 + 2 * 40 + 16 * 5 + 2 * 128
+
+
+def test_windows_without_speech_are_not_run(adaptive_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = Recognizer(load_bundle(adaptive_bundle))
+    lengths, score = [], Scorer.score
+
+    def count(self: Scorer, sound: np.ndarray) -> Any:
+        lengths.append(len(sound))
+        return score(self, sound)
+
+    x = np.concatenate([pause(1), voice(2), pause(7), voice(3), pause(2)])
+    predicted = model.predict(x, sample_rate=SAMPLE_RATE)
+    monkeypatch.setattr(Scorer, "score", count)
+    found = model.explain(x, sample_rate=SAMPLE_RATE)
+    np.testing.assert_allclose(list(found.scores.values()), list(predicted.scores.values()), rtol=1e-9)
+    assert found.label == predicted.label
+    assert len(lengths) == found.n_runs
+    assert len({*lengths}) <= 3, "the spans of the windows are found once"
+    drops = np.array(found.time_drops)
+    middles = (np.array(found.times_s)[1:] + np.array(found.times_s)[:-1]) / 2
+    assert not drops[(middles > 4) & (middles < 9)].any()
+    assert drops[(middles > 1.5) & (middles < 2.5)].all()
+    with pytest.raises(AudioValueError, match="no_speech"):
+        model.explain(0.004 * tone(1000, 9), sample_rate=SAMPLE_RATE)
 
 
 def test_wrong_requests_are_refused(model: Recognizer, make_bundle: Callable[..., Path]) -> None:

@@ -44,8 +44,8 @@ def explain(
     """Find which seconds and which frequency bands decided for a label.
 
     Parts of the sound are replaced by the quiet noise of the clip, one by one, and the model is run again, up
-    to 185 times: a few seconds for a clip of three. A longer recording than the model takes in one run (12 s)
-    is refused: name a part of it.
+    to 185 times: a few seconds for a clip of three. A recording longer than 30 s is refused: name a part of
+    it.
 
     Exit code: 0 when it was explained, 2 when it cannot be.
     """

@@ -9,7 +9,8 @@ the model has never got. Over frequency a band is removed throughout, the noise 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
@@ -38,7 +39,11 @@ MAX_MAP_TIMES, N_MAP_BANDS = 16, 8
 """Likewise of the map."""
 
 MAX_RUNS = 1 + MAX_TIMES + N_BANDS + MAX_MAP_TIMES * N_MAP_BANDS
-"""Most runs of the model for one explanation."""
+"""Most runs of the model for a clip that it scores in one run. A longer recording is scored by its windows;
+only those are run again that a part overlaps: up to 506 runs for ten windows."""
+
+LONGEST_S = 30.0
+"""Longest recording: of a longer one the parts would be longer than a word."""
 
 NOISE_QUANTILE = 0.05
 """Of the magnitudes of a frequency over time, the one that is taken for the clip's quiet noise."""
@@ -49,7 +54,11 @@ _WINDOW = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(_N_FFT) / _N_FFT)
 
 
 def read_part(
-    blocks: Iterable[Floats], start_s: float = 0.0, end_s: float | None = None, *, longest_s: float
+    blocks: Iterable[Floats],
+    start_s: float = 0.0,
+    end_s: float | None = None,
+    *,
+    longest_s: float = LONGEST_S,
 ) -> Floats:
     """Join blocks ``(n,)`` of a recording to the sound from ``start_s`` to ``end_s``, ``(n,)``.
 
@@ -70,7 +79,7 @@ def read_part(
         n, n_kept = n + len(block), n_kept + len(parts[-1])
         if n_kept > longest:
             raise AudioTooLongError(
-                f"got more than {longest_s:g} s of sound, the most that the model takes in one run; "
+                f"got more than {longest_s:g} s of sound, the most that is explained at once; "
                 "name a part of the recording by start_s and end_s (--start-s and --end-s)"
             )
         if end is not None and n >= end:
@@ -91,13 +100,13 @@ def explain_clip(
     channel: int | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Explanation:
-    """Explain the score of a label on a clip ``(n,)``; see `Recognizer.explain`.
+    """Explain the score of a label on a recording ``(n,)``; see `Recognizer.explain`.
 
     Args:
-        start_s: of the clip in its recording, whose times the explanation has.
+        start_s: of ``x`` in its recording, whose times the explanation has.
 
     Raises:
-        AudioTooLongError, AudioValueError: the clip is too long, too short, or silence.
+        AudioValueError: it is too short, or silence, or without speech.
         LabelError: the label is unknown, or the only one of the model.
     """
     names = scorer.names
@@ -105,35 +114,32 @@ def explain_clip(
         what = f"{names[0]!r} alone" if names else "values and no labels"
         raise LabelError(f"the model predicts {what}; expected two labels to compare")
     column = None if label is None else names.index(canonical_all([label], names)[0])
-    reader = RecordingReader(scorer, vad=vad)
-    reader.push(x)
-    reader.flush()
-    if (reason := find_reason(reader.quality())) in ("silence", "too_short"):
-        raise AudioValueError(f"there is nothing to explain: {reason}; expected speech of some length")
-    if reader.clip is None or reader.clip_span is None:
-        raise AudioTooLongError(f"the clip lasts {len(x) / SAMPLE_RATE:g} s; expected one that is one run")
-    # Found once: a detector that ran on the occluded sound would cut it in another place.
-    offset, clip = reader.clip_span[0], reader.clip
-    whole = scorer.score(clip)
+    parts = _score_parts(scorer, x, vad=vad)
+    scores = _pool(scorer, parts)
     if column is None:
-        column = int(whole.scores.argmax())
-    before = _log_odds(scorer, whole.logits, column)
-    occlusion = _Occlusion(clip)
-    edges = _divide(len(clip), CELL_S, MAX_TIMES)
-    coarse_edges = _divide(len(clip), MAP_CELL_S, MAX_MAP_TIMES)
+        column = int(scores.argmax())
+    before = _log_odds(scorer, parts, column)
+    offset, end = min(part.start for part in parts), max(part.end for part in parts)
+    x = x[offset:end]
+    occlusion = _Occlusion(x)
+    edges = _divide(len(x), CELL_S, MAX_TIMES)
+    coarse_edges = _divide(len(x), MAP_CELL_S, MAX_MAP_TIMES)
     bands, coarse_bands = _mel_bands(N_BANDS), _mel_bands(N_MAP_BANDS)
     changes = [occlusion.to_noise(span, (0, SAMPLE_RATE)) for span in pairwise(edges)]
     changes += [occlusion.remove_band(band) for band in pairwise(bands)]
     changes += [
         occlusion.to_noise(span, band) for span in pairwise(coarse_edges) for band in pairwise(coarse_bands)
     ]
-    drops, n_runs = [], 1
+    drops, n_runs = [], len(parts)
     for done, change in enumerate(changes, 1):
-        drop = 0.0
-        if change.any():  # else there was nothing to remove, and the answer is known
-            n_runs += 1
-            drop = before - _log_odds(scorer, scorer.score(clip - change).logits, column)
-        drops.append(drop)
+        changed = []
+        for part in parts:
+            span = slice(part.start - offset, part.end - offset)
+            if change[span].any():  # else there was nothing to remove, and the answer is known
+                n_runs += 1
+                part = replace(part, logits=scorer.score(x[span] - change[span]).logits)
+            changed.append(part)
+        drops.append(before - _log_odds(scorer, changed, column))
         if progress is not None:
             progress(done, len(changes))
     of_map = np.reshape(drops[len(edges) - 1 + N_BANDS :], (-1, N_MAP_BANDS))
@@ -142,8 +148,8 @@ def explain_clip(
     )
     return Explanation(
         label=names[column],
-        score=float(whole.scores[column]),
-        scores=scorer.label_scores(whole.scores),
+        score=float(scores[column]),
+        scores=scorer.label_scores(scores),
         times_s=times_s,
         time_drops=tuple(drops[: len(edges) - 1]),
         bands_hz=tuple(bands),
@@ -156,6 +162,61 @@ def explain_clip(
         channel=channel,
         model=f"{scorer.spec.name} {scorer.spec.version}",
     )
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """What is scored in one run: the clip, or a window of a longer recording."""
+
+    start: int
+    end: int
+    weight: int
+    """In the mean of the probabilities: frames of speech that it speaks for."""
+    logits: Floats
+
+
+def _score_parts(scorer: Scorer, x: Floats, *, vad: bool) -> list[_Part]:
+    """Score a recording as `ClipPredictor` does, and keep which spans were scored.
+
+    They are found once: a detector that ran on the occluded sound would cut it in other places.
+    """
+    reader = RecordingReader(scorer, vad=vad)
+    windows = [*reader.push(x), *reader.flush()]
+    if (reason := find_reason(reader.quality())) in ("silence", "too_short"):
+        raise AudioValueError(f"there is nothing to explain: {reason}; expected speech of some length")
+    if reader.clip_span is not None:
+        start, end = reader.clip_span
+        return [_Part(start, end, 1, scorer.score(x[start:end]).logits)]
+    parts: list[_Part | None] = []
+    for window in windows:
+        if window.sound is not None:
+            scored = scorer.score_window(window)
+            start, end = (window.start + edge for edge in scorer.find_scored_span(window))
+            parts.append(None if scored is None else _Part(start, end, 0, scored.logits))
+        if parts and (last := parts[-1]) is not None:
+            parts[-1] = replace(last, weight=last.weight + window.n_speech)
+    found = [part for part in parts if part is not None and part.weight]
+    if not found:
+        raise AudioValueError("there is nothing to explain: no_speech; expected speech of some length")
+    return found
+
+
+def _pool(scorer: Scorer, parts: Sequence[_Part]) -> Doubles:
+    """Probabilities ``(n_labels,)``: the mean over the parts by their speech, as of `MeanPool`."""
+    if len(parts) == 1:
+        return scorer.probabilities(parts[0].logits)
+    total = sum(part.weight * scorer.probabilities(part.logits) for part in parts)
+    pooled: Doubles = np.asarray(total) / np.sum(total)
+    return pooled
+
+
+def _log_odds(scorer: Scorer, parts: Sequence[_Part], column: int) -> float:
+    """Logarithm of ``p / (1 - p)`` of a label, p of the mean over the parts, without rounding near 1."""
+    z = np.stack([part.logits for part in parts]).astype(np.float64) / scorer.spec.temperature
+    logs = z - np.logaddexp.reduce(z, axis=1, keepdims=True)
+    logs += np.log([[part.weight] for part in parts])
+    others = np.delete(logs, column, axis=1)
+    return float(np.logaddexp.reduce(logs[:, column]) - np.logaddexp.reduce(others, axis=None))
 
 
 class _Occlusion:
@@ -213,10 +274,3 @@ def _mel_bands(n: int) -> list[float]:
         np.linspace(0, stft.hz_to_mel(np.array(SAMPLE_RATE / 2)), n + 1)
     ).tolist()
     return edges
-
-
-def _log_odds(scorer: Scorer, logits: Floats, column: int) -> float:
-    """Logarithm of ``p / (1 - p)`` of a label, without the rounding of p near 1."""
-    z = logits.astype(np.float64) / scorer.spec.temperature
-    others = np.delete(z, column)
-    return float(z[column] - others.max() - np.log(np.exp(others - others.max()).sum()))

@@ -377,8 +377,8 @@ class Recognizer:
         """Find which seconds and which frequency bands of a recording decided for a label.
 
         Parts of the sound are removed one by one, and the drop of the label's log-odds is measured:
-        occlusion, after Zeiler and Fergus (2014). The model is run up to 185 times, each time on the span of
-        the recording that `predict` scores.
+        occlusion, after Zeiler and Fergus (2014). The model is run up to 185 times for a clip, each time on
+        the spans of the recording that `predict` scores.
 
         Args:
             source, sample_rate, vad, profile: as in `predict`.
@@ -388,7 +388,7 @@ class Recognizer:
             progress: called with (runs done, runs in all).
 
         Raises:
-            AudioTooLongError: it lasts longer than ``spec.clip_s``.
+            AudioTooLongError: it lasts longer than 30 s.
             AudioError: the sound cannot be read or used, or is silence, or shorter than ``spec.min_s``.
             LabelError: the label is unknown, or the only one of the model.
             ConfigError, ProfileError: another argument is wrong.
@@ -403,7 +403,7 @@ class Recognizer:
         blocks = (block[0] for block in self._blocks(source, sample_rate, channels))
         return explain_clip(
             self._make_scorer(options),
-            read_part(blocks, start_s, end_s, longest_s=self.spec.clip_s),
+            read_part(blocks, start_s, end_s),
             label,
             vad=self._is_vad_on(options),
             start_s=start_s,

@@ -135,12 +135,17 @@ class Scorer:
             return None
         if audio.is_silent(window.sound):  # the detector has no least level: it may take dither for speech
             return None
-        sound = window.sound
-        if self.spec.speech is not None:
-            margin, (start, end) = round(MARGIN_S * SAMPLE_RATE), window.speech_span
-            sound = sound[max(0, start - margin) : end + margin]
-        scored = self.score(sound)
+        start, end = self.find_scored_span(window)
+        scored = self.score(window.sound[start:end])
         return scored if scored.is_speech else None
+
+    def find_scored_span(self, window: AudioWindow) -> tuple[int, int]:
+        """First sample of a window that is scored and the one past its last, counted from its start."""
+        n = window.end - window.start
+        if self.spec.speech is None:
+            return 0, n
+        margin, (start, end) = round(MARGIN_S * SAMPLE_RATE), window.speech_span
+        return max(0, start - margin), min(n, end + margin)
 
     def make_statistics(self, emotion: str | None = None) -> RunningStatistics:
         """Open statistics to learn the source from; they begin with those of the profile.
