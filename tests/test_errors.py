@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import sys
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -37,6 +39,13 @@ def test_install_command_names_interpreter_and_checkout(
     root = Path(errors.__file__).resolve().parents[2]
     assert install_command("mic") == f"'/some where/bin/python3' -m pip install -e '{root}[mic]'"
     monkeypatch.setattr(errors, "__file__", str(tmp_path / "lib" / "emovox" / "errors.py"))
+    wheel = tmp_path / "emovox 1.whl"
+    record = {"url": wheel.as_uri()}
+    monkeypatch.setattr(metadata.PathDistribution, "read_text", lambda self, name: json.dumps(record))
+    assert install_command("mic").endswith("-m pip install 'emovox[mic]'"), "the wheel is not there"
+    wheel.touch()
+    assert install_command("mic").endswith(f"-m pip install '{wheel}[mic]'")
+    record["url"] = "https://example.org/emovox.whl"
     assert install_command("mic").endswith("-m pip install 'emovox[mic]'")
     monkeypatch.setenv("PATH", str(tmp_path))
     (tmp_path / "python").touch(mode=0o755)

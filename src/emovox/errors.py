@@ -218,7 +218,7 @@ def did_you_mean(name: object, known: Iterable[str], *, listed: Iterable[str] = 
 
 
 def install_command(extra: str) -> str:
-    """Return the command that installs an extra for the running interpreter; a checkout installs itself."""
+    """Return the command that installs an extra for the running interpreter, from where emovox came from."""
     import shlex
     import shutil
     import sys
@@ -226,9 +226,26 @@ def install_command(extra: str) -> str:
 
     root = Path(__file__).resolve().parents[2]
     is_checkout = (root / "pyproject.toml").is_file()
-    target = f"-e '{root}[{extra}]'" if is_checkout else f"'emovox[{extra}]'"
+    target = f"-e '{root}[{extra}]'" if is_checkout else f"'{_find_origin() or 'emovox'}[{extra}]'"
     on_path = shutil.which("python")
     is_python = on_path is not None and Path(on_path).parent == Path(sys.executable).parent
     command = f"{'python' if is_python else shlex.quote(sys.executable)} -m pip install {target}"
     # PyPI's build of PyTorch brings several GB of CUDA libraries.
     return f"{command}  (install PyTorch's CPU build first)" if extra in ("all", "ssl", "train") else command
+
+
+def _find_origin() -> str | None:
+    """Return the folder or wheel that emovox was installed from, if it is still there (PEP 610)."""
+    import json
+    from importlib.metadata import PackageNotFoundError, distribution
+    from pathlib import Path
+    from urllib.parse import urlsplit
+    from urllib.request import url2pathname
+
+    try:
+        record = json.loads(distribution("emovox").read_text("direct_url.json") or "{}")
+    except (PackageNotFoundError, ValueError):
+        return None
+    url = urlsplit(str(record.get("url", "")))
+    path = url2pathname(url.path) if url.scheme == "file" else ""
+    return path if path and Path(path).exists() else None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from emovox.bundles.onnx_session import OnnxModel  # noqa: E402
 from emovox.cli import main  # noqa: E402
 from emovox.errors import BundleError, ConfigError  # noqa: E402
 from emovox.evaluation import metrics  # noqa: E402
+from emovox.evaluation.leakage import pack_hashes  # noqa: E402
 from emovox.training.finetune import fit_head, fit_logistic_regression, make_folds  # noqa: E402
 from emovox.training.onnx_head import replace_head  # noqa: E402
 from voices import toy_corpus, voice  # noqa: E402
@@ -120,6 +122,33 @@ def test_speakers_part_the_folds(base: Path, tmp_path: Path) -> None:
     assert run.metrics["scores"]["uar"]["value"] == pytest.approx(metrics.uar(p.y_true, p.y_pred), abs=1e-6)
     again = emovox.finetune(tmp_path / "toy/toy.csv", model=base, output=tmp_path / "again", workers=2)
     assert again.metrics["model_sha256"] == run.metrics["model_sha256"], "1 worker = 2 workers"
+
+
+def test_clips_of_the_base_model_contaminate(tmp_path: Path) -> None:
+    taught = pack_hashes(toy_corpus(tmp_path / "toy"))
+    write_bundle(tmp_path / "base", with_embedding(tiny_onnx()), replace(tiny_spec(), taught=taught))
+    toy_corpus(tmp_path / "other", name="other")  # the same sounds under another name
+    lines: list[str] = []
+    run = emovox.finetune(
+        tmp_path / "other/other.csv", model=tmp_path / "base", output=tmp_path / "run", notify=lines.append
+    )
+    assert run.metrics["stamp"]["stamp"] == "contaminated"
+    assert "contaminated" in run.recognizer().spec.scores[0].protocol
+    assert any("byte for byte" in line for line in lines)
+
+
+def test_tuned_model_remembers_all_clips(mine: Path, tmp_path: Path) -> None:
+    """Those of its base model and its own."""
+    spec = replace(tiny_spec(), taught="AAAAAAAAAAAAAAAB")  # of two clips
+    write_bundle(tmp_path / "base", with_embedding(tiny_onnx()), spec)
+    run = emovox.finetune(mine, model=tmp_path / "base", output=tmp_path / "run")
+    assert run.metrics["stamp"]["stamp"] == "speaker-dependent"
+    taught = run.recognizer().spec.taught
+    assert {"AAAAAAAA", "AAAAAAAB"} < {taught[n : n + 8] for n in range(0, len(taught), 8)}
+    assert len(taught) == 8 * (2 + 36)
+    (tmp_path / "renamed").symlink_to(mine)
+    stamp = emovox.evaluate(run.bundle, tmp_path / "renamed", labels=NAMES).document["stamp"]
+    assert stamp["stamp"] == "contaminated"
 
 
 def test_confounded_speakers_are_reported(base: Path, tmp_path: Path) -> None:

@@ -263,12 +263,24 @@ def hash_clips(manifest: Manifest) -> dict[str, str]:
     return hashes
 
 
-def pack_hashes(manifest: Manifest) -> str:
-    """Return the sorted hashes of training clips as ``Spec.taught`` stores them; empty for too many clips."""
-    return "" if len(manifest) > MAX_HASHED_CLIPS else "".join(sorted({*hash_clips(manifest).values()}))
+def pack_hashes(manifest: Manifest, known: str = "") -> str:
+    """Return the sorted hashes of training clips as ``Spec.taught`` stores them; empty for too many clips.
+
+    Args:
+        manifest: the clips.
+        known: packed hashes of earlier clips, such as those of the base model of a fine-tuned one.
+    """
+    earlier = _unpack_hashes(known)
+    if len(manifest) + len(earlier) > MAX_HASHED_CLIPS:
+        return ""
+    return "".join(sorted(earlier | {*hash_clips(manifest).values()}))
+
+
+def _unpack_hashes(packed: str) -> set[str]:
+    return {packed[n : n + _HASH_LETTERS] for n in range(0, len(packed), _HASH_LETTERS)}
 
 
 def find_hashed_clips(packed: str, manifest: Manifest) -> tuple[str, ...]:
     """Return the ids of clips whose hash is among those of `pack_hashes`."""
-    known = {packed[n : n + _HASH_LETTERS] for n in range(0, len(packed), _HASH_LETTERS)}
+    known = _unpack_hashes(packed)
     return tuple(key for key, value in hash_clips(manifest).items() if value in known) if known else ()

@@ -34,7 +34,7 @@ from emovox.datasets.loading import Dataset
 from emovox.datasets.manifest import Manifest
 from emovox.errors import AudioError, ConfigError, ManifestError
 from emovox.evaluation import metrics
-from emovox.evaluation.leakage import pack_hashes
+from emovox.evaluation.leakage import find_stamp, pack_hashes
 from emovox.evaluation.predictions import Predictions
 from emovox.features.extraction import list_clips, read_clips
 from emovox.inference.recognizer import Recognizer, load
@@ -141,7 +141,7 @@ def finetune(
     manifest = dataset.manifest
     counts = manifest.counts("emotion")
     if len(counts) < 2 or min(counts.values()) < MIN_CLIPS:
-        shown = ", ".join(f"{label} {n}" for label, n in counts.items())
+        shown = ", ".join(f"{label} {n}" for label, n in counts.items()) or "none"
         enough = [str(label) for label, n in counts.items() if n >= MIN_CLIPS]
         advice = f"; or leave labels out:  --labels {','.join(enough)}" if len(enough) > 1 else ""
         raise ConfigError(
@@ -182,6 +182,15 @@ def finetune(
     uar = predictions.uar()
     protocol = f"{len(folds)} folds of {'speakers' if by_speaker else 'clips'}"
     stamp = "strict" if by_speaker else "speaker-dependent"
+    # A head on an embedding that was trained on the same clips or speakers is not tested on new ones.
+    of_base = find_stamp(base.spec, manifest, manifest.ids)
+    if base.spec.corpora and of_base.stamp in ("contaminated", "speaker-dependent"):
+        # Folds of clips are speaker-dependent at best.
+        stamp = of_base.stamp if by_speaker or of_base.stamp == "contaminated" else stamp
+        shared = [f"the base model {base.spec.name}: {reason}" for reason in of_base.reasons]
+        for reason in shared:
+            notify(reason)
+        notes += shared
     score = Score(
         corpus="+".join(manifest.corpora),
         protocol=f"cross-validated, {protocol} ({stamp})",
@@ -203,7 +212,7 @@ def finetune(
         abstain=Abstain(confidence=calibration.threshold),
         corpora=tuple(dict.fromkeys((*base.spec.corpora, *manifest.corpora))),
         protocol="all clips",
-        taught=pack_hashes(manifest) if len(base.spec.taught) == 0 else base.spec.taught,
+        taught=pack_hashes(manifest, base.spec.taught),
         licence=Licence(
             code=base.spec.licence.code,
             weights=f"{base.spec.licence.weights} (base model); {licence.weights}",
