@@ -72,7 +72,7 @@ class Visit:
 
     def ready(self) -> None:
         """Wait until the page knows the models."""
-        self.page.locator("#labels input").first.wait_for(state="attached")
+        self.page.locator("#model:not(:empty)").wait_for(state="attached")
 
     def text(self, name: str) -> str:
         """What an element says, in one line."""

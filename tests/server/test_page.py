@@ -319,6 +319,32 @@ def test_an_upload_is_answered_as_predict_answers(browser: Any, url: str, model:
 
 
 @pytest.mark.browser
+@pytest.mark.parametrize("has_labels", [True, False])
+def test_page_shows_values(browser: Any, make_value_bundle: Any, clip: Any, has_labels: bool) -> None:
+    folder = make_value_bundle() if has_labels else make_value_bundle(())
+    recognizer, sound = emovox.load(folder), as_wav(clip, RATE)
+    with serving(create_app(ServerSettings(models=(str(folder),)))) as (port, _):
+        url = f"http://127.0.0.1:{port}/"
+        with Visit(browser, url) as visit:
+            visit.upload(name="clip.wav", sound=sound)
+            shown = visit.judged()
+            expected = recognizer.predict(sound).to_dict()
+            assert shown["prediction"] | {"file": None} == expected
+            words = ", ".join(f"{name} {value:.2f}" for name, value in expected["values"].items())
+            assert words in (visit.text("#explained") if has_labels else visit.text("#answer"))
+            assert "arousal, age" in visit.text("#model")
+            rows = list(csv.DictReader(io.StringIO(visit.saved("#save-csv").decode())))
+            header = emovox.results.csv_header(recognizer.labels, recognizer.targets)
+            assert list(rows[0]) == header.strip().split(",")
+            along = streamed(recognizer, sound)["segments"]
+            assert [float(row["arousal_value"]) for row in rows] == [
+                one["values"]["arousal"] for one in along
+            ]
+            visit.screenshot(f"values-{has_labels}")
+            assert_quiet(visit, url)
+
+
+@pytest.mark.browser
 def test_a_file_is_dropped_for_some_emotions_of_another_model(browser: Any, url: str, clip: Any) -> None:
     sound = as_wav(clip, RATE)
     with Visit(browser, url) as visit:

@@ -1,6 +1,6 @@
 // The view of a session: headline, scores, timeline, tables, and playback.
 
-import { clock, percent, ranked, stretch, tone, warnings, why } from "./emotions.js";
+import { clock, percent, ranked, stretch, targetsOf, tone, valuesInWords, warnings, why } from "./emotions.js";
 import { complain, element, tell } from "./notices.js";
 import { Readout } from "./readout.js";
 import { named, Scene, windowAt } from "./scene.js";
@@ -71,6 +71,7 @@ export class Answer {
     this.#player.load(null);
     this.#scene.place(null);
     this.#readout.labels = session.labels;
+    $("readout").hidden = !session.labels.length; // of a model of values alone
     $("segments").tBodies[0].replaceChildren();
     $("result").hidden = true;
   }
@@ -119,18 +120,20 @@ export class Answer {
     const scores = prediction?.scores ?? windows.at(-1)?.scores ?? {};
     const order = ranked(scores);
     const words = element("span");
+    const measured = valuesInWords(prediction ? prediction.values : windows.at(-1)?.values);
     let label = null;
     if (prediction) {
       label = prediction.label;
-      words.textContent = label ?? "No answer";
-      $("explained").textContent = aboutPrediction(prediction, order);
+      words.textContent = label ?? ((!prediction.reason && measured) || "No answer");
+      $("explained").textContent = aboutPrediction(prediction, order, measured);
     } else if (isLive && isOver) {
       words.textContent = "Heard live";
       $("explained").textContent = `${segments.length} segment${segments.length === 1 ? "" : "s"}; press one to play it again.`;
     } else if (isLive) {
       label = order[0]?.[0] ?? null;
-      words.textContent = label ?? "…";
-      $("explained").textContent = label ? "expressed in the last seconds" : "No speech in the last seconds.";
+      words.textContent = label ?? (measured || "…");
+      const spoken = label ? `expressed in the last seconds${measured ? `; ${measured}` : ""}` : "in the last seconds";
+      $("explained").textContent = label || measured ? spoken : "No speech in the last seconds.";
     } else {
       words.textContent = "…";
       $("explained").textContent = "The prediction for the whole follows at the end.";
@@ -157,9 +160,10 @@ export class Answer {
   #showWindows() {
     if (!$("windows-details").open) return; // there may be thousands
     const { windows, labels } = this.#session;
-    const heads = ["time", "speech", ...labels].map((textContent) => element("th", { scope: "col", textContent }));
+    const targets = targetsOf(windows);
+    const heads = ["time", "speech", ...labels, ...targets].map((textContent) => element("th", { scope: "col", textContent }));
     $("windows").tHead.replaceChildren(element("tr", {}, ...heads));
-    $("windows").tBodies[0].replaceChildren(...windowRows(windows, labels));
+    $("windows").tBodies[0].replaceChildren(...windowRows(windows, labels, targets));
   }
 
   #showWhole() {
@@ -215,8 +219,10 @@ export class Answer {
   }
 }
 
-function aboutPrediction({ label, reason }, order) {
+function aboutPrediction({ label, reason }, order, measured) {
   const next = order.slice(label ? 1 : 0, 3).map(([name, p]) => `${name} ${percent(p)}`).join(", ");
-  if (label) return `is the emotion expressed, most likely${next ? `; then ${next}` : ""}.`;
+  const values = measured ? ` Values: ${measured}.` : "";
+  if (label) return `is the emotion expressed, most likely${next ? `; then ${next}` : ""}.${values}`;
+  if (!reason && measured) return "predicted for the whole recording.";
   return why(reason) + (next ? ` Most likely would be ${next}.` : "");
 }

@@ -1,7 +1,7 @@
 // The page: where sound comes from, what is asked of the server, and where its answers go.
 
 import { Answer, Session } from "./answer.js";
-import { clock, stretch } from "./emotions.js";
+import { clock, stretch, valuesInWords } from "./emotions.js";
 import { Microphone } from "./microphone.js";
 import { complain, tell } from "./notices.js";
 import { labelsWanted, options, prepareOptions } from "./options.js";
@@ -33,7 +33,8 @@ async function predictSound(sound, name, { isOurs = false } = {}) {
   tell(`Judging ${name} …`, { isBusy: true });
   try {
     await ask(session, abort.signal);
-    tell(`Judged ${clock(session.duration_s)} of sound: ${session.prediction.label ?? "no answer"}.`);
+    const { label, values } = session.prediction;
+    tell(`Judged ${clock(session.duration_s)} of sound: ${label ?? (valuesInWords(values) || "no answer")}.`);
     answer.goTo();
   } catch (error) {
     abort.abort(); // the other request, too

@@ -65,3 +65,13 @@ export function clock(seconds, digits = 1) {
 export function stretch({ start_s, end_s }) {
   return `${clock(start_s)} to ${clock(end_s)}`;
 }
+
+/** Values such as arousal, in words; empty for models without them. */
+export function valuesInWords(values) {
+  return Object.entries(values ?? {}).map(([name, value]) => `${name} ${value.toFixed(2)}`).join(", ");
+}
+
+/** The names of the values that the first of these answers has. */
+export function targetsOf(answers) {
+  return Object.keys(answers.find((each) => each.values)?.values ?? {});
+}

@@ -54,8 +54,9 @@ function model() {
 }
 
 function showModel() {
-  const { name, labels, description } = model();
-  $("model").textContent = `${name}, ${labels.length} emotions`;
+  const { name, labels, targets, description } = model();
+  const predicted = [...(labels.length ? [`${labels.length} emotions`] : []), ...(targets ?? [])];
+  $("model").textContent = `${name}, ${predicted.join(", ")}`;
   $("about").textContent = description ?? "";
   const boxes = labels.map((label) => element("input", { type: "checkbox", value: label, checked: true }));
   $("labels").replaceChildren(...boxes.map((box) => element("label", {}, box, box.value)));

@@ -1,7 +1,7 @@
 // What was expressed when? Segments, waveform and curves over one axis of time, and a place on it.
 
 import { curves, middle, svg, ticks, waveform } from "./drawings.js";
-import { clock, percent, ranked, stretch, tone, why } from "./emotions.js";
+import { clock, percent, ranked, stretch, tone, valuesInWords, why } from "./emotions.js";
 import { element } from "./notices.js";
 
 const CURVES_HEIGHT = 168;
@@ -52,7 +52,7 @@ export class Scene {
     if (seconds === null) return;
     cursor.style.left = `${(100 * (seconds - start_s)) / (end_s - start_s)}%`;
     const window = this.#session && windowAt(this.#session.windows, seconds);
-    input.setAttribute("aria-valuetext", `${clock(seconds)}, ${window ? inWords(window.scores) : "no answer"}`);
+    input.setAttribute("aria-valuetext", `${clock(seconds)}, ${window ? inWords(window) : "no answer"}`);
   }
 
   #part(name) {
@@ -99,7 +99,7 @@ export class Scene {
       button.style.left = `${share(segment.start_s)}%`;
       const wide = share(segment.end_s) - share(segment.start_s);
       button.style.width = `${wide}%`;
-      const name = segment.label ?? "?";
+      const name = segment.label ?? ((!segment.reason && valuesInWords(segment.values)) || "?");
       button.textContent = (wide * lane.clientWidth) / 100 > LETTER * name.length + 12 ? name : "";
       button.tabIndex = shown.length > MAX_STOPS ? -1 : 0;
       button.disabled = !this.#session.canPlay || !this.#session.isOver;
@@ -131,12 +131,13 @@ export function windowAt(windows, seconds) {
 
 /** The label of a segment and how sure it is, or that there is none. */
 export function named(segment) {
-  return segment.label ? `${segment.label}, ${percent(segment.confidence)}` : `no answer (${why(segment.reason)})`;
+  if (segment.label) return `${segment.label}, ${percent(segment.confidence)}`;
+  return (!segment.reason && valuesInWords(segment.values)) || `no answer (${why(segment.reason)})`;
 }
 
-function inWords(scores) {
+function inWords({ scores, values }) {
   const [first] = ranked(scores);
-  return first ? `${first[0]} ${percent(first[1])}` : "no answer";
+  return first ? `${first[0]} ${percent(first[1])}` : valuesInWords(values) || "no answer";
 }
 
 function summary({ segments, windows, duration_s, isLive, isOver }) {

@@ -1,6 +1,6 @@
 // The answers as rows: a table to read, JSON and CSV to keep.
 
-import { clock, percent, ranked, stretch, tone } from "./emotions.js";
+import { clock, percent, ranked, stretch, targetsOf, tone, valuesInWords } from "./emotions.js";
 import { element } from "./notices.js";
 import { named } from "./scene.js";
 
@@ -10,20 +10,24 @@ export function segmentRows(segments, { canPlay, onHear }) {
     const hear = element("button", { type: "button", className: "hear", disabled: !canPlay });
     hear.setAttribute("aria-label", `Play ${named(segment)}, ${stretch(segment)}`);
     hear.addEventListener("click", () => onHear(segment));
-    const label = element("span", { className: `swatch ${tone(segment.label)}` }, segment.label ?? "no answer");
+    const measured = valuesInWords(segment.values);
+    const said = segment.label ?? ((!segment.reason && measured) || "no answer");
+    const label = element("span", { className: `swatch ${tone(segment.label)}` }, said);
     const second = ranked(segment.scores).find(([name]) => name !== segment.label);
     const sure = segment.label ? percent(segment.confidence) : "–";
-    const next = second ? `${second[0]} ${percent(second[1])}` : "–";
+    const rest = [...(second ? [`${second[0]} ${percent(second[1])}`] : []), ...(segment.label && measured ? [measured] : [])];
+    const next = rest.join("; ") || "–";
     const time = `${clock(segment.start_s, 2)}–${clock(segment.end_s, 2)}`; // as in the files
     return tableRow([hear, time, label, sure, next]);
   });
 }
 
-/** Rows of windows: their scores in the order of `labels`. */
-export function windowRows(windows, labels) {
+/** Rows of windows: their scores in the order of `labels`, their values in that of `targets`. */
+export function windowRows(windows, labels, targets) {
   return windows.map((window) => {
     const scores = labels.map((label) => (label in window.scores ? percent(window.scores[label]) : "–"));
-    return tableRow([`${clock(window.start_s)}–${clock(window.end_s)}`, percent(window.speech), ...scores]);
+    const values = targets.map((name) => window.values?.[name]?.toFixed(3) ?? "–");
+    return tableRow([`${clock(window.start_s)}–${clock(window.end_s)}`, percent(window.speech), ...scores, ...values]);
   });
 }
 
@@ -36,12 +40,15 @@ export function asJson({ name, model, duration_s, prediction, segments, windows 
 /** The segments with the columns of `emovox predict --timeline --format csv`. */
 export function asCsv({ name, labels, segments }) {
   const heads = ["file", "channel", "start_s", "end_s", "label", "reason", "confidence"];
+  const targets = targetsOf(segments);
   const rows = segments.map((each) => [
     ...[name, each.channel, each.start_s, each.end_s, each.label, each.reason, each.confidence],
     ...labels.map((label) => each.scores[label]),
+    ...targets.map((name) => each.values?.[name]),
     null,
   ]);
-  const lines = [[...heads, ...labels.map((label) => `${label}_prob`), "error"], ...rows];
+  const columns = [...labels.map((label) => `${label}_prob`), ...targets.map((name) => `${name}_value`)];
+  const lines = [[...heads, ...columns, "error"], ...rows];
   return lines.map((cells) => `${cells.map(cell).join(",")}\n`).join("");
 }
 
