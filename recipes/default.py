@@ -1,4 +1,4 @@
-"""The recipe of the default model 3.1 and of the `permissive` one: frozen Whisper layers, linear heads.
+"""The recipe of the default model 3.2 and of the `permissive` one: frozen Whisper layers, linear heads.
 
     python recipes/default.py cache      --corpora DIR --checkpoint model.bin    # encode all once, resumable
     python recipes/default.py choose     --corpora DIR    # corpora left out, on the speakers to choose by

@@ -1,4 +1,4 @@
-"""Train and export the bundles 3.1 of the wheel: see default.py."""
+"""Train and export the bundles 3.2 of the wheel: see default.py."""
 
 from __future__ import annotations
 
@@ -95,14 +95,14 @@ def export_bundle(states: States, options: argparse.Namespace) -> dict[str, Any]
     predicted = np.array(names)[head(held_out)[:, names].argmax(1)]
     spec = Spec(
         name=options.which,
-        version="3.1",
+        version="3.2",
         description=settings["description"],
         labels=tuple(EMOTIONS[i] for i in names),
         input=Input(kind="waveform"),
         window_s=3.0,
         hop_s=1.0,
         min_s=0.3,
-        clip_s=12.0,
+        clip_s=5.0,
         adaptation=EmbeddingAdaptation(
             shrinkage=SHRINKAGE,
             mean=(0.0,) * len(head.mean),  # the embedding is standardised
