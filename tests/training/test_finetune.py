@@ -244,6 +244,8 @@ def test_graphs_without_embedding_or_damaged_are_refused() -> None:
     with pytest.raises(BundleError, match="expected embedding and logits"):
         replace_head(tiny_onnx(), weight, bias)
     model = with_embedding(tiny_onnx())
+    with pytest.raises(BundleError, match="fine-tuned one; expected the model that it was tuned from"):
+        replace_head(replace_head(model, weight, bias), weight, bias)
     for damaged in (b"", b"no model", model[: len(model) // 2], model[:-1]):
         with pytest.raises(BundleError, match="ONNX"):
             replace_head(damaged, weight, bias)

@@ -50,6 +50,9 @@ def _replace_in_graph(graph: bytes, weight: Floats, bias: Floats) -> bytes:
     names = {number: [_name(x) for n, _, x in fields if n == number] for number in (_INPUT, _OUTPUT)}
     if not {"embedding", "logits"} <= {*names[_OUTPUT]}:
         raise BundleError(f"the graph returns {', '.join(names[_OUTPUT])}; expected embedding and logits")
+    nodes = [content for number, _, content in fields if number == _NODE]
+    if any(x == _BASE_LOGITS.encode() for node in nodes for n, _, x in _parse(node) if n in (1, 2)):
+        raise BundleError("the model is a fine-tuned one; expected the model that it was tuned from")
     kept = []
     for number, wire, content in fields:
         if number == _NODE:
@@ -59,14 +62,14 @@ def _replace_in_graph(graph: bytes, weight: Floats, bias: Floats) -> bytes:
         elif number == _OUTPUT and _name(content) == "logits":
             content = _tensor_info("logits", len(bias))
         kept.append(_write(number, wire, content))
-    nodes, embedding = [], "embedding"
+    added_nodes, embedding = [], "embedding"
     if "offset" in names[_INPUT]:
         embedding = "adapted_embedding"
-        nodes.append(_node("Sub", ["embedding", "offset"], embedding))
-    nodes.append(_node("Concat", [embedding, _BASE_LOGITS], "head_input", axis=1))
-    nodes.append(_node("Gemm", ["head_input", "head_weight", "head_bias"], "logits"))
+        added_nodes.append(_node("Sub", ["embedding", "offset"], embedding))
+    added_nodes.append(_node("Concat", [embedding, _BASE_LOGITS], "head_input", axis=1))
+    added_nodes.append(_node("Gemm", ["head_input", "head_weight", "head_bias"], "logits"))
     tensors = [_tensor("head_weight", weight), _tensor("head_bias", bias)]
-    added = [_field(_NODE, node) for node in nodes] + [_field(_INITIALIZER, one) for one in tensors]
+    added = [_field(_NODE, node) for node in added_nodes] + [_field(_INITIALIZER, one) for one in tensors]
     return b"".join([*kept, *added])
 
 
