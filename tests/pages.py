@@ -78,15 +78,16 @@ class Visit:
         """What an element says, in one line."""
         return " ".join(self.page.locator(name).inner_text().split())
 
-    def judged(self) -> dict[str, Any]:
-        """Wait for the answer, and give what is downloaded as JSON."""
-        self.page.locator("#save-json:not([disabled])").wait_for()
-        return dict(json.loads(self.saved("#save-json")))
+    def answered(self) -> dict[str, Any]:
+        """Wait for the answer, and return what is downloaded as JSON."""
+        self.page.locator("#save:not([disabled])").wait_for()
+        return dict(json.loads(self.saved("json")))
 
-    def saved(self, button: str) -> bytes:
-        """What a button downloads."""
+    def saved(self, form: str) -> bytes:
+        """Download the answer in a format."""
+        self.page.select_option("#format", form)
         with self.page.expect_download() as download:
-            self.page.click(button)
+            self.page.click("#save")
         return Path(download.value.path()).read_bytes()
 
     def upload(self, *, name: str, sound: bytes, kind: str = "audio/wav") -> None:

@@ -4,7 +4,7 @@ import { load } from "./emovox.js";
 
 const $ = (id) => document.getElementById(id);
 const REASONS = {
-  silence: "Silence", no_speech: "No speech was found", too_short: "Too short", uncertain: "Uncertain",
+  silence: "the recording is silent", no_speech: "no speech was found", too_short: "too little sound", uncertain: "too uncertain",
 };
 let model = null;
 let live = null;
@@ -12,11 +12,10 @@ let live = null;
 function show(name, answer) {
   $("result").hidden = false;
   $("name").textContent = name;
-  $("answer").textContent = answer.label ?? REASONS[answer.reason] ?? "…";
-  const notes = [];
-  if (answer.confidence != null && answer.label) notes.push(`probability ${answer.confidence.toFixed(2)}`);
-  if (answer.quality?.warnings.length) notes.push(answer.quality.warnings.join(", ").replaceAll("_", " "));
-  $("note").textContent = notes.join(" · ");
+  $("answer").textContent = answer.label
+    ? `Most likely: ${answer.label} (${Math.round(100 * answer.scores[answer.label])}\u00a0%)`
+    : `No answer: ${REASONS[answer.reason] ?? "the model abstains"}`;
+  $("note").textContent = (answer.quality?.warnings ?? []).join(", ").replaceAll("_", " ");
   const rows = Object.entries(answer.scores).sort((a, b) => b[1] - a[1]);
   $("bars").replaceChildren(...rows.flatMap(([label, share]) => {
     const [term, track, bar, value] = ["dt", "dd", "i", "dd"].map((tag) => document.createElement(tag));

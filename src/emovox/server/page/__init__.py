@@ -22,6 +22,7 @@ FILES: Mapping[str, str] = {
     "index.html": "text/html; charset=utf-8",
     "style.css": "text/css; charset=utf-8",
     "icon.svg": "image/svg+xml",
+    "sample.opus": "audio/ogg",
     **dict.fromkeys(
         (
             *(
@@ -33,7 +34,8 @@ FILES: Mapping[str, str] = {
                 "notices.js",
                 "options.js",
             ),
-            *("readout.js", "scene.js", "server.js", "sound.js", "tables.js", "take.js", "worklet.js"),
+            *("readout.js", "scene.js", "server.js", "sound.js", "spectrogram.js", "tables.js", "take.js"),
+            "worklet.js",
         ),
         _SCRIPT,
     ),
@@ -55,11 +57,12 @@ HEADERS: Mapping[str, str] = {
 
 def read_file(name: str) -> bytes:
     """Return a file of the page; ``index.html`` with the texts of `emovox.disclaimer` filled in."""
-    text = (Path(__file__).parent / name).read_text(encoding="utf-8")
+    body = (Path(__file__).parent / name).read_bytes()
     if name == "index.html":
         for name_ in ("NOTICE", "LIMITS", "TO_TELL"):
-            text = text.replace("{{" + name_ + "}}", html.escape(getattr(disclaimer, name_)))
-    return text.encode()
+            text = html.escape(getattr(disclaimer, name_))
+            body = body.replace(("{{" + name_ + "}}").encode(), text.encode())
+    return body
 
 
 def make_router() -> APIRouter:

@@ -1,7 +1,7 @@
 // The view of a session: headline, scores, timeline, tables, and playback.
 
-import { clock, percent, ranked, stretch, targetsOf, tone, valuesInWords, warnings, why } from "./emotions.js";
-import { complain, element, tell } from "./notices.js";
+import { adapted, clock, headline, percent, ranked, stretch, targetsOf, tone, valuesInWords, warnings } from "./emotions.js";
+import { announce, element, showError } from "./notices.js";
 import { Readout } from "./readout.js";
 import { named, Scene, windowAt } from "./scene.js";
 import { labels } from "./server.js";
@@ -9,6 +9,7 @@ import { Player } from "./sound.js";
 import { asCsv, asJson, save, segmentRows, windowRows } from "./tables.js";
 
 const LIVE_SPAN_S = 30; // of the past that is drawn
+const ENDINGS = { textgrid: "TextGrid", audacity: "txt" }; // of other formats, their names
 
 const $ = (id) => document.getElementById(id);
 
@@ -16,6 +17,7 @@ const $ = (id) => document.getElementById(id);
 export class Session {
   duration_s = 0;
   peaks = null;
+  decoded = null; // see sound.js
   sound = null; // Blob
   prediction = null; // of the whole
   segments = [];
@@ -23,9 +25,10 @@ export class Session {
   model = null;
   isOver = false; // nothing more will be answered
 
-  constructor(name, labels, { isLive = false, isOurs = false } = {}) {
+  constructor(name, labels, { credit = "", isLive = false, isOurs = false } = {}) {
     this.name = name;
     this.labels = labels;
+    this.credit = credit; // of a sample
     this.isLive = isLive;
     this.isOurs = isOurs; // the sound came from the microphone, so that only we have it
   }
@@ -41,6 +44,24 @@ export class Session {
     if (kind === "segment") this.segments.push(answer);
     this.duration_s = Math.max(this.duration_s, answer.end_s ?? 0);
   }
+
+  /** What was decoded of the sound, for drawings. */
+  set drawable(decoded) {
+    this.decoded = decoded;
+    this.peaks ??= decoded?.peaks ?? null;
+  }
+
+  /** The answer in one sentence; null while there is none. */
+  get headline() {
+    if (this.prediction) return headline(this.prediction);
+    const n = this.segments.length;
+    if (this.isLive && this.isOver) return `${n} segment${n === 1 ? "" : "s"} in ${clock(this.duration_s)}`;
+    const last = this.isLive ? this.windows.at(-1) : null;
+    if (!last) return null;
+    const { scores, values } = last;
+    const label = ranked(scores)[0]?.[0];
+    return headline({ label, scores, values, reason: label || values ? null : "no_speech" });
+  }
 }
 
 /** The part of the page that shows the session. */
@@ -48,16 +69,13 @@ export class Answer {
   #session = null;
   #player = new Player((seconds) => this.#onTime(seconds));
   #readout = new Readout($("readout"));
-  #scene = new Scene($("scene"), { onHear: (segment) => this.#hear(segment), onSeek: (s) => this.#seek(s) });
+  #scene = new Scene($("scene"), { onPlay: (segment) => this.#playSegment(segment), onSeek: (s) => this.#seek(s) });
 
   constructor() {
     $("whole").addEventListener("click", () => this.#showWhole());
     $("play").addEventListener("click", () => (this.#player.isPlaying ? this.#player.pause() : this.#play()));
     $("windows-details").addEventListener("toggle", () => this.#session && this.#showWindows());
-    $("save-json").addEventListener("click", () => this.#save(asJson, "json", "application/json"));
-    $("save-csv").addEventListener("click", () => this.#save(asCsv, "csv", "text/csv"));
-    $("save-labels").addEventListener("click", () => this.#saveLabels());
-    $("save-sound").addEventListener("click", () => save(this.#session.sound, "recording.wav"));
+    $("save").addEventListener("click", () => this.#save($("format").value));
   }
 
   /** Whether it is this session that is shown. */
@@ -71,34 +89,37 @@ export class Answer {
     this.#player.load(null);
     this.#scene.place(null);
     this.#readout.labels = session.labels;
-    $("readout").hidden = !session.labels.length; // of a model of values alone
     $("segments").tBodies[0].replaceChildren();
     $("result").hidden = true;
   }
 
-  /** There is no answer to show. */
   hide() {
+    this.#session = null;
+    this.#player.load(null);
     $("result").hidden = true;
+    document.body.classList.remove("is-answered");
   }
 
-  /** Make its sound what is played. */
-  hearable() {
+  /** The session's sound can be played from now on, if this browser can. */
+  loadSound() {
     this.#player.load(this.#session.canPlay ? this.#session.sound : null);
   }
 
   /** Show what the session holds by now. */
   show() {
-    const { name, isLive, isOver, isOurs, duration_s, canPlay } = this.#session;
+    const { name, credit, isLive, isOver, isOurs, canPlay } = this.#session;
     $("result").hidden = false;
-    $("name").textContent = isLive && !isOver ? name : `${name}, ${clock(duration_s)}`;
+    document.body.classList.add("is-answered"); // the upload card shrinks
+    $("name").textContent = credit ? `${name}: ${credit}` : name;
     this.#showHeadline();
     this.#showWhole();
     this.showTime();
     this.#showTables();
     $("play").hidden = isLive && !isOver;
     $("play").disabled = !canPlay;
-    $("save-sound").hidden = !(isOurs && isOver);
-    for (const id of ["save-json", "save-csv", "save-labels"]) $(id).disabled = !isOver;
+    $("sound-format").hidden = $("sound-format").disabled = !isOurs;
+    if (!isOurs && $("format").value === "wav") $("format").value = "json";
+    $("save").disabled = !isOver;
   }
 
   /** Only what moves with the time. */
@@ -109,48 +130,52 @@ export class Answer {
     this.#scene.show(this.#session, isLive && !isOver ? { start_s: end_s - LIVE_SPAN_S, end_s } : { start_s: 0, end_s: whole });
   }
 
-  /** Bring it into sight. */
+  /** Go to the answer: it follows the shrunken upload card, at the top. */
   goTo() {
     $("result").focus({ preventScroll: true });
-    $("result").scrollIntoView({ block: "start" });
+    scrollTo(0, 0);
   }
 
   #showHeadline() {
-    const { prediction, windows, segments, isLive, isOver } = this.#session;
-    const scores = prediction?.scores ?? windows.at(-1)?.scores ?? {};
-    const order = ranked(scores);
-    const words = element("span");
-    const measured = valuesInWords(prediction ? prediction.values : windows.at(-1)?.values);
-    let label = null;
-    if (prediction) {
-      label = prediction.label;
-      words.textContent = label ?? ((!prediction.reason && measured) || "No answer");
-      $("explained").textContent = aboutPrediction(prediction, order, measured);
-    } else if (isLive && isOver) {
-      words.textContent = "Heard live";
-      $("explained").textContent = `${segments.length} segment${segments.length === 1 ? "" : "s"}; press one to play it again.`;
-    } else if (isLive) {
-      label = order[0]?.[0] ?? null;
-      words.textContent = label ?? (measured || "…");
-      const spoken = label ? `expressed in the last seconds${measured ? `; ${measured}` : ""}` : "in the last seconds";
-      $("explained").textContent = label || measured ? spoken : "No speech in the last seconds.";
-    } else {
-      words.textContent = "…";
-      $("explained").textContent = "The prediction for the whole follows at the end.";
+    const { prediction, windows, isLive, isOver, headline } = this.#session;
+    const label = prediction?.label ?? (isLive && !isOver ? ranked(windows.at(-1)?.scores ?? {})[0]?.[0] : null);
+    $("answer").hidden = headline === null;
+    $("answer").className = label ? tone(label) : "plainly";
+    $("answer").textContent = headline;
+    $("facts").replaceChildren(...this.#facts());
+  }
+
+  /** Beside the answer: length, speech, adaptation, and what is wrong with the sound. */
+  #facts() {
+    const { prediction, windows, segments, duration_s, isLive, isOver } = this.#session;
+    const facts = [];
+    if (isLive && !isOver) {
+      const last = windows.at(-1);
+      if (last) facts.push(stretch(last), `${percent(last.speech)} speech`);
+    } else facts.push(clock(duration_s));
+    const speech_s = prediction?.quality?.speech_s;
+    if (typeof speech_s === "number" && duration_s) {
+      facts.push(`${clock(speech_s)} of speech (${percent(Math.min(1, speech_s / duration_s))})`);
     }
-    const share = element("small", { textContent: label ? percent(scores[label]) : "" });
-    $("answer").className = isLive && isOver ? "plainly" : tone(label);
-    $("answer").replaceChildren(words, share);
-    const wrong = prediction?.label ? warnings(prediction.quality) : [];
-    $("warnings").replaceChildren(...wrong.map((textContent) => element("li", { textContent })));
+    if (prediction?.values && prediction.label) facts.push(valuesInWords(prediction.values));
+    const last = segments.findLast((each) => each.adaptation);
+    if (prediction?.adaptation) facts.push(adapted(prediction.adaptation));
+    if (last) facts.push(`timeline ${adapted(last.adaptation)}`);
+    const wrong = (prediction?.label ? warnings(prediction.quality) : []).map((text) => [text, "wrong"]);
+    return [...facts, ...wrong].map((fact) => {
+      const [textContent, className] = [fact].flat();
+      return element("li", { textContent, className: className ?? "" });
+    });
   }
 
   #showTables() {
     const { segments, canPlay, isOver } = this.#session;
     const [body] = $("segments").tBodies;
+    const isAdapted = segments.some((each) => each.adaptation);
+    $("adapted").hidden = !isAdapted;
     if (body.rows.length !== segments.length || isOver) {
-      const rows = segmentRows(segments, { canPlay: canPlay && isOver, onHear: (segment) => this.#hear(segment) });
-      body.replaceChildren(...rows);
+      const onPlay = (segment) => this.#playSegment(segment);
+      body.replaceChildren(...segmentRows(segments, { canPlay: canPlay && isOver, isAdapted, onPlay }));
     }
     $("segments").hidden = !segments.length;
     $("no-segments").hidden = segments.length > 0 || !isOver;
@@ -167,10 +192,12 @@ export class Answer {
   }
 
   #showWhole() {
-    const { prediction, windows } = this.#session;
+    const { prediction, windows, labels } = this.#session;
     const last = windows.at(-1);
     $("whole").hidden = true;
     this.#scene.place(null);
+    // A model of values alone has no scores, and a silent recording neither.
+    $("readout").hidden = !labels.length || (prediction !== null && !Object.keys(prediction.scores).length);
     if (prediction) this.#readout.show("The whole recording", prediction.scores);
     else this.#readout.show("The last seconds", last?.scores ?? {}, { aside: last ? stretch(last) : "" });
   }
@@ -179,18 +206,19 @@ export class Answer {
     const window = windowAt(this.#session.windows, seconds);
     const isMute = window && !Object.keys(window.scores).length;
     const title = window ? `From ${stretch(window)}` : `At ${clock(seconds)}`;
+    const speech = window ? `${percent(window.speech)} speech` : "";
     this.#scene.place(seconds);
-    this.#readout.show(title, window?.scores ?? {}, { aside: isMute ? "too little speech for a prediction" : "" });
+    this.#readout.show(title, window?.scores ?? {}, { aside: isMute ? "too little speech for a prediction" : speech });
     $("whole").hidden = !this.#session.prediction;
   }
 
   #play(start_s = null, end_s = Infinity) {
-    this.#player.play(start_s, end_s).catch(() => complain(new Error("This browser cannot play this sound.")));
+    this.#player.play(start_s, end_s).catch(() => showError(new Error("This browser cannot play this sound.")));
   }
 
-  #hear(segment) {
+  #playSegment(segment) {
     this.#play(segment.start_s, segment.end_s);
-    tell(`${named(segment)}, ${stretch(segment)}.`);
+    announce(`${named(segment)}, ${stretch(segment)}.`, { isSilent: true });
   }
 
   #seek(seconds) {
@@ -204,25 +232,18 @@ export class Answer {
     if (this.#player.isPlaying) this.#showMoment(seconds);
   }
 
-  async #saveLabels() {
-    const [{ value, dataset }] = $("labels-format").selectedOptions;
-    const { name, duration_s, segments } = this.#session;
-    try {
-      save(await labels({ file: name, duration_s, segments }, value), `${name}.emotions.${dataset.ending}`);
-    } catch (error) {
-      complain(error);
+  async #save(format) {
+    const { name, sound, duration_s, segments } = this.#session;
+    const file = `${name}.emotions.${ENDINGS[format] ?? format}`;
+    if (format === "wav") save(sound, "recording.wav");
+    else if (format === "json") save(new Blob([asJson(this.#session)], { type: "application/json" }), file);
+    else if (format === "csv") save(new Blob([asCsv(this.#session)], { type: "text/csv" }), file);
+    else {
+      try {
+        save(await labels({ file: name, duration_s, segments }, format), file);
+      } catch (error) {
+        showError(error);
+      }
     }
   }
-
-  #save(form, ending, type) {
-    save(new Blob([form(this.#session)], { type }), `${this.#session.name}.emotions.${ending}`);
-  }
-}
-
-function aboutPrediction({ label, reason }, order, measured) {
-  const next = order.slice(label ? 1 : 0, 3).map(([name, p]) => `${name} ${percent(p)}`).join(", ");
-  const values = measured ? ` Values: ${measured}.` : "";
-  if (label) return `is the emotion expressed, most likely${next ? `; then ${next}` : ""}.${values}`;
-  if (!reason && measured) return "predicted for the whole recording.";
-  return why(reason) + (next ? ` Most likely would be ${next}.` : "");
 }

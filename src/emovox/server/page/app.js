@@ -1,17 +1,23 @@
-// The page: where sound comes from, what is asked of the server, and where its answers go.
+// The page: where sound comes from, what the server is asked for, and where its answers go.
 
 import { Answer, Session } from "./answer.js";
-import { clock, stretch, valuesInWords } from "./emotions.js";
+import { clock, stretch } from "./emotions.js";
 import { Microphone } from "./microphone.js";
-import { complain, tell } from "./notices.js";
-import { labelsWanted, options, prepareOptions } from "./options.js";
+import { announce, showError } from "./notices.js";
+import { labelsWanted, options, prepareOptions, timelineOptions } from "./options.js";
 import { named } from "./scene.js";
 import { Live, predict, Refusal, timeline } from "./server.js";
-import { peaksOf } from "./sound.js";
+import { decode } from "./sound.js";
 import { Take } from "./take.js";
 
 const LIVE_HOP_S = 0.5; // from one live answer to the next
 const DRAWN_MS = 400; // from one drawing of a long recording to the next
+const OF_THE_SOUND = [400, 413, 415, 422]; // errors that name the file
+const SAMPLE = {
+  name: "sample.opus",
+  credit: "an actor, clip 03-01-03-02-03-03-34 of BanglaSER (Das et al., 2022, Data in Brief 42: 108091), "
+    + "CC BY 4.0 (creativecommons.org/licenses/by/4.0)",
+};
 const THEMES = ["system", "light", "dark"];
 
 const $ = (id) => document.getElementById(id);
@@ -22,37 +28,36 @@ let stop = async () => {};
 
 // ------------------------------------------------------------------------------------------ a recording
 
-async function predictSound(sound, name, { isOurs = false } = {}) {
+async function predictSound(sound, name, more = {}) {
   await stop();
   const abort = new AbortController();
   stop = async () => abort.abort();
-  const session = new Session(name, labelsWanted(), { isOurs });
+  const session = new Session(name, labelsWanted(), more);
   session.sound = sound;
   answer.open(session);
-  complain(null);
-  tell(`Judging ${name} …`, { isBusy: true });
+  showError(null);
+  announce(`Processing ${name} …`, { isBusy: true });
   try {
-    await ask(session, abort.signal);
-    const { label, values } = session.prediction;
-    tell(`Judged ${clock(session.duration_s)} of sound: ${label ?? (valuesInWords(values) || "no answer")}.`);
+    await predictSession(session, abort.signal);
+    announce(`${session.headline}.`, { isSilent: true });
     answer.goTo();
   } catch (error) {
     abort.abort(); // the other request, too
     if (!answer.shows(session) || error.name === "AbortError") return;
     answer.hide();
-    tell("");
-    complain(error);
+    announce("");
+    if (OF_THE_SOUND.includes(error.status)) error.message = `${name}: ${error.message}`;
+    showError(error);
   }
 }
 
-/** The whole and its timeline are asked for side by side: of a long recording the timeline is there at once. */
-async function ask(session, signal) {
-  const wanted = options();
-  const drawn = peaksOf(session.sound).then((peaks) => {
-    session.peaks = peaks;
-    if (answer.shows(session)) answer.hearable();
+/** The whole and its timeline are requested side by side: of a long recording the timeline is there at once. */
+async function predictSession(session, signal) {
+  const drawn = decode(session.sound).then((decoded) => {
+    session.drawable = decoded;
+    if (answer.shows(session)) answer.loadSound();
   });
-  await Promise.all([predictWhole(session, wanted, signal), followTimeline(session, wanted, signal), drawn]);
+  await Promise.all([predictWhole(session, options(), signal), followTimeline(session, timelineOptions(), signal), drawn]);
   signal.throwIfAborted();
   session.isOver = true;
   answer.show();
@@ -60,7 +65,7 @@ async function ask(session, signal) {
 
 async function predictWhole(session, wanted, signal) {
   const { predictions, model } = await predict(session.sound, wanted, signal);
-  if (predictions[0].error) throw new Refusal("The server cannot process this audio.", { detail: predictions[0].error });
+  if (predictions[0].error) throw new Refusal(predictions[0].error, { status: 422 });
   session.model = model;
   session.prediction = predictions[0];
   session.duration_s = session.prediction.end_s ?? 0;
@@ -74,17 +79,26 @@ async function followTimeline(session, wanted, signal) {
     if (performance.now() - at_ms < DRAWN_MS) continue;
     at_ms = performance.now();
     answer.show();
-    tell(`Judged ${clock(session.windows.at(-1)?.end_s ?? 0, 0)} so far …`, { isBusy: true });
+    announce(`${clock(session.windows.at(-1)?.end_s ?? 0, 0)} processed …`, { isBusy: true });
+  }
+}
+
+async function predictSample() {
+  try {
+    const file = await fetch(new URL("sample.opus", import.meta.url));
+    await predictSound(await file.blob(), SAMPLE.name, { credit: SAMPLE.credit });
+  } catch {
+    showError(new Error("The sample could not be loaded. Is the server still running?"));
   }
 }
 
 // ------------------------------------------------------------------------------------------ the microphone
 
-/** Take sound until the button is pressed again: `onPiece` gets it, `onEnd` the whole; gives the stop. */
-async function take(button, meter, { onPiece = () => {}, onEnd }) {
+/** Take sound until the button is pressed again: `onPiece` gets it, `onEnd` the whole. */
+async function take(button, { onPiece = () => {}, onEnd }) {
   await stop();
-  complain(null);
-  const taken = new Take(meter);
+  showError(null);
+  const taken = new Take($("meter"));
   let ended = null;
   const end = () => {
     ended ??= (async () => {
@@ -98,27 +112,27 @@ async function take(button, meter, { onPiece = () => {}, onEnd }) {
   };
   stop = end;
   press(button, true);
-  const heard = (samples, rate) => {
+  const onSamples = (samples, rate) => {
     taken.push(samples, rate);
     onPiece(samples, rate, taken);
   };
-  const microphone = Microphone.open({ onPiece: heard, onLost: end }).catch((error) => {
-    complain(error);
+  const microphone = Microphone.open({ onPiece: onSamples, onLost: end }).catch((error) => {
+    showError(error);
     return null;
   });
   const opened = await microphone;
   if (!opened) await end();
   else if (opened.distorted.length) {
-    complain(new Error("This browser filters the voice although it was asked not to: trust the answers less."));
+    showError(new Error("This browser filters the microphone although it was asked not to: trust the answers less."));
   }
 }
 
 async function record() {
   if (isOn($("record"))) return stop();
-  tell("Recording.");
-  await take($("record"), $("record-meter"), {
+  announce("Recording.", { isSilent: true });
+  await take($("record"), {
     onEnd: async (taken) => {
-      tell("");
+      announce("");
       if (taken.sound()) predictSound(taken.sound(), "recording.wav", { isOurs: true });
     },
   });
@@ -136,12 +150,13 @@ async function goLive() {
     if (type !== "window" && type !== "segment") return;
     session.add(type, data);
     if (type === "window" && isOn($("go-live"))) showDelay(delays, taken.age_ms(data.end_s));
-    if (type === "segment") tell(`${named(data)}, ${stretch(data)}.`);
+    if (type === "segment") announce(`${named(data)}, ${stretch(data)}.`, { isSilent: true });
     if (answer.shows(session)) answer.show();
   };
   const onOver = async (refusal) => {
     live = null;
-    if (refusal) complain(refusal);
+    if (refusal) showError(refusal);
+    if (refusal && !session.windows.length) answer.hide();
     if (isOn($("go-live"))) await stop();
     else finish();
   };
@@ -150,20 +165,24 @@ async function goLive() {
     session.isOver = true;
     session.sound = taken?.sound() ?? null;
     if (!session.sound) return;
-    answer.hearable();
+    answer.loadSound();
     answer.show();
-    tell(`Heard ${clock(session.duration_s)}.`);
+    announce(`${session.headline}.`, { isSilent: true });
     answer.goTo();
+    decode(session.sound).then((decoded) => {
+      session.drawable = decoded;
+      if (answer.shows(session)) answer.showTime();
+    });
   };
 
   document.body.classList.add("is-live");
-  tell("Listening.");
-  await take($("go-live"), $("live-meter"), {
+  announce("Live.", { isSilent: true });
+  await take($("go-live"), {
     onPiece: (samples, rate, all) => {
       if (!taken) {
         taken = all;
         answer.open(session);
-        live = new Live({ rate, options: { ...options(), hop: LIVE_HOP_S }, onAnswer, onEnd: onOver });
+        live = new Live({ rate, options: { ...timelineOptions(), hop: LIVE_HOP_S }, onAnswer, onEnd: onOver });
         answer.show();
       }
       session.peaks = all.peaks;
@@ -225,32 +244,9 @@ function nextTheme() {
   }
 }
 
-function choose(tab) {
-  if (tab.getAttribute("aria-selected") === "true") return;
-  if (isOn($("record")) || isOn($("go-live"))) stop();
-  for (const each of document.querySelectorAll("[role=tab]")) {
-    each.setAttribute("aria-selected", String(each === tab));
-    each.tabIndex = each === tab ? 0 : -1;
-    $(each.getAttribute("aria-controls")).hidden = each !== tab;
-  }
-}
-
-function prepareTabs() {
-  const tabs = [...document.querySelectorAll("[role=tab]")];
-  for (const tab of tabs) {
-    tab.addEventListener("click", () => choose(tab));
-    tab.addEventListener("keydown", ({ key }) => {
-      if (key !== "ArrowRight" && key !== "ArrowLeft") return;
-      const other = tabs[1 - tabs.indexOf(tab)];
-      choose(other);
-      other.focus();
-    });
-  }
-}
-
 /** A file may be dropped anywhere. */
 function prepareDrop() {
-  const field = $("recording");
+  const field = $("drop");
   const on = (name, is) => document.addEventListener(name, (event) => {
     event.preventDefault();
     field.classList.toggle("is-over", is);
@@ -260,7 +256,6 @@ function prepareDrop() {
   on("dragleave", false);
   on("drop", false);
   document.addEventListener("drop", ({ dataTransfer }) => {
-    choose($("tab-recording"));
     predictFirst(dataTransfer.files);
   });
 }
@@ -272,11 +267,11 @@ function predictFirst(files) {
 $("theme").addEventListener("click", nextTheme);
 $("record").addEventListener("click", record);
 $("go-live").addEventListener("click", goLive);
+$("sample").addEventListener("click", predictSample);
 $("file").addEventListener("change", ({ target }) => {
   predictFirst([...target.files]);
   target.value = ""; // the same file may be chosen again
 });
 setTheme(keptTheme());
-prepareTabs();
 prepareDrop();
 prepareOptions();

@@ -1,13 +1,14 @@
-// How are sound and scores drawn? SVG in pixels, coloured by style.css alone.
+// Drawings of sound and scores: SVG in pixels, coloured by style.css alone.
 
-import { clock, percent, ranked, tone } from "./emotions.js";
+import { clock, ranked, tone } from "./emotions.js";
 
 const NS = "http://www.w3.org/2000/svg";
 const BAR = 3; // pixels from one bar of the waveform to the next
-const TOLD = 0.3; // an emotion that reaches this is named in the curves
-const LETTER = 7.2;
-const TOP = 8;
+const AXIS = 20; // pixels below the strips
 const WAIST = 0.36; // of a petal: how far it leans to the next spokes
+
+/** Height of a strip, pixels. */
+export const STRIP = 26;
 
 /** An SVG element. */
 export function svg(name, attributes = {}, ...children) {
@@ -18,11 +19,11 @@ export function svg(name, attributes = {}, ...children) {
 }
 
 /**
- * Bars of the loudness from `start_s` to `end_s`, each in the colour of what is said of its middle.
+ * Bars of the loudness from `start_s` to `end_s`, each in the colour of the label at its middle.
  *
- * `said(seconds)` is a label or null.
+ * `labelAt(seconds)` is a label or null.
  */
-export function waveform({ width, height, span, peaks, said }) {
+export function waveform({ width, height, span, peaks, labelAt }) {
   const paths = new Map();
   const scale = peaks ? 1 / Math.max(0.02, peaks.between(span.start_s, span.end_s)) : 0;
   const per_px = (span.end_s - span.start_s) / width;
@@ -30,15 +31,15 @@ export function waveform({ width, height, span, peaks, said }) {
     const from_s = span.start_s + x * per_px;
     const loud = peaks ? peaks.between(from_s, from_s + BAR * per_px) * scale : 0;
     const half = Math.max(1, 0.5 * loud * (height - 4));
-    const kind = tone(said(from_s + 0.5 * BAR * per_px));
+    const kind = tone(labelAt(from_s + 0.5 * BAR * per_px));
     const bar = `M${x + 1} ${(height / 2 - half).toFixed(1)}h2v${(2 * half).toFixed(1)}h-2z`;
     paths.set(kind, (paths.get(kind) ?? "") + bar);
   }
   return [...paths].map(([kind, d]) => svg("path", { class: `bar ${kind}`, d }));
 }
 
-/** Axis of time: a line and words every so many seconds. */
-export function ticks({ width, height, span }) {
+/** Axis of time: a line and a time every so many seconds. */
+function ticks({ width, height, span }) {
   const long_s = span.end_s - span.start_s;
   const steps = [0.5, 1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1200, 1800, 3600];
   const step = steps.find((s) => (s / long_s) * width >= 64) ?? 7200;
@@ -53,36 +54,48 @@ export function ticks({ width, height, span }) {
 }
 
 /**
- * A line for each emotion through the middles of the windows; windows without scores leave a gap.
+ * A small chart for each row, one below the other, from 0 to 100 % over the same time.
  *
- * Emotions that matter are drawn strongly and named where they are highest.
+ * A row is `{kind, value}`: the class that colours it, and `value(window)`, undefined where a window has none.
  */
-export function curves({ width, height, span, windows, labels }) {
-  const base = height - 20;
-  const x = (s) => ((s - span.start_s) / (span.end_s - span.start_s)) * width;
-  const y = (p) => base - p * (base - TOP);
-  const drawn = [0, 0.5, 1].map((p) => svg("line", { class: "grid", x1: 0, x2: width, y1: y(p), y2: y(p) }));
-  const seen = windows.filter((w) => w.end_s >= span.start_s && w.start_s <= span.end_s);
-  const runs = unbroken(seen);
-  const names = [];
-  for (const label of labels) {
-    const highest = seen.reduce((best, w) => ((w.scores[label] ?? 0) > (best?.scores[label] ?? 0) ? w : best), null);
-    const reached = highest?.scores[label] ?? 0;
-    const kind = `${tone(label)} ${reached >= TOLD ? "strong" : "faint"}`;
-    for (const run of runs) {
-      const points = run.map((w) => [x(middle(w)), y(w.scores[label] ?? 0)]);
-      if (points.length > 1) {
-        drawn.push(svg("polyline", { class: `curve ${kind}`, points: points.map((p) => p.map((v) => v.toFixed(1))).join(" ") }));
-      }
-      // A short recording has few windows: their places are then worth seeing.
-      if (points.length <= 12) {
-        drawn.push(...points.map(([cx, cy]) => svg("circle", { class: `dot ${kind}`, cx, cy, r: 3.5 })));
-      }
-    }
-    if (reached >= TOLD) names.push({ label, x: x(middle(highest)), y: y(reached) });
+export function strips({ width, span, windows, rows }) {
+  const drawn = ticks({ width, height: rows.length * STRIP + AXIS, span });
+  const shown = windows.filter((w) => w.end_s >= span.start_s && w.start_s <= span.end_s);
+  for (const [k, { kind, value }] of rows.entries()) {
+    const base = (k + 1) * STRIP - 1;
+    drawn.push(svg("line", { class: "grid", x1: 0, x2: width, y1: base, y2: base }));
+    drawn.push(svg("path", { class: `strip ${kind}`, d: steps(columns({ width, span, shown, value }), base) }));
   }
-  drawn.push(...[1, 0.5].map((p) => svg("text", { class: "level", x: 4, y: y(p) + 13 }, percent(p))));
-  return [...drawn, ...placed(names, width, base)];
+  return drawn;
+}
+
+/** The value over each pixel: that of the window whose middle is nearest; of several, the highest. */
+function columns({ width, span, shown, value }) {
+  const found = new Array(width).fill(undefined);
+  const x = (s) => ((s - span.start_s) / (span.end_s - span.start_s)) * width;
+  for (const [k, window] of shown.entries()) {
+    const score = value(window);
+    if (score === undefined) continue;
+    const [before, after] = [shown[k - 1], shown[k + 1]];
+    const from = before ? Math.max(window.start_s, (middle(before) + middle(window)) / 2) : window.start_s;
+    const to = after ? Math.min(window.end_s, (middle(window) + middle(after)) / 2) : window.end_s;
+    const last = Math.min(width, Math.max(Math.round(x(to)), Math.round(x(from)) + 1));
+    for (let at = Math.max(0, Math.round(x(from))); at < last; at += 1) found[at] = Math.max(found[at] ?? 0, score);
+  }
+  return found;
+}
+
+/** The path of an area of steps; where nothing is known there is a gap. */
+function steps(values, base) {
+  let path = "";
+  for (let at = 0; at < values.length; ) {
+    let end = at + 1;
+    while (end < values.length && values[end] === values[at]) end += 1;
+    const high = (values[at] ?? 0) * (STRIP - 5);
+    if (high >= 0.2) path += `M${at} ${base}v${-high.toFixed(1)}H${end}V${base}z`;
+    at = end;
+  }
+  return path;
 }
 
 /**
@@ -118,28 +131,4 @@ export function radar({ size, labels, scores }) {
 /** The middle of a window, seconds. */
 export function middle(window) {
   return (window.start_s + window.end_s) / 2;
-}
-
-function unbroken(windows) {
-  const runs = [[]];
-  for (const w of windows) {
-    if (Object.keys(w.scores).length) runs.at(-1).push(w);
-    else if (runs.at(-1).length) runs.push([]);
-  }
-  return runs;
-}
-
-function placed(names, width, base) {
-  const boxes = [0.5, 1].map((p) => ({ left: 0, right: 46, y: base - p * (base - TOP) + 13 })); // the words of the levels
-  const drawn = [];
-  for (const { label, x, y } of names.sort((a, b) => a.y - b.y)) {
-    const wide = label.length * LETTER;
-    const left = Math.max(4, Math.min(width - wide - 4, x - wide / 2));
-    const options = [y - 7, y + 15].filter((v) => v > 11 && v < base);
-    const free = options.find((v) => boxes.every((b) => left > b.right || left + wide < b.left || Math.abs(v - b.y) > 14));
-    if (free === undefined) continue;
-    boxes.push({ left, right: left + wide, y: free });
-    drawn.push(svg("text", { class: "named", x: left, y: free }, label));
-  }
-  return drawn;
 }

@@ -1,4 +1,4 @@
-// How are emotions, times and shares named and coloured?
+// Names and colours of emotions; times and shares in words.
 
 export const EMOTIONS = ["neutral", "calm", "happy", "sad", "angry", "fear", "disgust", "surprise", "boredom"];
 
@@ -9,10 +9,10 @@ export const EXTRAS = [
 ];
 
 const REASONS = {
-  silence: "The recording is silent.",
-  no_speech: "No speech was found.",
-  too_short: "There is too little audio for a prediction.",
-  uncertain: "The model is not sure enough to name one emotion.",
+  silence: "the recording is silent",
+  no_speech: "no speech was found",
+  too_short: "too little sound",
+  uncertain: "too uncertain",
 };
 
 const WARNINGS = {
@@ -33,9 +33,9 @@ export function tone(label) {
   return EXTRAS.includes(label) ? `is-extra-${EXTRAS.indexOf(label) % 4}` : "is-none";
 }
 
-/** Why there is no label, as a sentence. */
+/** Why there is no label, in words. */
 export function why(reason) {
-  return REASONS[reason] ?? "The model gives no answer.";
+  return REASONS[reason] ?? "the model abstains";
 }
 
 /** What is wrong with the sound, in words. */
@@ -48,22 +48,41 @@ export function ranked(scores) {
   return Object.entries(scores).sort((a, b) => b[1] - a[1]);
 }
 
+/** The one sentence of an answer: "Most likely: angry (94 %)", or why there is none. */
+export function headline({ label, reason, scores, values }) {
+  if (!label && !reason && values) return valuesInWords(values);
+  if (label) return `Most likely: ${label} (${percent(scores[label])})`;
+  const [first] = ranked(scores);
+  const likeliest = reason === "uncertain" && first ? `; most likely ${first[0]} (${percent(first[1])})` : "";
+  return `No answer: ${why(reason)}${likeliest}`;
+}
+
+/** How far an answer was adapted: "adapted to the speaker, weight 0.50 (12 clips)". */
+export function adapted({ weight, n_clips, emotion }) {
+  const clips = `${n_clips} ${emotion ?? ""} clip${n_clips === 1 ? "" : "s"}`.replace("  ", " ");
+  return `adapted to the speaker, weight ${weight.toFixed(2)} (${clips})`;
+}
+
 /** 0.714 -> "71 %", with a no-break space. */
 export function percent(share) {
   return `${Math.round(100 * share)}\u00a0%`;
 }
 
-/** 63.25 -> "1:03.3", or "1:03" without the fraction. */
+/** 4.08 -> "4.1 s", 63.25 -> "1:03.3", 3723 -> "1:02:03.0"; `digits` after the point. */
 export function clock(seconds, digits = 1) {
   const unit = 10 ** digits;
-  const whole = Math.round(seconds * unit);
+  const whole = Math.round(Math.max(0, seconds) * unit);
+  if (whole < 60 * unit) return `${(whole / unit).toFixed(digits)}\u00a0s`;
   const minutes = Math.floor(whole / (60 * unit));
-  return `${minutes}:${((whole - minutes * 60 * unit) / unit).toFixed(digits).padStart(digits ? 3 + digits : 2, "0")}`;
+  const hours = Math.floor(minutes / 60);
+  const last = ((whole - minutes * 60 * unit) / unit).toFixed(digits).padStart(digits ? 3 + digits : 2, "0");
+  return hours ? `${hours}:${String(minutes % 60).padStart(2, "0")}:${last}` : `${minutes}:${last}`;
 }
 
-/** A stretch of time: "0:03.0 to 0:06.5". */
-export function stretch({ start_s, end_s }) {
-  return `${clock(start_s)} to ${clock(end_s)}`;
+/** From when to when: "3.0 to 6.5 s", "58.0 s to 1:01.5". */
+export function stretch({ start_s, end_s }, digits = 1) {
+  const [start, end] = [clock(start_s, digits), clock(end_s, digits)];
+  return `${end.endsWith("s") ? start.slice(0, -2) : start} to ${end}`;
 }
 
 /** Values such as arousal, in words; empty for models without them. */

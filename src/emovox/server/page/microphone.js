@@ -1,4 +1,4 @@
-// How does a voice get from the microphone into the page, undistorted?
+// The microphone, without the filters of the browser.
 
 const UNTOUCHED = { echoCancellation: false, noiseSuppression: false, autoGainControl: false };
 
@@ -14,7 +14,7 @@ export class Microphone {
   #stream;
   #node;
 
-  /** Ask for the microphone; `onPiece(samples, rate)` gets the sound, `onLost()` hears of one that was unplugged. */
+  /** Ask for the microphone; `onPiece(samples, rate)` gets the sound, `onLost()` is called when it is unplugged. */
   static async open({ onPiece, onLost }) {
     const microphone = new Microphone();
     try {
@@ -52,7 +52,7 @@ export class Microphone {
     await this.#context.resume();
   }
 
-  /** Let go of the microphone; the last samples have come when it returns. */
+  /** Close the microphone; the last samples have come when it returns. */
   async close() {
     if (this.#node) await this.#drained();
     for (const track of this.#stream?.getTracks() ?? []) track.stop();
@@ -61,9 +61,9 @@ export class Microphone {
 
   #drained() {
     const { port } = this.#node;
-    const heard = port.onmessage;
+    const onMessage = port.onmessage;
     return new Promise((resolve) => {
-      port.onmessage = (message) => (message.data ? heard(message) : resolve());
+      port.onmessage = (message) => (message.data ? onMessage(message) : resolve());
       port.postMessage("end");
     });
   }

@@ -10,18 +10,22 @@ export function element(name, properties = {}, ...children) {
   return made;
 }
 
-/** Say what goes on; read out by screen readers when they have time. */
-export function tell(text, { isBusy = false } = {}) {
+/** Show progress, which screen readers read out, too; what the page shows elsewhere is for them alone (`isSilent`). */
+export function announce(text, { isBusy = false, isSilent = false } = {}) {
   status.textContent = text;
   status.classList.toggle("is-busy", isBusy);
+  status.classList.toggle("sight", isSilent);
 }
 
-/** Say what went wrong, or with null that all is well again. */
-export function complain(error) {
+/** Show what went wrong, once; with null, nothing. A missing API key is asked for instead. */
+export function showError(error) {
   alerts.replaceChildren();
   if (!error) return;
-  if (error.status === 401) document.getElementById("key-form").hidden = false;
-  const box = element("div", { className: "alert" }, element("p", { textContent: error.message }));
-  if (error.detail) box.append(element("p", { className: "quiet", textContent: error.detail }));
-  alerts.append(box);
+  if (error.status === 401) {
+    document.getElementById("key-form").hidden = false;
+    document.getElementById("key-words").textContent = error.message;
+    document.getElementById("key").focus();
+    return;
+  }
+  alerts.append(element("div", { className: "alert" }, element("p", { textContent: error.message })));
 }

@@ -1,12 +1,12 @@
-// What does the person want of the server: which model, which emotions, speech only?
+// The options of the user: model, emotions, speech detection, adaptation.
 
-import { complain, element } from "./notices.js";
+import { element, showError } from "./notices.js";
 import { models, setKey } from "./server.js";
 
 const $ = (id) => document.getElementById(id);
 let known = [];
 
-/** What a request asks for; null is as the server has it. */
+/** Options of `v1/predict`; null is the server's default. */
 export function options() {
   const labels = labelsWanted();
   const isAll = labels.length === model()?.labels.length;
@@ -17,13 +17,19 @@ export function options() {
   };
 }
 
+/** Options of what is answered over time: as for a whole recording, and adaptation, which needs time. */
+export function timelineOptions() {
+  const isAdapting = Boolean(model()?.takes_profile) && $("options").elements.adapt.checked;
+  return isAdapting ? { ...options(), adapt: true } : options();
+}
+
 /** The emotions that may be answered: at least two, else all. */
 export function labelsWanted() {
   const wanted = [...$("labels").querySelectorAll(":checked")].map((box) => box.value);
   return wanted.length > 1 ? wanted : (model()?.labels ?? []);
 }
 
-/** Ask the server for its models, once now and again when a key was typed in. */
+/** Load the models of the server, once now and again when a key was typed in. */
 export function prepareOptions() {
   $("which").addEventListener("change", showModel);
   $("options").addEventListener("submit", (event) => event.preventDefault());
@@ -31,21 +37,21 @@ export function prepareOptions() {
     event.preventDefault();
     setKey($("key").value);
     $("key").value = "";
-    complain(null);
-    learn();
+    showError(null);
+    loadModels();
   });
-  learn();
+  loadModels();
 }
 
-async function learn() {
+async function loadModels() {
   try {
-    const told = await models();
-    known = told.models;
-    $("which").replaceChildren(...known.map(({ name }) => new Option(name, name, false, name === told.default)));
+    const listed = await models();
+    known = listed.models;
+    $("which").replaceChildren(...known.map(({ name }) => new Option(name, name, false, name === listed.default)));
     $("key-form").hidden = true;
     showModel();
   } catch (error) {
-    complain(error);
+    showError(error);
   }
 }
 
@@ -54,10 +60,11 @@ function model() {
 }
 
 function showModel() {
-  const { name, labels, targets, description } = model();
+  const { name, labels, targets, description, takes_profile } = model();
   const predicted = [...(labels.length ? [`${labels.length} emotions`] : []), ...(targets ?? [])];
   $("model").textContent = `${name}, ${predicted.join(", ")}`;
   $("about").textContent = description ?? "";
+  $("adapt-line").hidden = !takes_profile;
   const boxes = labels.map((label) => element("input", { type: "checkbox", value: label, checked: true }));
   $("labels").replaceChildren(...boxes.map((box) => element("label", {}, box, box.value)));
 }

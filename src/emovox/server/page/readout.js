@@ -1,4 +1,4 @@
-// What is expressed now? A radar and a bar an emotion; they glide from one answer to the next.
+// Scores of one answer: a radar and a bar for each emotion; they glide from one answer to the next.
 
 import { radar, svg } from "./drawings.js";
 import { percent, ranked, tone } from "./emotions.js";

@@ -1,32 +1,38 @@
-// What was expressed when? Segments, waveform and curves over one axis of time, and a place on it.
+// The picture of a session over time: segments, waveform, spectrogram and probabilities, and a position on it.
 
-import { curves, middle, svg, ticks, waveform } from "./drawings.js";
+import { middle, STRIP, strips, svg, waveform } from "./drawings.js";
 import { clock, percent, ranked, stretch, tone, valuesInWords, why } from "./emotions.js";
 import { element } from "./notices.js";
+import { drawSpectrogram } from "./spectrogram.js";
 
-const CURVES_HEIGHT = 168;
-const WAVE_HEIGHT = 88;
-const LETTER = 8; // pixels, about
+const WAVE_HEIGHT = 64;
+const NAMED_WIDTH = 48; // pixels; narrower segments have no label
+const SMALL = 0.05; // emotions that stay below have no strip
 const MAX_STOPS = 40; // more segments than this are reached through the table, not by tabbing through the picture
 
-/** Draws into the figure `root`; `onHear(segment)` and `onSeek(seconds)` tell what was asked for. */
+/** Draws into the figure `root`; `onPlay(segment)` and `onSeek(seconds)` are called when the user asks for it. */
 export class Scene {
   #root;
   #session = null;
   #span = { start_s: 0, end_s: 1 };
-  #place_s = null;
+  #position_s = null;
   #isDue = false;
+  #drawn = ""; // what the spectrogram shows; drawing it takes longer than the rest
 
-  constructor(root, { onHear, onSeek }) {
+  constructor(root, { onPlay, onSeek }) {
     this.#root = root;
-    this.onHear = onHear;
+    this.onPlay = onPlay;
     this.#part("place").addEventListener("input", ({ target }) => onSeek(Number(target.value)));
-    this.#part("wave").addEventListener("click", (event) => {
+    this.#part("tracks").addEventListener("click", (event) => {
+      if (event.target.closest(".stretch")) return;
       const box = event.currentTarget.getBoundingClientRect();
       const share = (event.clientX - box.left) / box.width;
       onSeek(this.#span.start_s + share * (this.#span.end_s - this.#span.start_s));
     });
     new ResizeObserver(() => this.show()).observe(root);
+    // A canvas does not follow the theme by itself.
+    new MutationObserver(() => this.show()).observe(document.documentElement, { attributeFilter: ["data-theme"] });
+    matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => this.show());
   }
 
   /** Show a session (see answer.js) over a stretch of time; drawn at the next frame. */
@@ -43,7 +49,7 @@ export class Scene {
 
   /** Put the cursor at a time, or nowhere. */
   place(seconds) {
-    this.#place_s = seconds;
+    this.#position_s = seconds;
     const { start_s, end_s } = this.#span;
     const cursor = this.#part("cursor");
     cursor.hidden = seconds === null;
@@ -60,31 +66,62 @@ export class Scene {
   }
 
   #draw() {
-    const { segments, windows, peaks, labels, isOver } = this.#session;
+    const { segments, windows, peaks, isOver } = this.#session;
     const span = this.#span;
-    const width = Math.max(240, this.#part("wave").clientWidth);
+    const width = Math.max(160, this.#part("wave").clientWidth);
     const shown = segments.filter((each) => each.end_s > span.start_s && each.start_s < span.end_s);
-    const said = (s) => shown.find((each) => each.start_s <= s && s < each.end_s)?.label ?? null;
-    this.#fill("wave", width, WAVE_HEIGHT, waveform({ width, height: WAVE_HEIGHT, span, peaks, said }));
-    const drawn = [
-      ...ticks({ width, height: CURVES_HEIGHT, span }),
-      ...curves({ width, height: CURVES_HEIGHT, span, windows, labels }),
-    ];
-    this.#fill("curves", width, CURVES_HEIGHT, drawn);
+    const labelAt = (s) => shown.find((each) => each.start_s <= s && s < each.end_s)?.label ?? null;
+    this.#fill("wave", width, WAVE_HEIGHT, waveform({ width, height: WAVE_HEIGHT, span, peaks, labelAt }));
+    this.#drawSpectrogram();
+    const { rows, small } = rowsOf(this.#session);
+    const drawn = strips({ width, span, windows, rows });
+    const height = rows.length * STRIP + 20;
+    this.#part("strips").style.height = `${height}px`;
+    this.#fill("strips", width, height, drawn);
+    this.#nameRows(rows);
     this.#lane(shown);
     const input = this.#part("place");
     input.min = String(span.start_s);
     input.max = String(span.end_s);
     input.hidden = !isOver;
     this.#part("summary").textContent = summary(this.#session);
-    this.#part("note").textContent = !peaks && isOver ? "This browser cannot draw this kind of sound." : "";
-    this.place(this.#place_s);
+    const notes = [
+      !peaks && isOver ? "This browser cannot draw this kind of sound." : "",
+      "Each strip is from 0 to 100\u00a0%.",
+      small.length ? `Always below ${percent(SMALL)}: ${small.join(", ")}.` : "",
+    ];
+    this.#part("note").textContent = notes.filter(Boolean).join(" ");
+    this.place(this.#position_s);
   }
 
   #fill(name, width, height, drawn) {
     const root = this.#part(name);
     root.setAttribute("viewBox", `0 0 ${width} ${height}`);
     root.replaceChildren(svg("title", {}, root.dataset.title), ...drawn);
+  }
+
+  #drawSpectrogram() {
+    const canvas = this.#part("spectrogram");
+    const { decoded, isLive, isOver } = this.#session;
+    canvas.hidden = !decoded || (isLive && !isOver);
+    if (canvas.hidden) return;
+    const { start_s, end_s } = this.#span;
+    const key = [decoded.id, start_s, end_s, canvas.clientWidth, getComputedStyle(canvas).color].join();
+    if (key === this.#drawn) return;
+    this.#drawn = key;
+    drawSpectrogram(canvas, decoded, this.#span);
+  }
+
+  #nameRows(rows) {
+    const fixed = ["Segments", "Waveform", ...(this.#part("spectrogram").hidden ? [] : ["0–5 kHz"])];
+    const names = [...fixed, ...rows.map(({ name }) => name)];
+    const part = this.#part("names");
+    if (names.join() === [...part.children].map((each) => each.textContent).join()) return;
+    const kinds = ["of-lane", "of-wave", ...(fixed.length > 2 ? ["of-spectrogram"] : [])];
+    part.replaceChildren(
+      ...fixed.map((textContent, k) => element("span", { textContent, className: kinds[k] })),
+      ...rows.map(({ name, kind }) => element("span", { textContent: name, className: `of-strip ${kind}` })),
+    );
   }
 
   #lane(shown) {
@@ -99,8 +136,7 @@ export class Scene {
       button.style.left = `${share(segment.start_s)}%`;
       const wide = share(segment.end_s) - share(segment.start_s);
       button.style.width = `${wide}%`;
-      const name = segment.label ?? ((!segment.reason && valuesInWords(segment.values)) || "?");
-      button.textContent = (wide * lane.clientWidth) / 100 > LETTER * name.length + 12 ? name : "";
+      button.textContent = (wide * lane.clientWidth) / 100 < NAMED_WIDTH ? "" : (segment.label ?? ((!segment.reason && valuesInWords(segment.values)) || "?"));
       button.tabIndex = shown.length > MAX_STOPS ? -1 : 0;
       button.disabled = !this.#session.canPlay || !this.#session.isOver;
       return button;
@@ -111,10 +147,11 @@ export class Scene {
   }
 
   #button(segment, key) {
-    const button = element("button", { type: "button", className: `stretch ${tone(segment.label)}` });
+    const title = `${named(segment)}, ${stretch(segment)}`;
+    const button = element("button", { type: "button", title, className: `stretch ${tone(segment.label)}` });
     button.dataset.key = key;
-    button.setAttribute("aria-label", `${named(segment)}, ${stretch(segment)}: play it`);
-    button.addEventListener("click", () => this.onHear(segment));
+    button.setAttribute("aria-label", `${title}: play it`);
+    button.addEventListener("click", () => this.onPlay(segment));
     return button;
   }
 }
@@ -129,10 +166,20 @@ export function windowAt(windows, seconds) {
   return best;
 }
 
-/** The label of a segment and how sure it is, or that there is none. */
+/** The label of a segment and its probability, or why there is none. */
 export function named(segment) {
   if (segment.label) return `${segment.label}, ${percent(segment.confidence)}`;
   return (!segment.reason && valuesInWords(segment.values)) || `no answer (${why(segment.reason)})`;
+}
+
+/** The strips of a session, and the emotions that are too improbable for one; while it runs, all have one. */
+function rowsOf({ windows, labels, isOver }) {
+  const highest = (label) => windows.reduce((top, { scores }) => Math.max(top, scores[label] ?? 0), 0);
+  const low = isOver ? labels.filter((label) => highest(label) < SMALL) : [];
+  const kept = labels.filter((label) => !low.includes(label));
+  const small = kept.length ? low : []; // without scores, none is low
+  const rows = kept.map((label) => ({ name: label, kind: tone(label), value: ({ scores }) => scores[label] }));
+  return { rows: [{ name: "speech", kind: "of-speech", value: ({ speech }) => speech }, ...rows], small };
 }
 
 function inWords({ scores, values }) {
@@ -141,9 +188,9 @@ function inWords({ scores, values }) {
 }
 
 function summary({ segments, windows, duration_s, isLive, isOver }) {
-  if (isLive && !isOver) return windows.length ? "Listening; the last half minute is shown." : "Listening for the first sounds.";
-  const told = segments.slice(0, 12).map((each) => `${named(each)} from ${stretch(each)}`);
+  if (isLive && !isOver) return windows.length ? "Live; the last half minute is shown." : "Live; waiting for sound.";
+  const first = segments.slice(0, 12).map((each) => `${named(each)} from ${stretch(each)}`);
   const more = segments.length > 12 ? `; and ${segments.length - 12} more, all in the table below` : "";
-  const heard = told.length ? `${told.join("; ")}${more}.` : "No segment of speech was found.";
-  return `${clock(duration_s ?? 0)} of sound. ${heard}`;
+  const found = first.length ? `${first.join("; ")}${more}.` : "No speech was found.";
+  return `${clock(duration_s ?? 0)} of sound. ${found}`;
 }

@@ -1,36 +1,30 @@
-// What does the server say? HTTP, server-sent events and the live socket, and kind words when it refuses.
+// The server: HTTP, server-sent events and the live socket, and a sentence when it refuses.
 
 const MAX_WAITING_S = 5; // of live sound that the network has not taken yet
 
+// Where a sentence of the page helps more than the server's own.
 const SENTENCES = {
-  400: "The server did not understand the request.",
-  401: "This server wants a key.",
-  413: "This recording is too long or too large for the server.",
-  415: "This does not look like sound that the server can read.",
-  422: "The server cannot process this audio.",
-  429: "That was a little fast: the server takes only so many requests a minute.",
+  401: "This server requires an API key",
+  429: "Too many requests: the server takes only so many a minute.",
   503: "The server is busy.",
 };
 
 const CLOSES = {
-  1003: "The server did not understand the sound.",
-  1007: "The server did not understand the sound.",
   1008: "The server does not allow this.",
-  1009: "The server was sent more at once than it takes.",
+  1009: "The server got more sound at once than it takes.",
   1011: "Something went wrong on the server.",
-  1013: "The server is busy with other voices. Try again in a moment.",
+  1013: "The server is busy with other live sessions. Try again in a moment.",
   4001: "No sound arrived at the server for too long.",
   4002: "The server ends a live session after a while. Start again whenever you like.",
 };
 
 let key = "";
 
-/** The server, or the way to it, says no. `message` is for people, `detail` what the server said. */
+/** A request that failed; `message` is for people. */
 export class Refusal extends Error {
-  constructor(message, { status = 0, detail = "" } = {}) {
+  constructor(message, { status = 0 } = {}) {
     super(message);
     this.status = status;
-    this.detail = detail;
   }
 }
 
@@ -41,7 +35,7 @@ export function setKey(text) {
 
 /** `{models: [...], default}`. */
 export async function models() {
-  return (await ask("v1/models")).json();
+  return (await request("v1/models")).json();
 }
 
 /** The answer on a whole recording: `{model, predictions: [...]}`. */
@@ -52,13 +46,10 @@ export async function predict(sound, options, signal) {
 /** `{event, data}` of a recording while it is processed: windows, segments, then `end`. */
 export async function* timeline(sound, options, signal) {
   const answer = await send("v1/timeline", sound, { ...options, format: "sse", windows: "true" }, signal);
-  for await (const told of events(answer.body)) {
-    if (told.event === "error") {
-      const { message } = told.data.error ?? told.data;
-      throw new Refusal("The server could not read the recording to its end.", { detail: message });
-    }
-    yield told;
-    if (told.event === "end") return;
+  for await (const each of events(answer.body)) {
+    if (each.event === "error") throw new Refusal((each.data.error ?? each.data).message, { status: 422 });
+    yield each;
+    if (each.event === "end") return;
   }
   throw new Refusal("The connection ended before the answer did.");
 }
@@ -66,7 +57,7 @@ export async function* timeline(sound, options, signal) {
 /** Segments as a file of another tool: `srt`, `vtt`, `textgrid`, `eaf`, `audacity` or `rttm`. */
 export async function labels(segments, format) {
   const rest = { method: "POST", body: JSON.stringify(segments), headers: { "Content-Type": "application/json" } };
-  return (await ask(`v1/labels?format=${format}`, rest)).blob();
+  return (await request(`v1/labels?format=${format}`, rest)).blob();
 }
 
 /** Server-sent events of a body of bytes. */
@@ -116,17 +107,17 @@ export class Live {
       this.#early = null;
       if (this.#isAsked) this.finish();
     };
-    let told = "";
+    let refused = {}; // by the server, in words
     this.#socket.onmessage = ({ data }) => {
       const message = JSON.parse(data);
-      if (message.type === "error") told = message.error?.message ?? message.message ?? "";
+      if (message.type === "error") refused = message.error;
       if (message.type === "flushed") this.#socket.send('{"type":"stop"}');
       onAnswer(message);
     };
     this.#socket.onclose = ({ code, reason }) => {
-      const words = CLOSES[code] ?? "The connection to the server was lost.";
-      const isFine = this.#isAsked && code === 1000;
-      onEnd(isFine ? null : new Refusal(words, { status: code === 1008 ? 401 : 0, detail: told || reason }));
+      const status = refused.code === "unauthorized" ? 401 : 0;
+      const words = SENTENCES[status] ?? CLOSES[code] ?? refused.message ?? (reason || "The connection to the server was lost.");
+      onEnd(this.#isAsked && code === 1000 ? null : new Refusal(words, { status }));
     };
   }
 
@@ -152,10 +143,10 @@ export class Live {
 function send(path, sound, options, signal) {
   const query = new URLSearchParams(Object.entries(options).filter(([, value]) => value !== null));
   const type = sound.type && !sound.type.startsWith("multipart/") ? sound.type : "application/octet-stream";
-  return ask(`${path}?${query}`, { method: "POST", body: sound, headers: { "Content-Type": type }, signal });
+  return request(`${path}?${query}`, { method: "POST", body: sound, headers: { "Content-Type": type }, signal });
 }
 
-async function ask(path, { headers = {}, ...rest } = {}) {
+async function request(path, { headers = {}, ...rest } = {}) {
   const all = key ? { ...headers, Authorization: `Bearer ${key}` } : headers;
   let answer;
   try {
@@ -169,9 +160,9 @@ async function ask(path, { headers = {}, ...rest } = {}) {
 }
 
 async function refusal(answer) {
-  const detail = await answer.json().then((told) => told.error?.message ?? "", () => "");
+  const detail = await answer.json().then((body) => body.error?.message ?? "", () => "");
   const wait = Number(answer.headers.get("Retry-After"));
   const again = wait ? ` Try again in ${wait} s.` : "";
-  const words = SENTENCES[answer.status] ?? "Something went wrong on the server.";
-  return new Refusal(words + again, { status: answer.status, detail });
+  const words = SENTENCES[answer.status] ?? (detail || "Something went wrong on the server.");
+  return new Refusal(words + again, { status: answer.status });
 }

@@ -1,8 +1,8 @@
-// What does the page itself know of a sound? How loud it is along the time, how it is kept as WAV, how it is played.
+// Sound in the browser: decoded for drawings, kept as WAV, played.
 
 const PEAKS_A_SECOND = 100;
 const MAX_DECODED = 100 * 2 ** 20; // bytes; larger files are processed, but not drawn
-const DRAWN_RATE = 8000;
+const DRAWN_RATE = 10_000; // Hz: the spectrogram ends at 5 kHz, as in Praat
 
 /** The loudest sample in each hundredth of a second, 0 to 1. */
 export class Peaks {
@@ -23,7 +23,7 @@ export class Peaks {
     }
   }
 
-  /** Seconds heard. */
+  /** Seconds so far. */
   get duration_s() {
     return this.#n / this.#rate;
   }
@@ -38,15 +38,19 @@ export class Peaks {
   }
 }
 
-/** The peaks of a recording, or null when this browser cannot decode it. */
-export async function peaksOf(blob) {
+let decodings = 0;
+
+/** A recording as `{id, samples, rate, peaks}`, the mean of its channels; null when this browser cannot decode it. */
+export async function decode(blob) {
   if (blob.size > MAX_DECODED) return null;
   try {
     const context = new OfflineAudioContext(1, 1, DRAWN_RATE);
     const decoded = await context.decodeAudioData(await blob.arrayBuffer());
     const peaks = new Peaks(decoded.sampleRate);
-    peaks.push(mean(decoded)); // the server may use this mean: speech may be on one channel only
-    return peaks;
+    const samples = mean(decoded); // as the server does: speech may be on one channel only
+    peaks.push(samples);
+    decodings += 1;
+    return { id: decodings, samples, rate: decoded.sampleRate, peaks };
   } catch {
     return null;
   }

@@ -1,24 +1,26 @@
 // The answers as rows: a table to read, JSON and CSV to keep.
 
-import { clock, percent, ranked, stretch, targetsOf, tone, valuesInWords } from "./emotions.js";
+import { percent, ranked, stretch, targetsOf, tone, valuesInWords } from "./emotions.js";
 import { element } from "./notices.js";
 import { named } from "./scene.js";
 
-/** Rows of segments; `onHear(segment)` plays one. */
-export function segmentRows(segments, { canPlay, onHear }) {
+/** Rows of segments; `onPlay(segment)` plays one. */
+export function segmentRows(segments, { canPlay, isAdapted, onPlay }) {
   return segments.map((segment) => {
-    const hear = element("button", { type: "button", className: "hear", disabled: !canPlay });
-    hear.setAttribute("aria-label", `Play ${named(segment)}, ${stretch(segment)}`);
-    hear.addEventListener("click", () => onHear(segment));
+    const play = element("button", { type: "button", className: "play", disabled: !canPlay });
+    play.setAttribute("aria-label", `Play ${named(segment)}, ${stretch(segment)}`);
+    play.addEventListener("click", () => onPlay(segment));
     const measured = valuesInWords(segment.values);
-    const said = segment.label ?? ((!segment.reason && measured) || "no answer");
-    const label = element("span", { className: `swatch ${tone(segment.label)}` }, said);
+    const expressed = segment.label ?? ((!segment.reason && measured) || "no answer");
+    const label = element("span", { className: `swatch ${tone(segment.label)}` }, expressed);
     const second = ranked(segment.scores).find(([name]) => name !== segment.label);
     const sure = segment.label ? percent(segment.confidence) : "–";
-    const rest = [...(second ? [`${second[0]} ${percent(second[1])}`] : []), ...(segment.label && measured ? [measured] : [])];
-    const next = rest.join("; ") || "–";
-    const time = `${clock(segment.start_s, 2)}–${clock(segment.end_s, 2)}`; // as in the files
-    return tableRow([hear, time, label, sure, next]);
+    const rest = [second ? `${second[0]} ${percent(second[1])}` : "", segment.label ? measured : ""];
+    const next = rest.filter(Boolean).join("; ") || "–";
+    const row = tableRow([play, stretch(segment, 2), label, sure, next]);
+    row.cells[4].className = "next";
+    if (isAdapted) row.insertCell().append(segment.adaptation ? percent(segment.adaptation.weight) : "–");
+    return row;
   });
 }
 
@@ -27,7 +29,7 @@ export function windowRows(windows, labels, targets) {
   return windows.map((window) => {
     const scores = labels.map((label) => (label in window.scores ? percent(window.scores[label]) : "–"));
     const values = targets.map((name) => window.values?.[name]?.toFixed(3) ?? "–");
-    return tableRow([`${clock(window.start_s)}–${clock(window.end_s)}`, percent(window.speech), ...scores, ...values]);
+    return tableRow([stretch(window), percent(window.speech), ...scores, ...values]);
   });
 }
 
@@ -44,11 +46,11 @@ export function asCsv({ name, labels, segments }) {
   const rows = segments.map((each) => [
     ...[name, each.channel, each.start_s, each.end_s, each.label, each.reason, each.confidence],
     ...labels.map((label) => each.scores[label]),
-    ...targets.map((name) => each.values?.[name]),
+    ...targets.map((target) => each.values?.[target]),
     null,
   ]);
-  const columns = [...labels.map((label) => `${label}_prob`), ...targets.map((name) => `${name}_value`)];
-  const lines = [[...heads, ...columns, "error"], ...rows];
+  const scores = [...labels.map((label) => `${label}_prob`), ...targets.map((target) => `${target}_value`)];
+  const lines = [[...heads, ...scores, "error"], ...rows];
   return lines.map((cells) => `${cells.map(cell).join(",")}\n`).join("");
 }
 

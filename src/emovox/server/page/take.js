@@ -1,4 +1,4 @@
-// What has come from the microphone so far: its samples, how loud, how long, and when each piece came.
+// Sound from the microphone so far: its samples, level, length, and when each piece came.
 
 import { clock } from "./emotions.js";
 import { Peaks, wav } from "./sound.js";
@@ -32,7 +32,7 @@ export class Take {
     this.#part("clock").textContent = clock(this.peaks.duration_s, 0);
   }
 
-  /** Milliseconds since the sound at `end_s` was heard; it may have waited for the end of its piece. */
+  /** Milliseconds since the sound at `end_s` arrived; it may have waited for the end of its piece. */
   age_ms(end_s) {
     const piece = this.#arrivals.find((each) => each.end_s >= end_s - 1e-6);
     return piece ? performance.now() - piece.at_ms + 1000 * (piece.end_s - end_s) : null;
