@@ -100,7 +100,13 @@ def make_bill_of_materials(
         "supplier": {"name": "OpenAI"},
         "licenses": [{"license": {"id": "MIT"}}],
     }
-    parts = [*required, *models, whisper]
+    sample = {
+        "type": "data",
+        "bom-ref": "data/sample",
+        "name": "BanglaSER, clip 03-01-01-01-02-03-30 (sample of the server's page)",
+        "licenses": [{"license": {"id": "CC-BY-4.0"}}],
+    }
+    parts = [*required, *models, whisper, sample]
     derived = [
         f"model/{folder.name}" for folder in bundles if "whisper" in json.dumps(read_spec(folder)).lower()
     ]

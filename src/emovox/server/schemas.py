@@ -334,5 +334,5 @@ def describe_model(name: str, spec: Spec) -> dict[str, Any]:
         "labels": list(spec.labels),
         **({"targets": list(spec.target_names)} if spec.targets else {}),
         **{key: whole[key] for key in (*keys, *times)},
-        "takes_profile": spec.normaliser is not None,
+        "takes_profile": spec.normaliser is not None or spec.adaptation is not None,
     }

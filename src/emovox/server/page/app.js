@@ -15,8 +15,7 @@ const DRAWN_MS = 400; // from one drawing of a long recording to the next
 const OF_THE_SOUND = [400, 413, 415, 422]; // errors that name the file
 const SAMPLE = {
   name: "sample.opus",
-  credit: "an actor, clip 03-01-03-02-03-03-34 of BanglaSER (Das et al., 2022, Data in Brief 42: 108091), "
-    + "CC BY 4.0 (creativecommons.org/licenses/by/4.0)",
+  credit: "an actor, clip 03-01-01-01-02-03-30 of BanglaSER (Das et al., 2022; CC BY 4.0)", // in full: LICENSE-WEIGHTS.md
 };
 const THEMES = ["system", "light", "dark"];
 
