@@ -181,6 +181,18 @@ def test_columns_of_emotions_become_shares(tmp_path: Path) -> None:
         Dataset.load(bad)
 
 
+def test_mapping_in_json_lines_becomes_shares(tmp_path: Path) -> None:
+    for name in ("a.wav", "b.wav"):
+        (tmp_path / name).touch()
+    (tmp_path / "t.jsonl").write_text(
+        '{"file": "a.wav", "speaker": "1", "emotion": {"angry": 0.25, "sad": 0.75}}\n'
+        '{"file": "b.wav", "speaker": "1", "emotion": {"keen": 1}}\n'
+    )
+    first, second = Dataset.load(tmp_path / "t.jsonl").manifest
+    assert (first.emotion, shares_of(first)) == ("sad", {"sad": 0.75, "angry": 0.25})
+    assert (second.emotion, shares_of(second)) == ("keen", {"keen": 1.0})
+
+
 def test_annotators_are_averaged(tmp_path: Path) -> None:
     table = write_table(
         tmp_path,
@@ -251,4 +263,14 @@ def test_manifest_keeps_shares(tmp_path: Path) -> None:
 def test_plain_labels_are_not_soft() -> None:
     assert not is_soft("angry")
     assert not is_soft("mood:1"), "a label of one's own"
+    assert not is_soft("angry:x")
+    assert not is_soft("a, b")
     assert is_soft("angry:1,sad:1")
+    assert is_soft("Anger:1"), "a known emotion with its weight"
+
+
+def test_single_label_with_weight(tmp_path: Path) -> None:
+    soft = write_table(tmp_path, 'file,speaker,emotion\na.wav,1,keen:1\nb.wav,1,"keen:1,sad:2"\n')
+    assert [u.emotion for u in Dataset.load(soft).manifest] == ["keen", "sad"]
+    plain = write_table(tmp_path, "file,speaker,emotion\na.wav,1,class:1\nb.wav,1,sad:1\n")
+    assert [u.emotion for u in Dataset.load(plain).manifest] == ["class:1", "sad"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 
-from emovox.labels import sort_labels
+from emovox.labels import is_known, normalize_label, sort_labels
 
 __all__ = [
     "KEY",
@@ -51,8 +51,18 @@ def parse_value(text: str, words: Mapping[str, float] | None = None) -> float:
 
 
 def is_soft(text: str) -> bool:
-    """Return whether a cell has the form of a soft label: labels with weights, with commas between."""
-    return ":" in text and "," in text
+    """Return whether a cell is a soft label: labels with weights, or one known emotion with its weight.
+
+    A single label of one's own with a number, such as ``class:1``, is a plain label.
+    """
+    word, colon, number = text.rpartition(":")
+    if not colon or "," in text:
+        return bool(colon)
+    try:
+        float(number)
+        return is_known(normalize_label(word))
+    except ValueError:  # also LabelError
+        return False
 
 
 def parse_shares(text: str, translate: Callable[[str], str | None]) -> dict[str, float]:

@@ -104,7 +104,9 @@ def assemble(
     )
     name = source.stem if source.suffix and not source.is_dir() else Path(os.path.abspath(source)).name  # noqa: PTH100
     corpus = options.corpus or nfc(" ".join(name.encode("utf-8", "replace").decode().split())) or "corpus"
-    builder = _ManifestBuilder(options, root, corpus, _has_own_speakers(rows, options))
+    # Where other rows have several labels with weights, "keen:1" is one with its weight, and no own label.
+    soft = any("," in cell and is_soft(cell) for cell in (row.cells.get("emotion", "") for row in rows))
+    builder = _ManifestBuilder(options, root, corpus, _has_own_speakers(rows, options), soft)
     stems = Counter(os.path.splitext(path)[0] for path in set(paths) if path is not None)  # noqa: PTH122
     for row, path in zip(rows, paths, strict=True):
         unique = path is not None and stems[os.path.splitext(path)[0]] == 1  # noqa: PTH122
@@ -173,6 +175,7 @@ class _ManifestBuilder:
     root: Path
     corpus: str
     own_speakers: bool
+    soft: bool
     kept: dict[str, Utterance] = field(default_factory=dict)
     places: dict[str, str] = field(default_factory=dict)
     unknown: list[tuple[str, str]] = field(default_factory=list)
@@ -302,7 +305,7 @@ class _ManifestBuilder:
     def _shares(self, row: RawRow, text: str | None) -> dict[str, float]:
         """The shares of soft labels in a cell, or without one in columns of known emotions; else empty."""
         try:
-            if text is not None and is_soft(text):
+            if text is not None and (is_soft(text) or (self.soft and ":" in text)):
                 return parse_shares(text, lambda word: translate_label(word, self.options.labels))
             columns = {} if text is not None else _list_label_columns(row)
             if len(columns) < 2:

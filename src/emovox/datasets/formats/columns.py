@@ -178,9 +178,16 @@ def make_row(where: str, cells: Mapping[str, Any]) -> RawRow:
 def _text(value: Any) -> str:
     if isinstance(value, str):
         return value
+    if isinstance(value, Mapping) and value and all(map(_is_weight, value.values())):  # shares of labels
+        parts = [f"{label}:{weight}" for label, weight in value.items()]
+        return ",".join(parts * 2)  # twice the same shares: with a comma it is no label such as "class:1"
     if isinstance(value, Mapping):  # Hugging Face's form of a sound
         return str(value["path"]) if value.get("path") else json.dumps(value, ensure_ascii=False, default=str)
     return json.dumps(value) if isinstance(value, list | bool) else str(value)
+
+
+def _is_weight(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _is_number(text: str) -> bool:
