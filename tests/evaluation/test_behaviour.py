@@ -6,6 +6,7 @@ import json
 import math
 import re
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from emovox._arrays import Floats
+from emovox.bundles import Bundle, load_bundle
 from emovox.cli import main
 from emovox.datasets.loading import Dataset
 from emovox.datasets.manifest import Manifest
@@ -30,6 +32,7 @@ from emovox.evaluation.behaviour import (
 from emovox.evaluation.behaviour.predictions import PredictionStore
 from emovox.evaluation.behaviour.registry import METRICS
 from emovox.evaluation.behaviour.runner import FILES, STORE
+from emovox.inference.recognizer import Recognizer
 from emovox.reports.behaviour import behaviour_html, behaviour_lines, behaviour_markdown, card_section
 from voices import EMOTIONS, toy_corpus
 
@@ -283,6 +286,24 @@ def test_two_workers_equal_one(tiny_bundle: Path, manifest: Manifest) -> None:
         for n in (1, 2)
     )
     assert one == two
+
+
+def test_store_knows_the_spec(tiny_bundle: Path, manifest: Manifest, tmp_path: Path) -> None:
+    """The same graph with other windows or another detector predicts anew."""
+    bundle = load_bundle(tiny_bundle)
+    model = (tiny_bundle / "model.onnx").read_bytes()
+    windows = Bundle(replace(bundle.spec, clip_s=bundle.spec.clip_s - 1), model)
+    described = Bundle(replace(bundle.spec, description="other words"), model)
+    lines = []
+    for one in (
+        Recognizer(bundle),
+        Recognizer(described),
+        Recognizer(windows),
+        Recognizer(bundle, vad="off"),
+    ):
+        check_behaviour(one, Dataset(manifest), tests=[make_test(metric="uar", change=())], output=tmp_path)
+        lines.append(len((tmp_path / STORE).read_text().splitlines()))
+    assert lines == [40, 40, 80, 120]
 
 
 def test_store_skips_damaged_lines(tmp_path: Path) -> None:

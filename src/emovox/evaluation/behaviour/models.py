@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -12,7 +13,7 @@ from emovox.inference.recognizer import Recognizer
 from emovox.labels import canonical_all
 from emovox.results import Prediction
 
-__all__ = ["OtherModel", "TestedModel", "describe_model"]
+__all__ = ["OtherModel", "TestedModel", "describe_model", "identify_model"]
 
 
 class TestedModel(Protocol):
@@ -65,7 +66,7 @@ class OtherModel:
 
 
 def describe_model(model: TestedModel) -> dict[str, Any]:
-    """Return what a report says about a model; ``sha256`` identifies it in the store of predictions."""
+    """Return what a report says about a model."""
     if isinstance(model, Recognizer):
         spec = model.spec
         return {
@@ -91,3 +92,16 @@ def describe_model(model: TestedModel) -> dict[str, Any]:
         "weights": "unknown",
         "vad": None,
     }
+
+
+_NOT_PREDICTING = ("description", "corpora", "protocol", "taught", "scores", "licence", "created")
+"""What a spec says about a model without any effect on its predictions."""
+
+
+def identify_model(model: TestedModel) -> str:
+    """Return a digest of all that decides predictions: graph, windows, temperature, thresholds, detector."""
+    facts: Any = describe_model(model)
+    if isinstance(model, Recognizer):
+        spec = {key: value for key, value in model.spec.to_dict().items() if key not in _NOT_PREDICTING}
+        facts = [spec, model.vad]
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()

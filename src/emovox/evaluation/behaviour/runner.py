@@ -27,7 +27,7 @@ from emovox.errors import ConfigError
 from emovox.evaluation.behaviour.changes import Change, prepare_change
 from emovox.evaluation.behaviour.clips import MAX_CLIPS, SOURCES, Setup, list_unlabelled
 from emovox.evaluation.behaviour.definitions import CATEGORIES, BehaviourTest, read_tests
-from emovox.evaluation.behaviour.models import TestedModel, describe_model
+from emovox.evaluation.behaviour.models import TestedModel, describe_model, identify_model
 from emovox.evaluation.behaviour.predictions import PLAIN, PredictionStore, predict_changes
 from emovox.evaluation.behaviour.registry import METRICS
 from emovox.evaluation.behaviour.samples import Measurement, NotApplicable, Sample
@@ -213,7 +213,6 @@ def _run_tests(
         done += n
         progress(done, total)
 
-    model = describe_model(setup.model)
     found: dict[str, dict[str, Predictions]] = {}
     for name, of_clip in changes.items():
         clips = sources[name]
@@ -223,7 +222,7 @@ def _run_tests(
             setup.names,
             clips,
             of_clip,
-            identity=(model["sha256"], str(model["vad"])),
+            identity=(identify_model(setup.model),),
             seed=setup.seed,
             workers=setup.workers,
             store=store,
