@@ -37,6 +37,7 @@ __all__ = [
     "find_setting",
     "read_comparison",
     "read_config",
+    "to_dict",
     "to_plain",
     "to_yaml",
 ]
@@ -322,9 +323,12 @@ def read_comparison(source: Source | ComparisonConfig = None, changes: Changes =
 
 def to_yaml(config: Config | ComparisonConfig) -> str:
     """Write a config as text that `read_config` or `read_comparison` reads back to the same."""
-    values = asdict(config)
-    values = {name: value for name, value in values.items() if name not in _OPTIONAL or value}
-    return dump_yaml(to_plain(values))
+    return dump_yaml(to_plain(to_dict(config)))
+
+
+def to_dict(config: Config | ComparisonConfig) -> dict[str, Any]:
+    """Return the settings as nested mappings; targets, which are newer, only where they are given."""
+    return {name: value for name, value in asdict(config).items() if name not in _OPTIONAL or value}
 
 
 def to_plain(value: Any) -> Any:

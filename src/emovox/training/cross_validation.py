@@ -47,7 +47,15 @@ from emovox.features.cache import FeatureCache, default_folder
 from emovox.reports import cross_validation_html, cross_validation_markdown
 from emovox.reports.figures import draw_system_confusions, has_matplotlib, write_figure
 from emovox.training import run_folder
-from emovox.training.config import ClassicalModel, ComparisonConfig, Config, SelectionConfig, Source, to_yaml
+from emovox.training.config import (
+    ClassicalModel,
+    ComparisonConfig,
+    Config,
+    SelectionConfig,
+    Source,
+    to_dict,
+    to_yaml,
+)
 from emovox.training.folds import Fold, FoldResult, System, run_folds
 from emovox.training.trainers import Trainer, make_config, make_trainer
 from emovox.training.value_cross_validation import (
@@ -542,7 +550,7 @@ def _make_document(
         "emovox": emovox.__version__,
         "seed": seed,
         "config": asdict(configs) if isinstance(configs, ComparisonConfig) else None,
-        "configs": {system.name: asdict(system.trainer.config) for system in systems},
+        "configs": {system.name: to_dict(system.trainer.config) for system in systems},
         "data": {
             "corpora": list(dict.fromkeys(name for one in manifests.values() for name in one.corpora)),
             "n_clips": len(manifest),

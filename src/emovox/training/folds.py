@@ -26,7 +26,7 @@ from emovox.errors import EmovoxError
 from emovox.evaluation.predictions import Predictions, predict_manifest
 from emovox.features.cache import FeatureCache
 from emovox.inference.recognizer import Recognizer
-from emovox.training.config import AugmentConfig, read_config
+from emovox.training.config import AugmentConfig, read_config, to_dict
 from emovox.training.inputs import SplitInputs
 from emovox.training.trainers import EstimatorTrainer, Trainer, make_trainer
 
@@ -189,7 +189,7 @@ class _FoldFitter:
                 with threadpool_limits(limits=1):
                     result = self._fit_rows(fold)
         except EmovoxError as error:  # reported as a row of the table, and tried again the next time
-            return FoldResult(config=asdict(fold.system.trainer.config), error=str(error))
+            return FoldResult(config=to_dict(fold.system.trainer.config), error=str(error))
         kept = {name: value for name, value in asdict(result).items() if name != "values" or value}
         write_json(fold.file, {"key": fold.key, **kept})
         return result
@@ -224,7 +224,7 @@ class _FoldFitter:
         return FoldResult(
             asked.ids,
             tuple(str(one) for one in predicted),
-            asdict(trainer.config),
+            to_dict(trainer.config),
             len(fitted.selected),
             None,
             round(fit_s, 3),
@@ -246,7 +246,7 @@ class _FoldFitter:
         return FoldResult(
             tuple(fitted.validation or fitted.values),
             tuple(fitted.validation.values()),
-            asdict(trainer.config),
+            to_dict(trainer.config),
             len(exported.selected or inputs.columns),
             exported.n_parameters,
             round(fit_s, 3),
@@ -266,7 +266,7 @@ class _FoldFitter:
         return FoldResult(
             predictions.ids,
             predictions.y_pred if predictions.labels else (),
-            asdict(fold.system.trainer.config),
+            to_dict(fold.system.trainer.config),
             predict_ms=round(predict_ms, 4),
             notes=tuple(f"{key}: {why}" for key, why in predictions.errors),
             values=_list_values(predictions, targets) if targets else (),
