@@ -1,4 +1,4 @@
-"""Do long recordings gain by adapting as they go? Clips of one speaker glued to calls: see default.py."""
+"""Long recordings, glued from clips of one speaker: adapting, and one run or windows; see default.py."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from typing import Any
 
 import numpy as np
 from default_cache import TESTED_ONLY, TRAINING
+from default_heads import score_uar
 from default_measure import FOUR, HELD_OUT, States, name_labels
-from default_sounds import Clip, list_clips
+from default_sounds import Clip, cut_clip, list_clips
 from numpy.typing import NDArray
 
 import emovox
@@ -19,6 +20,7 @@ from emovox import Recognizer, audio
 from emovox._arrays import Floats
 from emovox.audio import SAMPLE_RATE
 from emovox.bundles import MODEL_FILE, EmbeddingAdaptation, registry, write_bundle
+from emovox.labels import EMOTIONS
 from emovox.training.onnx_head import replace_head
 
 PAUSE_S = 0.6
@@ -26,6 +28,7 @@ N_CLIPS = 24
 """Of a call: a minute or two."""
 SPEAKERS = 10
 """At most, of a corpus."""
+LONG_S = (4, 6, 8, 10, 12)
 
 
 def report_calls(states: States, options: argparse.Namespace) -> dict[str, Any]:
@@ -57,7 +60,49 @@ def report_calls(states: States, options: argparse.Namespace) -> dict[str, Any]:
     return found
 
 
-def write_left_out(states: States, corpus: str, folder: Path) -> Recognizer:
+def report_long(states: States, options: argparse.Namespace) -> dict[str, Any]:
+    """Score sounds of 4 to 12 s of one speaker and label, in one run and in windows, among four labels.
+
+    The head was not trained on their corpus. UAR in per cent of one run and of windows, by seconds.
+    """
+    names = name_labels(np.array(FOUR))
+    found: dict[str, Any] = {}
+    for corpus in [options.which] if options.which else ("ravdess", "banglaser", "nemo", "emodb"):
+        sounds, labels = make_long(states.root, corpus)
+        found[corpus] = {seconds: [] for seconds in LONG_S}
+        with tempfile.TemporaryDirectory() as folder:
+            for clip_s in (max(LONG_S), emovox.load("default").spec.window_s):
+                model = write_left_out(states, corpus, Path(folder) / f"{clip_s}", clip_s=clip_s)
+                for seconds, scores in found[corpus].items():
+                    parts = [x[: seconds * SAMPLE_RATE] for x in sounds]
+                    answers = [
+                        model.predict(x, sample_rate=SAMPLE_RATE, vad="off", labels=names).scores
+                        for x in parts
+                    ]
+                    predicted = [EMOTIONS.index(max(each, key=each.__getitem__)) for each in answers]
+                    scores.append(round(score_uar(labels, np.array(predicted)), 1))
+        print(corpus, found[corpus], flush=True)
+    means = {s: np.mean([one[s] for one in found.values()], 0).round(1).tolist() for s in LONG_S}
+    return {**found, "mean": means}
+
+
+def make_long(root: Path, corpus: str, n: int = 12) -> tuple[list[Floats], NDArray[np.int64]]:
+    """Glue cut clips of one speaker and label until they last 12 s, ``n`` times for each of four labels."""
+    clips, rng = list_clips(root, corpus), np.random.default_rng(0)
+    sounds, labels = [], []
+    for label, name in zip(FOUR, name_labels(np.array(FOUR)), strict=True):
+        speakers = np.unique([clip.speaker for clip in clips if clip.emotion == name])
+        for who in np.tile(rng.permutation(speakers), n)[:n]:
+            own = [clip for clip in clips if (clip.speaker, clip.emotion) == (who, name)]
+            sound = np.zeros(0, np.float32)
+            while len(sound) < max(LONG_S) * SAMPLE_RATE:
+                sound = np.concatenate([sound, cut_clip(audio.read(own[rng.integers(len(own))].file))])
+            sounds.append(sound)
+            labels.append(label)
+    return sounds, np.array(labels)
+
+
+def write_left_out(states: States, corpus: str, folder: Path, *, clip_s: float | None = None) -> Recognizer:
     """Write the embedded default with a head that was trained without a corpus.
 
     Its embedding stays standardised as it is in the bundle; head and mean of the population are moved there.
@@ -74,7 +119,8 @@ def write_left_out(states: States, corpus: str, folder: Path) -> Recognizer:
     graph = replace_head(
         (source / MODEL_FILE).read_bytes(), weight.astype(np.float32), bias.astype(np.float32)
     )
-    write_bundle(folder, graph, replace(base, adaptation=adaptation, scores=(), sha256="", created=""))
+    spec = replace(base, adaptation=adaptation, scores=(), sha256="", created="")
+    write_bundle(folder, graph, spec if clip_s is None else replace(spec, clip_s=clip_s))
     return emovox.load(folder)
 
 

@@ -131,6 +131,24 @@ def test_clips_are_cut_as_predict_cuts_them() -> None:
     assert len(default_sounds.cut_clip(silence)) == len(silence)
 
 
+def test_long_sounds_have_one_label(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = ("neutral", "happy", "sad", "angry")
+    clips = [
+        default_calls.Clip(f"c/{n}", str(n), "c", f"c-{n // 4 % 3}", name) for n, name in enumerate(6 * names)
+    ]
+    monkeypatch.setattr(default_calls, "list_clips", lambda root, corpus: clips)
+    # The loudness of a clip is its number, so that the sound shows which clips it was glued from.
+    monkeypatch.setattr(audio, "read", lambda file: np.full(24_000, int(file) + 1, np.float32))
+    monkeypatch.setattr(default_calls, "cut_clip", lambda x: x)
+    sounds, labels = default_calls.make_long(tmp_path, "c", n=3)
+    assert len(sounds) == 12
+    for sound, label in zip(sounds, labels, strict=True):
+        used = [clips[int(number) - 1] for number in np.unique(sound)]
+        assert {clip.emotion for clip in used} == {EMOTIONS[label]}
+        assert len({clip.speaker for clip in used}) == 1
+        assert len(sound) >= 12 * audio.SAMPLE_RATE
+
+
 def test_calls_know_their_labels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     clips = [
         default_calls.Clip(f"c/{n}", str(n), "c", "c-0", ("happy", "sad", "fear")[n % 3]) for n in range(36)
