@@ -108,8 +108,8 @@ def test_wrong_exports(
     (full / "mine.txt").write_text("mine")
     monkeypatch.setattr("shutil.which", lambda _: None)
     for options, expected in (
-        ((tiny_bundle,), "one folder to write"),
-        ((tiny_bundle, "-o", page, "--web", page), "one folder to write"),
+        ((tiny_bundle,), "one thing to write"),
+        ((tiny_bundle, "-o", page, "--web", page), "one thing to write"),
         ((tiny_bundle, "-o", page, "--runtime", runtime), "--runtime is for --web"),
         ((tiny_bundle, "--web", full, "--runtime", runtime), "not empty"),
         ((tiny_bundle, "--web", page, "--runtime", tmp_path), "node_modules"),

@@ -74,7 +74,7 @@ def test_page_is_complete() -> None:
     found = Elements(text)
     assert escape(NOTICE) in text
     for words in (
-        "0:12.34",
+        "12.34\N{NO-BREAK SPACE}s",
         "Hello.",
         "Anna",
         "Ben",

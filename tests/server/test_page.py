@@ -399,6 +399,8 @@ def test_live_answers_are_those_of_the_stream(browser: Any, url: str, model: Any
         assert 0 < delay_ms < 5000  # the machine may be busy
         visit.page.click("#go-live")
         told = visit.answered()
+        assert re.fullmatch(r"\d segments? in \d+\.\d s", visit.text("#answer"))
+        assert visit.text("#facts") == ""  # the headline has the length
         sound = visit.saved("wav")
         heard, rate = soundfile.read(io.BytesIO(sound), dtype="float32")
         played = clip if rate == RATE else soxr.resample(clip, RATE, rate)

@@ -266,9 +266,11 @@ def _evidence(row: Mapping[str, Any]) -> str:
 
 
 def _clock(seconds: float, digits: int = 0) -> str:
-    """``1:05`` or ``2:01:05``, with ``digits`` after the point."""
+    """``5 s``, ``1:05`` or ``2:01:05``, with ``digits`` after the point, as on the page of the server."""
     unit = 10**digits
     whole = round(max(0.0, seconds) * unit)
+    if whole < 60 * unit:
+        return f"{whole / unit:.{digits}f}\N{NO-BREAK SPACE}s"
     minutes, rest = divmod(whole, 60 * unit)
     hours, minutes = divmod(minutes, 60)
     last = f"{rest / unit:0{2 + (digits + 1 if digits else 0)}.{digits}f}"

@@ -152,7 +152,7 @@ export class Answer {
     if (isLive && !isOver) {
       const last = windows.at(-1);
       if (last) facts.push(stretch(last), `${percent(last.speech)} speech`);
-    } else facts.push(clock(duration_s));
+    } else if (!isLive) facts.push(clock(duration_s)); // of a live session, the headline has it
     const speech_s = prediction?.quality?.speech_s;
     if (typeof speech_s === "number" && duration_s) {
       facts.push(`${clock(speech_s)} of speech (${percent(Math.min(1, speech_s / duration_s))})`);
