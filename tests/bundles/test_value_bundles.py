@@ -249,3 +249,31 @@ def test_server_answers_values(make_value_bundle: Make) -> None:
         assert text.splitlines()[0].endswith(",arousal_value,age_value,error")
         (described,) = client.get("/v1/models").json()["models"]
         assert described["targets"] == ["arousal", "age"]
+
+
+def test_live_table_has_values(make_value_bundle: Make) -> None:
+    import io
+
+    from emovox.cli.live import TableView
+
+    stream = io.StringIO()
+    model = emovox.load(make_value_bundle(()))
+    view = TableView(stream, model.labels, model.targets)
+    live = model.stream(sample_rate=16_000)
+    for one in [*live.push(talk()), *live.flush()]:
+        view.show(one)
+    view.show_level(1.0, -20.0, "speech")
+    view.end()
+    head, *rows = stream.getvalue().splitlines()
+    assert head.split() == ["file", "start", "end", "arousal", "age"]
+    assert rows
+
+
+def test_plot_of_values(make_value_bundle: Make) -> None:
+    pytest.importorskip("matplotlib")
+    model = emovox.load(make_value_bundle(()))
+    stream = model.stream(sample_rate=16_000)
+    found = [*stream.push(talk()), *stream.flush()]
+    figure = emovox.plot(found, talk(), sample_rate=16_000)
+    assert figure.get_suptitle().startswith("Recording: on average arousal ")
+    assert "value" in [axes.get_ylabel() for axes in figure.axes]

@@ -635,6 +635,10 @@ def test_timeline_of_values() -> None:
     ]
     figure = draw_timeline(segments, duration_s=4.5)
     assert [axes.get_ylabel() for axes in figure.axes] == ["arousal", "age"]
+    figure.draw_without_rendering()
+    above, below = (axes.get_position() for axes in figure.axes)
+    assert above.y0 > below.y1, "the panels do not overlap"
+    assert above.x0 == below.x0
     lines = figure.axes[0].get_lines()
     assert [list(line.get_ydata()) for line in lines] == [[0.2, 0.2], [0.7, 0.7]]
     both = [Segment(0.0, 1.5, "happy", 0.8, {"happy": 0.8, "sad": 0.2}, values={"arousal": 0.2})]

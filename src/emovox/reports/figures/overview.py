@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 __all__ = ["plot"]
 
 _CAPTION = "Probabilities of the expressed emotion, not of what a person feels."
+_VALUE_CAPTION = "Values that the model predicts, not what a person feels."
 _BLANK = " Blank: no speech was scored."
 
 
@@ -95,7 +96,8 @@ def plot(
         12.0 if sound is not None else 6.4,
         6.4 if over_time and sound is not None else 4.8,
         title=title or _make_title(parts, means, file),
-        caption=_CAPTION + (_BLANK if spans else ""),
+        caption=(_VALUE_CAPTION if not means and _mean_values(parts) else _CAPTION)
+        + (_BLANK if spans else ""),
     )
     if sound is None:
         _draw_means(figure, None, means, parts)

@@ -132,8 +132,9 @@ def draw_timeline(
     targets = list(dict.fromkeys(name for one in segments for name in one.values or ()))
     heights = [0.4 + 0.34 * len(lanes)] * bool(lanes) + [1.3] * len(targets)
     figure = make_figure(_WIDTH_IN, 1.1 + sum(heights), title=title, caption=caption)
+    grid = figure.add_gridspec(len(heights), 1, height_ratios=heights) if targets else None
     for place, name in enumerate(targets, start=len(heights) - len(targets)):
-        panel: Any = make_axes(figure, figure.add_gridspec(len(heights), 1, height_ratios=heights)[place])
+        panel: Any = make_axes(figure, *([] if grid is None else [grid[place]]))
         for one in segments:
             if one.values and name in one.values:
                 ends = [one.start_s / unit_s, one.end_s / unit_s]
@@ -143,8 +144,7 @@ def draw_timeline(
         label_axes(panel, f"time, {unit}" if place == len(heights) - 1 else "", name)
     if not lanes:
         return figure
-    place_of_lanes = (figure.add_gridspec(len(heights), 1, height_ratios=heights)[0],) if targets else ()
-    axes: Any = make_axes(figure, *place_of_lanes, grid="x")
+    axes: Any = make_axes(figure, *([] if grid is None else [grid[0]]), grid="x")
     min_s = _MIN_SHARE * duration_s
     for one in labelled:
         axes.barh(
@@ -272,6 +272,8 @@ def _draw_segment(axes: Axes, one: Segment, start_s: float, seconds: float) -> b
 
 
 def _name(one: Segment) -> str:
+    if one.label is None and one.reason is None:  # of a model of values alone
+        return "speech"
     return one.label or f"no label ({one.reason})"
 
 
