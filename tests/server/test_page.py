@@ -557,6 +557,12 @@ def test_upload_card_shrinks_and_phone_page_is_short(browser: Any, url: str, cli
     for name, sound in {"clip": as_wav(clip[:: RATE // 8000], 8000), "call": long_call(clip)}.items():
         with Visit(browser, url, width=390) as visit:
             before = visit.page.locator(".source").bounding_box()["height"]
+            tops = (
+                visit.page.locator(".actions >> nth=0")
+                .locator(".button")
+                .evaluate_all("(all) => all.map((each) => each.getBoundingClientRect().top)")
+            )
+            assert len(set(tops)) == 1, "the buttons have more than one line"
             visit.upload(name=f"{name}.wav", sound=sound)
             visit.page.locator("#save:not([disabled])").wait_for()
             after = visit.page.locator(".source").bounding_box()["height"]
@@ -705,6 +711,8 @@ def test_adaptation_is_shown(browser: Any, url: str, clip: Any) -> None:
         rows = visit.page.locator("#segments tbody tr td:nth-child(6)").all_inner_texts()
         assert rows[-1].replace("\xa0", " ") == f"{last['weight']:.0%}".replace("%", " %")
         assert "of speech (" in facts
+        assert visit.page.locator(".source").bounding_box()["height"] < 60  # the options are closed again
+        visit.page.click("summary >> nth=0")
         visit.page.uncheck("[name=adapt]")
         visit.upload(name="clip.wav", sound=as_wav(clip, RATE))
         assert all("adaptation" not in each for each in visit.answered()["segments"])

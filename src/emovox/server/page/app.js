@@ -34,6 +34,7 @@ async function predictSound(sound, name, more = {}) {
   const session = new Session(name, labelsWanted(), more);
   session.sound = sound;
   answer.open(session);
+  document.querySelector(".options").open = false;
   showError(null);
   announce(`Processing ${name} …`, { isBusy: true });
   try {
