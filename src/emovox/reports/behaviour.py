@@ -331,9 +331,12 @@ def _span_or_missing(row: Mapping[str, Any]) -> str:
 
 
 def _value(test: Test) -> str:
+    value = test["value"]
+    # -0.0003 below a limit of 0 is not "-0.000".
+    text = f"{value:.1g}" if 0 < abs(value) < 0.0005 else figure(value)
     if test["low"] is None:
-        return figure(test["value"])
-    return f"{figure(test['value'])} [{figure(test['low'])}, {figure(test['high'])}]"
+        return text
+    return f"{text} [{figure(test['low'])}, {figure(test['high'])}]"
 
 
 def _limit_sign(test: Test) -> str:
