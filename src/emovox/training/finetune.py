@@ -304,9 +304,9 @@ def _warn(manifest: Manifest, by_speaker: bool, n_folds: int) -> list[str]:
         notes.append(
             f"{known}, so clips of one speaker may be on both sides of the folds: the estimate is optimistic"
         )
-    heard = [label for label, names in of_label.items() if None not in names]
-    shared = Counter(name for label in heard for name in of_label[label])
-    if len(heard) == len(of_label) and max(shared.values()) == 1:
+    named = [label for label, names in of_label.items() if None not in names]
+    shared = Counter(name for label in named for name in of_label[label])
+    if len(named) == len(of_label) and max(shared.values()) == 1:
         listed = "; ".join(f"{label}: {', '.join(sorted(map(str, of_label[label])))}" for label in of_label)
         notes.append(
             f"speakers and labels are confounded ({listed}): the model may learn who speaks rather than what "

@@ -197,12 +197,12 @@ def versions() -> dict[str, str]:
 
 def clips_digest(manifest: Manifest) -> str:
     """Hash the clips to 16 hex digits: labels, speakers, texts, and every byte of the files."""
-    seen, heard = hashlib.sha256(), dict[Path, str]()
+    seen, digests = hashlib.sha256(), dict[Path, str]()
     for u in sorted(manifest, key=lambda u: u.id):
         path = manifest.file(u)
-        if path not in heard:  # many clips may be segments of one file
-            heard[path] = _content(path)
-        row = (u.id, u.corpus, u.emotion, u.speaker, u.text, u.start, u.end, heard[path])
+        if path not in digests:  # many clips may be segments of one file
+            digests[path] = _content(path)
+        row = (u.id, u.corpus, u.emotion, u.speaker, u.text, u.start, u.end, digests[path])
         seen.update("\t".join(map(str, row)).encode("utf-8", "surrogateescape") + b"\n")
     return seen.hexdigest()[:16]
 

@@ -34,7 +34,7 @@ _STARTS = 3
 """Workers that die one after the other before any was ready: this is no accident."""
 _TRIES = 3
 """Workers that one shard may lose before it is given back."""
-_KNOCK_S = 10.0
+_CONNECT_S = 10.0
 _STORE_BYTES = 80 << 20
 """Shared memory of a cluster of our own, about the least that Ray takes. Rows go to files, not through it."""
 
@@ -81,24 +81,24 @@ class RayEngine:
         if not first:
             return
         with cluster(self._ray, self._address, workers):
-            crew = _Crew(self._ray, factory, len(first))
+            actors = _ActorPool(self._ray, factory, len(first))
             try:
-                yield from _outcomes(crew, chain(first, shards))
+                yield from _iter_outcomes(actors, chain(first, shards))
             finally:  # also when the caller stops early, or is interrupted
-                crew.stop()
+                actors.stop()
 
 
-def _outcomes(crew: _Crew, shards: Iterator[Shard]) -> Iterator[Outcome[Shard, ShardResult]]:
+def _iter_outcomes(actors: _ActorPool, shards: Iterator[Shard]) -> Iterator[Outcome[Shard, ShardResult]]:
     is_over = False
     while True:
-        while crew.is_free and not (is_over and not crew.again):
+        while actors.is_free and not (is_over and not actors.again):
             shard = next(shards, None)
             is_over = shard is None
-            if shard is not None or crew.again:
-                crew.give(shard or crew.again.popleft())
-        if is_over and not crew.is_working and not crew.again:
+            if shard is not None or actors.again:
+                actors.give(shard or actors.again.popleft())
+        if is_over and not actors.is_working and not actors.again:
             return
-        outcome = crew.take()
+        outcome = actors.take()
         if outcome is not None:
             yield outcome
 
@@ -110,7 +110,7 @@ class _Worker:
     """The life of an actor."""
 
     def begin(self, factory: WorkerFactory) -> str | None:
-        """Load the model; in words, why that cannot be."""
+        """Load the model; return the error, if any."""
         self._work, error = attempt(lambda make: make(), factory)
         return error
 
@@ -120,8 +120,8 @@ class _Worker:
         return attempt(self._work, shard)
 
 
-class _Crew:
-    """Actors, what each of them is at, and who is free."""
+class _ActorPool:
+    """Actors, the shard of each, and the idle ones."""
 
     def __init__(self, ray: Any, factory: WorkerFactory, size: int) -> None:
         self._ray, self._factory = ray, factory
@@ -254,15 +254,15 @@ def _connect(ray: Any, address: str | None, workers: int, own: str) -> None:
         }
     )
     if address is not None:
-        _knock(address)
+        _check_address(address)
     with _environment(address):
         try:
             ray.init(**where, **quiet)
         except Exception as error:  # of many kinds: no answer, another version, no memory
-            raise _nobody(address, str(error).strip().partition("\n")[0]) from error
+            raise _make_cluster_error(address, str(error).strip().partition("\n")[0]) from error
 
 
-def _nobody(address: str | None, why: str) -> EmovoxError:
+def _make_cluster_error(address: str | None, why: str) -> EmovoxError:
     if address is None:
         return EmovoxError(f"Ray could not be started here: {why}")
     return EmovoxError(
@@ -270,14 +270,14 @@ def _nobody(address: str | None, why: str) -> EmovoxError:
     )
 
 
-def _knock(address: str) -> None:
-    """Ray itself asks for two minutes where there is no answer."""
+def _check_address(address: str) -> None:
+    """Raise at once where no cluster answers: Ray itself tries for two minutes."""
     host, _, port = address.rpartition(":")
     if host and port.isdecimal() and "://" not in address:
         try:
-            socket.create_connection((host, int(port)), _KNOCK_S).close()
+            socket.create_connection((host, int(port)), _CONNECT_S).close()
         except (OSError, OverflowError) as error:
-            raise _nobody(address, str(error)) from None
+            raise _make_cluster_error(address, str(error)) from None
 
 
 @contextmanager
