@@ -6,6 +6,7 @@ import base64
 import csv
 import io
 import itertools
+import json
 import os
 import re
 from collections.abc import Iterator
@@ -694,6 +695,36 @@ def test_spectrogram_is_drawn_and_clicked(browser: Any, url: str, clip: Any) -> 
         visit.page.click("#theme")
         visit.page.wait_for_timeout(300)
         assert canvas.evaluate(color) > light + 100  # drawn anew in the ink of the dark theme
+
+
+@pytest.mark.browser
+def test_explanation_has_a_lane(browser: Any, url: str, model: Any, clip: Any) -> None:
+    sound = as_wav(clip, RATE)
+    with Visit(browser, url, scheme="light") as visit:
+        visit.upload(name="clip.wav", sound=sound)
+        visit.answered()
+        lane = visit.page.locator("[data-part=why]")
+        assert not lane.is_visible()
+        visit.page.click("#why")
+        lane.wait_for()
+        expected = model.explain(sound)
+        above = lane.locator("rect.for").count()
+        assert above == pytest.approx(sum(drop > 0 for drop in expected.time_drops), abs=2)  # but tiny ones
+        box = lane.bounding_box()
+        tallest = max(lane.locator("rect.for").all(), key=lambda one: one.bounding_box()["height"])
+        middle = tallest.bounding_box()["x"] + tallest.bounding_box()["width"] / 2 - box["x"]
+        k = int(np.argmax(expected.time_drops))
+        seconds = middle / box["width"] * len(clip) / RATE
+        assert expected.times_s[k] - 0.05 < seconds < expected.times_s[k + 1] + 0.05
+        assert f"Why {expected.label}: mostly" in visit.text("[data-part=note]")
+        assert not visit.page.locator("#why").is_visible()  # it is shown
+        assert json.loads(visit.saved("json"))["explanation"]["label"] == expected.label
+        visit.screenshot("explained-light")
+        visit.upload(name="call.flac", sound=long_call(clip), kind="audio/flac")
+        visit.answered()
+        assert not lane.is_visible()
+        assert not visit.page.locator("#why").is_visible()  # too long for the server
+        assert_quiet(visit, url)
 
 
 @pytest.mark.browser

@@ -32,7 +32,13 @@ from emovox.inference.adaptation import Profile
 from emovox.inference.recognizer import Recognizer
 from emovox.results import Segment, Window
 from emovox.server.app import create_app
-from emovox.server.schemas import ErrorAnswer, ModelsAnswer, PredictAnswer, TimelineAnswer
+from emovox.server.schemas import (
+    ErrorAnswer,
+    ExplainAnswer,
+    ModelsAnswer,
+    PredictAnswer,
+    TimelineAnswer,
+)
 from emovox.server.settings import ServerSettings
 from speaker_model import SPEECH, speaker_spec
 from speech import talk, voice, wav
@@ -74,6 +80,26 @@ def test_a_recording_is_judged_as_the_recogniser_does(client: TestClient, model:
         PredictAnswer.model_validate(answer, strict=True)
         assert answer["predictions"] == [model.predict(sound).to_dict()]
         assert answer["model"] == {"name": str(model._bundle.path), "version": "1"}
+
+
+def test_explanation_is_that_of_the_recogniser(client: TestClient, model: Recognizer) -> None:
+    for query, more in (({}, {}), ({"label": "sad", "vad": "off"}, {"label": "sad", "vad": "off"})):
+        answer = client.post("/v1/explain", files={"file": ("a.wav", CLIP)}, params=query).json()
+        ExplainAnswer.model_validate(answer, strict=True)
+        assert answer["explanation"] == {**model.explain(CLIP, **more).to_dict(), "file": "a.wav"}
+        assert answer["model"] == {"name": str(model._bundle.path), "version": "1"}
+
+
+def test_explanations_refused(client: TestClient) -> None:
+    told(client.post("/v1/explain?label=nothing", content=CLIP), 400, "bad_label")
+    told(client.post("/v1/explain?channels=each", content=CLIP), 400, "bad_argument")
+    told(client.post("/v1/explain?labels=sad", content=CLIP), 400, "bad_argument")
+    told(client.post("/v1/explain", content=b"text"), 415, "not_audio")
+    told(client.post("/v1/explain", files=[("file", CLIP), ("file", CLIP)]), 400, "bad_form")
+    long = np.random.default_rng(0).normal(0, 0.1, 31 * 16_000).astype(np.float32)
+    file = io.BytesIO()
+    soundfile.write(file, long, 16_000, format="WAV")
+    assert "30 s" in told(client.post("/v1/explain", content=file.getvalue()), 413, "too_long")
 
 
 def test_several_are_rows_in_their_order_and_a_bad_one_is_a_row(
@@ -244,6 +270,7 @@ def test_the_server_says_what_it_has_and_how_it_is(client: TestClient, model: Re
     assert {
         "/v1/predict",
         "/v1/timeline",
+        "/v1/explain",
         "/v1/labels",
         "/v1/models",
         "/healthz",

@@ -10,7 +10,7 @@ from emovox.errors import EmovoxError
 from emovox.inference.adaptation import Profile
 from emovox.inference.options import PredictOptions
 from emovox.inference.recognizer import Recognizer
-from emovox.results import Prediction, Result, Segment
+from emovox.results import Explanation, Prediction, Result, Segment
 from emovox.server.schemas import Refusal, check_overlap, make_refusal
 from emovox.server.uploads import Upload
 from emovox.transcripts.reading import Transcript, read_transcript
@@ -20,6 +20,7 @@ __all__ = [
     "Event",
     "TimelineEvents",
     "check_options",
+    "explain_upload",
     "predict_upload",
     "predict_upload_segments",
     "predict_upload_timeline",
@@ -69,6 +70,22 @@ def predict_upload(model: Recognizer, upload: Upload, options: PredictOptions) -
     except EmovoxError as error:
         raise _without_name(make_refusal(error)) from None
     return [replace(row, file=upload.name) for row in found if isinstance(row, Prediction)]
+
+
+def explain_upload(
+    model: Recognizer, upload: Upload, options: PredictOptions, label: str | None
+) -> Explanation:
+    """Find what in one recording decided for a label, the likeliest unless given.
+
+    Raises:
+        Refusal: it cannot be explained, or is longer than an explanation may be.
+    """
+    channels, vad, profile = options.channels, options.vad, options.profile
+    try:
+        found = model.explain(upload.file, label, channels=channels, vad=vad, profile=profile)
+    except EmovoxError as error:
+        raise _without_name(make_refusal(error)) from None
+    return replace(found, file=upload.name)
 
 
 def predict_upload_segments(

@@ -19,6 +19,7 @@ from emovox.results import Prediction, csv_header, csv_line
 from emovox.server.answers import (
     TimelineEvents,
     check_options,
+    explain_upload,
     predict_upload,
     predict_upload_segments,
     predict_upload_timeline,
@@ -27,6 +28,7 @@ from emovox.server.limits import LimitConcurrency, RequireKey, ServerState, get_
 from emovox.server.monitoring import CONTENT_TYPE
 from emovox.server.schemas import (
     ErrorAnswer,
+    ExplainAnswer,
     LabelsRequest,
     ModelsAnswer,
     PredictAnswer,
@@ -141,6 +143,22 @@ class _TimelineQuery(_PredictQuery):
     hop: float | None = Field(None, gt=0, le=3600, description="Seconds from one window to the next.")
     windows: bool = Field(False, description="Also return the scores of every window (not with csv).")
     adapt: bool = Field(False, description="Adapt the model to each channel as it goes, if it can.")
+
+
+class _ExplainQuery(BaseModel):
+    """Options of an explanation."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    label: str | None = Field(None, max_length=200, description="The likeliest unless given.")
+    channels: str = Field(
+        "mix", pattern=r"^(mix|[0-9]{1,2})$", description="The mean of all, or the number of one, from 0."
+    )
+    vad: Literal["on", "off"] = Field("on", description="Voice activity detection.")
+    model: str | None = Field(None, max_length=300, description="One of `/v1/models`.", examples=["default"])
+    profile: str | None = Field(
+        None, pattern=r"^[A-Za-z0-9_-]{1,64}$", description="A voice profile stored on the server."
+    )
 
 
 _TEXT_CONTENT: dict[str, Any] = {name: {"schema": {"type": "string"}} for name in _MEDIA_TYPES.values()}
@@ -373,6 +391,34 @@ class _EventResponse(StreamingResponse):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         async with self._resources:
             await super().__call__(scope, receive, send)
+
+
+# --- explanations ---------------------------------------------------------------------------------
+
+
+@router.post(
+    "/v1/explain",
+    dependencies=[LimitConcurrency],
+    response_model=ExplainAnswer,
+    responses=_ERRORS,
+    openapi_extra=_describe_body({**_FORM, "properties": {**_FORM["properties"], "file": _BINARY}}),
+    summary="Which seconds and which frequencies of a recording decided",
+)
+async def explain(request: Request, query: Annotated[_ExplainQuery, Query()]) -> Response:
+    """Remove parts of the sound one by one and measure how far the label's log-odds drop; at most 30 s."""
+    state = get_state(request)
+    name, model = state.models.model(query.model)
+    options = PredictOptions(channels=query.channels, vad=query.vad)
+    options = check_options(model, options)  # before the body is read
+    async with _read_request(request) as body:
+        if len(body.files) > 1:
+            raise Refusal(400, "bad_form", f"got {len(body.files)} files; an explanation is of one")
+        options = await _add_profile(state, model, options, query.profile, body.profile)
+        await _check_connected(request)
+        work = partial(explain_upload, model, body.files[0], options, query.label)
+        found = await state.models.run(work)
+    _count_audio(request, found.times_s[-1] - found.times_s[0])
+    return JSONResponse({"model": _identify(name, model), "explanation": found.to_dict()})
 
 
 # --- label files ----------------------------------------------------------------------------------

@@ -26,6 +26,8 @@ __all__ = [
     "ErrorAnswer",
     "ErrorBody",
     "ErrorRow",
+    "ExplainAnswer",
+    "ExplanationRow",
     "LabelledSegment",
     "LabelsRequest",
     "ModelAnswer",
@@ -192,6 +194,34 @@ class TimelineAnswer(_Document):
     segments: list[SegmentRow]
     windows: list[WindowRow] | None = None
     duration_s: float = Field(examples=[18.2])
+
+
+class ExplanationRow(_Document):
+    """What in a recording decided for a label: how far its log-odds drop without a part of the sound."""
+
+    file: str | None = Field(examples=["clip.wav"])
+    channel: int | None = Field(description="From 0; null for the mix of all.", examples=[None])
+    model: str | None = Field(description="Absent in answers of a server: see the answer's `model`.")
+    label: str = Field(examples=["happy"])
+    score: float = Field(description="Probability of the label on the whole sound.", examples=[0.71])
+    scores: _Scores = Field(examples=[_SCORES])
+    main_span_s: list[float] | None = Field(description="Where it was mostly decided.", examples=[[0.8, 1.4]])
+    main_band_hz: list[float] | None = Field(examples=[[300.0, 800.0]])
+    times_s: list[float] = Field(description="Edges of the parts in time, one more than their drops.")
+    time_drops: list[float] = Field(description="Above 0: the part speaks for the label; below: against it.")
+    bands_hz: list[float]
+    band_drops: list[float]
+    map_times_s: list[float]
+    map_bands_hz: list[float]
+    map_drops: list[list[float]] = Field(description="A row per time, a column per band.")
+    n_runs: int = Field(description="How often the model was run.", examples=[148])
+
+
+class ExplainAnswer(_Document):
+    """The explanation of one recording."""
+
+    model: ModelName
+    explanation: ExplanationRow
 
 
 _Time = Annotated[float, Field(ge=0, le=1e7, allow_inf_nan=False)]

@@ -8,6 +8,7 @@ import { labels } from "./server.js";
 import { Player } from "./sound.js";
 import { asCsv, asJson, save, segmentRows, windowRows } from "./tables.js";
 
+const EXPLAINED_S = 30; // the server explains no longer sound
 const LIVE_SPAN_S = 30; // of the past that is drawn
 const ENDINGS = { textgrid: "TextGrid", audacity: "txt" }; // of other formats, their names
 
@@ -20,9 +21,11 @@ export class Session {
   decoded = null; // see sound.js
   sound = null; // Blob
   prediction = null; // of the whole
+  explanation = null; // of its label
   segments = [];
   windows = [];
   model = null;
+  options = null; // of the whole
   isOver = false; // nothing more will be answered
 
   constructor(name, labels, { credit = "", isLive = false, isOurs = false } = {}) {
@@ -71,7 +74,8 @@ export class Answer {
   #readout = new Readout($("readout"));
   #scene = new Scene($("scene"), { onPlay: (segment) => this.#playSegment(segment), onSeek: (s) => this.#seek(s) });
 
-  constructor() {
+  constructor({ onWhy }) {
+    $("why").addEventListener("click", () => onWhy(this.#session));
     $("whole").addEventListener("click", () => this.#showWhole());
     $("play").addEventListener("click", () => (this.#player.isPlaying ? this.#player.pause() : this.#play()));
     $("windows-details").addEventListener("toggle", () => this.#session && this.#showWindows());
@@ -116,6 +120,7 @@ export class Answer {
     this.showTime();
     this.#showTables();
     $("play").hidden = isLive && !isOver;
+    $("why").hidden = !this.#canExplain;
     $("play").disabled = !canPlay;
     $("sound-format").hidden = $("sound-format").disabled = !isOurs;
     if (!isOurs && $("format").value === "wav") $("format").value = "json";
@@ -128,6 +133,11 @@ export class Answer {
     const whole = Math.max(duration_s, 0.1);
     const end_s = Math.max(whole, LIVE_SPAN_S);
     this.#scene.show(this.#session, isLive && !isOver ? { start_s: end_s - LIVE_SPAN_S, end_s } : { start_s: 0, end_s: whole });
+  }
+
+  get #canExplain() {
+    const { prediction, explanation, duration_s, isOver } = this.#session;
+    return isOver && Boolean(prediction?.label) && !explanation && duration_s <= EXPLAINED_S;
   }
 
   /** Go to the answer: it follows the shrunken upload card, at the top. */

@@ -6,7 +6,7 @@ import { Microphone } from "./microphone.js";
 import { announce, showError } from "./notices.js";
 import { labelsWanted, options, prepareOptions, timelineOptions } from "./options.js";
 import { named } from "./scene.js";
-import { Live, predict, Refusal, timeline } from "./server.js";
+import { explain, Live, predict, Refusal, timeline } from "./server.js";
 import { decode } from "./sound.js";
 import { Take } from "./take.js";
 
@@ -20,7 +20,7 @@ const SAMPLE = {
 const THEMES = ["system", "light", "dark"];
 
 const $ = (id) => document.getElementById(id);
-const answer = new Answer();
+const answer = new Answer({ onWhy: explainSession });
 
 /** Stops the current prediction or recording. */
 let stop = async () => {};
@@ -57,7 +57,8 @@ async function predictSession(session, signal) {
     session.drawable = decoded;
     if (answer.shows(session)) answer.loadSound();
   });
-  await Promise.all([predictWhole(session, options(), signal), followTimeline(session, timelineOptions(), signal), drawn]);
+  session.options = options();
+  await Promise.all([predictWhole(session, session.options, signal), followTimeline(session, timelineOptions(), signal), drawn]);
   signal.throwIfAborted();
   session.isOver = true;
   answer.show();
@@ -80,6 +81,26 @@ async function followTimeline(session, wanted, signal) {
     at_ms = performance.now();
     answer.show();
     announce(`${clock(session.windows.at(-1)?.end_s ?? 0, 0)} processed …`, { isBusy: true });
+  }
+}
+
+/** Which seconds decided: the model is run some 150 times, so only when it is asked for. */
+async function explainSession(session) {
+  const { label } = session.prediction;
+  const { model, vad } = session.options;
+  $("why").disabled = true;
+  showError(null);
+  announce(`Finding what decided for ${label} …`, { isBusy: true });
+  try {
+    const { explanation } = await explain(session.sound, { model, vad, label });
+    session.explanation = explanation;
+    announce("");
+    if (answer.shows(session)) answer.show();
+  } catch (error) {
+    announce("");
+    if (answer.shows(session)) showError(error);
+  } finally {
+    $("why").disabled = false;
   }
 }
 

@@ -69,6 +69,26 @@ export function strips({ width, span, windows, rows }) {
   return drawn;
 }
 
+/**
+ * The drops of an explanation over time, from a line in the middle: up, a part speaks for the label; down, against it.
+ */
+export function drops({ width, height, span, explanation }) {
+  const { label, times_s, time_drops } = explanation;
+  const x = (s) => ((s - span.start_s) / (span.end_s - span.start_s)) * width;
+  const middle = height / 2;
+  const scale = (middle - 2) / Math.max(0.1, ...time_drops.map(Math.abs));
+  const drawn = [svg("line", { class: "grid", x1: 0, x2: width, y1: middle, y2: middle })];
+  for (const [k, drop] of time_drops.entries()) {
+    const high = Math.abs(drop) * scale;
+    if (high < 0.3) continue;
+    const [from, to] = [x(times_s[k]), x(times_s[k + 1])];
+    const box = { x: from.toFixed(1), width: Math.max(1, to - from - 1).toFixed(1), height: high.toFixed(1) };
+    const isFor = drop > 0;
+    drawn.push(svg("rect", { class: isFor ? `for ${tone(label)}` : "against", y: (isFor ? middle - high : middle).toFixed(1), ...box }));
+  }
+  return drawn;
+}
+
 /** The value over each pixel: that of the window whose middle is nearest; of several, the highest. */
 function columns({ width, span, shown, value }) {
   const found = new Array(width).fill(undefined);

@@ -1,11 +1,12 @@
 // The picture of a session over time: segments, waveform, spectrogram and probabilities, and a position on it.
 
-import { middle, STRIP, strips, svg, waveform } from "./drawings.js";
+import { drops, middle, STRIP, strips, svg, waveform } from "./drawings.js";
 import { clock, percent, ranked, stretch, tone, valuesInWords, why } from "./emotions.js";
 import { element } from "./notices.js";
 import { drawSpectrogram } from "./spectrogram.js";
 
 const WAVE_HEIGHT = 64;
+const WHY_HEIGHT = 44;
 const NAMED_WIDTH = 48; // pixels; narrower segments have no label
 const SMALL = 0.05; // emotions that stay below have no strip
 const MAX_STOPS = 40; // more segments than this are reached through the table, not by tabbing through the picture
@@ -73,6 +74,7 @@ export class Scene {
     const labelAt = (s) => shown.find((each) => each.start_s <= s && s < each.end_s)?.label ?? null;
     this.#fill("wave", width, WAVE_HEIGHT, waveform({ width, height: WAVE_HEIGHT, span, peaks, labelAt }));
     this.#drawSpectrogram();
+    this.#drawExplanation(width);
     const { rows, small } = rowsOf(this.#session);
     const drawn = strips({ width, span, windows, rows });
     const height = rows.length * STRIP + 20;
@@ -88,6 +90,7 @@ export class Scene {
     const notes = [
       !peaks && isOver ? "This browser cannot draw this kind of sound." : "",
       "Each strip is from 0 to 100\u00a0%.",
+      whyInWords(this.#session.explanation),
       small.length ? `Always below ${percent(SMALL)}: ${small.join(", ")}.` : "",
     ];
     this.#part("note").textContent = notes.filter(Boolean).join(" ");
@@ -100,11 +103,17 @@ export class Scene {
     root.replaceChildren(svg("title", {}, root.dataset.title), ...drawn);
   }
 
+  #drawExplanation(width) {
+    const { explanation } = this.#session;
+    this.#part("why").toggleAttribute("hidden", !explanation);
+    if (explanation) this.#fill("why", width, WHY_HEIGHT, drops({ width, height: WHY_HEIGHT, span: this.#span, explanation }));
+  }
+
   #drawSpectrogram() {
     const canvas = this.#part("spectrogram");
     const { decoded, isLive, isOver } = this.#session;
     canvas.hidden = !decoded || (isLive && !isOver);
-    if (canvas.hidden) return;
+    if (canvas.hidden || !canvas.clientWidth) return; // not shown yet
     const { start_s, end_s } = this.#span;
     const key = [decoded.id, start_s, end_s, canvas.clientWidth, getComputedStyle(canvas).color].join();
     if (key === this.#drawn) return;
@@ -113,11 +122,13 @@ export class Scene {
   }
 
   #nameRows(rows) {
-    const fixed = ["Segments", "Waveform", ...(this.#part("spectrogram").hidden ? [] : ["0–5 kHz"])];
+    const hasSpectrogram = !this.#part("spectrogram").hidden;
+    const { explanation } = this.#session;
+    const fixed = ["Segments", "Waveform", ...(hasSpectrogram ? ["0–5 kHz"] : []), ...(explanation ? ["Why"] : [])];
     const names = [...fixed, ...rows.map(({ name }) => name)];
     const part = this.#part("names");
     if (names.join() === [...part.children].map((each) => each.textContent).join()) return;
-    const kinds = ["of-lane", "of-wave", ...(fixed.length > 2 ? ["of-spectrogram"] : [])];
+    const kinds = ["of-lane", "of-wave", ...(hasSpectrogram ? ["of-spectrogram"] : []), "of-why"];
     part.replaceChildren(
       ...fixed.map((textContent, k) => element("span", { textContent, className: kinds[k] })),
       ...rows.map(({ name, kind }) => element("span", { textContent: name, className: `of-strip ${kind}` })),
@@ -154,6 +165,18 @@ export class Scene {
     button.addEventListener("click", () => this.onPlay(segment));
     return button;
   }
+}
+
+/** What an explanation says, in words; empty without one. */
+function whyInWords(explanation) {
+  if (!explanation) return "";
+  const { label, main_span_s: span, main_band_hz: band } = explanation;
+  const where = [
+    span ? stretch({ start_s: span[0], end_s: span[1] }) : "",
+    band ? `${Math.round(band[0])} to ${Math.round(band[1])}\u00a0Hz` : "",
+  ].filter(Boolean);
+  const found = where.length ? `mostly ${where.join(", ")}` : "spread over the whole recording";
+  return `Why ${label}: ${found}. Up, a part speaks for it; down (outlined), against it. This is what the model used, not why a person sounds so.`;
 }
 
 /** The window whose middle is nearest to a time that it holds. */

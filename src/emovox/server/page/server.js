@@ -54,6 +54,11 @@ export async function* timeline(sound, options, signal) {
   throw new Refusal("The connection ended before the answer did.");
 }
 
+/** What in a recording decided for a label: `{model, explanation}`. */
+export async function explain(sound, options, signal) {
+  return (await send("v1/explain", sound, options, signal)).json();
+}
+
 /** Segments as a file of another tool: `srt`, `vtt`, `textgrid`, `eaf`, `audacity` or `rttm`. */
 export async function labels(segments, format) {
   const rest = { method: "POST", body: JSON.stringify(segments), headers: { "Content-Type": "application/json" } };

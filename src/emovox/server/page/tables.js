@@ -34,9 +34,9 @@ export function windowRows(windows, labels, targets) {
 }
 
 /** All that was answered, as JSON text. */
-export function asJson({ name, model, duration_s, prediction, segments, windows }) {
+export function asJson({ name, model, duration_s, prediction, explanation, segments, windows }) {
   const about = { file: name, model, duration_s, expressed_emotion: true };
-  return `${JSON.stringify({ ...about, prediction, segments, windows }, null, 2)}\n`;
+  return `${JSON.stringify({ ...about, prediction, ...(explanation && { explanation }), segments, windows }, null, 2)}\n`;
 }
 
 /** The segments with the columns of `emovox predict --timeline --format csv`. */
