@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import csv
+import gc
 import io
 import json
 import logging
@@ -467,6 +468,23 @@ def test_no_body_is_a_fault(client: TestClient, body: bytes, kind: str) -> None:
     assert response.status_code in (200, 400, 413, 415, 422), response.text
     if response.status_code != 200:
         ErrorAnswer.model_validate(response.json())
+
+
+@pytest.mark.parametrize(
+    "end",
+    [
+        b'--b\r\nContent-Disposition: form-data; name="file"; filename="b.wav"\r\n\r\n' + CLIP[:2000],
+        b'--b\r\nContent-Disposition: form-data; name="profile"\r\n\r\n{',
+        b"--b\r\nContent-Dispo",
+    ],
+)
+def test_form_that_ends_within_a_part(client: TestClient, end: bytes) -> None:
+    first = b'--b\r\nContent-Disposition: form-data; name="file"; filename="a.wav"\r\n\r\n' + CLIP + b"\r\n"
+    kind = {"content-type": "multipart/form-data; boundary=b"}
+    assert client.post("/v1/predict", content=first + b"--b--\r\n", headers=kind).status_code == 200
+    message = told(client.post("/v1/predict", content=first + end, headers=kind), 400, "bad_form")
+    assert "ends within a part" in message
+    gc.collect()  # a file that was left open is an error
 
 
 # ------------------------------------------------------------------------------------ who may ask

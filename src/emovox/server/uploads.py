@@ -15,7 +15,7 @@ from tempfile import SpooledTemporaryFile
 from typing import BinaryIO, cast
 
 from python_multipart.multipart import parse_options_header
-from starlette.datastructures import Headers, UploadFile
+from starlette.datastructures import FormData, Headers, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect, Request
 
@@ -123,8 +123,30 @@ async def _read_raw(request: Request, stream: AsyncGenerator[bytes, None], max_f
     return RequestBody((Upload(None, cast(BinaryIO, file)),))
 
 
+class _FormParser(MultiPartParser):
+    """Refuses a form that ends within a part, which starlette leaves out silently, its file open."""
+
+    _is_in_part = False
+
+    def on_header_field(self, data: bytes, start: int, end: int) -> None:
+        super().on_header_field(data, start, end)
+        self._is_in_part = True
+
+    def on_part_end(self) -> None:
+        super().on_part_end()
+        self._is_in_part = False
+
+    async def parse(self) -> FormData:
+        form = await super().parse()
+        if self._is_in_part:
+            for file in self._files_to_close_on_error:
+                file.close()
+            raise MultiPartException("The form ends within a part.")
+        return form
+
+
 async def _read_form(request: Request, stream: AsyncGenerator[bytes, None], max_files: int) -> RequestBody:
-    parser = MultiPartParser(
+    parser = _FormParser(
         _without_charset(request.headers["content-type"]),
         stream,
         max_files=max_files + 2,  # and a profile and segments
