@@ -49,17 +49,7 @@ LEVELS = (
 """The packages in the order of docs/architecture.md: a package imports its own level or those above it."""
 
 WITHOUT_FRAMEWORKS = {
-    *(
-        "errors",
-        "labels",
-        "results",
-        "disclaimer",
-        "_arrays",
-        "_files",
-        "_parallel",
-        "_settings",
-        "_telemetry",
-    ),
+    *LEVELS[0],
     "audio",
     *("bundles", "inference", "batch", "server", "client", "telegram", "mcp_server"),
 }

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from emovox.datasets.manifest import Manifest
 from emovox.datasets.overlap import Duplicate, Fingerprint, SplitAudit, audit_split
@@ -66,6 +67,25 @@ class SplitPlan:
         if not all(one.heard for one in self.audits):
             reasons.append("the clips were not compared by sound")
         return tuple(reasons) or ("nothing known is shared",)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Corpus, protocol, stamp, reasons and the sizes of the splits, in plain JSON types."""
+        return {
+            "corpus": self.corpus,
+            "protocol": self.protocol,
+            "stamp": self.stamp,
+            "reasons": list(self.reasons),
+            "splits": [
+                {
+                    "name": split.name,
+                    "digest": split.digest,
+                    "n_train": len(split.train),
+                    "n_validation": len(split.validation),
+                    "n_test": len(split.test),
+                }
+                for split in self.splits
+            ],
+        }
 
     def flag_identical(self, marks: Mapping[str, str]) -> SplitPlan:
         """Stamp the splits as contaminated whose test holds a file of their training, under any name.

@@ -579,20 +579,7 @@ def _describe_protocol(one: ProtocolResult) -> dict[str, Any]:
             }
             own += [max(scores, key=lambda system: scores[system])] if scores else []
     return {
-        "corpus": plan.corpus,
-        "protocol": plan.protocol,
-        "stamp": plan.stamp,
-        "reasons": list(plan.reasons),
-        "splits": [
-            {
-                "name": split.name,
-                "digest": split.digest,
-                "n_train": len(split.train),
-                "n_validation": len(split.validation),
-                "n_test": len(split.test),
-            }
-            for split in plan.splits
-        ],
+        **plan.to_dict(),
         "chosen": None if one.chosen is None else one.chosen.about,
         "headline": _score(plan, one.test[one.chosen]) if one.chosen and one.chosen in one.test else None,
         "each_fold_its_own": {

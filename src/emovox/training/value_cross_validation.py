@@ -70,20 +70,7 @@ def describe_value_protocol(
     """
     plain: dict[str, Any] = to_plain(
         {
-            "corpus": plan.corpus,
-            "protocol": plan.protocol,
-            "stamp": plan.stamp,
-            "reasons": list(plan.reasons),
-            "splits": [
-                {
-                    "name": split.name,
-                    "digest": split.digest,
-                    "n_train": len(split.train),
-                    "n_validation": len(split.validation),
-                    "n_test": len(split.test),
-                }
-                for split in plan.splits
-            ],
+            **plan.to_dict(),
             "chosen": None if chosen is None else chosen.about,
             "systems": [
                 _describe_system(plan, system, first, test.get(system, ()))
