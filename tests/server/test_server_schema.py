@@ -25,7 +25,8 @@ N_EXAMPLES = int(os.environ.get("EMOVOX_EXAMPLES", "10"))
 KEY = "k" * 32
 HEADERS = {"X-API-Key": KEY, "Authorization": f"Bearer {KEY}"}
 OPERATIONS = [
-    *(("/v1/predict", "POST"), ("/v1/timeline", "POST"), ("/v1/labels", "POST"), ("/v1/models", "GET")),
+    *(("/v1/predict", "POST"), ("/v1/timeline", "POST"), ("/v1/explain", "POST"), ("/v1/labels", "POST")),
+    ("/v1/models", "GET"),
     *(("/metrics", "GET"), ("/healthz", "GET"), ("/readyz", "GET")),
 ]
 
