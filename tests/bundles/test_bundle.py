@@ -264,7 +264,8 @@ def test_spec_value_fuzz(
     else:
         told = str(folder)
         # Optional keys are written only where they say something.
-        assert json.loads(got.to_json()).get(key) == value
+        again = json.loads(got.to_json()).get(key)
+        assert again == value or (key == "targets" and not again and not value)
     assert str(folder) in told
 
 

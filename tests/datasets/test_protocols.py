@@ -86,7 +86,7 @@ def test_speakers_without_corpus_prefix(tmp_path: Path) -> None:
 
 
 def test_split_files_of_the_documentation(tmp_path: Path) -> None:
-    text = (Path(__file__).parents[2] / "docs" / "evaluation.md").read_text(encoding="utf-8")
+    text = (Path(__file__).parents[2] / "docs" / "protocols.md").read_text(encoding="utf-8")
     block = re.search(r"\n\n((?:    speaker,part .*\n)(?:    .*\n)+)", text)
     assert block is not None
     columns = list(zip(*(re.split(r"\s{2,}", line.strip()) for line in block[1].splitlines()), strict=True))
