@@ -37,7 +37,16 @@ from emovox.evaluation.predictions import NO_LABEL, Predictions
 from emovox.evaluation.robustness import Robustness
 from emovox.evaluation.values import make_value_scores
 
-__all__ = ["AGE_BANDS", "CURVE_POINTS", "GROUPS", "N_BINS", "SCHEMA", "make_scorecard", "to_plain"]
+__all__ = [
+    "AGE_BANDS",
+    "CURVE_POINTS",
+    "GROUPS",
+    "N_BINS",
+    "SCHEMA",
+    "describe_spec",
+    "make_scorecard",
+    "to_plain",
+]
 
 SCHEMA = 1
 """Version of the document."""
@@ -71,6 +80,19 @@ GROUPS: Mapping[str, Callable[[Utterance], str | None]] = {
 """How clips are divided for the tables of groups; ``None`` = unknown."""
 
 
+def describe_spec(spec: Spec) -> dict[str, Any]:
+    """Return what documents of evaluations and of behavioural tests say about a model."""
+    return {
+        "name": spec.name,
+        "version": spec.version,
+        "sha256": spec.sha256,
+        "labels": list(spec.labels),
+        "corpora": list(spec.corpora),
+        "protocol": spec.protocol,
+        "weights": spec.licence.weights,
+    }
+
+
 def make_scorecard(
     predictions: Predictions,
     manifest: Manifest,
@@ -97,13 +119,7 @@ def make_scorecard(
         "kind": "evaluation",
         "emovox": emovox.__version__,
         "model": {
-            "name": spec.name,
-            "version": spec.version,
-            "sha256": spec.sha256,
-            "labels": list(spec.labels),
-            "corpora": list(spec.corpora),
-            "protocol": spec.protocol,
-            "weights": spec.licence.weights,
+            **describe_spec(spec),
             "temperature": spec.temperature,
             "abstains_below": spec.abstain.confidence,
         },

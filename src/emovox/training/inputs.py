@@ -14,13 +14,13 @@ from emovox._arrays import Floats
 from emovox.augment.clips import augmented_id
 from emovox.datasets.manifest import Manifest
 from emovox.datasets.splits import Split
-from emovox.errors import ManifestError
-from emovox.features import find_feature_set
+from emovox.errors import ConfigError, ManifestError
+from emovox.features import FeatureSet, find_feature_set
 from emovox.features.cache import FeatureCache, default_folder
 from emovox.features.extraction import iter_features, list_clips, read_clips
 from emovox.training.config import Config
 
-__all__ = ["FeatureRows", "SplitInputs", "load_inputs"]
+__all__ = ["FeatureRows", "SplitInputs", "find_vector_set", "load_inputs"]
 
 Kind: TypeAlias = Literal["vector", "frames", "waveform"]
 
@@ -73,6 +73,21 @@ class SplitInputs:
         found = [(n, clips[key]) for clips in self.augmented for n, key in enumerate(ids) if key in clips]
         x = np.stack([row for _, row in found]) if found else np.zeros((0, len(self.columns)), np.float32)
         return x, np.array([n for n, _ in found], np.int64)
+
+
+def find_vector_set(config: Config) -> FeatureSet:
+    """Return the feature set of an estimator.
+
+    Raises:
+        ConfigError: it gives frames, there is none of that name, or an override is wrong.
+        MissingExtraError: it is a pretrained encoder, and the extra for it is not installed.
+    """
+    features = find_feature_set(config.features.set, config.features.overrides)
+    if features.kind != "vector":
+        raise ConfigError(
+            f"the set {features.name!r} gives frames; an estimator needs a set of the kind 'vector'"
+        )
+    return features
 
 
 def load_inputs(

@@ -22,7 +22,7 @@ from emovox.features import find_feature_set
 from emovox.training.bundle_spec import check_spec, make_spec, make_targets
 from emovox.training.calibration import Calibration
 from emovox.training.config import ClassicalModel, Config, to_yaml
-from emovox.training.inputs import SplitInputs, load_inputs
+from emovox.training.inputs import SplitInputs, find_vector_set, load_inputs
 from emovox.training.trainer import ExportedModel, FittedModel
 
 if TYPE_CHECKING:
@@ -85,11 +85,7 @@ class RegressorTrainer:
         regressor.make(**model.params)
         check_spec(config)
         config.augmentation()
-        features = find_feature_set(config.features.set, config.features.overrides)
-        if features.kind != "vector":
-            raise ConfigError(
-                f"the set {features.name!r} gives frames; an estimator needs a set of the kind 'vector'"
-            )
+        find_vector_set(config)
 
     def identify(self) -> list[str]:
         features = find_feature_set(self.config.features.set, self.config.features.overrides)

@@ -36,7 +36,7 @@ from emovox.labels import sort_labels
 from emovox.training.bundle_spec import check_spec, make_spec, make_targets
 from emovox.training.calibration import Calibration, calibrated
 from emovox.training.config import Changes, Config, NetModel, Source, read_config, to_plain, to_yaml
-from emovox.training.inputs import SplitInputs, load_inputs
+from emovox.training.inputs import SplitInputs, find_vector_set, load_inputs
 from emovox.training.regressor_trainer import RegressorTrainer, read_part, score_values
 from emovox.training.trainer import ExportedModel, FittedModel, Trainer
 
@@ -155,7 +155,6 @@ class EstimatorTrainer:
 
         check_spec(self.config)
         self.config.augmentation()
-        features = find_feature_set(self.config.features.set, self.config.features.overrides)
         name = self.config.model.name
         if name in REGRESSORS and name not in ESTIMATORS:
             raise ConfigError(
@@ -163,10 +162,7 @@ class EstimatorTrainer:
                 "targets=[arousal]"
             )
         _ = self.classical_config
-        if features.kind != "vector":
-            raise ConfigError(
-                f"the set {features.name!r} gives frames; an estimator needs a set of the kind 'vector'"
-            )
+        find_vector_set(self.config)
         for name, values in read_space(self.config.tune.space).items():
             for value in endpoints(values):
                 params = {**self.config.model.params, name: value}

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from emovox._arrays import Floats
+from emovox.evaluation.scorecard import describe_spec
 from emovox.inference.recognizer import Recognizer
 from emovox.labels import canonical_all
 from emovox.results import Prediction
@@ -68,17 +69,7 @@ class OtherModel:
 def describe_model(model: TestedModel) -> dict[str, Any]:
     """Return what a report says about a model."""
     if isinstance(model, Recognizer):
-        spec = model.spec
-        return {
-            "name": spec.name,
-            "version": spec.version,
-            "sha256": spec.sha256,
-            "labels": list(spec.labels),
-            "corpora": list(spec.corpora),
-            "protocol": spec.protocol,
-            "weights": spec.licence.weights,
-            "vad": model.vad,
-        }
+        return {**describe_spec(model.spec), "vad": model.vad}
     version, corpora = getattr(model, "version", ""), getattr(model, "corpora", ())
     # Names alone: of another library's model neither weights nor code are known.
     digest = hashlib.sha256(repr((model.name, version, model.labels)).encode()).hexdigest()
