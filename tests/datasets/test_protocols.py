@@ -254,7 +254,9 @@ def test_wrong_files_are_told(tmp_path: Path, text: str, said: str) -> None:
 def test_missing_clips_can_be_allowed(tmp_path: Path) -> None:
     file = tmp_path / "more.csv"
     file.write_text("speaker,part\ntoy-0,train\ntoy-1,train\ntoy-9,train\ntoy-3,test\n")
-    assert len(read_splits(people(), file, allow_missing=True)[0].test) == 4
+    lines: list[str] = []
+    assert len(read_splits(people(), file, allow_missing=True, warn=lines.append)[0].test) == 4
+    assert lines == ["warning: file/more: 1 speaker is not in the manifest, the first is 'toy-9': left out"]
 
 
 @settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -116,11 +116,12 @@ def test_changed_copies_are_found_by_sound(place: Path, capsys: pytest.CaptureFi
     assert stamp["stamp"] == "strict"
     assert "were not compared by sound" in stamp["reasons"][-1]
     assert "were not compared by sound" in printed.err
+    assert emovox.load("runs/unheard").spec.scores[0].protocol.endswith("(strict, not compared by sound)")
     assert main([*args, "-o", "runs/heard", "--listen"]) == 0
     printed = capsys.readouterr()
     stamp = json.loads(printed.out)["stamp"]
     assert stamp["stamp"] == "contaminated"
-    assert "1 recordings on both sides, such as" in stamp["reasons"][0]
+    assert "1 recording on both sides, such as" in stamp["reasons"][0]
     assert "contaminated" in emovox.load("runs/heard").spec.scores[0].protocol
     assert "contaminated" in Path("runs/heard/evaluation.html").read_text()
 

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import csv
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from emovox._files import nfc, open_atomic_text
@@ -61,18 +61,25 @@ KINDS: tuple[str, ...] = (*_NAMES, "file")
 _MAX_PARTS = {"emobox": 2, "speaker-kfold": 3, "random": 2, "given": 0}
 
 
-def make_splits(manifest: Manifest, protocol: str, *, allow_missing: bool = False) -> tuple[Split, ...]:
+def make_splits(
+    manifest: Manifest,
+    protocol: str,
+    *,
+    allow_missing: bool = False,
+    warn: Callable[[str], None] | None = None,
+) -> tuple[Split, ...]:
     """Make the splits of ``protocol`` (see ``PROTOCOLS``) from ``manifest``, in their order.
 
     Args:
         allow_missing: accept a manifest that lacks clips which EmoBox or the file lists.
+        warn: as in `read_splits`.
 
     Raises:
         ProtocolError: the protocol is unknown, or not possible with this manifest.
     """
     text = protocol.strip()
     if Path(text).suffix.lower() in {".csv", ".tsv", ".tab"}:
-        return read_splits(manifest, text, allow_missing=allow_missing)
+        return read_splits(manifest, text, allow_missing=allow_missing, warn=warn)
     kind, *rest = nfc(text).split("/")
     if kind not in _NAMES:
         hint = did_you_mean(kind, _NAMES, listed=PROTOCOLS)
@@ -156,6 +163,7 @@ def read_splits(
     path: str | Path,
     *,
     allow_missing: bool = False,
+    warn: Callable[[str], None] | None = None,
     validation_share: float = VALIDATION_SHARE,
     seed: int = 0,
 ) -> tuple[Split, ...]:
@@ -165,6 +173,7 @@ def read_splits(
 
     Args:
         allow_missing: skip rows whose clips the manifest does not hold.
+        warn: called with a line about such rows.
 
     Raises:
         ProtocolError: no such file, not such a table, a clip twice in a fold, in two folds of a
@@ -197,12 +206,15 @@ def read_splits(
     for fold, values in folds.items():
         name = f"file/{source.stem}/{fold}" if fold else f"file/{source.stem}"
         missing = [value for value in values if value not in ids]
-        if missing and not allow_missing:
+        if missing:
             n = f"1 {key} is" if len(missing) == 1 else f"{len(missing)} {key}s are"
-            raise ProtocolError(
-                f"{name}: {n} not in the manifest, the first is {missing[0]!r}; complete the corpus, or "
-                "allow what is missing and report it beside the score"
-            )
+            found = f"{name}: {n} not in the manifest, the first is {missing[0]!r}"
+            if not allow_missing:
+                raise ProtocolError(
+                    f"{found}; complete the corpus, or allow what is missing and report it beside the score"
+                )
+            if warn is not None:
+                warn(f"warning: {found}: left out")
         parts = {clip: part for value, part in values.items() for clip in ids.get(value, ())}
         splits.append(split_by_parts(manifest, name, parts, validation_share=validation_share, seed=seed))
     return tuple(splits)

@@ -57,7 +57,8 @@ class SplitPlan:
         for kind, names in kinds:
             if distinct := list(dict.fromkeys(names)):
                 example = f", such as {distinct[0]}" if kind == "recordings" else ""
-                reasons.append(f"{len(distinct)} {kind} on both sides{example}")
+                counted = f"{len(distinct)} {kind if len(distinct) > 1 else kind[:-1]}"
+                reasons.append(f"{counted} on both sides{example}")
         if speakers & unknown:
             reasons.append(
                 f"the speakers of {len(nameless)} of the {len(self.manifest)} clips are unknown, so the same "
@@ -111,6 +112,7 @@ def plan_splits(
     corpus: str | None = None,
     allow: Sequence[str] = (),
     fingerprints: Mapping[str, Fingerprint] | None = None,
+    warn: Callable[[str], None] | None = None,
 ) -> SplitPlan:
     """Make the splits of ``protocol`` and audit them.
 
@@ -119,13 +121,14 @@ def plan_splits(
         allow: ``contaminated`` accepts such splits, ``missing`` a corpus that lacks clips.
         fingerprints: of the clips (`emovox.datasets.overlap`); without them the clips are not compared by
             sound.
+        warn: called with a line about clips that a split file names and the corpus lacks.
 
     Raises:
         ProtocolError: there is no such protocol, or a split is contaminated and that is not allowed.
     """
     if strange := set(allow) - {"contaminated", "missing"}:
         raise ProtocolError(f"{sorted(strange)[0]!r} cannot be allowed; expected contaminated or missing")
-    splits = make_splits(manifest, protocol, allow_missing="missing" in allow)
+    splits = make_splits(manifest, protocol, allow_missing="missing" in allow, warn=warn)
     audits = tuple(audit_split(manifest, split, prints=fingerprints, compare_sound=False) for split in splits)
     plan = SplitPlan(corpus or "+".join(manifest.corpora), protocol, manifest, splits, audits)
     if plan.stamp == "contaminated" and "contaminated" not in allow:
@@ -147,7 +150,8 @@ def make_split(
 
     Args:
         need_labels: whether labels are predicted, so that there must be two.
-        warn: called with a line when no protocol is given and clips are drawn at random.
+        warn: called with a line when no protocol is given and clips are drawn at random, and when a split
+            file names clips that the manifest lacks.
 
     Raises:
         ProtocolError: there is no such protocol, or it has several splits; the message names the first.
@@ -159,7 +163,7 @@ def make_split(
             "emotions to tell apart"
         )
     name = protocol or default_protocol(manifest, warn=warn)
-    plan = plan_splits(manifest, name, allow=("missing",))
+    plan = plan_splits(manifest, name, allow=("missing",), warn=warn)
     if len(plan.splits) > 1:
         raise ProtocolError(
             f"the protocol {name!r} has {len(plan.splits)} splits, but a model is trained on one: name it, "

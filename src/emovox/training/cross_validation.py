@@ -419,6 +419,7 @@ class _Planner:
             corpus=corpus,
             allow=(*self._allow, "missing"),
             fingerprints=prints,
+            warn=self._notify,
         )
         return replace(plan.flag_identical(self._marks[config.data]), protocol=protocol)
 

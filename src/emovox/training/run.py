@@ -292,7 +292,9 @@ def _start(folder: Path, config: str, *, force: bool, resume: bool) -> Path:
 
 def _make_scores(document: Mapping[str, Any], tested: Manifest) -> Iterator[Score]:
     """The scores of an evaluation as a spec holds them; the number of speakers only where all are known."""
-    found = []
+    found, stamp = [], document["stamp"]["stamp"]
+    if stamp == "strict" and _NOT_COMPARED in document["stamp"]["reasons"]:
+        stamp = "strict, not compared by sound"
     if "scores" in document:
         found.append(("uar", document["scores"]["uar"], document["data"]["n_clips"]))
     for row in document.get("values", ()):
@@ -301,7 +303,7 @@ def _make_scores(document: Mapping[str, Any], tested: Manifest) -> Iterator[Scor
     for metric, interval, n_clips in found:
         yield Score(
             corpus="+".join(document["data"]["corpora"]),
-            protocol=f"{document['protocol']['name']} ({document['stamp']['stamp']})",
+            protocol=f"{document['protocol']['name']} ({stamp})",
             metric=metric,
             value=interval["value"],
             low=interval["low"],
