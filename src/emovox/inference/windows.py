@@ -146,10 +146,13 @@ class Windower:
         return self._flags[self._cell - self._first_flag : cell_end - self._first_flag].copy()
 
     def _drop_old(self) -> None:
-        """Keep the sound and the flags that the next window, or the next cell, needs."""
+        """Keep the sound and the flags that the next window, or the next cell, needs.
+
+        The next window begins at the earliest one window before the newest sample: the stream may end there.
+        """
         keep = min(self._fill, self.window)
         self._buffer[:keep] = self._buffer[self._fill - keep : self._fill].copy()
         self._fill = keep
-        oldest = min(max(0, self._due - self.window) // FRAME, self._cell)
+        oldest = min(max(0, self.n - self.window) // FRAME, self._cell)
         self._flags = self._flags[oldest - self._first_flag :].copy()
         self._first_flag = oldest

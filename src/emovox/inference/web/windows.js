@@ -77,7 +77,8 @@ export class Windower {
 
   dropOld() {
     this.held = this.held.slice(Math.max(0, this.held.length - this.window));
-    const oldest = Math.min(Math.floor(Math.max(0, this.due - this.window) / this.frame), this.cell);
+    // The next window begins at the earliest one window before the newest sample: the stream may end there.
+    const oldest = Math.min(Math.floor(Math.max(0, this.n - this.window) / this.frame), this.cell);
     this.flags = this.flags.slice(oldest - this.firstFlag);
     this.firstFlag = oldest;
   }
