@@ -231,21 +231,22 @@ def test_one_is_not_many(folder: Path, tmp_path: Path, capsys: pytest.CaptureFix
 
 @pytest.mark.skipif(os.name != "posix", reason="sends a signal")
 def test_ctrl_c_keeps_what_is_done(tiny_bundle: Path, folder: Path, tmp_path: Path) -> None:
-    plan, out = tmp_path / "plan.txt", tmp_path / "out"
-    plan.write_text("".join(f"{folder}/gone-{i}.wav\n" for i in range(20_000)))
+    plan, out, pipe = tmp_path / "plan.txt", tmp_path / "out", tmp_path / "pipe.wav"
+    os.mkfifo(pipe)  # a worker waits for its sound, so the run cannot end before it is interrupted
+    plan.write_text(f"{pipe}\n" + "".join(f"{folder}/gone-{i}.wav\n" for i in range(19_999)))
     argv = ["batch", "predict", str(plan), "-o", str(out), "--model", str(tiny_bundle), "--format", "jsonl"]
     command = [sys.executable, "-m", "emovox", *argv, "--shard-size", "200", "--workers", "2"]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
     parts = out / "parts"
-    end = time.monotonic() + 60
-    while not (parts.exists() and any(parts.glob("*-1.jsonl"))) and time.monotonic() < end:
+    while process.poll() is None and not any(parts.glob("*-1.jsonl")):
         time.sleep(0.02)
     os.killpg(process.pid, signal.SIGINT)
-    _, said = process.communicate(timeout=120)
+    _, said = process.communicate(timeout=300)
     assert process.returncode == 130
     assert "interrupted; finished work is kept, and the same command resumes" in said
     assert "Traceback" not in said
     assert 0 < len(list(parts.glob("*.jsonl"))) < 100
+    pipe.unlink()
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     _, said = process.communicate(timeout=300)
     assert process.returncode == 1

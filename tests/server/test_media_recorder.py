@@ -59,8 +59,12 @@ def recorded() -> list[bytes]:
 @pytest.mark.browser
 def test_a_recorder_of_a_browser() -> None:
     model = emovox.load()
-    pieces = [piece for piece in recorded() if piece]
-    whole = b"".join(pieces)
+    labels = [each.label for each in model.timeline(EXAMPLE)]
+    for _ in range(4):  # on a busy machine the browser drops sound while it plays it
+        pieces = [piece for piece in recorded() if piece]
+        whole = b"".join(pieces)
+        if len(pieces) > 10 and [each.label for each in model.timeline(whole)] == labels:
+            break
     session = Session(lambda start: SessionModel("default", model))
     advance(session.receive('{"type": "start", "encoding": "webm"}'))
     answers, late_s, at = [], [], 0
@@ -81,4 +85,4 @@ def test_a_recorder_of_a_browser() -> None:
         {k: v for k, v in each.items() if k != "type"} for each in answers if each["type"] == "segment"
     ]
     assert json.dumps(segments) == json.dumps(wanted)
-    assert [each["label"] for each in segments] == [each.label for each in model.timeline(EXAMPLE)]
+    assert [each["label"] for each in segments] == labels
