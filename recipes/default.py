@@ -14,6 +14,7 @@
     python recipes/default.py finetune [CORPUS] --corpora DIR   # own labels, 5 and 20 clips of each
     python recipes/default.py calls [CORPUS] --corpora DIR  # timelines of glued clips, raw and adapting
     python recipes/default.py long [CORPUS] --corpora DIR  # sounds of 4 to 12 s, in one run and in windows
+    python recipes/default.py windows [CORPUS] --corpora DIR  # windows whole and over shared frames
     python recipes/default.py sequences  --corpora DIR    # clips adapted to those before them
     python recipes/default.py export default|permissive --corpora DIR --checkpoint model.bin   # bundles
 
@@ -35,7 +36,7 @@ from typing import Any
 import numpy as np
 import torch
 from default_cache import CHANGED, TRAINING, encode_all
-from default_calls import report_calls, report_long
+from default_calls import report_calls, report_long, report_windows
 from default_export import export_bundle
 from default_heads import Rows, join, score_uar
 from default_measure import (
@@ -101,6 +102,7 @@ REPORTS: dict[str, Callable[[States, argparse.Namespace], dict[str, Any]]] = {
     "finetune": report_finetune,
     "calls": report_calls,
     "long": report_long,
+    "windows": report_windows,
     "sequences": report_sequences,
     "export": export_bundle,
 }

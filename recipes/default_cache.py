@@ -17,8 +17,10 @@ from default_heads import Rows
 from emovox._arrays import Floats
 from emovox._telemetry import disable_telemetry
 from emovox.audio import SAMPLE_RATE
+from emovox.bundles.onnx_session import ALL_FRAMES
 from emovox.labels import EMOTIONS
 from emovox.nets.adaptive import AdaptiveConfig, AdaptiveNet
+from emovox.nets.adaptive_stream import MEMORY, StreamingNet
 from emovox.nets.whisper import load_encoder
 from emovox.training.quantization import compress_encoder
 
@@ -89,6 +91,19 @@ class Pooler(torch.nn.Module):
         return self.net.pool(waveform, lengths)
 
 
+class StreamPooler(torch.nn.Module):
+    """The same with a memory, for sound that follows earlier sound."""
+
+    def __init__(self, net: StreamingNet) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(
+        self, waveform: torch.Tensor, lengths: torch.Tensor, memory: torch.Tensor, span: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        return self.net.pool(waveform, lengths, memory, span)
+
+
 def make_net(checkpoint: Path, layers: Sequence[int], n_labels: int) -> AdaptiveNet:
     """Make the net with untrained heads, its table of positions cut to `MAX_S`."""
     encoder = load_encoder(checkpoint, n_layers=max(layers), level="mel")
@@ -98,9 +113,13 @@ def make_net(checkpoint: Path, layers: Sequence[int], n_labels: int) -> Adaptive
     return AdaptiveNet(encoder, AdaptiveConfig(n_labels, tuple(layers))).eval()
 
 
-def export_graph(net: torch.nn.Module, max_samples: int, n_offset: int = 0) -> bytes:
-    """Export a net that takes waveform, lengths and, with ``n_offset``, an offset, as an ONNX file."""
-    batch, samples = torch.export.Dim("batch"), torch.export.Dim("samples", max=max_samples)
+def export_graph(net: torch.nn.Module, max_samples: int, n_offset: int = 0, n_memory: int = 0) -> bytes:
+    """Export a net as an ONNX file.
+
+    It takes waveform and lengths, with ``n_offset`` an offset, and with ``n_memory`` a memory and a span.
+    """
+    batch = torch.export.Dim("batch")
+    samples = torch.export.Dim("samples", min=1600, max=max_samples)
     inputs = [torch.randn(2, 32_000) * 0.1, torch.tensor([32_000, 20_000])]
     shapes: list[Any] = [{0: batch, 1: samples}, {0: batch}]
     names, outputs = ["waveform", "lengths"], ["pooled"]
@@ -108,6 +127,10 @@ def export_graph(net: torch.nn.Module, max_samples: int, n_offset: int = 0) -> b
         inputs.append(torch.zeros(2, n_offset))
         shapes.append({0: batch})
         names, outputs = [*names, "offset"], ["logits", "embedding", "speech"]
+    if n_memory:
+        inputs += [torch.rand(2, 50, n_memory), torch.tensor([ALL_FRAMES] * 2)]
+        shapes += [{0: batch, 1: torch.export.Dim("past", min=0, max=MEMORY)}, {0: batch}]
+        names, outputs = [*names, "memory", "span"], [*outputs, "next_memory"]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         program = torch.onnx.export(

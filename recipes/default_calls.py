@@ -1,9 +1,10 @@
-"""Long recordings, glued from clips of one speaker: adapting, and one run or windows; see default.py."""
+"""Long recordings, glued from clips of one speaker: adapting, windows and shared frames; see default.py."""
 
 from __future__ import annotations
 
 import argparse
 import tempfile
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,9 +18,11 @@ from numpy.typing import NDArray
 
 import emovox
 from emovox import Recognizer, audio
-from emovox._arrays import Floats
+from emovox._arrays import Doubles, Floats
 from emovox.audio import SAMPLE_RATE
-from emovox.bundles import MODEL_FILE, EmbeddingAdaptation, registry, write_bundle
+from emovox.audio.vad import SpeechDetector
+from emovox.bundles import MODEL_FILE, EmbeddingAdaptation, load_bundle, registry, write_bundle
+from emovox.inference.scorer import Scorer
 from emovox.labels import EMOTIONS
 from emovox.training.onnx_head import replace_head
 
@@ -84,6 +87,43 @@ def report_long(states: States, options: argparse.Namespace) -> dict[str, Any]:
         print(corpus, found[corpus], flush=True)
     means = {s: np.mean([one[s] for one in found.values()], 0).round(1).tolist() for s in LONG_S}
     return {**found, "mean": means}
+
+
+def report_windows(states: States, options: argparse.Namespace) -> dict[str, Any]:
+    """Score windows of the sounds of `make_long`, each whole, and over the frames that they share.
+
+    The head was not trained on their corpus. UAR in per cent among four labels.
+    """
+    names = name_labels(np.array(FOUR))
+    found: dict[str, Any] = {}
+    for corpus in [options.which] if options.which else ("ravdess", "banglaser", "nemo", "emodb"):
+        with tempfile.TemporaryDirectory() as folder:
+            write_left_out(states, corpus, Path(folder) / "bundle")
+            scorer = Scorer(load_bundle(Path(folder) / "bundle"), names, detect_speech=False)
+        truth, predicted = [], []
+        for x, label in zip(*make_long(states.root, corpus), strict=True):
+            scores = np.array(list(score_windows(scorer, x)))
+            truth += [label] * len(scores)
+            predicted.append(np.array(FOUR)[scores.argmax(2)])
+        whole, shared = np.concatenate(predicted).T
+        found[corpus] = {
+            "windows": len(truth),
+            "whole": round(score_uar(np.array(truth), whole), 1),
+            "shared": round(score_uar(np.array(truth), shared), 1),
+            "other answers": round(100 * float((whole != shared).mean()), 1),
+        }
+        print(corpus, found[corpus], flush=True)
+    return found
+
+
+def score_windows(scorer: Scorer, x: Floats) -> Iterator[tuple[Doubles, Doubles]]:
+    """Yield the scores of each window of a sound that is scored, whole and over shared frames."""
+    windower, detector, memory = scorer.make_windower(), SpeechDetector(), None
+    for window in [*windower.push(x, detector.push(x)), *windower.flush(detector.flush())]:
+        whole = scorer.score_window(window)
+        shared, memory = scorer.continue_window(window, memory)
+        if whole is not None and shared is not None:
+            yield whole.scores, shared.scores
 
 
 def make_long(root: Path, corpus: str, n: int = 12) -> tuple[list[Floats], NDArray[np.int64]]:

@@ -28,11 +28,13 @@ from numpy.typing import NDArray
 from emovox._arrays import Floats
 from emovox._telemetry import disable_telemetry
 from emovox.bundles import Abstain, Input, Licence, Score, Spec, write_bundle
-from emovox.bundles.spec import EmbeddingAdaptation, SpeechOutput
+from emovox.bundles.onnx_session import complete_feed
+from emovox.bundles.spec import EmbeddingAdaptation, SpeechOutput, StreamMemory
 from emovox.datasets import Manifest, scan
 from emovox.evaluation.leakage import pack_hashes
 from emovox.labels import EMOTIONS
 from emovox.nets.adaptive import AdaptiveNet
+from emovox.nets.adaptive_stream import BLOCK, FRAME, MEMORY, StreamingNet
 from emovox.training.calibration import abstention, fit_temperature, log_softmax
 from emovox.training.quantization import compress_encoder
 
@@ -85,15 +87,17 @@ def export_bundle(states: States, options: argparse.Namespace) -> dict[str, Any]
     names = [i for i in range(len(EMOTIONS)) if any((part.labels == i).any() for part in kept.values())]
     net = make_net(options.checkpoint, LAYERS, len(names))
     fill_heads(net, head, names, *fit_speech(_without_held_out(speech), other, head))
-    plain = export_graph(net, net.encoder.config.max_samples, len(head.mean))
+    streaming = StreamingNet(net).eval()
+    plain = export_graph(streaming, net.encoder.config.max_samples, len(head.mean), streaming.n_columns)
     examples = read_examples(options.corpora)
-    differences = compare_graph(net, plain, examples)
+    differences = compare_graph(streaming, plain, examples)
     neutral = np.mean([head.embed(part[part.labels == 0]).mean(0) for part in kept.values()], 0)
     temperature, threshold = fit_calibration(states, corpora)
     held_out = states.tested("banglaser")
     held_out = held_out[np.isin(held_out.speakers, HELD_OUT)]
     predicted = np.array(names)[head(held_out)[:, names].argmax(1)]
     spec = Spec(
+        schema=3,
         name=options.which,
         version="3.2",
         description=settings["description"],
@@ -109,6 +113,7 @@ def export_bundle(states: States, options: argparse.Namespace) -> dict[str, Any]
             neutral_mean=tuple(neutral.round(4).tolist()),
         ),
         speech=SpeechOutput(threshold=0.5),
+        stream=StreamMemory(block_s=BLOCK / 50, memory_s=MEMORY / 50, frames_per_s=50.0),
         temperature=temperature,
         abstain=Abstain(confidence=threshold),
         corpora=tuple(sorted(corpora)),
@@ -186,8 +191,9 @@ def read_scores(folder: Path) -> list[Score]:
     return scores
 
 
-def compare_graph(net: AdaptiveNet, graph: bytes, examples: Sequence[Floats]) -> dict[str, dict[str, float]]:
-    """Find the largest differences of each output: graph and net, a clip alone and in a padded batch.
+def compare_graph(net: StreamingNet, graph: bytes, examples: Sequence[Floats]) -> dict[str, dict[str, float]]:
+    """Find the largest differences of each output: graph and net, a clip alone and in a padded batch, and
+    both again for a second of sound that continues another.
 
     Columns of the embedding that hardly vary between clips magnify the rounding of float32, so only logits
     are held to a tolerance.
@@ -199,25 +205,49 @@ def compare_graph(net: AdaptiveNet, graph: bytes, examples: Sequence[Floats]) ->
     import onnxruntime
 
     session = onnxruntime.InferenceSession(graph, providers=["CPUExecutionProvider"])
+    names = ("logits", "embedding", "speech", "next_memory")
+
+    def make_inputs(x: Floats, lengths: NDArray[Any], memory: Floats | None) -> dict[str, NDArray[Any]]:
+        feed = {"waveform": x, "lengths": lengths} | ({} if memory is None else {"memory": memory})
+        return complete_feed(feed, session)
+
+    def run_graph(x: Floats, lengths: NDArray[Any], memory: Floats | None = None) -> list[Any]:
+        return session.run(names, make_inputs(x, lengths, memory))
+
+    def run_net(x: Floats, lengths: NDArray[Any], memory: Floats | None = None) -> list[Any]:
+        feed = make_inputs(x, lengths, memory)
+        inputs = (
+            torch.from_numpy(feed[name]) for name in ("waveform", "lengths", "offset", "memory", "span")
+        )
+        with torch.inference_mode():
+            return [value.numpy() for value in net(*inputs)]
+
     lengths = np.array([len(x) for x in examples])
     batch = np.zeros((len(examples), max(lengths)), np.float32)
     for row, x in zip(batch, examples, strict=True):
         row[: len(x)] = x
-    offset = np.zeros((len(examples), net.mean.shape[0]), np.float32)
-    inputs = (batch, lengths, offset)
-
-    def run(*values: NDArray[Any]) -> list[Floats]:
-        return session.run(None, dict(zip(("waveform", "lengths", "offset"), values, strict=True)))
-
-    together = run(*inputs)
-    singles = [run(x[None], lengths[i : i + 1], offset[:1]) for i, x in enumerate(examples)]
-    alone = [np.concatenate(values) for values in zip(*singles, strict=True)]
-    with torch.inference_mode():
-        expected = [value.numpy() for value in net(*(torch.from_numpy(value) for value in inputs))]
-    found = {}
-    for name, other in (("net and graph", expected), ("alone and in a batch", alone)):
-        worst = (float(np.abs(a - b).max()) for a, b in zip(other, together, strict=True))
-        found[name] = dict(zip(("logits", "embedding", "speech"), worst, strict=True))
+    together = run_graph(batch, lengths)
+    singles = [run_graph(x[None], lengths[i : i + 1]) for i, x in enumerate(examples)]
+    alone = [np.concatenate([one[i] for one in singles]) for i in range(3)]
+    pairs = {"net and graph": (run_net(batch, lengths), together), "alone and in a batch": (alone, together)}
+    # Two blocks of each clip that is long enough, the second with the memory of the first.
+    n = BLOCK * FRAME
+    long = np.stack([x[: 2 * n] for x in examples if len(x) >= 2 * n])
+    size = np.full(len(long), n)
+    memory = run_graph(long[:, :n], size)[3]
+    second = run_graph(long[:, n:], size, memory)
+    continued = [run_graph(long[i : i + 1, n:], size[:1], memory[i : i + 1]) for i in range(len(long))]
+    pairs["net and graph, continued"] = run_net(long[:, n:], size, memory), second
+    pairs["alone and in a batch, continued"] = (
+        [np.concatenate([one[i] for one in continued]) for i in range(3)],
+        second,
+    )
+    found = {
+        what: {
+            name: float(np.abs(a - b).max()) for name, a, b in zip(names[:3], one[:3], other[:3], strict=True)
+        }
+        for what, (one, other) in pairs.items()
+    }
     if not max(part["logits"] for part in found.values()) <= 1e-4:
         raise ValueError(f"the exported graph differs: {found}; expected logits within 1e-4")
     return found

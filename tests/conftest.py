@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 
 # Before numpy is loaded: workers multiply in one thread, and so must we to be their equal to the last bit.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
@@ -23,6 +24,7 @@ from emovox.bundles import (
     Licence,
     Spec,
     SpeechOutput,
+    StreamMemory,
     Target,
     write_bundle,
 )
@@ -268,6 +270,47 @@ def adaptive_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     write_bundle(folder, tiny_adaptive_onnx(), spec)
     return folder
+
+
+@pytest.fixture(scope="session")
+def streaming_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a small bundle whose windows share frames: an untrained `StreamingNet`; read it only."""
+    pytest.importorskip("torch")
+    pytest.importorskip("onnxscript")
+    sys.path.insert(0, str(Path(__file__).parents[1] / "recipes"))
+    from default_cache import export_graph
+
+    net = make_streaming_net()
+    graph = export_graph(net, net.net.encoder.config.max_samples, len(net.net.mean), net.n_columns)
+    folder = tmp_path_factory.mktemp("bundle") / "streaming"
+    spec = tiny_spec(
+        name="streaming",
+        schema=3,
+        clip_s=6.0,
+        temperature=1.0,
+        speech=SpeechOutput(threshold=0.0),
+        adaptation=EmbeddingAdaptation(mean=(0.0,) * len(net.net.mean)),
+        stream=StreamMemory(block_s=1.0, memory_s=2.0, frames_per_s=50.0),
+    )
+    write_bundle(folder, graph, spec)
+    return folder
+
+
+def make_streaming_net() -> Any:
+    """A `StreamingNet` of two small layers with random weights, the same every time."""
+    import torch
+
+    from emovox.nets.adaptive import AdaptiveConfig, AdaptiveNet
+    from emovox.nets.adaptive_stream import StreamingNet
+    from emovox.nets.whisper import WhisperConfig, WhisperEncoder
+
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        config = WhisperConfig(n_layers=2, size=64, n_mels=8, max_frames=400, level="mel")
+        encoder = WhisperEncoder(config)
+        encoder.positions.normal_()
+        net = AdaptiveNet(encoder, AdaptiveConfig(n_labels=len(LABELS), layers=(1, 2)))
+    return StreamingNet(net).eval()
 
 
 @pytest.fixture(scope="session")

@@ -8,8 +8,8 @@ temperature, or ``values`` ``(b, n_targets)`` float32, or both:
 - ``vector``: ``features`` ``(b, d)`` float32, one row per sound, nan where a value is missing;
 - ``frames``: ``features`` ``(b, t, d)`` float32 (zero-padded at the end) and ``lengths`` ``(b,)`` int64.
 
-A waveform graph may also take ``offset`` ``(b, d)``, and return ``embedding`` ``(b, d)`` and ``speech``
-``(b,)``: see `emovox.bundles.onnx_session`.
+A waveform graph may also take ``offset`` ``(b, d)``, ``memory`` ``(b, p, m)`` and ``span`` ``(b, 2)``, and
+return ``embedding`` ``(b, d)``, ``speech`` ``(b,)`` and ``next_memory``: see `emovox.bundles.onnx_session`.
 
 Features are those that ``spec.input.features`` names, ``{set, overrides, digest, columns}``, computed by
 `emovox.features`, whose digest must be the one of the training. The spec says everything else: labels in
@@ -46,6 +46,7 @@ from emovox.bundles.spec import (
     SpeakerNormalization,
     Spec,
     SpeechOutput,
+    StreamMemory,
     Target,
 )
 from emovox.bundles.standalone import write_standalone
@@ -69,6 +70,7 @@ __all__ = [
     "SpeakerNormalization",
     "Spec",
     "SpeechOutput",
+    "StreamMemory",
     "Target",
     "load_bundle",
     "read_spec",

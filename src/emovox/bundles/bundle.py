@@ -104,6 +104,8 @@ class Bundle:
                 f"spec.json of bundle {spec.name!r} adapts {len(spec.adaptation.mean)} columns, its graph "
                 f"takes an offset of {self.model.offset_size or 'none'}"
             )
+        if spec.stream is not None and self.model.memory_size is None:
+            raise BundleCorruptError(f"the graph of bundle {spec.name!r} has no input memory (b, p, m)")
         if spec.speech is not None and not self.model.has_speech_output:
             raise BundleCorruptError(
                 f"the graph of bundle {spec.name!r} has no output speech (b,) of float32"
@@ -146,6 +148,16 @@ class Bundle:
         standard = None if adaptation is None else adaptation.standard
         offset = None if adaptation is None else adaptation.offset
         return self.model.run([self.normalize(item, standard) for item in items], offset)
+
+    def run_block(
+        self,
+        sound: Floats,
+        memory: Floats | None,
+        span: tuple[int, int],
+        adaptation: GraphAdaptation | None = None,
+    ) -> ModelOutput:
+        """Run the graph over a sound ``(n,)`` that continues another one: see `OnnxModel.run_block`."""
+        return self.model.run_block(sound, memory, span, None if adaptation is None else adaptation.offset)
 
 
 def _make_normalizer(spec: Spec, front_end: FeatureFrontEnd | None) -> SpeakerNormaliser | None:

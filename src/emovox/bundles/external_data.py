@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 from emovox.errors import BundleCorruptError
 
-__all__ = ["refuse_external_data"]
+__all__ = ["read_fields", "refuse_external_data"]
 
 _MESSAGES: dict[str, dict[int, str]] = {
     "model": {7: "graph", 20: "training", 25: "function"},
@@ -39,7 +39,7 @@ def refuse_external_data(model: bytes) -> None:
         message, data, depth = stack.pop()
         if depth > _MAX_DEPTH:
             raise BundleCorruptError(f"it is nested deeper than {_MAX_DEPTH} levels")
-        for number, value in _fields(data):
+        for number, value in read_fields(data):
             if message == "tensor":
                 if number == _EXTERNAL_DATA or (number == _DATA_LOCATION and value != 0):
                     raise BundleCorruptError("it keeps weights outside of its file (external data): refused")
@@ -47,7 +47,7 @@ def refuse_external_data(model: bytes) -> None:
                 stack.append((_MESSAGES[message][number], value, depth + 1))
 
 
-def _fields(data: memoryview) -> Iterator[tuple[int, int | memoryview]]:
+def read_fields(data: memoryview) -> Iterator[tuple[int, int | memoryview]]:
     """The fields of one message: a number for a varint, bytes for what has a length."""
     at, end = 0, len(data)
     while at < end:

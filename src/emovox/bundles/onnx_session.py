@@ -3,13 +3,15 @@
 By the kind of its input a graph takes
 
 - ``waveform``: ``waveform`` ``(b, n)`` float32 and ``lengths`` ``(b,)`` int64, and optionally ``offset``
-  ``(b, d)`` float32, which is subtracted from the embedding before the head;
+  ``(b, d)`` float32, which is subtracted from the embedding before the head, and ``memory`` ``(b, p, m)``
+  float32 of sound before, with p = 0 for none, and ``span`` ``(b, 2)`` int64, the first and one past the last
+  frame of memory and sound that are averaged;
 - ``vector``: ``features`` ``(b, d)`` float32, nan where one is missing;
 - ``frames``: ``features`` ``(b, t, d)`` float32 and ``lengths`` ``(b,)`` int64;
 
 and returns ``logits`` ``(b, n_labels)`` float32 or ``values`` ``(b, n_values)`` float32 or both, and
 optionally ``embedding`` ``(b, d)`` float32 (before the offset) and ``speech`` ``(b,)`` float32, the logit of
-the probability that the sound is speech.
+the probability that the sound is speech. A graph with a memory returns ``next_memory``, for sound after.
 """
 
 from __future__ import annotations
@@ -27,9 +29,12 @@ from emovox._telemetry import disable_telemetry
 from emovox.bundles.external_data import refuse_external_data
 from emovox.errors import BundleCorruptError
 
-__all__ = ["Kind", "ModelOutput", "OnnxModel", "make_feed"]
+__all__ = ["Kind", "ModelOutput", "OnnxModel", "complete_feed", "make_feed"]
 
 Kind = Literal["waveform", "vector", "frames"]
+
+ALL_FRAMES = 0, 1 << 40
+"""The span of a sound that is averaged as a whole."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -44,6 +49,8 @@ class ModelOutput:
     """``(b, d)``, before the offset; ``None``: the graph has none."""
     speech: Floats | None = None
     """``(b,)`` logits; ``None``: the graph has none."""
+    memory: Floats | None = None
+    """``(b, p, m)``, to continue the sounds with; ``None``: it was not asked for."""
 
     def embedding_of(self, item: int) -> Floats | None:
         """The embedding ``(d,)`` of one sound; ``None``: the graph has none."""
@@ -91,6 +98,8 @@ class OnnxModel:
             self.session = _open(model, threads)
             self.offset_size = _check_inputs(self.session, kind, n_columns)
             """Columns of the input ``offset``; ``None``: the graph has none."""
+            self.memory_size = _find_memory_size(self.session)
+            """Columns of the input ``memory``; ``None``: the graph has none."""
             self._outputs = _check_outputs(self.session, self._widths, self.offset_size)
             # Its 8-bit scales are taken over the whole batch: an item would depend on its neighbours.
             self._one_by_one = b"DynamicQuantizeLinear" in model
@@ -127,23 +136,49 @@ class OnnxModel:
         if self._one_by_one and len(items) > 1:
             return _stack([self.run([item], offset) for item in items])
         feed = make_feed(self._kind, items)
-        if self.offset_size is not None:
-            row = np.zeros(self.offset_size, np.float32) if offset is None else offset
-            feed["offset"] = np.tile(row, (len(items), 1))
+        if offset is not None:
+            feed["offset"] = np.tile(offset, (len(items), 1))
+        return self._run(feed, self._outputs)
+
+    def run_block(
+        self, sound: Floats, memory: Floats | None, span: tuple[int, int], offset: Floats | None = None
+    ) -> ModelOutput:
+        """Run over a sound ``(n,)`` that continues another one.
+
+        Args:
+            sound: float32, at least one sample.
+            memory: that of the output of the sound before, ``(1, p, memory_size)``; ``None``: there was none.
+            span: first frame that is averaged, from the first of the memory, and the one past the last.
+            offset: as in `run`.
+
+        Raises:
+            BundleCorruptError: as `run`.
+        """
+        feed = make_feed(self._kind, [sound]) | {"span": np.array([span], np.int64)}
+        if memory is not None:
+            feed["memory"] = memory
+        if offset is not None:
+            feed["offset"] = offset[None]
+        return self._run(feed, [*self._outputs, "next_memory"])
+
+    def _run(self, feed: dict[str, NDArray[Any]], outputs: Sequence[str]) -> ModelOutput:
+        n = len(next(iter(feed.values())))
         try:
-            found: dict[str, Floats] = dict(
-                zip(self._outputs, self.session.run(self._outputs, feed), strict=True)
-            )
-        except Exception as error:  # as above
+            values = self.session.run(outputs, complete_feed(feed, self.session))
+        except Exception as error:  # onnxruntime's exceptions share no base class
             raise BundleCorruptError(f"{self._name} failed: {_first_line(error)}") from error
+        found: dict[str, Floats] = dict(zip(outputs, values, strict=True))
+        memory = found.pop("next_memory", None)  # what is wrong in it is found in the answers after it
         for output, width in self._widths.items():
-            values = found.setdefault(output, np.zeros((len(items), width), np.float32))
-            if values.shape != (expected := (len(items), width)):
+            values = found.setdefault(output, np.zeros((n, width), np.float32))
+            if values.shape != (expected := (n, width)):
                 raise BundleCorruptError(f"{self._name} answers shape {values.shape}, expected {expected}")
         for values in found.values():
-            if len(values) != len(items) or not np.isfinite(values).all():
+            if len(values) != n or not np.isfinite(values).all():
                 raise BundleCorruptError(f"{self._name} answers numbers that are not finite")
-        return ModelOutput(found["logits"], found["values"], found.get("embedding"), found.get("speech"))
+        return ModelOutput(
+            found["logits"], found["values"], found.get("embedding"), found.get("speech"), memory
+        )
 
 
 def _stack(outputs: Sequence[ModelOutput]) -> ModelOutput:
@@ -166,6 +201,19 @@ def make_feed(kind: Kind, items: Sequence[Floats]) -> dict[str, NDArray[Any]]:
     for row, x in zip(batch, items, strict=True):
         row[: len(x)] = x
     return {"waveform" if kind == "waveform" else "features": batch, "lengths": lengths}
+
+
+def complete_feed(feed: dict[str, NDArray[Any]], session: Any) -> dict[str, NDArray[Any]]:
+    """Add the inputs that a feed lacks for clips: no offset, no memory, and all frames averaged."""
+    n = len(next(iter(feed.values())))
+    for port in session.get_inputs():
+        if port.name == "offset":
+            feed.setdefault("offset", np.zeros((n, port.shape[1]), np.float32))
+        if port.name == "memory":
+            feed.setdefault("memory", np.zeros((n, 0, port.shape[2]), np.float32))
+        if port.name == "span":
+            feed.setdefault("span", np.tile(np.array(ALL_FRAMES, np.int64), (n, 1)))
+    return feed
 
 
 def _open(model: bytes, threads: int) -> Any:
@@ -207,6 +255,11 @@ def _check_inputs(session: Any, kind: Kind, n_columns: int | None) -> int | None
         offset_size = sizes["offset"].pop()
         if not isinstance(offset_size, int):
             raise BundleCorruptError("the width of its input offset is not fixed")
+    if kind == "waveform" and found.get("memory") == ("tensor(float)", 3):
+        if found.get("span") != ("tensor(int64)", 2) or sizes["span"].pop() != 2:
+            raise BundleCorruptError("it takes a memory, and has no input span (b, 2) of int64")
+        del found["memory"], found["span"]
+        sizes["memory"].pop()
     if found != wanted:
         raise BundleCorruptError(f"it takes {found}, expected {wanted}")
     if kind != "waveform" and (width := sizes[name].pop()) != n_columns:
@@ -240,6 +293,19 @@ def _check_outputs(session: Any, widths: dict[str, int], offset_size: int | None
     if kind == "tensor(float)" and len(shape) == 1:
         names.append("speech")
     return names
+
+
+def _find_memory_size(session: Any) -> int | None:
+    """Columns of the input memory, which the output next_memory has as well; ``None``: there is none."""
+    taken = {port.name: port.shape for port in session.get_inputs()}.get("memory")
+    if taken is None:
+        return None
+    given = {port.name: (port.type, port.shape) for port in session.get_outputs()}.get("next_memory")
+    if not isinstance(taken[2], int) or given is None or given[0] != "tensor(float)":
+        raise BundleCorruptError("it takes a memory, and has no output next_memory (b, p, m) of float32")
+    if len(given[1]) != 3 or given[1][2] != taken[2]:
+        raise BundleCorruptError(f"it takes a memory of {taken[2]} columns, its next_memory has {given[1]}")
+    return taken[2]
 
 
 def _first_line(error: Exception) -> str:

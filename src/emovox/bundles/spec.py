@@ -25,11 +25,12 @@ __all__ = [
     "SpeakerNormalization",
     "Spec",
     "SpeechOutput",
+    "StreamMemory",
     "Target",
 ]
 
-SCHEMA = 2
-"""The newest version of ``spec.json`` that this code reads: 2 for models with values, else 1."""
+SCHEMA = 3
+"""The newest version of ``spec.json`` that this code reads: 3 with ``stream``, 2 with values, else 1."""
 
 _MAX_TIME_S = 3600.0
 LARGEST = 1e18
@@ -145,6 +146,29 @@ class SpeechOutput(Record):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class StreamMemory(Record):
+    """How overlapping windows share frames in a graph with an input ``memory``."""
+
+    block_s: float
+    """Seconds of new sound that are encoded at a time: the hop of the windows that share frames."""
+    memory_s: float
+    """Seconds of earlier sound that the graph remembers: such a window has at most ``block_s`` more."""
+    frames_per_s: float
+    """Frames of the graph, of which ``span`` chooses those that are averaged."""
+
+    def _check(self) -> None:
+        for name in ("block_s", "memory_s", "frames_per_s"):
+            if not 0 < getattr(self, name) <= _MAX_TIME_S:
+                raise ValueError(f"{name}: {getattr(self, name):g}; expected more than 0, at most 3600")
+        samples = SAMPLE_RATE / self.frames_per_s
+        if samples % 1 or self.block_s * SAMPLE_RATE % samples:
+            raise ValueError(
+                f"frames_per_s: {self.frames_per_s:g}; expected frames of whole samples, and whole frames in "
+                f"block_s, {self.block_s:g}"
+            )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Target(Record):
     """A continuous target, such as arousal, whose value the graph returns."""
 
@@ -212,7 +236,7 @@ class Spec(Record):
     """
 
     schema: int = 1
-    """2 with ``targets``, which older versions of emovox cannot read; else 1."""
+    """3 with ``stream``, 2 with ``targets``, which older versions of emovox cannot read; else 1."""
     name: str
     version: str
     description: str
@@ -234,6 +258,8 @@ class Spec(Record):
     """For a waveform model whose graph has an input ``offset``."""
     speech: SpeechOutput | None = None
     """For a graph with an output ``speech``."""
+    stream: StreamMemory | None = None
+    """For a graph with an input ``memory``."""
     temperature: float
     abstain: Abstain
     corpora: tuple[str, ...]
@@ -251,7 +277,7 @@ class Spec(Record):
     def _check(self) -> None:
         self._check_labels()
         self._check_times()
-        if self.schema != (expected := 2 if self.targets else 1):
+        if self.schema != (expected := 3 if self.stream else 2 if self.targets else 1):
             raise ValueError(f"schema: {self.schema}, expected {expected}")
         if not re.fullmatch(r"[a-z0-9][a-z0-9._-]{0,63}", self.name):
             raise ValueError(f"name: {self.name!r}; expected small letters, digits, '.', '_' and '-'")
@@ -278,6 +304,8 @@ class Spec(Record):
             )
         if kind != "waveform" and self.adaptation is not None:
             raise ValueError(f"adaptation: it is for waveform models, not for {kind}; expected null")
+        if kind != "waveform" and self.stream is not None:
+            raise ValueError(f"stream: it is for waveform models, not for {kind}; expected null")
         if self.normaliser is None or features is None:
             return
         if kind != "vector":
@@ -338,7 +366,7 @@ class Spec(Record):
         return {
             name: value
             for name, value in values.items()
-            if value is not None or name not in ("adaptation", "speech")
+            if value is not None or name not in ("adaptation", "speech", "stream")
             if name != "targets" or value
         }
 

@@ -5,12 +5,16 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import numpy as np
+
 from emovox._files import atomic_path
 from emovox.bundles.bundle import MODEL_FILE, load_bundle
+from emovox.bundles.external_data import read_fields
+from emovox.bundles.onnx_session import ALL_FRAMES
 from emovox.bundles.spec import Spec
 from emovox.errors import BundleError
 
-__all__ = ["describe_model", "embed_metadata", "write_standalone"]
+__all__ = ["describe_model", "embed_metadata", "remove_memory", "write_standalone"]
 
 
 def write_standalone(bundle: str | os.PathLike[str], file: str | os.PathLike[str]) -> int:
@@ -26,13 +30,17 @@ def write_standalone(bundle: str | os.PathLike[str], file: str | os.PathLike[str
     Raises:
         BundleError: the bundle cannot be read, or its model takes features, which only emovox computes.
     """
-    spec = load_bundle(bundle).spec
+    opened = load_bundle(bundle)
+    spec = opened.spec
     if spec.input.kind != "waveform":
         raise BundleError(
             f"the model {spec.name!r} takes features, which other programs cannot compute; expected a model "
             "whose graph takes the waveform, such as default or fast"
         )
-    content = embed_metadata((Path(bundle) / MODEL_FILE).read_bytes(), describe_model(spec))
+    model = (Path(bundle) / MODEL_FILE).read_bytes()
+    if (size := opened.model.memory_size) is not None:
+        model = remove_memory(model, size)
+    content = embed_metadata(model, describe_model(spec))
     with atomic_path(Path(file)) as partial:
         partial.write_bytes(content)
     return len(content)
@@ -70,11 +78,51 @@ def embed_metadata(model: bytes, entries: dict[str, str]) -> bytes:
     return model + added
 
 
-def _encode_field(number: int, content: bytes) -> bytes:
-    """Encode a field of bytes: its number and type, its length, its content."""
-    head = b""
-    length = len(content)
-    while length > 127:
-        head += bytes([length & 127 | 128])
-        length >>= 7
-    return bytes([number << 3 | 2]) + head + bytes([length]) + content
+def remove_memory(model: bytes, memory_size: int) -> bytes:
+    """Make a graph with a memory one of clips: nothing before the sound, and all of it averaged.
+
+    The inputs ``memory`` and ``span`` become constants, and the output ``next_memory`` is removed. Fields of
+    onnx.proto: ``ModelProto`` has graph = 7, ``GraphProto`` initializer = 5, input = 11 and output = 12,
+    ``ValueInfoProto`` name = 1, ``TensorProto`` dims = 1, data_type = 2, name = 8 and raw_data = 9.
+    """
+    values = {"span": np.array([ALL_FRAMES], "<i8"), "memory": np.zeros((1, 0, memory_size), "<f4")}
+    added = b""
+    for name, value in values.items():
+        tensor = b"".join(_encode_field(1, size) for size in value.shape)
+        tensor += _encode_field(2, 7 if name == "span" else 1) + _encode_field(8, name.encode())
+        added += _encode_field(5, tensor + _encode_field(9, value.tobytes()))
+    parts = []
+    for number, content in read_fields(memoryview(model)):
+        if number == 7 and isinstance(content, memoryview):
+            kept = [
+                _encode_field(n, value)
+                for n, value in read_fields(content)
+                if n not in (11, 12) or _read_name(value) not in ("memory", "span", "next_memory")
+            ]
+            parts.append(_encode_field(number, b"".join(kept) + added))
+        else:
+            parts.append(_encode_field(number, content))
+    return b"".join(parts)
+
+
+def _read_name(message: int | memoryview) -> str:
+    """Name of an input or output."""
+    fields = read_fields(message) if isinstance(message, memoryview) else ()
+    return next(
+        (bytes(value).decode() for n, value in fields if n == 1 and isinstance(value, memoryview)), ""
+    )
+
+
+def _encode_field(number: int, content: int | bytes | memoryview) -> bytes:
+    """Encode a field: its number and type, then a number, or the length and the bytes."""
+    if isinstance(content, int):
+        return _encode_number(number << 3) + _encode_number(content)
+    return _encode_number(number << 3 | 2) + _encode_number(len(content)) + content
+
+
+def _encode_number(value: int) -> bytes:
+    encoded = b""
+    while value > 127:
+        encoded += bytes([value & 127 | 128])
+        value >>= 7
+    return encoded + bytes([value])

@@ -14,14 +14,22 @@ from numpy.typing import NDArray
 from emovox import audio
 from emovox._arrays import Doubles, Floats
 from emovox.audio import SAMPLE_RATE
-from emovox.bundles import Bundle
+from emovox.bundles import Bundle, ModelOutput
 from emovox.errors import ConfigError, LabelError
 from emovox.inference.adaptation import Profile, RunningStatistics, make_adaptation, make_statistics
 from emovox.inference.windows import MARGIN_S, AudioWindow, Windower
 from emovox.labels import canonical_all
 from emovox.results import Adaptation
 
-__all__ = ["MIN_HOP_S", "MIN_SPEECH_SHARE", "SHORT_S", "SHORT_SPEECH_THRESHOLD", "ScoredSound", "Scorer"]
+__all__ = [
+    "MIN_HOP_S",
+    "MIN_SPEECH_SHARE",
+    "SHORT_S",
+    "SHORT_SPEECH_THRESHOLD",
+    "ScoredSound",
+    "Scorer",
+    "SoundMemory",
+]
 
 MIN_SPEECH_SHARE = 0.1
 """A window with less speech (0.3 s of 3) is not scored: it holds the edge of a word, or a false alarm."""
@@ -52,6 +60,16 @@ class ScoredSound:
     row: Floats | None
     """What adaptation learns from: the features ``(d,)`` or the embedding ``(d,)``; ``None``: the model has
     neither."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SoundMemory:
+    """What a graph remembers of the sound of a stream."""
+
+    rows: Floats
+    """``(1, p, m)``, one row for each of the last frames."""
+    end: int
+    """One past the last sample of that sound, counted from the stream's start."""
 
 
 class Scorer:
@@ -113,9 +131,13 @@ class Scorer:
         """Score a sound ``(n,)``. One sound per run: its answer then depends on nothing but itself."""
         model_input = self._bundle.compute_input(sound)
         output = self._bundle.run([model_input], self._adaptation)
+        return self._read(output, len(sound), None if self._bundle.normalizer is None else model_input)
+
+    def _read(self, output: ModelOutput, n: int, features: Floats | None = None) -> ScoredSound:
+        """Read the output for one sound of ``n`` samples; adaptation learns from ``features``, if any."""
         embedding = output.embedding_of(0)
         threshold = self._threshold
-        if len(sound) < SHORT_S * SAMPLE_RATE:
+        if n < SHORT_S * SAMPLE_RATE:
             threshold = min(threshold, SHORT_SPEECH_THRESHOLD)
         return ScoredSound(
             logits=output.logits[0],
@@ -123,7 +145,7 @@ class Scorer:
             values=output.values[0].astype(np.float64),
             is_speech=output.speech_probability(0) >= threshold,
             embedding=embedding,
-            row=embedding if self._bundle.normalizer is None else model_input,
+            row=embedding if features is None else features,
         )
 
     def score_window(self, window: AudioWindow) -> ScoredSound | None:
@@ -131,13 +153,60 @@ class Scorer:
 
         As a clip, it is cut to its speech where the model has a speech output.
         """
-        if window.sound is None or window.speech < MIN_SPEECH_SHARE or len(window.sound) < self.min_samples:
-            return None
-        if audio.is_silent(window.sound):  # the detector has no least level: it may take dither for speech
+        if not self._is_scored(window) or window.sound is None:
             return None
         start, end = self.find_scored_span(window)
         scored = self.score(window.sound[start:end])
         return scored if scored.is_speech else None
+
+    def continue_window(
+        self, window: AudioWindow, memory: SoundMemory | None
+    ) -> tuple[ScoredSound | None, SoundMemory | None]:
+        """Score a window of which the graph remembers all but the end.
+
+        A window that is not scored is not encoded and ends the memory. Without a memory a window is encoded
+        from the beginning of what is scored of it. The last window of a stream, which adds less than a block
+        and so begins before what is remembered, is scored by itself, as `score_window` does.
+
+        Args:
+            window: of a windower that `shares_frames`.
+            memory: what this returned for the window before.
+
+        Returns:
+            The scores as `score_window`, and the memory for the window after.
+        """
+        stream = self.spec.stream
+        if not self._is_scored(window) or window.sound is None or stream is None:
+            return None, None
+        if memory is not None and window.end - memory.end != round(stream.block_s * SAMPLE_RATE):
+            return self.score_window(window), None
+        frame = round(SAMPLE_RATE / stream.frames_per_s)
+        start, end = self.find_scored_span(window)
+        n = len(window.sound)
+        # What is encoded ends with the window, so that the next one can continue it, in whole frames.
+        n_new = min(n, -(-(n - start) // frame) * frame) if memory is None else window.end - memory.end
+        rows = None if memory is None else memory.rows
+        first = n - n_new - (0 if rows is None else rows.shape[1] * frame)
+        span = max(0, (start - first) // frame), -((first - end) // frame)
+        output = self._bundle.run_block(window.sound[n - n_new :], rows, span, self._adaptation)
+        scored = self._read(output, end - start)
+        memory = None if output.memory is None else SoundMemory(output.memory, window.end)
+        return scored if scored.is_speech else None, memory
+
+    def shares_frames(self, windower: Windower) -> bool:
+        """Whether windows can be scored by `continue_window`: the model has a memory of the right length."""
+        stream = self.spec.stream
+        if stream is None:
+            return False
+        block, memory = round(stream.block_s * SAMPLE_RATE), round(stream.memory_s * SAMPLE_RATE)
+        return windower.hop == block < windower.window <= block + memory
+
+    def _is_scored(self, window: AudioWindow) -> bool:
+        """Whether a window holds enough sound and speech."""
+        if window.sound is None or window.speech < MIN_SPEECH_SHARE or len(window.sound) < self.min_samples:
+            return False
+        # The detector has no least level: it may take dither for speech.
+        return not audio.is_silent(window.sound)
 
     def find_scored_span(self, window: AudioWindow) -> tuple[int, int]:
         """First sample of a window that is scored and the one past its last, counted from its start."""

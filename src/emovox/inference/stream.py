@@ -13,7 +13,7 @@ from emovox._arrays import Floats
 from emovox.audio import SAMPLE_RATE
 from emovox.audio.vad import SpeechDetector
 from emovox.errors import AudioValueError
-from emovox.inference.scorer import ScoredSound, Scorer
+from emovox.inference.scorer import ScoredSound, Scorer, SoundMemory
 from emovox.inference.segments import SegmentBuilder
 from emovox.inference.windows import AudioWindow
 from emovox.results import Segment, Window
@@ -67,6 +67,8 @@ class Stream:
         self._statistics = scorer.make_statistics() if adapt else None
         self._learnt_until = 0
         self._windower = scorer.make_windower(window_s, hop_s)
+        self._shares_frames = scorer.shares_frames(self._windower)
+        self._memory: SoundMemory | None = None
         self._detector = SpeechDetector(enabled=vad)
         self._resampler = audio.Resampler(sample_rate)
         self._mixer = audio.ChannelMixer(1, sample_rate)
@@ -132,7 +134,10 @@ class Stream:
     def _score(self, windows: list[AudioWindow]) -> list[Window | Segment]:
         results: list[Window | Segment] = []
         for window in windows:
-            scored = self._scorer.score_window(window)
+            if self._shares_frames:
+                scored, self._memory = self._scorer.continue_window(window, self._memory)
+            else:
+                scored = self._scorer.score_window(window)
             scores, values = (None, None) if scored is None else (scored.scores, scored.values)
             if window.sound is not None:
                 start_s, end_s = window.start / SAMPLE_RATE, window.end / SAMPLE_RATE

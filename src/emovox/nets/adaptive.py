@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from emovox.nets.whisper import HOP, WhisperEncoder
 
-__all__ = ["AdaptiveConfig", "AdaptiveNet", "weigh_active"]
+__all__ = ["AdaptiveConfig", "AdaptiveNet", "measure_levels", "weigh_active", "weigh_levels"]
 
 
 @dataclass(frozen=True)
@@ -91,9 +91,19 @@ def weigh_active(mel: Tensor, sounds: Tensor, exists: Tensor, active_db: float, 
         active_db: frames this far below the loudest frame have half its weight.
         slope_db: how fast the weight falls there.
     """
+    return weigh_levels(measure_levels(mel, sounds), exists, active_db, slope_db)
+
+
+def measure_levels(mel: Tensor, sounds: Tensor) -> Tensor:
+    """Compute the level in dB ``(b, t)`` of the frames of the encoder; arguments as in `weigh_active`."""
     power = (10 ** (mel * 4 - 4)).mean(2) * sounds  # beyond its end a clip has no power
     # The second convolution of the encoder spans three mel frames and keeps every second one.
     power = nn.functional.conv1d(power[:, None], power.new_ones(1, 1, 3), stride=2, padding=1)[:, 0]
-    level = torch.where(exists, 10 * power.clamp(min=1e-10).log10(), -100.0)
-    weight = torch.sigmoid((level - level.amax(1, keepdim=True) + active_db) / slope_db) * exists
+    return 10 * power.clamp(min=1e-10).log10()
+
+
+def weigh_levels(levels: Tensor, exists: Tensor, active_db: float, slope_db: float) -> Tensor:
+    """Compute the weights of `weigh_active` from levels in dB ``(b, t)``."""
+    levels = torch.where(exists, levels, -1000.0)
+    weight = torch.sigmoid((levels - levels.amax(1, keepdim=True) + active_db) / slope_db) * exists
     return weight / weight.sum(1, keepdim=True)

@@ -39,6 +39,7 @@ from emovox.nets.layers import frame_mask
 
 __all__ = [
     "HOP",
+    "PAD",
     "Level",
     "LogMel",
     "WhisperConfig",
@@ -56,6 +57,8 @@ Level = Literal["none", "peak", "mel"]
 _N_FFT = 400
 HOP = 160
 """Samples between frames of the spectrogram; a state covers two."""
+PAD = _N_FFT // 2
+"""Samples before and after a frame's centre that its spectrum spans."""
 _HEAD_SIZE = 64  # of every published Whisper
 _RANGE = 8.0  # powers of ten between the loudest mel value of a clip and the quietest that is kept
 _MASKED = -1e9
@@ -122,19 +125,32 @@ class LogMel(nn.Module):
 
     def forward(self, waveform: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """Return the spectrogram, zero beyond the end of a clip, and the mask of its frames ``(b, t)``."""
-        x = reflect_ends(waveform, lengths, _N_FFT // 2)
+        x = reflect_ends(waveform, lengths, PAD)
         if self.level == "peak":
             x = x * (0.5 / x.abs().amax(1, keepdim=True).clamp(min=self._QUIETEST_PEAK))
-        real, imaginary = nn.functional.conv1d(x[:, None], self.kernels, stride=HOP)[..., :-1].chunk(2, dim=1)
-        mel = (real.square() + imaginary.square()).transpose(1, 2) @ self.filters
+        mel = self.measure_power(x)
         exists = frame_mask(mel, torch.div(lengths, HOP, rounding_mode="floor"))
-        if self.level == "mel":  # a gain is a factor here, so the whole clip is scaled by its loudest value
-            loudest = (mel * exists[..., None]).amax((1, 2), keepdim=True)
-            mel = mel * (10**self._MEL_MAXIMUM / loudest.clamp(min=self._QUIETEST_PEAK**2))
-        values = mel.clamp(min=1e-10).log10()
-        loudest = torch.where(exists[..., None], values, -10.0).amax((1, 2), keepdim=True)
-        values = (torch.maximum(values, loudest - _RANGE) + 4) / 4
-        return values * exists[..., None], exists
+        loudest = (mel * exists[..., None]).amax((1, 2), keepdim=True)
+        return self.compress(mel, loudest) * exists[..., None], exists
+
+    def measure_power(self, x: Tensor) -> Tensor:
+        """Return the mel power ``(b, t, n_mels)`` of sound ``(b, n)`` and `PAD` samples at both ends."""
+        real, imaginary = nn.functional.conv1d(x[:, None], self.kernels, stride=HOP)[..., :-1].chunk(2, dim=1)
+        power: Tensor = (real.square() + imaginary.square()).transpose(1, 2) @ self.filters
+        return power
+
+    def find_gain(self, loudest: Tensor) -> Tensor:
+        """Return the factor of the mel power of sounds whose loudest value is ``loudest``."""
+        if self.level != "mel":
+            return torch.ones_like(loudest)
+        # A gain is a factor here, so the whole sound is scaled by its loudest value.
+        return 10**self._MEL_MAXIMUM / loudest.clamp(min=self._QUIETEST_PEAK**2)
+
+    def compress(self, mel: Tensor, loudest: Tensor) -> Tensor:
+        """Take the logarithm of mel power ``(b, t, n_mels)`` whose loudest value is ``loudest (b, 1, 1)``."""
+        gain = self.find_gain(loudest)
+        values, largest = ((power * gain).clamp(min=1e-10).log10() for power in (mel, loudest))
+        return (torch.maximum(values, largest - _RANGE) + 4) / 4
 
 
 class WhisperEncoder(nn.Module):
@@ -209,8 +225,17 @@ class Layer(nn.Module):
         self.n_heads = size // _HEAD_SIZE
 
     def forward(self, z: Tensor, bias: Tensor) -> Tensor:
-        parts = self.qkv(self.attention_norm(z)).chunk(3, dim=-1)
-        query, key, value = (p.unflatten(-1, (self.n_heads, _HEAD_SIZE)).transpose(1, 2) for p in parts)
+        return self.attend(z, *self.project(z), bias)
+
+    def project(self, z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the queries, keys and values ``(b, t, size)`` of frames."""
+        query, key, value = self.qkv(self.attention_norm(z)).chunk(3, dim=-1)
+        return query, key, value
+
+    def attend(self, z: Tensor, query: Tensor, key: Tensor, value: Tensor, bias: Tensor) -> Tensor:
+        """Return the output of the layer; there may be more keys and values than frames in ``z``."""
+        sizes = self.n_heads, _HEAD_SIZE
+        query, key, value = (torch.unflatten(part, -1, sizes).transpose(1, 2) for part in (query, key, value))
         weight = (query @ key.transpose(2, 3) * _HEAD_SIZE**-0.5 + bias).softmax(-1)
         z = z + self.out((weight @ value).transpose(1, 2).flatten(2))
         z = z + self.feed2(nn.functional.gelu(self.feed1(self.feed_norm(z))))

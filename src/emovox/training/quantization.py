@@ -38,7 +38,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from emovox._arrays import Floats
 from emovox._telemetry import disable_telemetry
-from emovox.bundles.onnx_session import Kind, OnnxModel, make_feed
+from emovox.bundles.onnx_session import Kind, OnnxModel, complete_feed, make_feed
 from emovox.errors import BundleError, ConfigError
 from emovox.training.onnx_metadata import strip_metadata
 
@@ -319,12 +319,7 @@ def _measure_ranges(proto: Any, names: Sequence[str], examples: Sequence[Floats]
     session = onnxruntime.InferenceSession(copied.SerializeToString(), providers=["CPUExecutionProvider"])
     ranges = []
     for sound in examples:
-        feed = make_feed("waveform", [sound])
-        feed |= {
-            port.name: np.zeros((1, port.shape[1]), np.float32)
-            for port in session.get_inputs()
-            if port.name == "offset"
-        }
+        feed = complete_feed(make_feed("waveform", [sound]), session)
         ranges.append([np.abs(value[0]).max(0) for value in session.run(list(names), feed)])
     largest: NDArray[np.float32] = np.array(ranges).max(0)
     return largest

@@ -197,6 +197,7 @@ def _make_settings(bundle: Bundle) -> dict[str, Any]:
     return {
         "spec": {name: value for name, value in whole.items() if name not in unused},
         "offset_size": bundle.model.offset_size,
+        "memory_size": bundle.model.memory_size,
         "vad": {
             "frame_s": vad.FRAME_S,
             "mode": vad.MODE,

@@ -127,15 +127,25 @@ export class Recognizer {
     return x.subarray(Math.max(0, first * frame - margin), (last + 1) * frame + margin);
   }
 
-  /** Scores of one sound, in float64, and whether the model takes it for speech. */
-  async score(x, columns, vad) {
+  /**
+   * Scores of one sound, in float64, and whether the model takes it for speech.
+   *
+   * With `span`, the frames that are averaged, the sound continues the one that left `memory`, and there is a
+   * memory for the sound after it; `length` is then of what is scored.
+   */
+  async score(x, columns, vad, { memory = null, span = null, length = x.length } = {}) {
     const feeds = {
       waveform: new ort.Tensor("float32", Float32Array.from(x), [1, x.length]),
       lengths: new ort.Tensor("int64", BigInt64Array.of(BigInt(x.length)), [1]),
     };
-    const { offset_size: offset } = this.settings;
+    const { offset_size: offset, memory_size: memorySize } = this.settings;
     if (offset) feeds.offset = new ort.Tensor("float32", new Float32Array(offset), [1, offset]);
-    const wanted = this.session.outputNames.filter((name) => name === "logits" || name === "speech");
+    if (memorySize) {
+      feeds.memory = memory ?? new ort.Tensor("float32", new Float32Array(0), [1, 0, memorySize]);
+      feeds.span = new ort.Tensor("int64", BigInt64Array.from(span ?? [0, 2 ** 40], BigInt), [1, 2]);
+    }
+    const names = span ? ["logits", "speech", "next_memory"] : ["logits", "speech"];
+    const wanted = this.session.outputNames.filter((name) => names.includes(name));
     const run = this.queue.then(() => this.session.run(feeds, wanted));
     this.queue = run.catch(() => {});
     const output = await run, logits = output.logits.data;
@@ -143,21 +153,55 @@ export class Recognizer {
     const e = z.map((value) => Math.exp(value - most)), total = e.reduce((a, b) => a + b);
     let threshold = vad && this.spec.speech ? this.spec.speech.threshold : 0;
     const { short_s: shortS, short_threshold: shortThreshold } = this.settings.speech;
-    if (x.length < shortS * SAMPLE_RATE) threshold = Math.min(threshold, shortThreshold);
+    if (length < shortS * SAMPLE_RATE) threshold = Math.min(threshold, shortThreshold);
     const speech = output.speech ? 0.5 + 0.5 * Math.tanh(0.5 * output.speech.data[0]) : 1;
-    return { scores: e.map((value) => value / total), isSpeech: speech >= threshold };
+    return { scores: e.map((value) => value / total), isSpeech: speech >= threshold, memory: output.next_memory };
   }
 
   /** Scores of a window; null when it holds too little sound or speech. */
   async scoreWindow(window, columns, vad) {
-    const { windows, level } = this.settings, x = window.sound;
-    if (!x || window.speech < windows.min_speech_share || x.length < Math.ceil(this.spec.min_s * SAMPLE_RATE)) return null;
-    const loudest = decibels(loudestPower(x));
-    if (loudest === null || loudest < level.silence_dbfs) return null;
-    const margin = rint(windows.margin_s * SAMPLE_RATE), [start, end] = window.span;
-    const cut = this.spec.speech ? x.subarray(Math.max(0, start - margin), end + margin) : x;
-    const scored = await this.score(cut, columns, vad);
+    if (!this.isScored(window)) return null;
+    const [start, end] = this.scoredSpan(window);
+    const scored = await this.score(window.sound.subarray(start, end), columns, vad);
     return scored.isSpeech ? scored.scores : null;
+  }
+
+  /** Scores of a window of which the graph remembers all but the end, and the memory for the window after. */
+  async continueWindow(window, memory, columns, vad) {
+    if (!this.isScored(window)) return { scores: null, memory: null };
+    const { block_s: blockS, frames_per_s: framesPerS } = this.spec.stream;
+    if (memory && window.end - memory.end !== rint(blockS * SAMPLE_RATE)) {
+      return { scores: await this.scoreWindow(window, columns, vad), memory: null };
+    }
+    const frame = rint(SAMPLE_RATE / framesPerS), [start, end] = this.scoredSpan(window), n = window.sound.length;
+    const nNew = memory ? window.end - memory.end : Math.min(n, Math.ceil((n - start) / frame) * frame);
+    const first = n - nNew - (memory ? memory.rows.dims[1] * frame : 0);
+    const span = [Math.max(0, Math.floor((start - first) / frame)), Math.ceil((end - first) / frame)];
+    const options = { memory: memory?.rows, span, length: end - start };
+    const scored = await this.score(window.sound.subarray(n - nNew), columns, vad, options);
+    return { scores: scored.isSpeech ? scored.scores : null, memory: { rows: scored.memory, end: window.end } };
+  }
+
+  isScored(window) {
+    const { windows, level } = this.settings, x = window.sound;
+    if (!x || window.speech < windows.min_speech_share || x.length < Math.ceil(this.spec.min_s * SAMPLE_RATE)) return false;
+    const loudest = decibels(loudestPower(x));
+    return loudest !== null && loudest >= level.silence_dbfs;
+  }
+
+  /** First sample of a window that is scored, and the one past its last. */
+  scoredSpan(window) {
+    const n = window.sound.length;
+    if (!this.spec.speech) return [0, n];
+    const margin = rint(this.settings.windows.margin_s * SAMPLE_RATE), [start, end] = window.span;
+    return [Math.max(0, start - margin), Math.min(n, end + margin)];
+  }
+
+  sharesFrames(windower) {
+    const { stream } = this.spec;
+    if (!stream) return false;
+    const block = rint(stream.block_s * SAMPLE_RATE), memory = rint(stream.memory_s * SAMPLE_RATE);
+    return windower.hop === block && block < windower.window && windower.window <= block + memory;
   }
 
   /** The scores of a long recording: of windows side by side. */
@@ -184,6 +228,8 @@ export class Stream {
     this.resampler = new Resampler(sampleRate);
     this.detector = model.detector(vad);
     this.windower = model.windower(windowS, hopS);
+    this.sharesFrames = model.sharesFrames(this.windower);
+    this.memory = null;
     this.builder = new SegmentBuilder({ ...settings.segments, frame_s: settings.vad.frame_s }, {
       hopS: this.windower.hop / SAMPLE_RATE, threshold: spec.abstain.confidence, frame: this.windower.frame,
       toScores: (span, scores, startS, endS) => ({
@@ -228,7 +274,10 @@ export class Stream {
   async scoreAll(windows) {
     const answers = [];
     for (const window of windows) {
-      const scores = await this.model.scoreWindow(window, this.columns, this.vad);
+      let scores;
+      if (this.sharesFrames) {
+        ({ scores, memory: this.memory } = await this.model.continueWindow(window, this.memory, this.columns, this.vad));
+      } else scores = await this.model.scoreWindow(window, this.columns, this.vad);
       if (window.sound) {
         answers.push({
           type: "window", start_s: round(window.start / SAMPLE_RATE, 3), end_s: round(window.end / SAMPLE_RATE, 3),
