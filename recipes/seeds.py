@@ -23,9 +23,10 @@ import hashlib
 import json
 import shutil
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from default_cache import read_cache
@@ -33,8 +34,8 @@ from default_heads import PENALTY
 
 from emovox._arrays import Floats
 from emovox._files import write_json
-from emovox.augment.clips import augmented_id, augmented_manifest
-from emovox.datasets import Dataset, Manifest
+from emovox.augment.clips import augmented_id
+from emovox.datasets import Dataset, Manifest, Utterance
 from emovox.datasets.protocols import make_splits
 from emovox.datasets.splits import COPY_OF, Split, random_split
 from emovox.errors import ConfigError
@@ -54,6 +55,9 @@ clips are its changed sounds.
 """
 
 
+Steps: TypeAlias = tuple[dict[str, Any], ...]
+
+
 @dataclass(frozen=True)
 class Claim:
     """What a project reports, and the systems and corpora that replicate it."""
@@ -65,20 +69,27 @@ class Claim:
     corpora: tuple[tuple[str, ...], ...]
     """Each group is pooled, and has its own rows."""
     labels: str = "all"
-    augmented: bool = False
-    """Whether clips are augmented before they are split."""
+    augmented: tuple[Steps, ...] = ()
+    """Steps of each augmented version of a clip, all made before the clips are split."""
+    is_one_corpus: bool = False
+    """Whether clips are trained on as of one corpus: every label is then possible for every clip."""
     features: dict[str, str] = field(default_factory=dict)
     """Group of corpora -> a feature set for the estimators, beside that of their config."""
 
 
-_AUGMENTED: dict[str, Any] = {
-    "augment.copies": 1,
-    "augment.steps": [
-        {"kind": "speed", "factor": [0.9, 1.1]},
-        {"kind": "shift"},
-        {"kind": "noise", "snr_db": [10, 30]},
-    ],
+_PLAIN: dict[str, Any] = {
+    "train.balance": "none",
+    "train.label_smoothing": 0.0,
+    "train.mixup": 0.0,
+    "train.mask_time": 0.0,
+    "train.mask_columns": 0.0,
 }
+"""A loop as such projects have it."""
+_VERSIONS: tuple[Steps, ...] = (
+    ({"kind": "noise", "snr_db": [20, 30], "colour": "white"},),
+    ({"kind": "stretch", "tempo": [0.9, 1.1]},),
+    ({"kind": "pitch", "semitones": [-1, 1]},),
+)
 POOLED = ("ravdess", "tess", "emodb")
 CLAIMS = {
     "s0": Claim(
@@ -96,30 +107,26 @@ CLAIMS = {
     "s1": Claim(
         accuracy=82.12,
         precision=84.66,
-        # With the pooling that the config had when the test was opened, before validation speakers chose.
         systems={
-            "seed-clstm": {
-                "train.epochs": 8,
-                "train.learning_rate": 2e-3,
-                "model.params.pooling": "attention",
-            }
+            "seed-clstm": {**_PLAIN, "train.epochs": 40, "train.patience": 40, "train.learning_rate": 2e-3}
         },
         corpora=(POOLED,),
+        is_one_corpus=True,
     ),
     "s2": Claim(
         accuracy=97.0,
         precision=None,
         systems={
-            "seed-hybrid": {**_AUGMENTED, "train.epochs": 3, "train.mixup": 0.0},
-            "seed-mlp": _AUGMENTED,
+            "seed-hybrid": {**_PLAIN, "train.epochs": 15, "train.batch_size": 64},
+            "seed-mlp": {},
             # All that it sees is whether a version of the test clip is in the training.
             "seed-svm 1-NN": {
-                **_AUGMENTED,
                 "model": {"kind": "classical", "name": "knn", "params": {"n_neighbors": 1}},
             },
         },
         corpora=(("ravdess", "tess"),),
-        augmented=True,
+        augmented=_VERSIONS,
+        is_one_corpus=True,
     ),
     "s4": Claim(
         accuracy=85.0,
@@ -140,6 +147,7 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=Path("runs/seeds"))
     parser.add_argument("--only", help="systems, with commas")
     parser.add_argument("--protocols", default=",".join(PROTOCOLS))
+    parser.add_argument("--validation", action="store_true", help="score the validation part, open no test")
     parser.add_argument("settings", nargs="*", metavar="KEY=VALUE", help="changes to every config")
     options = parser.parse_intermixed_args()  # settings may follow the options
     claim = CLAIMS[options.claim]
@@ -156,7 +164,7 @@ def main() -> None:
             for protocol in options.protocols.split(","):
                 states = StateCache(options.corpora, options.cache) if name == ENCODER else None
                 try:
-                    row = compute_row(trainer, name, corpora, protocol, claim.augmented, options.work, states)
+                    row = compute_row(trainer, name, corpora, protocol, claim, options, states)
                 except ConfigError as error:  # such as TESS, strict: one speaker trains
                     print(f"{name}, {'+'.join(corpora)}, {protocol}: {error}", flush=True)
                     continue
@@ -184,32 +192,43 @@ def compute_row(
     name: str,
     corpora: tuple[str, ...],
     protocol: str,
-    augmented: bool,
-    work: Path,
+    claim: Claim,
+    options: argparse.Namespace,
     states: StateCache | None = None,
 ) -> dict[str, Any]:
     """Train and score a system under a protocol, unless its row is kept."""
     trainer.check()
-    is_net = trainer.config.model.kind == "net"
-    parts: list[Any] = [trainer.identify(), corpora, protocol, augmented]
+    is_net, work = trainer.config.model.kind == "net", options.work
+    parts: list[Any] = [trainer.identify(), corpora, protocol, claim.augmented or False]
+    if claim.is_one_corpus:
+        parts.append("one corpus")
     key = json.dumps(parts if is_net else [*parts, "every fold"], default=str)
     place = work / f"{name}-{'+'.join(corpora)}-{protocol}-{hashlib.sha256(key.encode()).hexdigest()[:12]}"
-    file = place.with_suffix(".json")
+    file = place.with_suffix(".validation.json" if options.validation else ".json")
     if file.exists():
         kept: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
         return kept
     work.mkdir(parents=True, exist_ok=True)
-    augmented = augmented and protocol == "claimed"
     if states is None:
-        inputs = load(trainer, protocol, augmented, work)
+        inputs = load(trainer, protocol, claim.augmented, work)
     else:
-        inputs = states.load(trainer, corpora, protocol, augmented)
+        inputs = states.load(trainer, corpora, protocol, bool(claim.augmented) and protocol == "claimed")
+    clips = inputs.manifest
+    if claim.is_one_corpus:
+        inputs = replace(
+            inputs, manifest=Manifest(clips.root, tuple(replace(u, corpus="pooled") for u in clips))
+        )
     folds = [inputs]
     if protocol == "strict" and not is_net:
-        folds = [replace(inputs, split=split) for split in hold_out_speakers(inputs.manifest)]
+        folds = [replace(inputs, split=split) for split in hold_out_speakers(clips)]
     started = time.process_time()
     fitted = [trainer.fit(one, folder=place) for one in folds]
     seconds = time.process_time() - started
+    if options.validation:
+        folds = [
+            replace(one, split=replace(one.split, validation=one.split.test, test=one.split.validation))
+            for one in folds
+        ]
     predicted = [predict(*pair) for pair in zip(fitted, folds, strict=True)]
     ids = [key for some, _ in predicted for key in some]
     log_probs = np.concatenate([some for _, some in predicted])
@@ -218,38 +237,49 @@ def compute_row(
         "corpora": "+".join(corpora),
         "protocol": protocol,
         "stamp": inputs.split.stamp,
-        **score(inputs.manifest, ids, log_probs, fitted[0].labels),
+        **score(clips, ids, log_probs, fitted[0].labels),
         "n_train": len(inputs.split.train),
         "training_cpu_s": round(seconds, 1),
         "n_folds": len(folds),
         "notes": list(fitted[0].notes),
     }
     write_json(file, row)
-    shutil.rmtree(place, ignore_errors=True)
+    if not options.validation:
+        shutil.rmtree(place, ignore_errors=True)
     return row
 
 
-def load(trainer: Trainer, protocol: str, augmented: bool, work: Path) -> SplitInputs:
-    """Load the clips of a split; ``augmented``: of all clips and their augmented versions, drawn together."""
+def load(trainer: Trainer, protocol: str, versions: Sequence[Steps], work: Path) -> SplitInputs:
+    """Load the clips of a split.
+
+    With ``versions``, all clips and their augmented versions are drawn together where the protocol is
+    *claimed*; in *strict*, only training clips are augmented.
+    """
     config, store = trainer.config, FeatureCache(work / "features")
     manifest = Dataset.load(config.data, labels=config.labels).manifest
-    if protocol == "strict":
-        return trainer.load(manifest, hold_out_speakers(manifest)[0], store=store)
-    if not augmented:
-        plain = make_trainer(replace(config, augment=replace(config.augment, steps=())))
-        return plain.load(manifest, draw_by_clip(manifest), store=store)
-    augmentation = config.augmentation()
-    assert augmentation is not None
     # As if all clips but one were trained on, so that versions of all of them are computed.
     last = manifest.ids[-1]
     every = Split("all", tuple(key for key in manifest.ids if key != last), (), (last,), "contaminated")
-    inputs = trainer.load(manifest, every, store=store)
-    values = dict(inputs.values)
-    for number, versions in enumerate(inputs.augmented, 1):
-        values |= {augmented_id(key, number): value for key, value in versions.items()}
-    both = augmented_manifest(manifest, augmentation, work / "augmented")
-    both = both.select([key for key in both.ids if key in values])
-    return replace(inputs, manifest=both, values=values, split=draw_by_clip(both), augmented=())
+    plain = replace(config, augment=replace(config.augment, steps=(), copies=0))
+    inputs = make_trainer(plain).load(manifest, every, store=store)
+    augmented = []
+    for steps in versions:
+        augment = replace(config.augment, copies=1, steps=steps)
+        one = make_trainer(replace(config, augment=augment)).load(manifest, every, store=store)
+        augmented += one.augmented
+    if protocol == "strict":
+        return replace(inputs, split=hold_out_speakers(manifest)[0], augmented=tuple(augmented))
+    values, rows = dict(inputs.values), list(manifest)
+    for number, found in enumerate(augmented, 1):
+        values |= {augmented_id(key, number): value for key, value in found.items()}
+        rows += [mark_version(manifest[key], number) for key in found]
+    both = Manifest(manifest.root, tuple(rows))
+    return replace(inputs, manifest=both, values=values, split=draw_by_clip(both))
+
+
+def mark_version(clip: Utterance, number: int) -> Utterance:
+    """Return the row of an augmented version, which names its original."""
+    return replace(clip, id=augmented_id(clip.id, number), extra={**clip.extra, COPY_OF: clip.id})
 
 
 @dataclass(frozen=True)
@@ -268,11 +298,7 @@ class StateCache:
         values = {key: found[key] for key in manifest.ids}
         if augmented:
             changed = self._read("changed", corpora)
-            versions = [
-                replace(u, id=augmented_id(u.id, 1), extra={**u.extra, COPY_OF: u.id})
-                for u in manifest
-                if u.id in changed
-            ]
+            versions = [mark_version(u, 1) for u in manifest if u.id in changed]
             values |= {augmented_id(key, 1): changed[key] for key in manifest.ids if key in changed}
             manifest = Manifest(manifest.root, (*manifest, *versions))
         split = hold_out_speakers(manifest)[0] if protocol == "strict" else draw_by_clip(manifest)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 
@@ -18,7 +21,7 @@ from emovox.training.trainers import make_config, make_trainer
 from voices import toy_corpus
 
 RECIPES = Path(__file__).parents[2] / "recipes"
-STEPS = [{"kind": "noise", "snr_db": [10, 30]}]
+STEPS = ({"kind": "noise", "snr_db": [10, 30]},)
 
 
 @pytest.fixture(scope="module")
@@ -47,17 +50,23 @@ def test_drawn_by_clip(recipe: ModuleType, data: str) -> None:
 
 
 def test_rows_of_both_protocols(recipe: ModuleType, data: str, tmp_path: Path) -> None:
-    changes = {"model.params.hidden_layer_sizes": [20], "augment.steps": STEPS}
-    config = make_config(recipe.CONFIGS / "seed-mlp.yaml", changes, data=[data])
-    rows = {
-        (protocol, augmented): recipe.compute_row(
-            make_trainer(config), "seed-mlp", ("toy",), protocol, augmented, tmp_path
+    config = make_config(
+        recipe.CONFIGS / "seed-mlp.yaml", {"model.params.hidden_layer_sizes": [20]}, data=[data]
+    )
+    options = argparse.Namespace(work=tmp_path, validation=False)
+    plain = recipe.Claim(80.0, None, {}, (("toy",),))
+    augmented = replace(plain, augmented=(STEPS, STEPS), is_one_corpus=True)
+
+    def compute(protocol: str, claim: Any) -> dict[str, Any]:
+        row: dict[str, Any] = recipe.compute_row(
+            make_trainer(config), "seed-mlp", ("toy",), protocol, claim, options
         )
-        for protocol, augmented in (("claimed", False), ("claimed", True), ("strict", True))
-    }
-    assert [row["stamp"] for row in rows.values()] == ["speaker-dependent", "contaminated", "strict"]
-    assert [row["n_clips"] for row in rows.values()] == [18, 36, 72]
-    for row in rows.values():
+        return row
+
+    rows = [compute("claimed", plain), compute("claimed", augmented), compute("strict", augmented)]
+    assert [row["stamp"] for row in rows] == ["speaker-dependent", "contaminated", "strict"]
+    assert [row["n_clips"] for row in rows] == [18, 54, 72]
+    for row in rows:
         assert 0 <= row["precision"] <= 1
         assert row["loss"] > 0
         assert row["accuracy_by_corpus"] == {"toy": row["accuracy"]}
@@ -66,5 +75,8 @@ def test_rows_of_both_protocols(recipe: ModuleType, data: str, tmp_path: Path) -
     file = next(file for file in files if "strict" in file.name)
     kept = json.loads(file.read_text()) | {"accuracy": 0.123}
     file.write_text(json.dumps(kept))
-    again = recipe.compute_row(make_trainer(config), "seed-mlp", ("toy",), "strict", True, tmp_path)
-    assert again == kept, "a kept row is not computed again"
+    assert compute("strict", augmented) == kept, "a kept row is not computed again"
+    options.validation = True
+    row = compute("claimed", plain)
+    assert row["n_clips"] == 5
+    assert len(list(tmp_path.glob("*.json"))) == 4, "a row of a validation part has a file of its own"
