@@ -93,7 +93,7 @@ def test_labels_and_model(folder: Path, make_bundle: Callable[..., Path]) -> Non
     answer = call(server, "predict", files=["angry.opus"], labels="happy,angry").structured_content
     assert answer["model"] == "tiny 1"
     assert set(answer["predictions"][0]["scores"]) == {"happy", "angry"}
-    assert call(server, "timeline", file="angry.opus", model="fast").structured_content["model"] == "fast 2.0"
+    assert call(server, "timeline", file="angry.opus", model="fast").structured_content["model"] == "fast 2.1"
     wrong = call(server, "predict", files=["angry.opus"], model="fsat")
     assert wrong.is_error
     assert "did you mean 'fast'" in wrong.content[0].text

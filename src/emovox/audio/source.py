@@ -56,7 +56,7 @@ class Reader:
     def read(self, count: int = -1) -> bytes:
         """Return up to ``count`` bytes; fewer at the end, or after an error."""
         try:
-            position = self.tell()
+            position = self.tell() if self._patches else 0
             data = self._file.read(count) or b""
         except Exception as error:
             self.error = self.error or error
@@ -67,6 +67,12 @@ class Reader:
                 replaced = patch[first - offset : end - offset]
                 data = data[: first - position] + replaced + data[end - position :]
         return data
+
+    def readinto(self, buffer: memoryview) -> int:
+        """Fill ``buffer`` as `read` does; return the number of bytes."""
+        data = self.read(len(buffer))
+        buffer[: len(data)] = data
+        return len(data)
 
     def patch(self, offset: int, data: bytes) -> None:
         """Replace the bytes from ``offset`` on in what decoders read; the file is not changed."""

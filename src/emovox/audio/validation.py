@@ -121,13 +121,15 @@ def to_float32(x: NDArray[Any], sample_rate: int, first_sample: int = 0) -> Floa
     Raises:
         AudioValueError: NaN or infinite samples, or floats far beyond full scale; it says at which second.
     """
-    bits = _INTEGERS.get(x.dtype.name)
-    if bits is not None:
+    if x.dtype.kind in "iu":
+        bits = _INTEGERS[x.dtype.name]
         offset = 2**bits if x.dtype.kind == "u" else 0
         y: Floats = ((x.astype(np.float64) - offset) / 2**bits).astype(np.float32)
         return y
-    with np.errstate(over="ignore", invalid="ignore"):  # a double too large for float32 is found below
-        y = x.astype(np.float32, copy=False)
+    y = x
+    if x.dtype != np.float32:
+        with np.errstate(over="ignore", invalid="ignore"):  # a double too large for float32 is found below
+            y = x.astype(np.float32)
     # One comparison finds NaN, infinity and unscaled samples alike; which it was matters only when it fails.
     if y.size and not (y.max() <= MAX_PEAK and y.min() >= -MAX_PEAK):
         _refuse(y, sample_rate, first_sample)

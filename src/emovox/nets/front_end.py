@@ -29,10 +29,7 @@ from emovox.nets.layers import (
     LARGE,
     frame_mask,
     masked_max,
-    masked_mean,
-    masked_moments,
     masked_quantiles,
-    masked_slope,
 )
 
 __all__ = ["LN10", "MODULATION_HZ", "QUANTILES", "FrontEnd", "FrontEndConfig"]
@@ -40,6 +37,8 @@ __all__ = ["LN10", "MODULATION_HZ", "QUANTILES", "FrontEnd", "FrontEndConfig"]
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 MODULATION_HZ = (0.4, 1.0, 2.0, 3.0, 4.5, 6.5, 10.0, 16.0, 30.0)
 LN10 = math.log(10.0)
+FLOOR = 1e-8
+"""Least power; a clip has unit RMS."""
 
 
 @dataclass(frozen=True)
@@ -105,10 +104,11 @@ class FrontEnd(nn.Module):
 
     def _normalize_level(self, waveform: Tensor, lengths: Tensor) -> Tensor:
         """Zero mean and unit RMS over the samples that exist; ``(b, n)``."""
-        mask = frame_mask(waveform, lengths).to(waveform.dtype)
+        number = torch.arange(waveform.shape[1], dtype=torch.int32, device=waveform.device)
+        mask = (number < lengths[:, None].int()).to(waveform.dtype)
         n = lengths.clamp(min=1)[:, None].to(waveform.dtype)
         x = (waveform - (waveform * mask).sum(1, keepdim=True) / n) * mask
-        rms = ((x**2).sum(1, keepdim=True) / n).sqrt()
+        rms = ((x * x).sum(1, keepdim=True) / n).sqrt()
         return x / rms.clamp(min=1e-9)
 
     def n_frames(self, lengths: Tensor) -> Tensor:
@@ -121,7 +121,8 @@ class FrontEnd(nn.Module):
         c = self.config
         x = self._normalize_level(waveform, lengths)
         # Even the shortest clip has a few (masked) frames, so that differences can be taken.
-        x = nn.functional.pad(x, (0, c.pitch_window + 4 * c.hop))
+        missing = torch.sym_max(c.pitch_window + 4 * c.hop - x.shape[1], 0)  # type: ignore[no-untyped-call]
+        x = nn.functional.pad(x, (0, missing))
         even, odd = self.fold(x)
         low, high = self.spectrum(even, odd)
         mask = frame_mask(low, self.n_frames(lengths))
@@ -155,13 +156,16 @@ class FrontEnd(nn.Module):
         c = self.config
         total, moments, bands = sums[..., :1], sums[..., 1:3], _log(sums[..., 3:])
         centroid, second = (moments / total.clamp(min=1e-9)).unbind(2)
-        spread = (second - centroid**2).clamp(min=0).sqrt()
+        spread = (second - centroid * centroid).clamp(min=0).sqrt()
         two, five = (round(hz * c.n_fft / c.sample_rate) for hz in (2000, 5000))
         upper = high[..., c.n_fft // 2 - five + 1 : c.n_fft // 4]
         high_peak = torch.maximum(low[..., two:].amax(2), upper.amax(2))
-        flux = ((log_mel[:, 1:] - log_mel[:, :-1]) ** 2).mean(2).sqrt()
+        step = log_mel[:, 1:] - log_mel[:, :-1]
+        flux = (step * step).mean(2).sqrt()
         n_bins = c.n_fft // 2 + 1
-        logs = _log(low).sum(2) + _log(high[..., :-1]).sum(2)
+        # The sum of the logarithms of all bins, two bins in one; the last of both halves is the same bin.
+        pairs = torch.log(low.clamp(min=FLOOR) * high.clamp(min=FLOOR))
+        logs = pairs.sum(2) - _log(low[..., -1])
         return torch.stack(
             [
                 torch.log(centroid + 1),
@@ -179,31 +183,31 @@ class FrontEnd(nn.Module):
 
     def forward(self, waveform: Tensor, lengths: Tensor) -> Tensor:
         d = self.descriptors(waveform, lengths)
-        active, span = self._find_active(d["energy"], d["mask"])
-        level = masked_mean(d["energy"][..., None], active)[:, None]
+        is_active, span = self._find_active(d["energy"], d["mask"])
+        active = _Frames(is_active)
+        level = active.mean(d["energy"][..., None])
         energy = d["energy"][..., None] - level
         timbre = torch.cat([d["mfcc"], energy, d["voicing"][..., None], d["shape"]], 2)
         series = torch.cat([d["log_mel"] - level, timbre], 2)
-        voiced = active & (d["voicing"] > self.config.voiced)
+        voiced = _Frames(is_active & (d["voicing"] > self.config.voiced))
 
         f0 = d["log_f0"][..., None]
         # Relative to the clip's mean pitch; unvoiced frames have none, hence no step to or from them.
-        f0 = torch.where(voiced[..., None], f0 - masked_mean(f0, voiced)[:, None], 0.0)
-        delta, delta_mask = _compute_delta(series, active, span)
-        timbre_mean, timbre_std, _ = masked_moments(timbre, voiced)
+        f0 = torch.where(voiced.mask[..., None], f0 - voiced.mean(f0), 0.0)
+        delta, delta_mask = _compute_delta(series, is_active, span)
+        moving = _Frames(delta_mask)
         return torch.cat(
             [
                 *self._compute_statistics(series, active),
-                *masked_moments(delta.abs(), delta_mask)[:2],
-                *self._compute_statistics(delta, delta_mask, quantiles=self.config.delta_quantiles)[1:],
-                timbre_mean,
-                timbre_std,
+                *moving.moments(delta.abs())[:2],
+                *self._compute_statistics(delta, moving, quantiles=self.config.delta_quantiles)[1:],
+                *voiced.moments(timbre)[:2],
                 *self._compute_pitch(d["log_f0"], voiced),
-                self._compute_rhythm(energy[..., 0], active, span, voiced),
+                self._compute_rhythm(energy[..., 0], is_active, span, voiced.mask)[:, None],
                 *self._compute_lagged(torch.cat([timbre, f0], 2), active),
             ],
-            dim=1,
-        )
+            dim=2,
+        )[:, 0]
 
     def _find_active(self, energy: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         """Return the active frames, and all frames from the first of them to the last."""
@@ -214,23 +218,23 @@ class FrontEnd(nn.Module):
         last = torch.where(active, t, -LARGE).amax(1, keepdim=True)
         return active, (t >= first) & (t <= last)
 
-    def _compute_statistics(self, z: Tensor, mask: Tensor, quantiles: bool = True) -> list[Tensor]:
-        mean, std, skew = masked_moments(z, mask)
+    def _compute_statistics(self, z: Tensor, frames: _Frames, quantiles: bool = True) -> list[Tensor]:
+        mean, std, skew = frames.moments(z)
         step = self.config.quantile_step
-        found = [masked_quantiles(z[:, ::step], mask[:, ::step], QUANTILES)] if quantiles else []
-        return [mean, std, *found, skew, masked_slope(z, mask)]
+        found = []
+        if quantiles:
+            found = [masked_quantiles(z[:, ::step], frames.mask[:, ::step], QUANTILES)[:, None]]
+        return [mean, std, *found, skew, frames.slope(z - mean)]
 
-    def _compute_pitch(self, log_f0: Tensor, voiced: Tensor) -> list[Tensor]:
+    def _compute_pitch(self, log_f0: Tensor, voiced: _Frames) -> list[Tensor]:
         """Functionals of log F0 (octaves around 100 Hz) and of its steps within voiced stretches."""
         step = (log_f0[:, 1:] - log_f0[:, :-1]) * 10
         # A quarter of an octave in 10 ms is an error of the pitch tracker, not a movement of the pitch.
-        smooth = voiced[:, 1:] & voiced[:, :-1] & (step.abs() < 2.5)
-        mean_abs, std_abs, _ = masked_moments(step.abs()[..., None], smooth)
+        smooth = _Frames(voiced.mask[:, 1:] & voiced.mask[:, :-1] & (step.abs() < 2.5))
         return [
             *self._compute_statistics(log_f0[..., None], voiced),
             *self._compute_statistics(step[..., None], smooth),
-            mean_abs,
-            std_abs,
+            *smooth.moments(step.abs()[..., None])[:2],
         ]
 
     def _compute_rhythm(self, energy: Tensor, active: Tensor, span: Tensor, voiced: Tensor) -> Tensor:
@@ -262,15 +266,14 @@ class FrontEnd(nn.Module):
         )
         return torch.cat([rhythm, self._compute_modulation(energy, inside, n)], 1)
 
-    def _compute_lagged(self, z: Tensor, active: Tensor) -> list[Tensor]:
-        """Correlations ``(b, d * d)`` of all descriptors with all a few frames earlier, for each lag."""
-        mean, std, _ = masked_moments(z, active)
-        z = torch.where(active[..., None], (z - mean[:, None]) / (std[:, None] + 1e-2), 0.0)
-        n = active.sum(1).clamp(min=1).to(z.dtype)[:, None]
+    def _compute_lagged(self, z: Tensor, active: _Frames) -> list[Tensor]:
+        """Correlations ``(b, 1, d * d)`` of all descriptors with all a few frames earlier, for each lag."""
+        mean, std, _ = active.moments(z)
+        z = torch.where(active.mask[..., None], (z - mean) / (std + 1e-2), 0.0)
         out = []
         for lag in self.config.lags:
             later = nn.functional.pad(z, (0, 0, 0, lag))[:, lag:]
-            out.append((later.transpose(1, 2) @ z).flatten(1) / n)
+            out.append((later.transpose(1, 2) @ z).flatten(1)[:, None] / active.n)
         return out
 
     def _compute_modulation(self, energy: Tensor, inside: Tensor, n: Tensor) -> Tensor:
@@ -322,9 +325,43 @@ class FrontEnd(nn.Module):
         return [*names, *(f"{a}_{b}_lag{lag}" for lag in c.lags for a in moving for b in moving)]
 
 
+class _Frames:
+    """Frames that count, ``mask (b, t)``, and statistics over them of ``z (b, t, d)``, each ``(b, 1, d)``.
+
+    As `masked_moments` and `masked_slope`, but what depends on the mask alone is computed once: the graph of
+    a clip of 3 s has so few operations per node that each node counts.
+    """
+
+    def __init__(self, mask: Tensor) -> None:
+        self.mask = mask
+        m = mask[:, None].to(torch.float32)
+        n = m.sum(2, keepdim=True)
+        self.n = n.clamp(min=1)
+        self._weights = m / self.n
+        position = ((m.cumsum(2) - 1) / (n - 1).clamp(min=1) * 2 - 1) * m
+        position = position - position.sum(2, keepdim=True) * self._weights
+        self._slope = position * (2 / (position * position).sum(2, keepdim=True).clamp(min=1e-3))
+
+    def mean(self, z: Tensor) -> Tensor:
+        return self._weights @ z
+
+    def moments(self, z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return mean, standard deviation and skewness."""
+        mean = self.mean(z)
+        centred = z - mean
+        squares = centred * centred
+        std = self.mean(squares).clamp(min=1e-10).sqrt()
+        scale = std + 1e-3
+        return mean, std, self.mean(squares * centred) / (scale * scale * scale)
+
+    def slope(self, centred: Tensor) -> Tensor:
+        """Return the least-squares slope per whole length of ``centred``, which has a mean of 0."""
+        return self._slope @ centred
+
+
 def _log(z: Tensor) -> Tensor:
     # A floor, not an added epsilon: the exporter takes ``+ 1e-8`` for ``+ 0`` and drops it.
-    return torch.log(z.clamp(min=1e-8))
+    return torch.log(z.clamp(min=FLOOR))
 
 
 def _compute_delta(z: Tensor, active: Tensor, span: Tensor) -> tuple[Tensor, Tensor]:
