@@ -81,9 +81,11 @@ def emodb(rows: Rows) -> dict[str, float]:
     """UAR in percent of all clips, each answered by a model that never heard its speaker."""
     x, y, speakers = rows
     configs = {
-        "svc C=1": ClassicalConfig(model="svc", params={"C": 1.0}, clip=None, calibrate=False),
+        "svc C=1": ClassicalConfig(
+            model="svc", params={"C": 1.0, "normalize": False}, clip=None, calibrate=False
+        ),
         "svc linear C=1": ClassicalConfig(
-            model="svc", params={"C": 1.0, "kernel": "linear"}, clip=None, calibrate=False
+            model="svc", params={"C": 1.0, "kernel": "linear", "normalize": False}, clip=None, calibrate=False
         ),
         "svc": ClassicalConfig(model="svc", calibrate=False),
         "logistic-regression": ClassicalConfig(model="logistic-regression"),

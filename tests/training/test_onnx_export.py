@@ -80,6 +80,7 @@ def test_preprocessing_is_in_the_graph(scaler: str, select: Selection | None) ->
         ("svc", {"kernel": "poly", "degree": 2, "coef0": 1.0}),
         ("svc", {"kernel": "sigmoid", "gamma": 0.01}),
         ("svc", {"gamma": "auto"}),
+        ("svc", {"normalize": False}),
         ("knn", {"weights": "uniform", "n_neighbors": 5}),
         ("mlp", {"hidden_layer_sizes": [8, 6], "activation": "tanh", "max_iter": 20}),
         ("mlp", {"hidden_layer_sizes": [8], "activation": "logistic", "max_iter": 20}),

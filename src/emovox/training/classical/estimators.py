@@ -162,7 +162,7 @@ ESTIMATORS: dict[str, Estimator] = {
             name="svc",
             description="support vector machine with a Gaussian kernel",
             build=_direct(KernelSVC),
-            defaults={"C": 3.0, "gamma": "scale"},
+            defaults={"C": 3.0, "gamma": "scale", "normalize": True},
             space={"C": Range(0.3, 100, log=True), "gamma": Choice(("scale", 3e-5, 1e-4, 3e-4, 1e-3))},
             needs_calibration=True,
         ),

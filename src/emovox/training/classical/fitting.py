@@ -36,6 +36,9 @@ __all__ = ["FittedClassifier", "Fold", "fit", "make_preprocessing", "make_speake
 Fold = tuple[NDArray[np.int64], NDArray[np.int64]]
 """Rows of the training part, and rows held out."""
 
+_MIN_BETA = 1e-3
+"""Smaller inverse temperatures, down to e^-10, mean scores that are of no use for held-out speakers."""
+
 
 @dataclass(frozen=True, slots=True)
 class FittedClassifier:
@@ -154,13 +157,12 @@ def fit(
     notes = dict.fromkeys(" ".join(str(w.message).split()) for w in convergence)
     classifier = pipeline.steps[-1][1]
     if isinstance(classifier, CalibratedClassifierCV):
-        calibrators = classifier.calibrated_classifiers_[0].calibrators  # of two classes one, for the second
-        pairs = zip(classes[-len(calibrators) :], calibrators, strict=True)
-        if inverted := [name for name, one in pairs if getattr(one, "a_", -1.0) >= 0]:
+        (temperature,) = classifier.calibrated_classifiers_[0].calibrators
+        if temperature.beta_ < _MIN_BETA:
             notes[
-                f"{', '.join(inverted)}: clips of held-out speakers score lower than those of other labels, "
-                f"so {config.model} will hardly predict it; train on more speakers, or use a model that "
-                "needs no calibration, such as logistic-regression"
+                "clips of held-out speakers are predicted no better than by chance, so the probabilities of "
+                f"{config.model} are nearly equal; train on more speakers, or use a model that needs no "
+                "calibration, such as logistic-regression"
             ] = None
     return FittedClassifier(config, classes, names, pipeline, tuple(notes))
 
@@ -229,5 +231,9 @@ def _make_pipeline(config: ClassicalConfig, truth: NDArray[np.int64], groups: ND
         classifier.set_params(cv=folds)
     elif config.estimator.needs_calibration and config.calibrate:
         folds = make_speaker_folds(truth, groups, config.calibration_folds, config.seed)
-        classifier = CalibratedClassifierCV(classifier, cv=folds, ensemble=False, n_jobs=config.n_jobs)
+        # One temperature for all labels keeps their order: Platt scaling of each label alone may reverse the
+        # scores of one on few speakers, and then never gives it.
+        classifier = CalibratedClassifierCV(
+            classifier, method="temperature", cv=folds, ensemble=False, n_jobs=config.n_jobs
+        )
     return Pipeline([*steps, ("classify", classifier)])

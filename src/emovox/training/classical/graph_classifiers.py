@@ -32,7 +32,7 @@ from sklearn.neural_network import MLPClassifier, MLPRegressor
 from emovox.errors import BundleError, MissingExtraError
 from emovox.training.classical.graph_builder import GraphBuilder
 from emovox.training.classical.linear import SpanClassifier, SpanLogisticRegression
-from emovox.training.classical.svm import KernelSVC
+from emovox.training.classical.svm import SHORTEST, KernelSVC
 
 __all__ = ["add_kernel", "add_layers", "add_probabilities", "add_sklearn_trees"]
 
@@ -132,6 +132,7 @@ def _add_normalization(b: GraphBuilder, amounts: str) -> str:
 
 def _add_support_vectors(b: GraphBuilder, model: KernelSVC, x: str) -> str:
     """One against one, then votes of all pairs plus their confidence, as scikit-learn's ``ovr``."""
+    x = _add_length_normalization(b, x, model.n_features_in_) if model.normalizes_ else x
     kernel, n_classes, machine = add_kernel(b, model, x), len(model.classes_), model.machine_
     if n_classes == 2:
         return b.affine(kernel, machine.dual_coef_.T, machine.intercept_)
@@ -143,6 +144,14 @@ def _add_support_vectors(b: GraphBuilder, model: KernelSVC, x: str) -> str:
     confidence = b.node("MatMul", decisions, b.constant64(first - second))
     size = b.node("Add", b.node("Abs", confidence), b.constant64(1))
     return b.node("Add", votes, b.node("Div", confidence, b.node("Mul", size, b.constant64(3))))
+
+
+def _add_length_normalization(b: GraphBuilder, x: str, n_columns: int) -> str:
+    """Scale rows ``(b, d)`` to the length ``sqrt(d)``, in float64, and round them to float32."""
+    wide = b.to_double(x)
+    squares = b.node("ReduceSum", b.node("Mul", wide, wide), b.constant([1], np.int64), keepdims=1)
+    length = b.node("Sqrt", b.node("Div", squares, b.constant64(n_columns)))
+    return b.to_float(b.node("Div", wide, b.node("Max", length, b.constant64(SHORTEST))))
 
 
 def _make_pair_weights(model: Any, pairs: list[tuple[int, int]]) -> Any:
@@ -178,14 +187,13 @@ def add_kernel(b: GraphBuilder, model: Any, x: str) -> str:
 
 
 def _add_calibrated(b: GraphBuilder, model: CalibratedClassifierCV, x: str) -> str:
-    """Platt scaling of each class, normalised to sum 1; one model, calibrated out of fold."""
+    """Softmax of the scores over one temperature; one model, calibrated out of fold."""
     (calibrated,) = model.calibrated_classifiers_
-    slopes = [[c.a_ for c in calibrated.calibrators]]
-    offsets = [c.b_ for c in calibrated.calibrators]
+    (temperature,) = calibrated.calibrators
     scores = _add_scores(b, calibrated.estimator, x)
-    raised = b.node("Add", b.node("Mul", scores, b.constant64(slopes)), b.constant64(offsets))
-    chances = b.node("Sigmoid", b.node("Neg", raised))
-    return _add_two_classes(b, chances) if len(offsets) == 1 else _add_normalization(b, chances)
+    if len(model.classes_) == 2:  # the logits of scikit-learn are the score and its negative
+        scores = b.node("Concat", b.node("Neg", scores), scores, axis=1)
+    return b.node("Softmax", b.node("Mul", scores, b.constant64(float(temperature.beta_))), axis=1)
 
 
 def _add_stacking(b: GraphBuilder, model: StackingClassifier, x: str) -> str:
