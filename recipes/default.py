@@ -1,4 +1,4 @@
-"""The recipe of the default model 3.2 and of the `permissive` one: frozen Whisper layers, linear heads.
+"""The recipe of the default model 3.3 and of the `permissive` one: frozen Whisper layers, linear heads.
 
     python recipes/default.py cache      --corpora DIR --checkpoint model.bin    # encode all once, resumable
     python recipes/default.py choose     --corpora DIR    # corpora left out, on the speakers to choose by
@@ -35,7 +35,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from default_cache import CHANGED, TRAINING, encode_all
+from default_cache import ADDED, TRAINING, encode_all
 from default_calls import report_calls, report_long, report_windows
 from default_export import export_bundle
 from default_heads import Rows, join, score_uar
@@ -120,8 +120,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("runs/default"))
     parser.add_argument("--bits", type=int, choices=(8, 32), default=32, help="of the encoder, in training")
     parser.add_argument("--test-bits", type=int, choices=(8, 32), default=8, help="the same, in tests")
-    parser.add_argument("--train", choices=CHANGED, default="cut", help="clips whole or cut to their speech")
-    parser.add_argument("--test", choices=CHANGED, default="cut", help="the same, of the clips tested")
+    parser.add_argument("--train", choices=ADDED, default="cut", help="clips whole or cut to their speech")
+    parser.add_argument("--test", choices=ADDED, default="cut", help="the same, of the clips tested")
     parser.add_argument("--l2", type=float, nargs="+", default=[L2], help="penalties of finetune")
     parser.add_argument("--draws", type=int, default=20, help="of finetune")
     options = parser.parse_args()

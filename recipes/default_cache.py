@@ -13,6 +13,7 @@ import default_sounds as sounds
 import numpy as np
 import torch
 from default_heads import Rows
+from default_streams import cache_recordings, list_recordings
 
 from emovox._arrays import Floats
 from emovox._telemetry import disable_telemetry
@@ -25,7 +26,7 @@ from emovox.nets.whisper import load_encoder
 from emovox.training.quantization import compress_encoder
 
 __all__ = [
-    "CHANGED",
+    "ADDED",
     "LAYERS",
     "MAX_S",
     "PASSES",
@@ -54,7 +55,9 @@ PASSES: dict[str, dict[str, float]] = {
         "emospeech": 0.25,
         "esc10": 1,
     },
-    "changed": {"ravdess": 1, "emodb": 1, "banglaser": 1, "nemo": 0.3, "tess": 0.25},
+    "changed": {"ravdess": 1, "emodb": 1, "banglaser": 1, "nemo": 0.3, "tess": 0.25, "esc10": 1},
+    "slow": {"esc10": 1},
+    "fast": {"esc10": 1},
     "cut": {
         "ravdess": 1,
         "emodb": 1,
@@ -65,6 +68,8 @@ PASSES: dict[str, dict[str, float]] = {
         "emospeech": 0.25,
     },
     "cut-changed": {"emodb": 1, "ravdess": 1, "banglaser": 1, "nemo": 0.3, "tess": 0.25},
+    "around": {"ravdess": 1, "emodb": 1, "banglaser": 1, "nemo": 0.5, "tess": 0.25},
+    "mixed": {"ravdess": 0.25, "emodb": 0.5, "banglaser": 0.2, "nemo": 0.06, "tess": 0.1},
     "clipping": {"emodb": 1},
     "telephone": {"emodb": 1},
     "babble": {"emodb": 1},
@@ -74,8 +79,8 @@ PASSES: dict[str, dict[str, float]] = {
     "synthetic": {"synthetic": 1},
 }
 """Share of the clips of each corpus that a pass encodes: of large corpora a part, evenly over speakers."""
-CHANGED = {"clean": "changed", "cut": "cut-changed"}
-"""Passes over clips whole or cut to their speech, as `predict` does, and over changed sounds likewise."""
+ADDED = {"clean": ("changed",), "cut": ("cut-changed", "around")}
+"""Passes over clips whole or cut to their speech, as `predict` does, and those that are added in training."""
 UNCUT = {"cut": "clean", "cut-changed": "changed"}
 CUT = (*UNCUT, "clipping", "telephone", "babble", "noise")
 
@@ -111,6 +116,16 @@ def make_net(checkpoint: Path, layers: Sequence[int], n_labels: int) -> Adaptive
     encoder.positions = encoder.positions[:n_frames].clone()
     encoder.config = replace(encoder.config, max_frames=n_frames)
     return AdaptiveNet(encoder, AdaptiveConfig(n_labels, tuple(layers))).eval()
+
+
+def export_pooler(checkpoint: Path, with_memory: bool) -> bytes:
+    """Export the graph that fills the cache, of clips or of recordings."""
+    net = make_net(checkpoint, range(5), len(EMOTIONS))
+    n = int(MAX_S * SAMPLE_RATE)
+    if not with_memory:
+        return export_graph(Pooler(net), n)
+    stream = StreamingNet(net)
+    return export_graph(StreamPooler(stream), n, n_memory=stream.n_columns)
 
 
 def export_graph(net: torch.nn.Module, max_samples: int, n_offset: int = 0, n_memory: int = 0) -> bytes:
@@ -159,7 +174,8 @@ def cache_pass(root: Path, cache: Path, name: str, corpus: str, session: Any) ->
             continue
         pooled = []
         for clip in clips[start : start + CHUNK]:
-            x = sounds.make_sound(clip, UNCUT.get(name, name))
+            mixed = name == "mixed"
+            x = sounds.mix_sound(root, clip) if mixed else sounds.make_sound(clip, UNCUT.get(name, name))
             if name in CUT:
                 whole, x = x, sounds.cut_clip(x)
                 if len(x) == len(whole) and clip.id in uncut:
@@ -208,8 +224,10 @@ def read_cache(root: Path, cache: Path, name: str, corpus: str) -> Rows | None:
     if corpus not in PASSES[name]:
         return None
     clips = {clip.id: clip for clip in clips_of(root, name, corpus)}
-    files = [cache / name / corpus / f"{i:04d}.npz" for i in range(-(-len(clips) // CHUNK))]
-    parts = [np.load(file) for file in files]
+    names = [f"{i:04d}.npz" for i in range(-(-len(clips) // CHUNK))]
+    if name == "around":
+        names = [file for files in list_recordings(list(clips.values())).values() for file in files]
+    parts = [np.load(cache / name / corpus / file) for file in names]
     ids = np.concatenate([part["ids"] for part in parts])
     pooled = np.concatenate([part["pooled"][:, list(LAYERS), :2] for part in parts])
     own = [clips[i] for i in ids]
@@ -231,11 +249,19 @@ def encode_all(root: Path, cache: Path, checkpoint: Path, bits: int, only: str |
 
     settings = onnxruntime.SessionOptions()
     settings.intra_op_num_threads = 1
-    graph = export_graph(Pooler(make_net(checkpoint, range(5), len(EMOTIONS))), int(MAX_S * SAMPLE_RATE))
-    if bits == 8:  # the encoder of the bundles
-        graph = compress_encoder(graph, read_examples(root))
-    session = onnxruntime.InferenceSession(graph, settings, providers=["CPUExecutionProvider"])
     only_pass, _, only_corpus = (only or "").partition("/")
+    sessions: dict[bool, Any] = {}
     for name in [only_pass] if only_pass else PASSES:
+        if (with_memory := name == "around") not in sessions:
+            graph = export_pooler(checkpoint, with_memory)
+            if bits == 8:  # the encoder of the bundles
+                graph = compress_encoder(graph, read_examples(root))
+            sessions[with_memory] = onnxruntime.InferenceSession(
+                graph, settings, providers=["CPUExecutionProvider"]
+            )
         for corpus in [only_corpus] if only_corpus else PASSES[name]:
-            cache_pass(root, cache, name, corpus, session)
+            if with_memory:
+                folder = cache / name / corpus
+                cache_recordings(sessions[True], clips_of(root, name, corpus), folder)
+            else:
+                cache_pass(root, cache, name, corpus, sessions[False])

@@ -1,4 +1,4 @@
-"""Train and export the bundles 3.2 of the wheel: see default.py."""
+"""Train and export the bundles 3.3 of the wheel: see default.py."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 from default_cache import (
-    CHANGED,
+    ADDED,
     LAYERS,
     PASSES,
     TRAINING,
@@ -99,7 +99,7 @@ def export_bundle(states: States, options: argparse.Namespace) -> dict[str, Any]
     spec = Spec(
         schema=3,
         name=options.which,
-        version="3.2",
+        version="3.3",
         description=settings["description"],
         labels=tuple(EMOTIONS[i] for i in names),
         input=Input(kind="waveform"),
@@ -168,7 +168,8 @@ def list_trained(root: Path, corpora: Sequence[str]) -> Manifest:
     parts = []
     for corpus in corpora:
         manifest, _ = scan(corpus, root / corpus)
-        passes = [name for name in (*CHANGED, *CHANGED.values(), "crop") if corpus in PASSES[name]]
+        augmented = [name for names in ADDED.values() for name in names]
+        passes = [name for name in (*ADDED, *augmented, "crop", "mixed") if corpus in PASSES[name]]
         used = {clip.id for name in passes for clip in clips_of(root, name, corpus)}
         parts.append(manifest.keep(lambda u, used=used: u.id in used and u.speaker not in HELD_OUT))
     return Manifest.merged(parts)

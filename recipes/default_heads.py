@@ -16,10 +16,17 @@ from emovox.labels import EMOTIONS
 
 __all__ = ["Head", "Rows", "balance", "fit_labels", "fit_speech", "join", "score_uar"]
 
-PENALTY = 5e-4
-"""C of the logistic regressions, in the sense of scikit-learn."""
+PENALTY = 1 / 12
+"""What the squared norm of the labels' weights counts beside the mean loss, whatever the number of clips."""
+FEW_PENALTY = 0.3
+"""The same of heads of two corpora, as `permissive`."""
+SPEECH_PENALTY = 0.1
+"""That of the speech output."""
 SHARES: Mapping[str, float] = {"ravdess": 1.5, "tess": 0.7}
 """What a corpus counts; 1 where it is not named. RAVDESS has 24 speakers and 8 labels, TESS 2 speakers."""
+SPEECH_SHARES: Mapping[str, float] = {"mixed": 0.5, "esc10": 0.6}
+"""Parts of the speech, and of the sounds that are not, which the speech output is fitted on; the others share
+the rest evenly."""
 LACKING = -30.0
 """Added to the logits of labels that a clip's corpus lacks, so that it does not count against them."""
 
@@ -118,7 +125,7 @@ def _fit_logistic(
         optimiser.zero_grad()
         logits = inputs @ weight.T + bias + prior
         entropy = torch.nn.functional.cross_entropy(logits, targets, reduction="none")
-        value = (share * entropy).sum() + weight.square().sum() / (2 * penalty * len(x))
+        value = (share * entropy).sum() + penalty * weight.square().sum()
         value.backward()
         return value
 
@@ -134,16 +141,19 @@ def fit_speech(speech: Rows, other: Rows, head: Head) -> tuple[Floats, float]:
     """
     x = np.concatenate([speech.x, other.x])
     target = (np.arange(len(x)) < len(speech.labels)).astype(np.int64)
-    shares = np.concatenate([_share_evenly(part.corpora) for part in (speech, other)]) / 2
+    kinds = np.where(["+" in clip for clip in speech.ids], "mixed", speech.corpora)
+    shares = np.concatenate([_divide(kinds), _divide(other.corpora)]) / 2
     mean = shares @ x
     scale = 1 / (np.sqrt(np.maximum(shares @ np.square(x) - mean**2, 0)) + 1e-4)
     rows = (x - mean) * scale
-    weight, bias = _fit_logistic(rows, target, shares, np.zeros((len(x), 2), np.float32), PENALTY)
+    weight, bias = _fit_logistic(rows, target, shares, np.zeros((len(x), 2), np.float32), SPEECH_PENALTY)
     on_states = (weight[1] - weight[0]) * scale
     return on_states / head.scale, float(bias[1] - bias[0] + (head.mean - mean) @ on_states)
 
 
-def _share_evenly(groups: NDArray[np.str_]) -> Floats:
-    """Compute weights that sum to 1, every group to the same."""
-    _, index, counts = np.unique(groups, return_inverse=True, return_counts=True)
-    return (1 / len(counts) / counts[index]).astype(np.float32)
+def _divide(groups: NDArray[np.str_]) -> Floats:
+    """Compute weights that sum to 1: groups count by `SPEECH_SHARES`."""
+    names, index, counts = np.unique(groups, return_inverse=True, return_counts=True)
+    shares = np.array([SPEECH_SHARES.get(str(name), 0.0) for name in names])
+    shares[shares == 0] = (1 - shares.sum()) / max(1, (shares == 0).sum())
+    return (shares / shares.sum() / counts)[index].astype(np.float32)

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from default_cache import CHANGED, TESTED_ONLY, TRAINING, read_cache
-from default_heads import Head, Rows, fit_labels, join, score_uar
+from default_cache import ADDED, TESTED_ONLY, TRAINING, read_cache
+from default_heads import FEW_PENALTY, PENALTY, Head, Rows, fit_labels, join, score_uar
 from numpy.typing import NDArray
 
 import emovox
@@ -33,31 +33,39 @@ SURE = 0.9
 
 @dataclass
 class States:
-    """Cached states of all corpora: to train on, changed sounds of the training corpora, and to test on."""
+    """Cached states of all corpora: to train on, added in training, and to test on."""
 
     root: Path
     cache: Path
     test_cache: Path
     train: dict[str, Rows]
-    changed: dict[str, Rows]
+    added: dict[str, Rows]
     test: dict[str, Rows]
 
     @classmethod
     def read(cls, root: Path, cache: Path, test_cache: Path, train: str, test: str) -> States:
         """Read the passes ``clean`` or ``cut``: clips whole, or cut to their speech."""
 
-        def read(folder: Path, name: str, corpora: Sequence[str]) -> dict[str, Rows]:
-            found = {corpus: read_cache(root, folder, name, corpus) for corpus in corpora}
-            return {corpus: rows for corpus, rows in found.items() if rows is not None}
+        def read(folder: Path, names: Sequence[str], corpora: Sequence[str]) -> dict[str, Rows]:
+            found = {c: [read_cache(root, folder, name, c) for name in names] for c in corpora}
+            parts = {c: [rows for rows in every if rows is not None] for c, every in found.items()}
+            return {c: join(rows) for c, rows in parts.items() if rows}
 
         every = (*TRAINING, *TESTED_ONLY)
-        changed = read(cache, CHANGED[train], TRAINING)
-        return cls(root, cache, test_cache, read(cache, train, every), changed, read(test_cache, test, every))
+        return cls(
+            root,
+            cache,
+            test_cache,
+            train=read(cache, [train], every),
+            added=read(cache, ADDED[train], TRAINING),
+            test=read(test_cache, [test], every),
+        )
 
     def fit(self, corpora: Sequence[str], without: NDArray[np.str_] | Sequence[str] = ()) -> Head:
-        """Train a head on the clips of ``corpora`` and their changed sounds, ``without`` some speakers."""
-        parts = [part[c] for part in (self.train, self.changed) for c in corpora if c in part]
-        return fit_labels(join([part[~np.isin(part.speakers, without)] for part in parts]))
+        """Train a head on the clips of ``corpora`` and those added to them, ``without`` some speakers."""
+        parts = [part[c] for part in (self.train, self.added) for c in corpora if c in part]
+        rows = join([part[~np.isin(part.speakers, without)] for part in parts])
+        return fit_labels(rows, PENALTY if len(corpora) > 2 else FEW_PENALTY)
 
     def leave_out(self, corpus: str) -> Head:
         """Train a head without a corpus."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -29,15 +30,16 @@ from emovox.augment import (
 from emovox.datasets import scan
 from emovox.inference.clip import cut_to_speech
 
-__all__ = ["CHANGES", "PASSES", "Clip", "change_sound", "cut_clip", "list_clips", "make_sound", "synthesise"]
+__all__ = ["CHANGES", "Clip", "change_sound", "cut_clip", "list_clips", "make_sound", "synthesise"]
 
 Sound = NDArray[np.float32]
 Rng = np.random.Generator
 
-PASSES = ("clean", "changed", "crop", "crop-none", "synthetic", "clipping", "telephone", "babble", "noise")
 CHANGES = ("clipping", "babble", "noise", "room", "amr", "g711", "codec", "loss", "speed", "microphone")
 N_SYNTHETIC = 800
 NOT_SPEECH = "none"
+_SPEEDS = {"slow": 0.72, "fast": 1.4}
+"""Passes over sounds that are not speech."""
 
 
 @dataclass(frozen=True)
@@ -85,13 +87,15 @@ def list_clips(root: Path, corpus: str) -> list[Clip]:
 
 
 def make_sound(clip: Clip, name: str) -> Sound:
-    """Make the sound of a clip in one of the `PASSES`, whole; the same in every run."""
+    """Make the sound of a clip in one of the passes, whole; the same in every run."""
     rng = np.random.default_rng([7, zlib.crc32(name.encode()), zlib.crc32(clip.id.encode())])
     if name == "synthetic":
         return synthesise(int(clip.id.split("/")[1]))
     x = audio.read(clip.file)
     if name == "changed":
         return change_sound(x, str(rng.choice(CHANGES)), rng)
+    if name in _SPEEDS:
+        return _play(x, _SPEEDS[name], "MQ")
     if name in _FIXED:
         return _FIXED[name](x, rng)
     if name == "crop":
@@ -101,6 +105,41 @@ def make_sound(clip: Clip, name: str) -> Sound:
         start = int(rng.integers(0, max(1, len(x) - n + 1)))
         return x[start : start + n]
     return x
+
+
+@cache
+def list_noises(root: Path) -> dict[str, list[Clip]]:
+    """List the sounds that are mixed with speech: of ESC-10, and background of emospeech."""
+    return {c: [n for n in list_clips(root, c) if n.emotion == NOT_SPEECH] for c in ("esc10", "emospeech")}
+
+
+def choose_noise(root: Path, clip: str) -> Clip:
+    """Choose the sound that is mixed with a clip, by the clip's id; three quarters are of ESC-10."""
+    rng = np.random.default_rng([13, zlib.crc32(clip.encode())])
+    noises = list_noises(root)["esc10" if rng.random() < 0.75 else "emospeech"]
+    return noises[int(rng.integers(len(noises)))]
+
+
+def mix_sound(root: Path, clip: Clip) -> Sound:
+    """Mix a clip, cut to speech, half of them in a room, with a sound that is not speech.
+
+    So that background alone is no evidence against speech. Half of the clips are a word within 3 s of it.
+    """
+    rng = np.random.default_rng([17, zlib.crc32(clip.id.encode())])
+    x = cut_clip(audio.read(clip.file))
+    if is_word := rng.random() < 0.5:
+        x = _crop(x, rng, 0.5, 1.5)
+    if rng.random() < 0.5:
+        x = Room((0.2, 0.8), (0.0, 10.0))(x, rng)
+    n = max(len(x), 3 * SAMPLE_RATE if is_word else 0)
+    noise = audio.read(choose_noise(root, clip.id).file)
+    parts = [np.resize(np.roll(noise, -start), n) for start in rng.integers(0, len(noise), 8)]
+    loudest = max(parts, key=lambda part: float((part.astype(np.float64) ** 2).sum()))
+    start = int(rng.integers(0, n - len(x) + 1))
+    y = np.zeros(n, np.float32)
+    y[start : start + len(x)] = x
+    gain_db = 10 * np.log10(n / len(x))  # the ratio is that within the word
+    return mix_noise(y, loudest, rng.uniform(-5, 15) - gain_db).astype(np.float32)
 
 
 def cut_clip(x: Sound) -> Sound:
@@ -181,9 +220,9 @@ def _lose_packets(x: Sound, rng: Rng, n: int = 320) -> Sound:
     return y
 
 
-def _crop(x: Sound, rng: Rng) -> Sound:
-    """1 to 2.5 s, the loudest of eight random places: so that it contains speech."""
-    n = int(rng.uniform(1.0, 2.5) * SAMPLE_RATE)
+def _crop(x: Sound, rng: Rng, low_s: float = 1.0, high_s: float = 2.5) -> Sound:
+    """``low_s`` to ``high_s``, the loudest of eight random places: so that it contains speech."""
+    n = int(rng.uniform(low_s, high_s) * SAMPLE_RATE)
     if len(x) <= n:
         return x
     starts: Sequence[int] = rng.integers(0, len(x) - n + 1, 8).tolist()

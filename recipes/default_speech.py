@@ -5,12 +5,14 @@ from __future__ import annotations
 import argparse
 import zlib
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from default_cache import TESTED_ONLY, TRAINING, read_cache
 from default_heads import Head, Rows, fit_speech, join
 from default_measure import States
+from default_sounds import choose_noise
 from numpy.typing import NDArray
 
 from emovox._arrays import Floats
@@ -23,17 +25,24 @@ N_KINDS = 12
 
 
 def read_speech(states: States, corpora: Sequence[str]) -> tuple[Rows, Rows]:
-    """Read speech of the named corpora, in clips and crops, and all sounds that are not speech."""
+    """Read speech of the named corpora, in clips, crops and noise, and all sounds that are not speech."""
 
     def read(name: str, corpus: str) -> Rows | None:
         return read_cache(states.root, states.cache, name, corpus)
 
     speech = [states.train[c][states.train[c].labels >= 0] for c in corpora]
     speech += [r for c in corpora for name in ("changed", "crop") if (r := read(name, c)) is not None]
-    sources = [("clean", "esc10"), ("crop-none", "esc10"), ("synthetic", "synthetic")]
+    sources = [(name, "esc10") for name in ("clean", "crop-none", "changed", "slow", "fast")]
+    sources += [("synthetic", "synthetic")]
     if "emospeech" in corpora:
         sources += [("clean", "emospeech"), ("crop-none", "emospeech")]
     other = [r[r.labels < 0] for name, c in sources if (r := read(name, c)) is not None]
+    for corpus in corpora:
+        if (mixed := read("mixed", corpus)) is not None:
+            noises = [choose_noise(states.root, clip) for clip in mixed.ids]
+            known = np.array([noise.corpus in ("esc10", *corpora) for noise in noises])
+            ids = [f"{clip}+{noise.id}" for clip, noise in zip(mixed.ids, noises, strict=True)]
+            speech.append(replace(mixed, ids=np.array(ids))[known])
     return join(speech), join(other)
 
 
@@ -76,17 +85,18 @@ def report_speech(states: States, options: argparse.Namespace) -> dict[str, Any]
 
 
 def split_sounds(rows: Rows) -> NDArray[np.int64]:
-    """Assign sounds to halves 0 and 1 by class, kind or place; -1 for speech that is in both."""
-    esc10 = sorted(set(rows.speakers[rows.corpora == "esc10"].tolist()))
+    """Assign sounds to halves 0 and 1 by class, kind or place, and mixed speech by the sound that is mixed
+    with it; -1 for speech that is in both."""
     halves = []
-    for clip, corpus, speaker in zip(rows.ids, rows.corpora, rows.speakers, strict=True):
+    for clip in rows.ids:
+        corpus, name = clip.split("+")[-1].split("/")[:2]
         match corpus:
             case "esc10":
-                halves.append(esc10.index(speaker) % 2)
+                halves.append(int(name) % 2)
             case "synthetic":
-                halves.append(int(clip.split("/")[1]) % N_KINDS % 2)
+                halves.append(int(name) % N_KINDS % 2)
             case "emospeech":
-                halves.append(zlib.crc32(clip.split("/")[1].encode()) % 2)
+                halves.append(zlib.crc32(name.encode()) % 2)
             case _:
                 halves.append(-1)
     return np.array(halves)
