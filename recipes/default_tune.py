@@ -31,8 +31,7 @@ from typing import Any
 import default_sounds as sounds
 import numpy as np
 import torch
-from default_cache import CHANGED, TRAINING, UNCUT, clips_of, make_net
-from default_chunks import list_inner_actors
+from default_cache import TRAINING, UNCUT, clips_of, make_net
 from default_heads import Rows, balance, fit_labels, join, score_uar
 from default_measure import HELD_OUT, score_unseen
 from numpy.typing import NDArray
@@ -175,7 +174,7 @@ def pool_frames(
 
 
 def list_thinned(options: argparse.Namespace, name: str, corpus: str) -> list[sounds.Clip]:
-    every = options.every or THINNED.get(corpus, 1) * (3 if name in CHANGED.values() else 1)
+    every = options.every or THINNED.get(corpus, 1) * (3 if name == "cut-changed" else 1)
     return clips_of(options.corpora, name, corpus)[::every]
 
 
@@ -321,9 +320,9 @@ def choose(options: argparse.Namespace) -> dict[float, dict[str, Any]]:
     """Leave a corpus and a quarter of the training actors of RAVDESS's first fold out, another for each."""
     corpus = options.which
     ravdess = Frames(*read_corpus(options, "cut", "ravdess"))
-    actors = list_inner_actors(options.corpora, ravdess.rows)
+    test_actors = np.unique(ravdess.rows.speakers[find_test(options, ravdess.rows, 1)]).tolist()
+    actors = np.setdiff1d(ravdess.rows.speakers, test_actors).tolist()
     validation = actors[[c for c in TRAINING if c != "ravdess"].index(corpus) :: 4]
-    test_actors = set(ravdess.rows.speakers.tolist()) - set(actors)
     tests = {"ravdess": ravdess[np.isin(ravdess.rows.speakers, validation)]}
     for name in (corpus, "ased"):
         frames = Frames(*read_corpus(options, "cut", name))
@@ -332,13 +331,16 @@ def choose(options: argparse.Namespace) -> dict[float, dict[str, Any]]:
     return run_split(options, kept, [*validation, *test_actors], tests)
 
 
+def find_test(options: argparse.Namespace, rows: Rows, number: int) -> NDArray[np.bool_]:
+    """Find the test clips of a fold of EmoBox."""
+    split = emobox_split(scan("ravdess", options.corpora / "ravdess")[0], number, corpus="ravdess")
+    return np.isin(rows.ids, split.test)
+
+
 def test_fold(options: argparse.Namespace) -> dict[float, dict[str, Any]]:
     """Train on all corpora without a fold's test actors, and test on them."""
     ravdess = Frames(*read_corpus(options, "cut", "ravdess"))
-    split = emobox_split(
-        scan("ravdess", options.corpora / "ravdess")[0], int(options.which), corpus="ravdess"
-    )
-    test = ravdess[np.isin(ravdess.rows.ids, split.test)]
+    test = ravdess[find_test(options, ravdess.rows, int(options.which))]
     return run_split(options, TRAINING, np.unique(test.rows.speakers).tolist(), {"ravdess": test})
 
 
