@@ -1,6 +1,6 @@
 """Many recordings: workers and engines side by side, kill -9 at random times, a million absent files.
 
-    EMOVOX_CORPORA=DIR python benchmarks/batch.py [--only engines,kills,rows] [--ways local-1,local-2,ray-2]
+    EMOVOX_CORPORA=DIR python benchmarks/batch.py [--only engines,kills,rows] [--model default]
 
 ``engines``: ``--clips`` links to real clips below DIR, judged by each way from first to last: clips
 a second, peak memory of the driver and of a worker, and whether all merged files are the same bytes.
@@ -69,6 +69,7 @@ def main() -> int:
     parser.add_argument("--only", default="engines,kills,rows")
     parser.add_argument("--ways", default="local-1,local-2,ray-2", help="ENGINE-WORKERS, with commas")
     parser.add_argument("--clips", type=int, default=20_000)
+    parser.add_argument("--model", default="default", help="of all three parts")
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--rows", type=int, default=1_000_000)
     parser.add_argument(
@@ -125,7 +126,7 @@ def engines(options: argparse.Namespace, folder: Path) -> tuple[dict[str, Any], 
     """Each way from nothing to the merged file."""
     clips = linked(options.corpora, folder / f"clips-{options.clips}", options.clips)
     for way in filter(None, options.ways.split(",")):
-        _measured(way, clips, folder, options.clips)
+        _measured(way, clips, folder, options)
     found = {
         path.stem.removeprefix("way-"): json.loads(path.read_text())
         for path in sorted(folder.glob("way-*.json"))
@@ -162,15 +163,16 @@ def engines(options: argparse.Namespace, folder: Path) -> tuple[dict[str, Any], 
     return found, targets
 
 
-def _measured(way: str, clips: Path, folder: Path, n: int) -> None:
+def _measured(way: str, clips: Path, folder: Path, options: argparse.Namespace) -> None:
     engine, workers = way.split("-")
     out, merged = folder / f"out-{way}", folder / f"merged-{way}.jsonl"
     shutil.rmtree(out, ignore_errors=True)
     argv = ["batch", "predict", str(clips), "-o", str(out), "--engine", engine, "--workers", workers]
+    argv += ["--model", options.model]
     ran = watched(emovox(*argv), codes=(0,))
     watched(emovox("batch", "merge", str(out), "-o", str(merged), "--force"), codes=(0,))
     lines = merged.read_bytes()
-    assert lines.count(b"\n") == n
+    assert lines.count(b"\n") == options.clips
     about = {**asdict(ran), "sha256": hashlib.sha256(lines).hexdigest()}
     (folder / f"way-{way}.json").write_text(json.dumps(about))
 
@@ -182,7 +184,7 @@ def kills(options: argparse.Namespace, folder: Path) -> tuple[dict[str, Any], di
     """Runs that are killed at random times, each gone on with and compared to one that was not."""
     clips = linked(options.corpora, folder / f"clips-{KILLED_CLIPS}", KILLED_CLIPS)
     chance = random.Random(options.seed)
-    command = partial(_command, clips, engine=options.killed)
+    command = partial(_command, clips, engine=options.killed, model=options.model)
     whole_s = watched(command(folder / "whole"), codes=(0,)).wall_s
     expected = _merged(folder / "whole")
     same, again = 0, 0
@@ -210,12 +212,10 @@ def kills(options: argparse.Namespace, folder: Path) -> tuple[dict[str, Any], di
     }
 
 
-def _command(clips: Path, out: Path, *, engine: str) -> list[str]:
+def _command(clips: Path, out: Path, *, engine: str, model: str) -> list[str]:
     shutil.rmtree(out, ignore_errors=True)
-    shard = ["--shard-size", str(KILLED_SHARD), "--format", "jsonl"]
-    return emovox(
-        "batch", "predict", str(clips), "-o", str(out), "--engine", engine, "--workers", "2", *shard
-    )
+    more = ["--shard-size", str(KILLED_SHARD), "--format", "jsonl", "--model", model]
+    return emovox("batch", "predict", str(clips), "-o", str(out), "--engine", engine, "--workers", "2", *more)
 
 
 def _merged(out: Path) -> bytes:
@@ -272,7 +272,8 @@ def rows(options: argparse.Namespace, folder: Path) -> tuple[dict[str, Any], dic
                 f"{clips.name}/{real[i // step]},there\n" if is_real else f"gone/{i % 997}/{i}.wav,\n"
             )
     shutil.rmtree(out, ignore_errors=True)
-    run = watched(emovox("batch", "predict", str(plan), "-o", str(out), "--workers", "2"), codes=(1,))
+    argv = ["batch", "predict", str(plan), "-o", str(out), "--workers", "2", "--model", options.model]
+    run = watched(emovox(*argv), codes=(1,))
     merge = watched(emovox("batch", "merge", str(out), "-o", str(merged), "--force"), codes=(0,))
     n_rows = n_failed = 0
     with merged.open("rb") as lines:

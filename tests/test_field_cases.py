@@ -45,7 +45,7 @@ class Table(NamedTuple):
 _B = "wav/b.wav"
 _SPOKEN = (("happy", "Happy"), ("sad", "SAD"))
 CASES_BY_NAME: dict[str, Sound | Table] = {
-    "call_dtx.amr": Sound(44.5, "angry", (0.24, 12.8, 27.2, 40.0)),
+    "call_dtx.amr": Sound(44.5, None, (0.24, 12.8, 27.2, 40.0)),
     "gap_10s.webm": Sound(19.78, "neutral", (1.23, 16.23)),
     "nogap.webm": Sound(19.78, "neutral", (1.23, 16.23)),
     "late_audio_6s.mp4": Sound(8.6, "neutral", (6.2,)),
