@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from emovox.audio.level import NO_SPEECH_S
-from emovox.audio.vad import FRAME_S, HANG_S, Vad
+from emovox.audio.vad import FRAME_S, HANG_S, Vad, confirm_speech
 from emovox.errors import AudioValueError
 
 RATE = 16_000
@@ -146,6 +146,56 @@ def test_speech_lasts_a_little_longer_and_then_ends() -> None:
 def test_speech_after_a_long_noise_is_heard_at_once() -> None:
     x = np.concatenate([noise("white", 60.0, -50), voice(1.0)])
     assert flags(x)[2000 + 2 :].mean() > 0.95
+
+
+def room_noise(seconds: float, level_dbfs: float, seed: int = 13) -> np.ndarray:
+    """Noise whose level varies by several dB from frame to frame, as after a codec."""
+    x = noise("pink", seconds, level_dbfs)
+    levels = np.random.default_rng(seed).normal(0, 5, len(x) // FRAME + 1)
+    return x * np.repeat(10 ** (levels / 20), FRAME)[: len(x)].astype(np.float32)
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    before_s=st.floats(0.6, 1.5),
+    after_s=st.floats(0.6, 1.5),
+    below=st.integers(45, 60),
+    gain=st.integers(-12, 12),
+)
+def test_window_drops_silence_around_voice(before_s: float, after_s: float, below: int, gain: int) -> None:
+    peak = 10 ** (gain / 20)
+    speech = voice(1.5, peak=0.2)
+    level = 20 * np.log10(np.sqrt(np.mean(speech**2))) - below
+    x = np.concatenate([room_noise(before_s, level), speech, room_noise(after_s, level, seed=14)])
+    n, first, end = len(x) // FRAME, round(before_s / FRAME_S), round((before_s + 1.5) / FRAME_S)
+    found = confirm_speech(x * np.float32(peak), np.ones(n, np.bool_))
+    assert not found[: first - 1].any()
+    assert found[first + 1 : end - 1].mean() > 0.95
+    assert not found[end + round(HANG_S / FRAME_S) + 2 :].any()
+    np.testing.assert_array_equal(found, confirm_speech(x, np.ones(n, np.bool_)))
+
+
+@pytest.mark.parametrize("kind", ["white", "pink", "hum"])
+def test_window_drops_steady_noise_of_first_second(kind: str) -> None:
+    x = noise(kind, 1.0, -40)
+    found = flags(x)
+    assert found.any()
+    assert confirm_speech(x, found).mean() < 0.1
+    assert not confirm_speech(silence(1.0), np.ones(33, np.bool_)).any()
+
+
+@pytest.mark.parametrize("whisper", [False, True])
+def test_window_keeps_soft_voice_beside_click(whisper: bool) -> None:
+    x = np.concatenate([silence(0.6), voice(2.0, whisper=whisper, peak=0.004), silence(0.4)])
+    x[3 * FRAME : 3 * FRAME + 50] = 1.0
+    assert confirm_speech(x, np.ones(100, np.bool_))[20:86].mean() > 0.97
+
+
+def test_window_adds_no_speech() -> None:
+    raw = flags(MIXED)
+    confirmed = confirm_speech(MIXED, raw)
+    assert not (confirmed & ~raw).any()
+    assert len(confirm_speech(MIXED[:0], raw[:0])) == 0
 
 
 def test_state_is_bounded() -> None:

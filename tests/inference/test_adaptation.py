@@ -274,7 +274,9 @@ def test_neutral_profile_warns_and_is_named(
 def test_embedding_of_long_recording_is_mean(model: Recognizer) -> None:
     x = np.concatenate([voice(3.0, pitch_hz=110), voice(3.0, pitch_hz=200), voice(3.0, pitch_hz=140)])
     parts = [x[at : at + 3 * RATE] for at in range(0, len(x), 3 * RATE)]
-    np.testing.assert_allclose(model.embed(x, sample_rate=RATE), embeddings(model, parts).mean(0), atol=1e-5)
+    # The detector would cut clips and windows in other places.
+    found, *rows = (model.embed(sound, sample_rate=RATE, vad="off") for sound in (x, *parts))
+    np.testing.assert_allclose(found, np.mean(rows, axis=0), atol=1e-5)
     assert model.embed(x[:RATE], sample_rate=RATE).dtype == np.float32
     with pytest.raises(AudioValueError, match=r"the model takes 0.5 s"):
         model.embed(x[:100], sample_rate=RATE)

@@ -39,12 +39,27 @@ def speech(n_frames: int, seed: int = 0) -> np.ndarray:
     return np.repeat(rng.random(n_frames // 15 + 1) < 0.6, 15)[:n_frames]
 
 
+def levels(n: int) -> np.ndarray:
+    """Noise that is loud or 60 dB softer for about a quarter of a second."""
+    rng = np.random.default_rng(1)
+    loud = np.repeat(rng.random(n // 4000 + 1) < 0.5, 4000)[:n]
+    return (rng.normal(0, 0.1, n) * np.where(loud, 1, 0.001)).astype(np.float32)
+
+
 def cut_whole(
-    n: int, *, window: int, hop: int, least: int = 0, sizes: Sequence[int] = ()
+    n: int,
+    *,
+    window: int,
+    hop: int,
+    least: int = 0,
+    confirm: bool = False,
+    sizes: Sequence[int] = (),
 ) -> list[AudioWindow]:
     """Cut ``n`` samples, pushed in chunks of ``sizes`` (cycled), with flags as a detector gives them."""
-    cutter = Windower(window=window, hop=hop, least=least)
+    cutter = Windower(window=window, hop=hop, least=least, confirm=confirm)
     x, flags = sound(n), speech(-(-n // FRAME))
+    if confirm:
+        x = levels(n)
     cuts: list[AudioWindow] = []
     at = i = 0
     while at < n:
@@ -73,10 +88,12 @@ grids = st.tuples(st.integers(1600, 50_000), st.floats(0.05, 1)).map(
 # ------------------------------------------------------------------------------------------ cutting
 
 
-@given(n=st.integers(0, 120_000), grid=grids, least=st.integers(0, 8000), sizes=sizes)
-def test_windows_ignore_chunking(n: int, grid: dict[str, int], least: int, sizes: list[int]) -> None:
-    whole = cut_whole(n, **grid, least=least)
-    chunked = cut_whole(n, **grid, least=least, sizes=sizes)
+@given(n=st.integers(0, 120_000), grid=grids, least=st.integers(0, 8000), confirm=st.booleans(), sizes=sizes)
+def test_windows_ignore_chunking(
+    n: int, grid: dict[str, int], least: int, confirm: bool, sizes: list[int]
+) -> None:
+    whole = cut_whole(n, **grid, least=least, confirm=confirm)
+    chunked = cut_whole(n, **grid, least=least, confirm=confirm, sizes=sizes)
     assert len(whole) == len(chunked)
     assert all(same(a, b) for a, b in zip(whole, chunked, strict=True))
 
@@ -126,6 +143,23 @@ def test_frame_belongs_to_nearest_window(n: int, grid: dict[str, int]) -> None:
             distance = np.abs(centres - (k + 0.5) * FRAME)
             assert abs(centre - (k + 0.5) * FRAME) <= distance.min() + FRAME
             assert (k + 1) * FRAME <= cut.end  # causal: the cell has been heard when the window ends
+
+
+@given(n=st.integers(1, 120_000), grid=grids)
+def test_confirmed_cells_partition_frames(n: int, grid: dict[str, int]) -> None:
+    cuts = cut_whole(n, **grid, confirm=True)
+    found = np.concatenate([cut.flags for cut in cuts])
+    assert len(found) == math.ceil(n / FRAME)
+    assert not (found & ~speech(len(found))).any()
+
+
+def test_silence_of_window_is_no_speech() -> None:
+    x = np.concatenate([levels(4000) * 0, 1e-4 * np.sin(np.arange(28_000)), 0.1 * np.sin(np.arange(16_000))])
+    cutter = Windower(window=48_000, hop=16_000, confirm=True)
+    windows = cutter.push(x.astype(np.float32), np.ones(100, np.bool_)) + cutter.flush(np.zeros(0, np.bool_))
+    assert [window.n_speech for window in windows[:2]] == [0, 0]
+    assert windows[2].speech == pytest.approx(16_000 / 48_000, abs=0.02)
+    assert windows[2].speech_span[0] == pytest.approx(32_000, abs=FRAME)
 
 
 def test_short_first_window_has_empty_cell() -> None:

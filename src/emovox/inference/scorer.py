@@ -79,7 +79,8 @@ class Scorer:
         bundle: an opened model.
         labels: names or aliases, also as ``"a,b"``; all of the model's when ``None``.
         profile: statistics of the speaker or source of the sounds to come.
-        detect_speech: whether the model's own speech output is used, if it has one.
+        detect_speech: whether windows drop their silence, and the model's own speech output is used, if it
+            has one.
 
     Raises:
         LabelError: a label is unknown, or the model cannot answer it.
@@ -110,6 +111,7 @@ class Scorer:
         self._profile = profile
         self._adaptation = None if profile is None else make_adaptation(bundle, profile)
         self._threshold = 0.0
+        self._detect_speech = detect_speech
         if detect_speech and self.spec.speech is not None:
             self._threshold = self.spec.speech.threshold
 
@@ -257,5 +259,8 @@ class Scorer:
         if not MIN_HOP_S <= hop_s <= window_s:
             raise ConfigError(f"hop_s is {hop_s}; expected {MIN_HOP_S:g} s to window_s ({window_s:g} s)")
         return Windower(
-            window=round(window_s * SAMPLE_RATE), hop=round(hop_s * SAMPLE_RATE), least=self.min_samples
+            window=round(window_s * SAMPLE_RATE),
+            hop=round(hop_s * SAMPLE_RATE),
+            least=self.min_samples,
+            confirm=self._detect_speech,
         )

@@ -22,7 +22,7 @@ import numpy as np
 
 from emovox._arrays import Bools, Floats
 from emovox.audio import SAMPLE_RATE
-from emovox.audio.vad import FRAME_S
+from emovox.audio.vad import FRAME_S, confirm_speech
 
 __all__ = ["FRAME", "MARGIN_S", "NEW_SHARE", "AudioWindow", "Windower"]
 
@@ -75,15 +75,17 @@ class Windower:
         window: samples of a window.
         hop: samples from one window's end to the next; at most ``window``.
         least: a window with fewer samples (at the start) has an empty cell; its sound belongs to the next.
+        confirm: whether the flags are a detector's, and each window drops those of its silence.
     """
 
-    def __init__(self, *, window: int, hop: int, least: int = 0) -> None:
+    def __init__(self, *, window: int, hop: int, least: int = 0, confirm: bool = False) -> None:
         if not 0 < hop <= window:
             raise ValueError(f"hop {hop} and window {window}: expected 0 < hop <= window")
         self.window, self.hop = window, hop
         self.n = 0
         """Samples taken so far."""
         self._least = least
+        self._confirm = confirm
         self._buffer = np.zeros(window + hop, np.float32)
         self._fill = 0
         self._due = hop
@@ -115,8 +117,8 @@ class Windower:
         new = self.n - before
         if new and (not before or new >= NEW_SHARE * self.hop):
             return [self._make_window(last=True)]
-        start = max(0, before - self.window)
-        rest = self._cell_flags(self._first_flag + len(self._flags))
+        start, first = max(0, before - self.window), self._cell - self._first_flag
+        rest = self._confirm_flags(max(0, self.n - self.window), len(self._flags))[first:]
         return [AudioWindow(start, before, None, 0.0, self._cell, rest)] if len(rest) else []
 
     def _make_window(self, *, last: bool = False) -> AudioWindow:
@@ -124,7 +126,8 @@ class Windower:
         sound = self._buffer[self._fill - (end - start) : self._fill].copy()
         first = -(-start // FRAME) - self._first_flag
         stop = len(self._flags) if last else end // FRAME - self._first_flag
-        inside = self._flags[first:stop]
+        known = self._confirm_flags(start, stop)
+        inside = known[first:stop]
         speech = float(inside.mean()) if len(inside) else 0.0
         span = (0, end - start)
         if speech:
@@ -138,12 +141,19 @@ class Windower:
         else:  # half-way between this window's centre and the next one's
             next_end = end + self.hop
             cell_end = (start + end + max(0, next_end - self.window) + next_end) // (4 * FRAME)
-        cell, flags = self._cell, self._cell_flags(cell_end)
+        cell, flags = self._cell, known[self._cell - self._first_flag : cell_end - self._first_flag].copy()
         self._cell = cell_end
         return AudioWindow(start, end, sound, speech, cell, flags, span)
 
-    def _cell_flags(self, cell_end: int) -> Bools:
-        return self._flags[self._cell - self._first_flag : cell_end - self._first_flag].copy()
+    def _confirm_flags(self, start: int, stop: int) -> Bools:
+        """The flags that are held, those of the frames from the sample ``start`` to ``stop`` confirmed."""
+        flags = self._flags.copy()
+        frame = -(-start // FRAME)
+        first = frame - self._first_flag
+        if self._confirm and stop > first:
+            x = self._buffer[self._fill - (self.n - frame * FRAME) : self._fill]
+            flags[first:stop] = confirm_speech(x, flags[first:stop])
+        return flags
 
     def _drop_old(self) -> None:
         """Keep the sound and the flags that the next window, or the next cell, needs.

@@ -24,7 +24,7 @@ from emovox.audio import level, vad
 from emovox.bundles import MODEL_FILE, Bundle, load_bundle
 from emovox.disclaimer import LIMITS, NOTICE
 from emovox.errors import ConfigError, DownloadError
-from emovox.inference import scorer, segments, windows
+from emovox.inference import clip, scorer, segments, windows
 
 __all__ = ["RUNTIME", "download_runtime", "write_web_page"]
 
@@ -210,7 +210,10 @@ def _make_settings(bundle: Bundle) -> dict[str, Any]:
             "unmuted_db": vad.UNMUTED_DB,
             "mute_power": vad._MUTE_POWER,
             "n_edge": vad._N_EDGE,
+            "n_click": vad._N_CLICK,
+            "range_db": vad.RANGE_DB,
         },
+        "clips": {"edge": clip.EDGE, "grid": clip.GRID},
         "level": {
             "rail": level.RAIL,
             "clipped_share": level.CLIPPED_SHARE,

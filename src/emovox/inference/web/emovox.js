@@ -10,7 +10,7 @@
 
 import * as ort from "./runtime/ort.wasm.min.mjs";
 import { LevelMeter, Resampler, SAMPLE_RATE, check, decibels, decode, join, loudestPower, mix, rint, round } from "./audio.js";
-import { NoVad, loadVad } from "./vad.js";
+import { NoVad, confirmSpeech, loadVad } from "./vad.js";
 import { MeanPool, SegmentBuilder, Windower } from "./windows.js";
 
 /**
@@ -69,7 +69,7 @@ export class Recognizer {
       } else if (x.length > Math.ceil(spec.clip_s * SAMPLE_RATE)) {
         scores = await this.pool(x, flags, last, columns, vad);
       } else {
-        const cut = spec.speech ? this.cut(x, join8(flags, last)) : x;
+        const cut = spec.speech && vad ? this.cut(x, join8(flags, last)) : x;
         const scored = await this.score(cut, columns, vad);
         ({ scores } = scored);
         reason ??= scored.isSpeech ? null : "no_speech";
@@ -111,20 +111,35 @@ export class Recognizer {
     return vad ? this.makeVad(this.settings.vad) : new NoVad(this.settings.vad);
   }
 
-  windower(windowS, hopS) {
+  windower(windowS, hopS, vad) {
     const { spec, settings } = this;
     return new Windower({
       window: rint(windowS * SAMPLE_RATE), hop: rint(hopS * SAMPLE_RATE), least: Math.ceil(spec.min_s * SAMPLE_RATE),
       frame: rint(settings.vad.frame_s * SAMPLE_RATE), newShare: settings.windows.new_share,
+      confirm: vad ? (x, flags) => confirmSpeech(x, flags, settings.vad) : (x, flags) => flags,
     });
   }
 
-  /** Remove the sound before the first and after the last speech, but for a margin. */
+  /** Cut a clip to its speech and a margin: emovox.inference.clip.cut_to_speech. */
   cut(x, flags) {
     const first = flags.indexOf(1), last = flags.lastIndexOf(1);
     if (first < 0) return x;
     const margin = rint(this.settings.windows.margin_s * SAMPLE_RATE), frame = rint(this.settings.vad.frame_s * SAMPLE_RATE);
-    return x.subarray(Math.max(0, first * frame - margin), (last + 1) * frame + margin);
+    const cut = x.subarray(Math.max(0, first * frame - margin), (last + 1) * frame + margin);
+    const { edge, grid } = this.settings.clips, energy = new Float64Array(grid);
+    const least = edge * cut.reduce((most, value) => Math.max(most, Math.abs(value)), 0);
+    let start = 0, end = cut.length;
+    while (start < end && Math.abs(cut[start]) <= least) start++;
+    while (start < end && Math.abs(cut[end - 1]) <= least) end--;
+    if (start === end) return cut;
+    for (let i = start; i < end; i++) energy[(i - start) % grid] += cut[i] ** 2;
+    let re = 0, im = 0; // the circular mean of the energy is at the start
+    for (let i = 0; i < grid; i++) {
+      re += energy[i] * Math.cos((2 * Math.PI * i) / grid);
+      im += energy[i] * Math.sin((2 * Math.PI * i) / grid);
+    }
+    start += (rint((Math.atan2(im, re) / (2 * Math.PI)) * grid) + grid) % grid;
+    return end - start >= Math.ceil(this.spec.min_s * SAMPLE_RATE) ? cut.subarray(start, end) : cut;
   }
 
   /**
@@ -206,7 +221,7 @@ export class Recognizer {
 
   /** The scores of a long recording: of windows side by side. */
   async pool(x, flags, last, columns, vad) {
-    const pool = new MeanPool(), windower = this.windower(this.spec.window_s, this.spec.window_s);
+    const pool = new MeanPool(), windower = this.windower(this.spec.window_s, this.spec.window_s, vad);
     for (const window of [...windower.push(x, flags), ...windower.flush(last)]) {
       pool.push(window, await this.scoreWindow(window, columns, vad));
     }
@@ -227,7 +242,7 @@ export class Stream {
     Object.assign(this, { model, vad, columns: model.columns(labels), isOver: false, turn: Promise.resolve() });
     this.resampler = new Resampler(sampleRate);
     this.detector = model.detector(vad);
-    this.windower = model.windower(windowS, hopS);
+    this.windower = model.windower(windowS, hopS, vad);
     this.sharesFrames = model.sharesFrames(this.windower);
     this.memory = null;
     this.builder = new SegmentBuilder({ ...settings.segments, frame_s: settings.vad.frame_s }, {

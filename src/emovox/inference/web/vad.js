@@ -11,6 +11,30 @@ export async function loadVad() {
   return (settings) => new Vad(wasm, settings);
 }
 
+/** Drop the flags of a window's silence: emovox.audio.vad.confirm_speech. */
+export function confirmSpeech(x, flags, settings) {
+  const s = settings, size = rint(SAMPLE_RATE * s.frame_s), power = [];
+  for (let i = 0; i < flags.length; i++) {
+    let sum = 0, squares = 0;
+    for (let j = i * size; j < (i + 1) * size; j++) sum += (x[j] ?? 0) * FULL_SCALE;
+    const mean = sum / size;
+    for (let j = i * size; j < (i + 1) * size; j++) squares += ((x[j] ?? 0) * FULL_SCALE - mean) ** 2;
+    power.push(squares / size);
+  }
+  const found = power.filter((value, i) => flags[i] && value >= s.mute_power).sort((a, b) => a - b);
+  if (!found.length) return new Uint8Array(flags.length);
+  const noise = power.slice(0, Math.floor(x.length / size)).filter((value) => value >= s.mute_power);
+  let least = found[Math.max(0, found.length - 1 - s.n_click)] * 10 ** (-s.range_db / 10);
+  if (noise.length) least = Math.max(least, Math.min(...noise) * 10 ** (s.margin_db / 10));
+  const hang = rint(s.hang_s / s.frame_s), loud = flags.map((flag, i) => (flag && power[i] > least ? 1 : 0));
+  let last = -Infinity; // loud frame that is no click
+  return flags.map((flag, i) => {
+    const near = loud.subarray(Math.max(0, i - hang), i + hang + 1).reduce((n, value) => n + value, 0);
+    if (loud[i] && near > s.n_click) last = i;
+    return flag && i - last <= hang ? 1 : 0;
+  });
+}
+
 class Vad {
   constructor(wasm, settings) {
     const s = this.settings = settings;

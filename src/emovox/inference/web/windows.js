@@ -12,8 +12,8 @@ const mean = (flags) => (flags.length ? flags.reduce((a, b) => a + b, 0) / flags
 
 /** Cuts a stream into windows; see emovox.inference.windows for cells. */
 export class Windower {
-  constructor({ window, hop, least, frame, newShare }) {
-    Object.assign(this, { window, hop, least, frame, newShare });
+  constructor({ window, hop, least, frame, newShare, confirm }) {
+    Object.assign(this, { window, hop, least, frame, newShare, confirm });
     this.n = 0;
     this.held = new Float32Array(0);
     this.due = hop;
@@ -43,7 +43,7 @@ export class Windower {
     this.flags = joinFlags(this.flags, flags);
     const before = this.due - this.hop, isNew = this.n - before;
     if (isNew && (!before || isNew >= this.newShare * this.hop)) return [this.make(true)];
-    const rest = this.cellFlags(this.firstFlag + this.flags.length);
+    const rest = this.confirmed(Math.max(0, this.n - this.window), this.flags.length).slice(this.cell - this.firstFlag);
     if (!rest.length) return [];
     return [{ start: Math.max(0, before - this.window), end: before, sound: null, speech: 0, firstFrame: this.cell, flags: rest }];
   }
@@ -53,7 +53,7 @@ export class Windower {
     const sound = this.held.slice(this.held.length - (end - start));
     const first = Math.ceil(start / frame) - firstFlag;
     const stop = isLast ? this.flags.length : Math.floor(end / frame) - firstFlag;
-    const inside = this.flags.subarray(first, stop), speech = mean(inside);
+    const known = this.confirmed(start, stop), inside = known.subarray(first, stop), speech = mean(inside);
     let span = [0, end - start]; // of the speech, counted from the window's start
     if (speech) {
       const offset = (firstFlag + first) * frame - start;
@@ -66,13 +66,19 @@ export class Windower {
       const nextEnd = end + this.hop;
       cellEnd = Math.floor((start + end + Math.max(0, nextEnd - this.window) + nextEnd) / (4 * frame));
     }
-    const firstFrame = this.cell, flags = this.cellFlags(cellEnd);
+    const firstFrame = this.cell, flags = known.slice(this.cell - firstFlag, Math.max(0, cellEnd - firstFlag));
     this.cell = cellEnd;
     return { start, end, sound, speech, firstFrame, flags, span };
   }
 
-  cellFlags(cellEnd) {
-    return this.flags.slice(this.cell - this.firstFlag, Math.max(0, cellEnd - this.firstFlag));
+  /** The flags that are held, those of the frames from the sample `start` to `stop` confirmed. */
+  confirmed(start, stop) {
+    const flags = this.flags.slice(), at = Math.ceil(start / this.frame), first = at - this.firstFlag;
+    if (stop > first) {
+      const x = this.held.subarray(this.held.length - (this.n - at * this.frame));
+      flags.set(this.confirm(x, flags.subarray(first, stop)), first);
+    }
+    return flags;
   }
 
   dropOld() {
