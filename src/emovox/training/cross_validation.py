@@ -220,9 +220,9 @@ def cross_validate(
     planner = _Planner(folder, allow, listen_for_copies, notify, progress)
     groups = planner.plan(systems, wanted)
     for plan, members in groups:
-        notify(
-            f"{plan.corpus}, {plan.protocol}: {len(plan.splits)} splits, {len(members)} systems; {plan.stamp}"
-        )
+        splits = "1 split" if len(plan.splits) == 1 else f"{len(plan.splits)} splits"
+        trained = "1 system" if len(members) == 1 else f"{len(members)} systems"
+        notify(f"{plan.corpus}, {plan.protocol}: {splits}, {trained}; {plan.stamp}")
     features = FeatureCache(default_folder() if store is None else Path(store))
     _load_features(groups, features, workers, notify, progress)
     run = partial(run_folds, store=features, workers=workers, fresh=fresh, notify=notify)

@@ -97,7 +97,10 @@ def _describe(found: CorpusStats, n_known_speakers: int) -> Iterator[str]:
     if found.silent:
         yield f"  {'silent':<10} {', '.join(found.silent[:5])}{' ...' if len(found.silent) > 5 else ''}"
     if found.copies is not None:
-        yield f"  {'copies':<10} {len(found.copies)} pairs of clips hold the same recording"
+        pairs = (
+            "1 pair of clips holds" if len(found.copies) == 1 else f"{len(found.copies)} pairs of clips hold"
+        )
+        yield f"  {'copies':<10} {pairs} the same recording"
         yield from (f"    {c.one} = {c.other} ({c.likeness:.2f})" for c in found.copies[:10])
         if len(found.copies) > 10:
             yield f"    ... and {len(found.copies) - 10} more"
