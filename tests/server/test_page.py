@@ -512,7 +512,7 @@ def test_a_key_is_asked_for_and_used(browser: Any, clip: Any) -> None:
         page.fill("#key", key)
         page.keyboard.press("Enter")
         page.locator("#labels input").first.wait_for(state="attached")
-        assert not page.locator("#key-form").is_visible()
+        page.locator("#key-form").wait_for(state="hidden")
         assert key not in page.content()
         page.set_input_files("#file", {"name": "a.wav", "mimeType": "audio/wav", "buffer": sound})
         page.locator("#save:not([disabled])").wait_for()

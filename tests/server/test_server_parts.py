@@ -20,7 +20,7 @@ from typing import Any
 
 import anyio
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 pytest.importorskip("fastapi")
@@ -43,6 +43,7 @@ CLIP = wav(voice(1.0), subtype="PCM_16")
 # ------------------------------------------------------------------------------------ limits
 
 
+@example(1.0, [(8.037471708801561, "a"), (0.0, "a"), (0.0, "a")])  # 60 s later by rounded times is less
 @given(
     st.floats(1, 600),
     st.lists(st.tuples(st.floats(0, 30), st.sampled_from("ab")), min_size=1, max_size=60),

@@ -35,6 +35,9 @@ __all__ = [
 MAX_CLIENTS = 10_000
 """Buckets kept; the least recently seen client is dropped, and starts again with a full one."""
 
+# Of a token: a client that waits as long as it was asked to is accepted, however its time was rounded.
+_ROUNDING = 1e-7
+
 
 def check_key(expected: str | None, headers: Mapping[str, str], given: str | None = None) -> None:
     """Compare the API key of a request with the server's, in constant time.
@@ -99,7 +102,7 @@ class RateLimit:
         now_s = self._clock()
         tokens, then_s = self._buckets.pop(client, (self._full, now_s))
         tokens = min(self._full, tokens + (now_s - then_s) * self._per_s)
-        enough = tokens >= 1
+        enough = tokens >= 1 - _ROUNDING
         self._buckets[client] = (tokens - 1 if enough else tokens, now_s)
         if len(self._buckets) > MAX_CLIENTS:
             self._buckets.popitem(last=False)
