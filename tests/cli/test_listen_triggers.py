@@ -31,10 +31,11 @@ with open(sys.argv[1], "a") as file:
 
 
 def make_sound() -> np.ndarray:
-    """Ten seconds of int16 at 48 kHz: a buzz, silence, a buzz."""
+    """Ten seconds of int16 at 48 kHz: a buzz in syllables, silence, such a buzz."""
     t = np.arange(10 * 48_000) / 48_000
     buzz = sum(np.sin(2 * np.pi * 150 * k * t) / k for k in range(1, 20))
-    return (5000 * buzz * ((t < 4) | (t > 8))).astype(np.int16)
+    syllables = 0.52 - 0.48 * np.cos(2 * np.pi * 4 * t)  # a steady buzz is noise
+    return (5000 * buzz * syllables * ((t < 4) | (t > 8))).astype(np.int16)
 
 
 @pytest.fixture
