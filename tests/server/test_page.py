@@ -504,6 +504,15 @@ def test_a_key_is_asked_for_and_used(browser: Any, clip: Any) -> None:
     with serving(create_app(ServerSettings(api_key=key))) as (port, _):
         context = browser.new_context()
         page = context.new_page()
+        held = []  # the wrong key's answer comes after the right one's
+
+        def hold_wrong(route: Any) -> None:
+            if "wrong" in route.request.headers.get("authorization", ""):
+                held.append(route)
+            else:
+                route.continue_()
+
+        page.route("**/v1/models", hold_wrong)
         page.goto(f"http://127.0.0.1:{port}/")
         page.fill("#key", "wrong")
         page.keyboard.press("Enter")
@@ -513,6 +522,10 @@ def test_a_key_is_asked_for_and_used(browser: Any, clip: Any) -> None:
         page.keyboard.press("Enter")
         page.locator("#labels input").first.wait_for(state="attached")
         page.locator("#key-form").wait_for(state="hidden")
+        with page.expect_response(lambda answer: answer.status == 401):
+            held[0].continue_()
+        page.wait_for_timeout(100)
+        assert not page.locator("#key-form").is_visible()
         assert key not in page.content()
         page.set_input_files("#file", {"name": "a.wav", "mimeType": "audio/wav", "buffer": sound})
         page.locator("#save:not([disabled])").wait_for()

@@ -5,6 +5,7 @@ import { models, setKey } from "./server.js";
 
 const $ = (id) => document.getElementById(id);
 let known = [];
+let newestLoad = 0;
 
 /** Options of `v1/predict`; null is the server's default. */
 export function options() {
@@ -44,14 +45,16 @@ export function prepareOptions() {
 }
 
 async function loadModels() {
+  const load = ++newestLoad;
   try {
     const listed = await models();
+    if (load !== newestLoad) return;
     known = listed.models;
     $("which").replaceChildren(...known.map(({ name }) => new Option(name, name, false, name === listed.default)));
     $("key-form").hidden = true;
     showModel();
   } catch (error) {
-    showError(error);
+    if (load === newestLoad) showError(error); // else a refused key that has been replaced since
   }
 }
 
