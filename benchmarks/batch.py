@@ -78,6 +78,10 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0, help="of the times of the kills")
     parser.add_argument("--folder", type=Path, help="where runs and results are kept; default: thrown away")
     options = parser.parse_args()
+    for way in filter(None, options.ways.split(",")):
+        engine, _, workers = way.partition("-")
+        if engine not in VICTIMS or not workers.isdigit():
+            parser.error(f"--ways: {way!r}; expected an engine and a number of workers, such as local-2")
     if options.corpora is None:
         parser.error("real clips are needed: set EMOVOX_CORPORA, or give --corpora")
     with _folder(options.folder) as folder:

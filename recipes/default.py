@@ -6,7 +6,7 @@
     python recipes/default.py folds      --corpora DIR    # all six, with the interval over speakers
     python recipes/default.py unseen     --corpora DIR    # corpora left out, raw and adapted, whole; recalls
     python recipes/default.py permissive --corpora DIR    # the permissive head on corpora never trained on
-    python recipes/default.py paired ANSWERS.csv --corpora DIR  # answers of `folds`, here against there
+    python recipes/default.py paired ANSWERS.csv --corpora DIR  # answers of `folds`, or runs/vox of vox.py
     python recipes/default.py confidence --corpora DIR    # ECE raw and adapted, confident answers
     python recipes/default.py speech     --corpora DIR    # sounds that pass as speech, speech that is lost
     python recipes/default.py changes    --corpora DIR    # clipping, telephone, babble and noise

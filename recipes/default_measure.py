@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import csv
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -91,10 +92,15 @@ def name_labels(indices: NDArray[np.int64]) -> list[str]:
 
 
 def report_paired(states: States, options: argparse.Namespace) -> dict[str, Any]:
-    """Compare the answers that `folds` left with other answers to the same clips, over speakers."""
+    """Compare the answers that `folds` left with other answers to the same clips, over speakers.
 
-    def read(file: Path) -> dict[str, list[str]]:
-        return {row[0]: row[1:] for row in (line.split(",") for line in file.read_text().split()[1:])}
+    The others are a file that `folds` left, or the folder of the folds of recipes/vox.py.
+    """
+
+    def read(place: Path) -> dict[str, tuple[str, str]]:
+        files = sorted(place.glob("emobox-ravdess-*.csv")) if place.is_dir() else [place]
+        rows = [row for file in files for row in csv.DictReader(file.read_text().splitlines())]
+        return {row["id"]: (row["true"], row.get("predicted") or row["answer"]) for row in rows}
 
     own, other = read(options.out / "folds-answers.csv"), read(Path(options.which))
     if own.keys() != other.keys():

@@ -6,7 +6,7 @@ import io
 import pickle
 import threading
 import tracemalloc
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -28,10 +28,10 @@ from emovox.errors import (
 )
 from emovox.inference.recognizer import Recognizer
 from emovox.inference.scorer import MIN_SPEECH_SHARE
-from emovox.inference.stream import Stream
 from emovox.inference.windows import FRAME
 from emovox.results import Prediction, Segment, Window
 from speech import DARK, pause, talk, voice, wav
+from streams import streamed, windows
 
 
 @pytest.fixture(scope="module")
@@ -284,22 +284,8 @@ def test_memory_is_bounded(model: Recognizer, tmp_path: Path) -> None:
 # ------------------------------------------------------------------------------------------ streams
 
 
-def streamed(stream: Stream, x: np.ndarray, sizes: Sequence[int]) -> list[Window | Segment]:
-    found: list[Window | Segment] = []
-    at = i = 0
-    while at < len(x):
-        size = sizes[i % len(sizes)]
-        found += stream.push(x[at : at + size])
-        at, i = at + size, i + 1
-    return found + stream.flush()
-
-
 def segments(found: list[Window | Segment]) -> list[Segment]:
     return [each for each in found if isinstance(each, Segment)]
-
-
-def windows(found: list[Window | Segment]) -> list[Window]:
-    return [each for each in found if isinstance(each, Window)]
 
 
 TALK = talk()

@@ -17,9 +17,9 @@ from emovox.audio import SAMPLE_RATE
 from emovox.bundles import Bundle, StreamMemory, load_bundle, write_bundle, write_standalone
 from emovox.errors import BundleCorruptError, BundleVersionError
 from emovox.inference.recognizer import Recognizer
-from emovox.inference.stream import Stream
-from emovox.results import Segment, Window
+from emovox.results import Segment
 from speech import pause, talk, voice
+from streams import streamed, windows
 
 torch = pytest.importorskip("torch")
 
@@ -30,20 +30,6 @@ FRAME = 320
 @pytest.fixture(scope="module")
 def model(streaming_bundle: Path) -> Recognizer:
     return Recognizer(load_bundle(streaming_bundle))
-
-
-def push_all(stream: Stream, x: np.ndarray, sizes: list[int]) -> list[Window | Segment]:
-    found: list[Window | Segment] = []
-    at = i = 0
-    while at < len(x):
-        size = sizes[i % len(sizes)]
-        found += stream.push(x[at : at + size])
-        at, i = at + size, i + 1
-    return found + stream.flush()
-
-
-def windows(found: list[Window | Segment]) -> list[Window]:
-    return [each for each in found if isinstance(each, Window)]
 
 
 @pytest.fixture
@@ -69,7 +55,7 @@ def runs(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int, tuple[int, int
 def test_stream_equals_timeline(model: Recognizer, sizes: list[int], vad: Any, adapt: bool) -> None:
     whole = model.stream(sample_rate=SAMPLE_RATE, vad=vad, adapt=adapt)
     expected = whole.push(TALK) + whole.flush()
-    found = push_all(model.stream(sample_rate=SAMPLE_RATE, vad=vad, adapt=adapt), TALK, sizes)
+    found = streamed(model.stream(sample_rate=SAMPLE_RATE, vad=vad, adapt=adapt), TALK, sizes)
     assert found == expected
     timeline = model.timeline(TALK, sample_rate=SAMPLE_RATE, vad=vad, adapt=adapt)
     assert [each for each in found if isinstance(each, Segment)] == list(timeline)
@@ -77,7 +63,7 @@ def test_stream_equals_timeline(model: Recognizer, sizes: list[int], vad: Any, a
 
 def test_windows_equal_net(model: Recognizer) -> None:
     x = voice(6.4)
-    found = windows(push_all(model.stream(sample_rate=SAMPLE_RATE, vad="off"), x, [4000]))
+    found = windows(streamed(model.stream(sample_rate=SAMPLE_RATE, vad="off"), x, [4000]))
     net = make_streaming_net()
     memory, offset = torch.zeros(1, 0, net.n_columns), torch.zeros(1, len(net.net.mean))
     assert len(found) == 7
@@ -95,7 +81,7 @@ def test_windows_equal_net(model: Recognizer) -> None:
 
 
 def test_each_second_is_encoded_once(model: Recognizer, runs: list[tuple[int, int, tuple[int, int]]]) -> None:
-    push_all(model.stream(sample_rate=SAMPLE_RATE, vad="off"), voice(6.4), [4000])
+    streamed(model.stream(sample_rate=SAMPLE_RATE, vad="off"), voice(6.4), [4000])
     assert [n for n, _, _ in runs] == [SAMPLE_RATE] * 6
     assert [rows for _, rows, _ in runs] == [0, 50, 100, 100, 100, 100]
     assert [span for _, _, span in runs] == [(0, 50), (0, 100), *[(0, 150)] * 4]
@@ -103,7 +89,7 @@ def test_each_second_is_encoded_once(model: Recognizer, runs: list[tuple[int, in
 
 def test_pause_begins_anew(model: Recognizer, runs: list[tuple[int, int, tuple[int, int]]]) -> None:
     x = np.concatenate([voice(3), pause(4.5), voice(3.5)])
-    found = windows(push_all(model.stream(sample_rate=SAMPLE_RATE), x, [4000]))
+    found = windows(streamed(model.stream(sample_rate=SAMPLE_RATE), x, [4000]))
     is_scored = [bool(window.scores) for window in found]
     assert not all(is_scored[3:7])
     begun = [i for i, (_, rows, _) in enumerate(runs) if rows == 0]
@@ -119,7 +105,7 @@ def test_other_windows_are_scored_alone(
     model: Recognizer, runs: list[tuple[int, int, tuple[int, int]]]
 ) -> None:
     for grid in ({"hop_s": 0.5}, {"window_s": 4.0}, {"window_s": 1.0}):
-        for window in windows(push_all(model.stream(sample_rate=SAMPLE_RATE, **grid), TALK, [9000])):
+        for window in windows(streamed(model.stream(sample_rate=SAMPLE_RATE, **grid), TALK, [9000])):
             if window.scores:
                 assert sum(window.scores.values()) == pytest.approx(1)
     assert runs == []

@@ -163,6 +163,23 @@ def test_calls_know_their_labels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert counts[1 + EMOTIONS.index("happy")] == counts[1 + EMOTIONS.index("sad")] == 1200
 
 
+def test_answers_paired_with_folder_of_folds(states: measure.States, tmp_path: Path) -> None:
+    rows = states.test["ravdess"]
+    clips = [
+        (one, EMOTIONS[i], EMOTIONS[(i + (n % 4 == 0)) % 4])
+        for n, (one, i) in enumerate(zip(rows.ids, rows.labels, strict=True))
+    ]
+    own = "".join(f"{one},{true},{true}\n" for one, true, _ in clips)
+    (tmp_path / "folds-answers.csv").write_text("id,true,predicted\n" + own)
+    folds = tmp_path / "vox"
+    folds.mkdir()
+    for n in (0, 1):  # as recipes/vox.py writes them, a file for each fold
+        other = "".join(f"{one},x,{true},{answer}\n" for one, true, answer in clips[n::2])
+        (folds / f"emobox-ravdess-{n}.csv").write_text("id,speaker,true,answer\n" + other)
+    found = measure.report_paired(states, options(out=tmp_path, which=str(folds)))
+    assert (found["difference"], found["answers changed"]) == (25, 25)
+
+
 def test_answers_paired(states: measure.States, tmp_path: Path) -> None:
     rows = states.test["ravdess"]
     names = measure.name_labels(rows.labels)
